@@ -1,0 +1,1 @@
+"""Pure operators: Arrow in, Arrow out. No engine, no network, no files but the local resources handed to `open`."""

@@ -1,0 +1,131 @@
+"""The contracts of operators: small frozen models whose fields are their YAML.
+
+| kind      | turns                                  | may not                                    |
+|-----------|----------------------------------------|--------------------------------------------|
+| Transform | texts -> texts, same rows              | drop rows, look at other documents         |
+| Measure   | documents -> columns, same rows        | drop or change anything                    |
+| Rule      | columns -> keep or drop, and why       | read text                                  |
+
+An operator does no I/O of its own beyond reading the local files that it is handed: what a field names (a model, a
+glob of target documents) is found, fetched and digested by the pipeline, which passes `open` a local path for each.
+`open` runs once per worker process; what it returns is called from many threads at once, so it keeps no state
+between calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, model_validator
+
+#: Names of an operator's resources ("model", "fit") to local paths.
+Files = Mapping[str, Path]
+#: A batch of documents: column `text` (large_string, nullable) and whatever else the source carries.
+Documents: TypeAlias = pa.RecordBatch
+TransformFunction = Callable[[pa.LargeStringArray], pa.LargeStringArray]
+MeasureFunction = Callable[[Documents], pa.RecordBatch]
+
+
+class Operator(BaseModel):
+    """What every operator is: validated fields, a stable fingerprint, a one-field shorthand in YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Raise it when the same fields give other results than before: cached measures are then made anew.
+    code_version: ClassVar[int] = 1
+    #: The field that a bare value fills: `drop: "words < 50"` is `drop: {when: "words < 50"}`.
+    shorthand: ClassVar[str | None] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthand(cls, value: Any) -> Any:
+        if value is None:
+            return {}
+        if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
+            return {cls.shorthand: value}
+        return value
+
+    def resources(self) -> dict[str, str]:
+        """Files that `open` needs, as the recipe names them: {"model": "models/quality.bin"}."""
+        return {}
+
+    def check(self, files: Files) -> None:
+        """Raise RecipeError where a resource cannot serve (a corrupt model): called before anything runs."""
+
+    def fingerprint(self, digests: Mapping[str, str]) -> str:
+        """A hex digest of all that decides the results: class, code version, fields, digests of resources.
+
+        A field that holds a resource's path stands in the digest by the content of the file, not by its name.
+        """
+        paths = set(self.resources().values())
+        fields = {k: v for k, v in self.model_dump(mode="json").items() if not (isinstance(v, str) and v in paths)}
+        return digest_of([type(self).__name__, self.code_version, fields, dict(digests)])
+
+
+class Transform(Operator):
+    """Rewrites texts one by one: same rows, nothing dropped."""
+
+    def open(self, files: Files) -> TransformFunction:
+        """Load what is needed; return a thread-safe function from texts (n) to texts (n). Null stays null."""
+        raise NotImplementedError(f"{type(self).__name__} must define open()")
+
+
+class Measure(Operator):
+    """Computes columns for each document, looking at nothing but that document."""
+
+    def schema(self) -> pa.Schema:
+        """The columns it gives: names, types; a field's metadata {"description": ...} feeds the catalogue."""
+        raise NotImplementedError(f"{type(self).__name__} must define schema()")
+
+    def open(self, files: Files) -> MeasureFunction:
+        """Load what is needed; return a thread-safe function from documents (n rows) to `schema()` columns (n rows).
+
+        A null text gives nulls. No value depends on how documents are split into batches.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define open()")
+
+
+class FittedMeasure(Measure):
+    """A measure that first learns something from a bounded sample of the corpus.
+
+    The pipeline draws the sample, stores the artefact in the store's `fits/` and hands it back to `open` as the
+    resource "fit". It stays as it is until a refit is asked for.
+    """
+
+    def targets(self) -> dict[str, str]:
+        """Globs of documents to fit towards, by name. Their content is part of the fit's fingerprint."""
+        return {}
+
+    def sample_bytes(self) -> int:
+        """How much text of the corpus (UTF-8 bytes) the fit reads at most."""
+        raise NotImplementedError(f"{type(self).__name__} must define sample_bytes()")
+
+    def fit(self, raw: Iterable[Documents], targets: Mapping[str, Iterable[Documents]]) -> bytes:
+        """Learn from a sample of the corpus and the targets; return the artefact. Deterministic."""
+        raise NotImplementedError(f"{type(self).__name__} must define fit()")
+
+
+class Rule(Operator):
+    """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept."""
+
+    name: str | None = None  #: what the funnel and `explain` call it; by default the operator's name
+
+    def columns(self) -> set[str]:
+        """Columns that it reads."""
+        raise NotImplementedError(f"{type(self).__name__} must define columns()")
+
+
+def digest_of(value: Any) -> str:
+    """A 32-digit hex digest of a JSON-like value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def field(name: str, type: pa.DataType, description: str) -> pa.Field:
+    """A schema field that says what it holds, for the catalogue."""
+    return pa.field(name, type, metadata={"description": description})

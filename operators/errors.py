@@ -1,0 +1,35 @@
+"""Errors, named by what the runner does about them.
+
+    GristmillError
+    ├── RecipeError      the request is wrong: nothing was started
+    ├── ShardError       one shard cannot be read or measured: the others go on, the run ends non-zero
+    ├── RetryableError   a passing failure (network, a busy store): tried again a bounded number of times
+    └── FatalError       the run cannot go on
+        └── StoreLocked  another run is writing to this store
+
+A message says what was asked, what was found and what to do.
+"""
+
+
+class GristmillError(Exception):
+    """The root of every error that gristmill raises on purpose."""
+
+
+class RecipeError(GristmillError):
+    """The recipe, the command line or a file they name is wrong; nothing was started."""
+
+
+class ShardError(GristmillError):
+    """One shard cannot be used; the message names the file and the remedy."""
+
+
+class RetryableError(GristmillError):
+    """A failure that may pass; engines try the item again a bounded number of times."""
+
+
+class FatalError(GristmillError):
+    """The run cannot go on; what it finished is kept in the store."""
+
+
+class StoreLocked(FatalError):
+    """Another run holds the store's writer lock."""

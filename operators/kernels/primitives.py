@@ -1,0 +1,141 @@
+"""Building blocks of the kernels: wide multiplies, unaligned loads, word and document hashes.
+
+The hashes mix 8 bytes at a time by a 64x64 -> 128-bit multiply whose halves are folded together, as wyhash does
+(https://github.com/wangyi-fudan/wyhash). They are gristmill's own: stable across machines and versions, not
+cryptographic.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+#: Options of every kernel: compiled once per machine, the GIL released, no fast-math (results must not depend on the
+#: CPU).
+KERNEL = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
+
+SECRET_0 = np.uint64(0xA0761D6478BD642F)
+SECRET_1 = np.uint64(0xE7037ED1A0B428DB)
+SECRET_2 = np.uint64(0x8EBC6AF09C88C6E3)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@intrinsic
+def multiply_fold(typingctx, a, b):
+    """High half xor low half of the 128-bit product of two uint64."""
+
+    def codegen(context, builder, signature, args):
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        return builder.xor(builder.trunc(product, word), high)
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@intrinsic
+def load_word(typingctx, array, index):
+    """The 8 bytes at `index` of a uint8 array as a little-endian uint64, aligned or not. Reads index .. index + 7."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
+        word = builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def load_float32(typingctx, array, index):
+    """The little-endian float32 that starts at byte `index` of a uint8 array, aligned or not."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
+        number = builder.load(builder.bitcast(pointer, ir.FloatType().as_pointer()))
+        number.align = 1
+        return number
+
+    return types.float32(array, types.int64), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Ask for the cache line that holds byte `index` of an array's data; never faults, whatever the index."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.gep(builder.bitcast(data, byte), [args[1]])
+        signature = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
+        builder.call(function, [pointer, flag(0), flag(3), flag(1)])  # to read, into every cache level, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
+def trailing_zeros(typingctx, a):
+    """Index of the lowest set bit of a uint64 (64 for zero)."""
+
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), codegen
+
+
+@numba.njit(**KERNEL)
+def hash_word(data, start, length):
+    """64-bit hash of data[start : start + length], length >= 1. May read 8 bytes past the end: pad `data`."""
+    h = np.uint64(length) * SECRET_0
+    while length > 8:
+        h = multiply_fold(h ^ load_word(data, start), SECRET_1)
+        start += 8
+        length -= 8
+    tail = load_word(data, start) & (_ONES >> np.uint64(64 - 8 * length))
+    return multiply_fold(h ^ tail, SECRET_1)
+
+
+@numba.njit(**KERNEL)
+def hash_128(data, start, length):
+    """128-bit hash (two uint64) of data[start : start + length], in four lanes. Never reads past the end."""
+    n = np.uint64(length)
+    h0, h1, h2, h3 = n * SECRET_0, SECRET_1 ^ n, SECRET_2, GOLDEN
+    i, end = start, start + length
+    while i + 32 <= end:
+        h0 = multiply_fold(h0 ^ load_word(data, i), SECRET_1)
+        h1 = multiply_fold(h1 ^ load_word(data, i + 8), SECRET_2)
+        h2 = multiply_fold(h2 ^ load_word(data, i + 16), GOLDEN)
+        h3 = multiply_fold(h3 ^ load_word(data, i + 24), SECRET_0)
+        i += 32
+    while i + 8 <= end:
+        word = load_word(data, i)
+        h0 = multiply_fold(h0 ^ word, SECRET_1)
+        h1 = multiply_fold(h1 ^ word, SECRET_2)
+        i += 8
+    tail, shift = np.uint64(0), np.uint64(0)
+    while i < end:
+        tail |= np.uint64(data[i]) << shift
+        shift += np.uint64(8)
+        i += 1
+    h0 = multiply_fold(h0 ^ tail, SECRET_1)
+    h1 = multiply_fold(h1 ^ tail, SECRET_2)
+    return multiply_fold(h0 ^ h2, SECRET_2 ^ h1) ^ h3, multiply_fold(h1 ^ h3, SECRET_0 ^ h0) ^ h2
+
+
+@numba.njit(**KERNEL)
+def longest(offsets):
+    """Length in bytes of the longest text: how much scratch a batch needs."""
+    most = 0
+    for d in range(offsets.shape[0] - 1):
+        most = max(most, offsets[d + 1] - offsets[d])
+    return most
