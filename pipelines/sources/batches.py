@@ -1,0 +1,105 @@
+"""Batches of documents: what readers of all formats hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from operators.columns import ROW, TEXT, TYPES
+from pipelines.sources.fields import DocumentFields
+from pipelines.sources.records import Fault, Record, Reject, reject
+from pipelines.sources.spec import Source
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive records of a shard: the documents among them and the others.
+
+    A shard gives at least one batch, and the last one's `records` and `lines` are the shard's.
+    """
+
+    documents: pa.RecordBatch  #: row (uint32), then the columns of `Source.schema()` that were asked for
+    rejects: list[Reject]
+    records: int  #: of the shard so far, rejected ones counted
+    lines: int  #: of the shard so far, blank ones counted; 0 where the format has no lines
+
+
+class BatchBuilder:
+    """Gathers records, one after the other, into batches.
+
+    A batch has about `batch_bytes` of text, and one record at least, and at most `batch_rows` records.
+    """
+
+    def __init__(self, source: Source, wanted: pa.Schema, *, cells: bool, batch_bytes: int, batch_rows: int) -> None:
+        self._fields = DocumentFields(source, cells=cells)
+        self._schema = source.schema()
+        self._wanted = wanted
+        self._batch_bytes, self._batch_rows = batch_bytes, batch_rows
+        self._records = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[int] = []
+        self._columns: list[list[object]] = [[] for _ in self._fields.names]
+        self._rejects: list[Reject] = []
+        self._bytes = 0
+
+    def add(self, record: Record) -> None:
+        """Take the next record of the shard: a document, or a reject."""
+        row = self._records
+        self._records += 1
+        try:
+            if record.fault is not None:
+                raise record.fault
+            values = self._fields.values(record.value)
+        except Fault as fault:
+            self._rejects.append(reject(row, record, fault, self._own_id(record)))
+            return
+        self._rows.append(row)
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+        self._bytes += len(values[-1])
+
+    def is_full(self) -> bool:
+        """Whether it is time to take a batch."""
+        return self._bytes >= self._batch_bytes or len(self._rows) + len(self._rejects) >= self._batch_rows
+
+    def take(self, lines: int) -> Batch:
+        """The records since the last batch; `lines` is how many lines the reader has read."""
+        arrays = {ROW: pa.array(self._rows, TYPES[ROW])}
+        for field, values in zip(self._schema, self._columns, strict=True):
+            arrays[field.name] = _texts(values) if field.name == TEXT else pa.array(values, field.type)
+        documents = pa.RecordBatch.from_arrays([arrays[name] for name in self._wanted.names], schema=self._wanted)
+        batch = Batch(documents, self._rejects, self._records, lines)
+        self._clear()
+        return batch
+
+    def _own_id(self, record: Record) -> str | None:
+        try:
+            return self._fields.id(record.value) if isinstance(record.value, dict) else None
+        except Fault:
+            return None
+
+
+def _texts(texts: list[object]) -> pa.Array:
+    """A large_string array of texts that are UTF-8 bytes."""
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])  # type: ignore[arg-type]
+    content = b"".join(texts)  # type: ignore[arg-type]
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(content))
+
+
+def cuts(lengths: NDArray[np.int64], batch_bytes: int, batch_rows: int) -> Iterator[tuple[int, int]]:
+    """Borders that cut n texts into runs of at most `batch_bytes` and `batch_rows`, each of one text at least."""
+    ends = np.cumsum(lengths)
+    start = 0
+    while start < len(lengths):
+        before = ends[start - 1] if start else 0
+        fitting = int(np.searchsorted(ends, before + batch_bytes, side="right"))
+        stop = min(max(fitting, start + 1), start + batch_rows)
+        yield start, stop
+        start = stop

@@ -1,0 +1,96 @@
+"""Tables as text: CSV and TSV with a header, cells quoted where they hold delimiters, quotes or newlines (RFC 4180)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from operators.errors import ShardError
+from pipelines.sources.lines import LineReader
+from pipelines.sources.records import Fault, Record
+from pipelines.sources.spec import Source
+from pipelines.words import did_you_mean
+
+#: The csv module refuses cells of more than 131,072 characters unless told otherwise, for the whole process.
+#: `_RecordLines` bounds what a record may hold.
+csv.field_size_limit(2**31 - 1)
+
+
+class _RecordLines:
+    """Feeds lines to a csv reader and remembers of which of them the current record is made."""
+
+    def __init__(self, name: str, lines: LineReader, limit: int) -> None:
+        self._name, self._lines, self._limit = name, iter(lines), limit
+        self.at_end = False
+        self.begin_record()
+
+    def begin_record(self) -> None:
+        self.line: int | None = None
+        self.offset: int | None = None
+        self.raw = b""
+        self._size = 0
+        self.fault: Fault | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        for number, offset, size, content in self._lines:
+            if self.line is None:
+                self.line, self.offset, self.raw = number, offset, content
+            self._size += size
+            if self._size > self._limit:
+                raise ShardError(
+                    f"{self._name}:{self.line}: this record has more than {self._limit:,} bytes (document_bytes); "
+                    "is a quote opened here that is never closed? Correct the file or raise the limit"
+                )
+            yield self._decode(content) + "\n"
+        self.at_end = True
+
+    def _decode(self, content: bytes) -> str:
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            self.fault = Fault("invalid_utf8", f"a byte of the record (0x{content[error.start]:02x}) is not UTF-8")
+            return content.decode("utf-8", "replace")
+
+
+def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> Iterator[Record]:
+    """One record for each row below the header, blank lines left out; its line is the one on which it begins.
+
+    Raises ShardError where the header lacks a field that the source names, or a quote is never closed.
+    """
+    feed = _RecordLines(name, lines, int(source.document_bytes))
+    rows = csv.reader(feed, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        feed.begin_record()
+        cells: list[str] = []
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if feed.at_end:
+                raise ShardError(
+                    f"{name}:{feed.line}: a quote opened in this record is never closed; correct the file"
+                ) from None
+            feed.fault = Fault("malformed", f"this is not a row of the table: {error}")
+        if header is None:
+            if feed.fault is not None:
+                raise ShardError(
+                    f"{name}:{feed.line}: the header cannot be read: {feed.fault.detail}; correct the file"
+                )
+            if cells:
+                header = cells
+                _check_header(name, header, source)
+        elif feed.fault is not None:
+            yield Record(None, feed.raw, feed.line, feed.offset, feed.fault)
+        elif len(cells) == len(header):
+            yield Record(dict(zip(header, cells, strict=True)), feed.raw, feed.line, feed.offset)
+        elif cells:
+            fault = Fault("malformed", f"this row has {len(cells)} cells, the header {len(header)}")
+            yield Record(None, feed.raw, feed.line, feed.offset, fault)
+
+
+def _check_header(name: str, header: list[str], source: Source) -> None:
+    for field in source.required_fields():
+        if field not in header:
+            raise ShardError(f"{name}: there is no column {field}{did_you_mean(field, header)}")

@@ -1,0 +1,200 @@
+"""From the sources of a recipe to shards: which files there are, how each is read, where large ones are cut.
+
+Shards come in path order, whatever order a store lists its files in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from operators.errors import RecipeError, ShardError
+from pipelines.sources import plain_text, python_env, wet
+from pipelines.sources.lines import Part
+from pipelines.sources.listing import CONNECTIONS, absolute, discover_files
+from pipelines.sources.spec import Source
+from pipelines.sources.storage import COMPRESSIONS, Compression, FileRef, open_file
+from pipelines.words import did_you_mean
+
+__all__ = ["FileRef", "ShardSpec", "discover", "discover_files", "grouped"]
+
+FileFormat = Literal["jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
+FORMATS: dict[str, FileFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",  # an array, or lines
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".wet": "wet",
+}
+#: Formats whose records always have the same fields.
+FIXED_FIELDS = {"text": plain_text.FIELDS, "wet": wet.FIELDS, "python_env": python_env.FIELDS}
+#: Small files are read together, this many in one shard at most.
+GROUP_FILES = 4096
+
+
+class ShardSpec(BaseModel):
+    """What one shard reads: a file, a part of one, or consecutive small files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    files: tuple[FileRef, ...]
+    format: FileFormat
+    compression: Compression = "none"
+    part: Part | None = None  #: bytes [start, stop) of JSON lines, row groups [start, stop) of Parquet
+
+    @property
+    def name(self) -> str:
+        """The file for people, the same for all parts of one; the first and the last of several."""
+        first, last = self.files[0].name, self.files[-1].name
+        return first if len(self.files) == 1 else f"{first} ... {last}"
+
+    def identity(self) -> dict[str, Any]:
+        """All that tells this shard from any other, as JSON: which state of which files, and which part of them."""
+        exact = [[file.url, file.size, file.version] for file in self.files]
+        return {"files": exact, "format": self.format, "compression": self.compression, "part": self.part}
+
+    def to_json(self) -> dict[str, Any]:
+        """The shard as JSON; `ShardSpec.model_validate` reads it back."""
+        return self.model_dump(mode="json")
+
+
+class _FileKind(NamedTuple):
+    file: FileRef
+    format: FileFormat
+    compression: Compression
+
+
+def discover(sources: Sequence[Source], base: str) -> list[ShardSpec]:
+    """The shards of the sources, in the order of sources, paths and parts.
+
+    `base` is the folder or URL that relative paths start from. Raises RecipeError where a path matches nothing or a
+    format cannot be told or lacks the fields that are asked for; RetryableError where a store does not answer.
+    """
+    return [spec for source in sources for spec in _shards(source, base)]
+
+
+def _shards(source: Source, base: str) -> list[ShardSpec]:
+    if source.format == "python_env":
+        return list(_package_shards(source, base))
+    files = [_FileKind(file, *_kind_of(source, file)) for file in discover_files(source.patterns(), base)]
+    for kind in {kind.format: kind for kind in files}.values():
+        _check_fields(source, kind.format, kind.file.name)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        parts = list(pool.map(lambda kind: _parts(kind, int(source.part_bytes)), files))
+    shards = [
+        ShardSpec(source=source.name, files=(kind.file,), format=kind.format, compression=kind.compression, part=part)
+        for kind, cut in zip(files, parts, strict=True)
+        for part in cut
+        if kind.format != "text"
+    ]
+    for compression in sorted({kind.compression for kind in files}):
+        texts = [kind.file for kind in files if (kind.format, kind.compression) == ("text", compression)]
+        for group in grouped(texts, int(source.part_bytes)):
+            shards.append(ShardSpec(source=source.name, files=group, format="text", compression=compression))
+    return sorted(shards, key=lambda spec: (spec.files[0].url, spec.part or (0, 0)))
+
+
+def _package_shards(source: Source, base: str) -> Iterator[ShardSpec]:
+    for path in source.patterns():
+        _check_fields(source, "python_env", path)
+        folder = python_env.site_packages() if path == "auto" else absolute(path, base)
+        size = min(int(source.part_bytes), python_env.SHARD_BYTES)
+        for group in grouped(python_env.packages(folder), size):
+            yield ShardSpec(source=source.name, files=group, format="python_env")
+
+
+def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]]:
+    """Consecutive files, together of at most `size` bytes and GROUP_FILES in number: what is read as one shard."""
+    start = held = 0
+    for i, file in enumerate(files):
+        if i > start and (held + file.size > size or i - start == GROUP_FILES):
+            yield tuple(files[start:i])
+            start, held = i, 0
+        held += file.size
+    if files:
+        yield tuple(files[start:])
+
+
+def _kind_of(source: Source, file: FileRef) -> tuple[FileFormat, Compression]:
+    """Format and compression of a file, by its name where the recipe does not say."""
+    name = file.name.lower().partition("?")[0] if "://" in file.url else file.name.lower()
+    stem, extension = os.path.splitext(name)
+    compression: Compression = COMPRESSIONS.get(extension, "none")
+    packed = extension
+    if compression != "none":
+        extension = os.path.splitext(stem)[1]
+    if source.format != "auto":
+        format_: FileFormat = source.format
+    elif extension in FORMATS:
+        format_ = FORMATS[extension]
+    elif extension == ".warc":
+        raise RecipeError(f"{file.name} is a WARC file of pages; only the extracted text (.wet) can be read")
+    else:
+        raise RecipeError(
+            f"the format of {file.name} cannot be told from its name; set `format` to one of "
+            f"{', '.join(dict.fromkeys(FORMATS.values()))}, or make `path` match the files that hold documents"
+        )
+    if format_ == "parquet" and compression != "none":
+        raise RecipeError(f"{file.name}: a Parquet file is compressed inside; unpack the {packed} file around it")
+    return format_, compression
+
+
+def _check_fields(source: Source, format_: FileFormat, example: str) -> None:
+    fields = FIXED_FIELDS.get(format_)
+    if fields is None:
+        return
+    asked = [source.text, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
+    for field in asked:
+        if field is not None and field not in fields:
+            raise RecipeError(
+                f"{example} is read as {format_}, whose records have the fields {', '.join(fields)}; "
+                f"there is no {field}{did_you_mean(field, fields)}"
+            )
+
+
+def _parts(kind: _FileKind, part_bytes: int) -> list[Part | None]:
+    """Where a large file is cut; [None] where it is read whole."""
+    size = kind.file.size
+    n = -(-size // part_bytes)
+    if n < 2 or kind.compression != "none":
+        return [None]
+    if kind.format == "jsonl":
+        return list(pairwise(size * i // n for i in range(n + 1)))
+    return _row_group_parts(kind.file, part_bytes) if kind.format == "parquet" else [None]
+
+
+def _row_group_parts(file: FileRef, part_bytes: int) -> list[Part | None]:
+    """Ranges of row groups of at most `part_bytes` as stored, each of one row group at least."""
+    try:
+        with open_file(file) as opened:
+            metadata = pq.read_metadata(opened)
+    except ShardError:
+        return [None]  # reading it will say what is wrong, and fail this file alone
+    sizes = [
+        sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in _row_groups(metadata)
+    ]
+    parts: list[Part | None] = []
+    start = held = 0
+    for i, size in enumerate(sizes):
+        if held and held + size > part_bytes:
+            parts.append((start, i))
+            start, held = i, 0
+        held += size
+    return [*parts, (start, len(sizes))]
+
+
+def _row_groups(metadata: pq.FileMetaData) -> Iterator[Any]:
+    return map(metadata.row_group, range(metadata.num_row_groups))

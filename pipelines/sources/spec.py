@@ -1,0 +1,146 @@
+"""One entry of `sources` in a recipe: where documents lie, how they are read, what is carried along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+
+from operators.base import digest_of
+from operators.columns import ID, TEXT, TYPES, URL
+
+Format = Literal["auto", "jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
+MetadataType = Literal["string", "int", "float", "bool", "json"]
+
+#: Raise it when the same file gives other documents or other rejects than before: measures are then made anew.
+READING_VERSION = 1
+
+METADATA_TYPES: dict[MetadataType, pa.DataType] = {
+    "string": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "json": pa.string(),  # the value as JSON text
+}
+
+#: Names that the pipeline gives to columns of its own: in batches, in measures of every run, in decisions.
+RESERVED = frozenset(
+    {*TYPES, "kept", "rule", "condition", "value", "limit", "survivor", "tokens", "text_hash", "shard", "reason"}
+)
+
+
+class MetadataField(BaseModel):
+    """A field of the records that is carried along as a column."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: str = Field(min_length=1, description="Name of the field; `meta.lang` is the field lang inside meta.")
+    type: MetadataType = "string"
+
+
+def _expand_metadata(given: Any) -> Any:
+    """`[lang]`, `{year: int}` and `{lang: {field: meta.lang}}` all become {column: {field, type}}."""
+    if isinstance(given, list):
+        if repeated := {name for name in given if given.count(name) > 1}:
+            raise ValueError(f"metadata names {', '.join(sorted(map(str, repeated)))} more than once")
+        given = {name: {"field": name} for name in given}
+    if not isinstance(given, dict):
+        return given
+    for column, value in given.items():
+        if (problem := _name_problem(column)) is not None:
+            field = value["field"] if isinstance(value, dict) and "field" in value else column
+            raise ValueError(f"{problem}; name the column otherwise, as in metadata: {_renamed(str(field))}")
+    return {
+        column: {"field": column, "type": value}
+        if isinstance(value, str)
+        else ({"field": column, **value} if isinstance(value, dict) else value)
+        for column, value in given.items()
+    }
+
+
+def _name_problem(column: Any) -> str | None:
+    if not isinstance(column, str) or not column:
+        return f"metadata column {column!r} is not a name"
+    if column in RESERVED:
+        return f"metadata column {column!r} is a name that gristmill gives to a column of its own"
+    if "." in column:
+        return f"metadata column {column!r} has a dot, which an expression could not name"
+    return None
+
+
+def _renamed(field: str) -> str:
+    column = re.sub(r"\W+", "_", field.rsplit(".", 1)[-1]) or "column"
+    return f"{{{'original_' + column if column in RESERVED else column}: {{field: {field}}}}}"
+
+
+Metadata = Annotated[
+    dict[str, MetadataField],
+    BeforeValidator(_expand_metadata, json_schema_input_type=list[str] | dict[str, MetadataType | MetadataField]),
+]
+#: A number of bytes; `256MB` is 256,000,000 and `256MiB` 268,435,456.
+Size = ByteSize
+
+
+class Source(BaseModel):
+    """A set of files that hold documents, and how a record becomes a document.
+
+    A field's name may lead into nested records: `meta.lang` is the field lang inside meta, unless a field is called
+    `meta.lang` itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="What the column `source` says of these documents.")
+    path: str | list[str] = Field(
+        description="Files, folders or globs, relative to the recipe's folder, or URLs of any fsspec store. "
+        "For python_env a site-packages folder, or `auto` for the running interpreter's."
+    )
+    format: Format = Field(default="auto", description="`auto` goes by the file's name.")
+    text: str = Field(default=TEXT, min_length=1, description="Field that holds the text.")
+    id: str | None = Field(default=ID, description="Field that holds the id; where there is none, an id is derived.")
+    url: str | None = Field(default=None, description="Field that holds the URL; without it there is no column url.")
+    metadata: Metadata = Field(
+        default_factory=dict,
+        description="Fields to carry along: [lang, year], or {year: int, lang: {field: meta.lang, type: string}}.",
+    )
+    part_bytes: Size = Field(
+        default=Size(128_000_000),
+        gt=0,
+        description="Larger files are read as several shards where their format allows it (JSON lines, Parquet).",
+    )
+    document_bytes: Size = Field(default=Size(256_000_000), gt=0, description="A larger document is quarantined.")
+
+    def patterns(self) -> list[str]:
+        """The paths as a list."""
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+    def metadata_types(self) -> Iterator[tuple[str, str, MetadataType]]:
+        """(column, field, type) of each metadata column, in recipe order."""
+        for column, wanted in self.metadata.items():
+            yield column, wanted.field, wanted.type
+
+    @property
+    def requires_id(self) -> bool:
+        """Whether a file with declared columns must have the id: one that the recipe names, not the default one."""
+        return self.id not in (None, ID)
+
+    def required_fields(self) -> list[str]:
+        """Fields that a file with declared columns must have. The default id and the url are taken where they are."""
+        named = [self.text, *(field for _, field, _ in self.metadata_types())]
+        return [*named, str(self.id)] if self.requires_id else named
+
+    def schema(self) -> pa.Schema:  # type: ignore[override]
+        """Columns of the documents (besides `row`): id, url if asked for, metadata, text. All may be null but text."""
+        columns = [pa.field(ID, TYPES[ID])]
+        if self.url is not None:
+            columns.append(pa.field(URL, TYPES[URL]))
+        columns += [pa.field(column, METADATA_TYPES[type_]) for column, _, type_ in self.metadata_types()]
+        return pa.schema([*columns, pa.field(TEXT, TYPES[TEXT])])
+
+    def reading_fingerprint(self) -> str:
+        """A hex digest of all that decides what is read from a given shard; name and paths have no part in it."""
+        decisive: Mapping[str, Any] = self.model_dump(mode="json", exclude={"name", "path", "part_bytes"})
+        return digest_of([READING_VERSION, decisive, list(self.metadata)])

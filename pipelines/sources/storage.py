@@ -1,0 +1,221 @@
+"""Files of a source: what identifies them, how they are opened, and what their failures mean.
+
+Every failure of a file becomes one of two errors: ShardError where the file itself is at fault (damaged, gone, not
+readable, changed since it was listed) and RetryableError where the way to it is (network, a busy store).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import pyarrow as pa
+from fsspec.core import url_to_fs
+from pydantic import BaseModel, ConfigDict
+
+from operators.errors import RecipeError, RetryableError, ShardError
+
+Compression = Literal["none", "gzip", "zstd", "bz2"]
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+CHUNK = 1 << 20  #: bytes asked of a stream at a time
+
+#: What stores call the version of a file; the first that is there counts.
+VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "blob_id",
+    "generation",
+    "Content-MD5",
+    "Digest",
+    "Last-Modified",
+    "LastModified",
+    "created",
+)
+#: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
+NETWORK_LIBRARIES = frozenset(
+    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
+)
+
+
+class DamagedFile(ShardError):
+    """The content of a file is not what its format promises."""
+
+
+class FileRef(BaseModel):
+    """A file as it was when the sources were listed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str  #: absolute path or URL
+    name: str  #: for people and derived ids: relative to the recipe where the recipe's path is
+    size: int  #: bytes as stored; 0 where an HTTP server does not say
+    version: str  #: etag or the like; the modification time in nanoseconds on a local disk
+
+
+def is_local(url: str) -> bool:
+    """Whether this is a path on the local disk (FileRef.url has no scheme there)."""
+    return "://" not in url
+
+
+def size_and_version(fs: Any, path: str, details: Mapping[str, Any]) -> tuple[int, str]:
+    """What tells one state of a file from another. `details` come from a listing or from `fs.info`."""
+    if "file" in _protocols(fs):
+        status = os.stat(path)
+        return status.st_size, str(status.st_mtime_ns)
+    if details.get("size") is None or not any(details.get(key) for key in VERSION_KEYS):
+        details = fs.info(path)
+    version = next((str(details[key]) for key in VERSION_KEYS if details.get(key)), "")
+    return int(details.get("size") or 0), version
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+@contextlib.contextmanager
+def open_file(file: FileRef) -> Iterator[pa.NativeFile]:
+    """The bytes of a file as stored, seekable. The file must still be the one that was listed."""
+    with failures_named(file), contextlib.ExitStack() as stack:
+        fs, path = url_to_fs(file.url)
+        fs.invalidate_cache(path)
+        if size_and_version(fs, path, {}) != (file.size, file.version):
+            raise ShardError(f"{file.name} was changed after the run had listed it; run again to read it as it is now")
+        if is_local(file.url):
+            raw = pa.OSFile(path)
+        else:
+            raw = pa.PythonFile(stack.enter_context(contextlib.closing(_RemoteFile(file, fs.open(path, "rb")))), "r")
+        yield stack.enter_context(raw)
+
+
+@contextlib.contextmanager
+def open_stream(file: FileRef, compression: Compression) -> Iterator[pa.NativeFile]:
+    """The bytes of a file, decompressed as they are read; seekable where the file is not compressed.
+
+    A compressed file that ends too early raises, so that a cut download is not taken for a short corpus.
+    """
+    with open_file(file) as raw:
+        if compression == "none":
+            yield raw
+            return
+        with pa.CompressedInputStream(raw, compression) as stream:
+            yield stream
+
+
+def chunks(stream: pa.NativeFile) -> Iterator[bytes]:
+    """The rest of a stream, piece by piece."""
+    while chunk := stream.read(CHUNK):
+        yield chunk
+
+
+def read_up_to(stream: pa.NativeFile, limit: int) -> bytes | None:
+    """The rest of a stream, or None where it is longer than `limit` bytes."""
+    pieces, total = [], 0
+    for chunk in chunks(stream):
+        pieces.append(chunk)
+        total += len(chunk)
+        if total > limit:
+            return None
+    return b"".join(pieces)
+
+
+@contextlib.contextmanager
+def failures_named(file: FileRef) -> Iterator[None]:
+    """Turn failures of a file into ShardError or RetryableError with its name and a remedy."""
+    try:
+        yield
+    except Exception as error:
+        if _is_denied(error):
+            raise ShardError(
+                f"{file.name} may not be read ({_first_line(error)}); give this user the right to read it, "
+                "or leave it out of the source's path"
+            ) from error
+        if isinstance(error, FileNotFoundError) and not hides_trouble(error):
+            raise ShardError(f"{file.name} was listed but is gone; run again to list the source anew") from error
+        if _network_trouble(error) or hides_trouble(error) or getattr(error, "errno", None) is not None:
+            raise RetryableError(f"{file.name} could not be read: {_named(error)}") from error
+        if isinstance(error, OSError | pa.ArrowException):
+            raise DamagedFile(
+                f"{file.name} is damaged or cut short ({_first_line(error)}); fetch or write it again, "
+                "or leave it out of the source's path"
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def store_failures(what: str) -> Iterator[None]:
+    """Turn failures of listing into RecipeError (no right to) or RetryableError (network)."""
+    try:
+        yield
+    except Exception as error:
+        if _is_denied(error):
+            raise RecipeError(
+                f"{what} may not be listed ({_first_line(error)}); give this user the right to"
+            ) from error
+        if _network_trouble(error) or hides_trouble(error):
+            raise RetryableError(f"{what} could not be listed: {_named(error)}") from error
+        raise
+
+
+def hides_trouble(error: BaseException) -> bool:
+    """Whether a FileNotFoundError stands for another failure: over HTTP fsspec raises it for every one.
+
+    What lies behind it tells a page that is not there from a line or a server that is down.
+    """
+    cause = error.__cause__
+    from_http = isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp")
+    return isinstance(error, FileNotFoundError) and from_http and getattr(cause, "status", None) not in (404, 410)
+
+
+def _named(error: BaseException) -> str:
+    shown = error.__cause__ if error.__cause__ is not None and hides_trouble(error) else error
+    return f"{type(shown).__name__}: {_first_line(shown)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def _is_denied(error: BaseException) -> bool:
+    said = error.__cause__ if isinstance(error, FileNotFoundError) else error
+    refused = getattr(said, "status", None) in (401, 403) or "Credentials" in type(said).__name__
+    return refused or isinstance(error, PermissionError)
+
+
+def _network_trouble(error: BaseException) -> bool:
+    library = type(error).__module__.split(".", 1)[0]
+    return isinstance(error, ConnectionError | TimeoutError) or library in NETWORK_LIBRARIES
+
+
+class _RemoteFile:
+    """An fsspec file for Arrow. Whatever goes wrong while it is read lies on the way to the store, not in the file's
+    content, and must not be mistaken for a damaged file: it leaves as RetryableError."""
+
+    def __init__(self, file: FileRef, opened: Any) -> None:
+        self._file, self._opened = file, opened
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data: bytes = self._opened.read(size)
+        except Exception as error:
+            if isinstance(error, FileNotFoundError) or _is_denied(error):
+                raise
+            raise RetryableError(f"{self._file.name} could not be read: {_named(error)}") from error
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position: int = self._opened.seek(offset, whence)
+        return position
+
+    def tell(self) -> int:
+        position: int = self._opened.tell()
+        return position
+
+    def close(self) -> None:
+        self._opened.close()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._opened.closed)

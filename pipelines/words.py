@@ -1,0 +1,38 @@
+"""Names and numbers in sentences: the nearest right word, lists of names in short, plurals."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable
+
+#: How many names of one family (`gopher_words`, `gopher_symbol_ratio`, ...) are told one by one.
+FAMILY = 8
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean symbol_ratio?` where a known word is near, otherwise the list of what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; there is {', '.join(in_short(known))}" if known else ""
+
+
+def in_short(names: Iterable[str]) -> list[str]:
+    """The names in their order, those of a large family as one: `id, gopher_* (22), tokens`."""
+    names = list(names)
+    sizes = Counter(map(_family, names))
+    shown = (n if sizes[_family(n)] <= FAMILY else f"{_family(n)}_* ({sizes[_family(n)]})" for n in names)
+    return list(dict.fromkeys(shown))
+
+
+def _family(name: str) -> str:
+    return name.split("_")[0]
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 document`, `2,000 documents`, `3 copies`."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"

@@ -1,0 +1,53 @@
+"""Fixtures that more than one test module uses: a small corpus with known duplicates, recipes, a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import settings
+
+from tests.support import DATA, make_documents, write_jsonl
+
+# Shared machines pause at any moment, and kernels compile on their first call: no time limit per example.
+settings.register_profile("gristmill", deadline=None)
+settings.load_profile("gristmill")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A folder with four shards of 100 documents under data/."""
+    documents = make_documents(400)
+    for i in range(4):
+        write_jsonl(tmp_path / "data" / f"docs-{i}.jsonl.gz", documents[i * 100 : (i + 1) * 100])
+    return tmp_path
+
+
+@pytest.fixture
+def make_recipe() -> Callable[..., Path]:
+    """Writes a recipe into a folder: the given keys over the smallest one."""
+
+    def make(folder: Path, file: str = "recipe.yaml", **keys: Any) -> Path:
+        smallest = {
+            "version": 1,
+            "name": "test",
+            "store": "./store",
+            "sources": [{"name": "docs", "path": "data/docs-*", "metadata": ["lang"]}],
+            "write": {},
+        }
+        path = folder / file
+        path.write_text(yaml.safe_dump({**smallest, **keys}, sort_keys=False))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real text for tests that need it; they are skipped where it is not there."""
+    if not DATA.is_dir():
+        pytest.skip(f"real text is not at {DATA}")
+    return DATA
