@@ -1,0 +1,97 @@
+"""Lines and paragraphs: how lines begin and end, and both as keys by which repeats are found."""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import numba
+
+from operators.kernels.characters import INK
+from operators.kernels.primitives import KERNEL, hash_128
+from operators.kernels.words import count_characters, next_newline
+
+_LINE_FEED, _HYPHEN, _FULL_STOP = 0x0A, 0x2D, 0x2E
+
+
+@numba.njit(**KERNEL)
+def line_shapes(text, classes, length):
+    """Shares of the lines that start with a bullet and that end with an ellipsis, white space around them put aside.
+
+    The text is not empty; `text` and `classes` are as `classify` left them.
+    """
+    lines, bullets, ellipses, start = 0, 0, 0, 0
+    while start < length:
+        newline = next_newline(text, start, length)
+        lines += 1
+        left, right = _strip(classes, start, newline)
+        if left < right:
+            bullets += _is_bullet(text, left)
+        if right - left >= 3:
+            ellipses += _is_three_full_stops(text, right - 3) or is_ellipsis_character(text, right - 3)
+        start = newline + 1
+    return bullets / lines, ellipses / lines
+
+
+@numba.njit(**KERNEL)
+def _strip(classes, start, end):
+    """The span start .. end without white space around it."""
+    while start < end and classes[start] & INK == 0:
+        start += 1
+    while end > start and classes[end - 1] & INK == 0:
+        end -= 1
+    return start, end
+
+
+@numba.njit(**KERNEL)
+def _is_bullet(text, i):
+    return text[i] == _HYPHEN or (text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA2)
+
+
+@numba.njit(**KERNEL)
+def _is_three_full_stops(text, i):
+    return text[i] == _FULL_STOP and text[i + 1] == _FULL_STOP and text[i + 2] == _FULL_STOP
+
+
+@numba.njit(**KERNEL)
+def is_ellipsis_character(text, i):
+    """Whether U+2026 stands at text[i]."""
+    return text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA6
+
+
+@numba.njit(**KERNEL)
+def split_lines(text, length, is_ascii, keys, characters):
+    """Hash the lines that are not empty into `keys`, sum up their `characters`; their number."""
+    lines, start = 0, 0
+    characters[0] = 0
+    while start < length:
+        newline = next_newline(text, start, length)
+        if newline > start:
+            lines = _add_piece(text, start, newline, is_ascii, keys, characters, lines)
+        start = newline + 1
+    return lines
+
+
+@numba.njit(**KERNEL)
+def split_paragraphs(text, classes, length, is_ascii, keys, characters):
+    """The same for paragraphs: what two or more line feeds part, once the text is stripped of white space."""
+    start, end = _strip(classes, 0, length)
+    paragraphs = 0
+    characters[0] = 0
+    i = start
+    while i < end:
+        i = next_newline(text, i, end)
+        if i == end or text[i + 1] == _LINE_FEED:
+            paragraphs = _add_piece(text, start, i, is_ascii, keys, characters, paragraphs)
+            while i < end and text[i] == _LINE_FEED:
+                i += 1
+            start = i
+        else:
+            i += 1
+    return paragraphs
+
+
+@numba.njit(**KERNEL)
+def _add_piece(text, start, end, is_ascii, keys, characters, pieces):
+    """Append text[start : end] to the pieces; their number."""
+    keys[pieces] = hash_128(text, start, end - start)[0]
+    characters[pieces + 1] = characters[pieces] + (end - start if is_ascii else count_characters(text, start, end))
+    return pieces + 1

@@ -1,0 +1,28 @@
+"""From what kernels return to Arrow columns, null where the text is null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def column(values: NDArray[Any], texts: pa.Array, type: pa.DataType) -> pa.Array:
+    """Values (n) as an Arrow array, null where `texts` (n) is."""
+    return pa.array(values, type, mask=_nulls(texts))
+
+
+def hash_column(hashes: NDArray[np.uint64], texts: pa.Array) -> pa.FixedSizeBinaryArray:
+    """128-bit hashes (uint64[n, 2]) as binary(16), little-endian bytes, null where `texts` (n) is."""
+    content = pa.py_buffer(np.ascontiguousarray(hashes, "<u8"))
+    nulls = _nulls(texts)
+    validity = None if nulls is None else pa.array(~nulls).buffers()[1]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [validity, content])
+
+
+def _nulls(texts: pa.Array) -> NDArray[np.bool_] | None:
+    if texts.null_count == 0:
+        return None
+    return np.asarray(texts.is_null())
