@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: Names of an operator's resources ("model", "fit") to local paths.
 Files = Mapping[str, Path]
@@ -60,11 +60,15 @@ class Operator(BaseModel):
     def fingerprint(self, digests: Mapping[str, str]) -> str:
         """A hex digest of all that decides the results: class, code version, fields, digests of resources.
 
-        A field that holds a resource's path stands in the digest by the content of the file, not by its name.
+        A path stands in the digest by the content of its files, not by their name: a corpus gives the same results
+        wherever it lies.
         """
-        paths = set(self.resources().values())
-        fields = {k: v for k, v in self.model_dump(mode="json").items() if not (isinstance(v, str) and v in paths)}
+        fields = _without(self.model_dump(mode="json"), self._paths())
         return digest_of([type(self).__name__, self.code_version, fields, dict(digests)])
+
+    def _paths(self) -> set[str]:
+        """Values of fields that name files."""
+        return set(self.resources().values())
 
 
 class Transform(Operator):
@@ -76,9 +80,12 @@ class Transform(Operator):
 
 
 class Measure(Operator):
-    """Computes columns for each document, looking at nothing but that document."""
+    """Computes columns for each document, looking at nothing but that document.
 
-    def schema(self) -> pa.Schema:
+    `schema` takes the place of a method that pydantic has deprecated, hence the ignored override.
+    """
+
+    def schema(self) -> pa.Schema:  # type: ignore[override]
         """The columns it gives: names, types; a field's metadata {"description": ...} feeds the catalogue."""
         raise NotImplementedError(f"{type(self).__name__} must define schema()")
 
@@ -101,6 +108,9 @@ class FittedMeasure(Measure):
         """Globs of documents to fit towards, by name. Their content is part of the fit's fingerprint."""
         return {}
 
+    def _paths(self) -> set[str]:
+        return super()._paths() | set(self.targets().values())
+
     def sample_bytes(self) -> int:
         """How much text of the corpus (UTF-8 bytes) the fit reads at most."""
         raise NotImplementedError(f"{type(self).__name__} must define sample_bytes()")
@@ -113,7 +123,7 @@ class FittedMeasure(Measure):
 class Rule(Operator):
     """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept."""
 
-    name: str | None = None  #: what the funnel and `explain` call it; by default the operator's name
+    name: str | None = Field(default=None, description="what the funnel calls the rule; else the operator's name")
 
     def columns(self) -> set[str]:
         """Columns that it reads."""
@@ -124,6 +134,15 @@ def digest_of(value: Any) -> str:
     """A 32-digit hex digest of a JSON-like value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _without(value: Any, texts: set[str]) -> Any:
+    """A JSON-like value, certain texts in it, at any depth, left empty."""
+    if isinstance(value, dict):
+        return {key: _without(inner, texts) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(inner, texts) for inner in value]
+    return None if isinstance(value, str) and value in texts else value
 
 
 def field(name: str, type: pa.DataType, description: str) -> pa.Field:

@@ -14,8 +14,8 @@ PADDING = 64
 def text_buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """UTF-8 bytes and n + 1 offsets (int64) of a string array of n texts, without copying the text.
 
-    A null has length zero. The bytes end where Arrow's buffer ends: a kernel copies a text into padded scratch before it
-    reads words past its end.
+    A null has length zero. The bytes end where Arrow's buffer ends: a kernel copies a text into padded scratch before
+    it reads words past its end.
     """
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
