@@ -1,0 +1,1 @@
+"""fastText classifiers: reading their files and scoring texts with them."""

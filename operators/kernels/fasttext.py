@@ -1,0 +1,253 @@
+"""The text side of a fastText classifier: from a text to its hidden vector, the mean of the rows of its features.
+
+Features are, as in fastText 0.9 (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", section 2): the
+words of the dictionary, the character n-grams of every word (Bojanowski et al. 2017, section 3.2) and the hashed word
+n-grams. A text is one line: white space (newlines and NUL too) separates words, and an end-of-line token follows the
+last. Rows are added one after the other in float32, in fastText's own order, so that the sums are equal to its sums.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from operators.kernels.fasttext_dictionary import (
+    HASH_START,
+    KEY_START,
+    SLOT,
+    bucket_row,
+    find,
+    first_slot,
+    next_hash,
+    next_key,
+    spelling_hashes,
+)
+from operators.kernels.fasttext_matrix import add_rows
+from operators.kernels.primitives import KERNEL, longest, prefetch
+
+END_OF_LINE = b"</s>"
+LABEL_PREFIX = b"__label__"
+LONGEST_NGRAM = 100
+
+#: Words, and features, that are held at a time: scratch is bounded, however long a text is.
+SEGMENT = 1 << 16
+
+_NGRAM_FACTOR = np.uint64(116049371)
+_LEFT, _RIGHT = ord("<"), ord(">")
+
+
+class Words(NamedTuple):
+    """Scratch: a segment of a text in words. The end-of-line token is an empty word."""
+
+    starts: np.ndarray  #: int64 [SEGMENT], first byte in the text
+    stops: np.ndarray  #: int64 [SEGMENT], byte after the last
+    keys: np.ndarray  #: uint64 [SEGMENT], of their spellings
+    hashes: np.ndarray  #: int32 [SEGMENT], fastText's
+    entries: np.ndarray  #: int64 [SEGMENT], in the dictionary; -1: none
+
+
+@numba.njit(**KERNEL)
+def hidden_vectors(data, offsets, dictionary, matrix, hidden, features):
+    """Fill in the hidden vector of each text and the number of its features.
+
+    data uint8, offsets int64 [n + 1]: the texts; hidden float32 [n, dim]; features int64 [n]. A text without features
+    has a hidden vector of zeros.
+    """
+    starts, stops, entries, rows = [np.empty(SEGMENT, np.int64) for _ in range(4)]
+    words = Words(starts, stops, np.empty(SEGMENT, np.uint64), np.empty(SEGMENT, np.int32), entries)
+    bracketed = np.empty(longest(offsets) + 2 if dictionary.longest > 0 else 0, np.uint8)
+    for d in range(features.shape[0]):
+        total = hidden[d]
+        for k in range(total.shape[0]):
+            total[k] = np.float32(0)
+        features[d] = add_text(data, offsets[d], offsets[d + 1], dictionary, matrix, words, rows, bracketed, total)
+        factor = np.float32(1.0 / max(features[d], 1))
+        for k in range(total.shape[0]):
+            total[k] *= factor
+
+
+@numba.njit(**KERNEL)
+def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, total):
+    """Add the rows of all features of data[position : end] to `total`; returns how many there are."""
+    features = 0
+    carried = 0  # words of the segment before, whose n-grams reach into this one
+    line_ended = False
+    while not line_ended:
+        n, position, line_ended = read_words(data, position, end, dictionary.entries, words, carried)
+        n = find_words(data, dictionary, words, carried, n)
+        if dictionary.longest > 0:
+            features += add_subwords(data, dictionary, words, carried, n, matrix, rows, bracketed, total)
+        else:
+            features += add_words(words.entries[carried:n], matrix, rows, total)
+        complete = n if line_ended else max(0, n - (dictionary.word_ngrams - 1))
+        if dictionary.word_ngrams > 1:
+            features += add_word_ngrams(words.hashes[:n], complete, dictionary, matrix, rows, total)
+        carried = n - complete
+        for w in range(carried):
+            words.hashes[w] = words.hashes[complete + w]
+    return features
+
+
+@numba.njit(**KERNEL)
+def read_words(data, position, end, table, words, n):
+    """Split data[position : end] into words, appended to the n that there are, until the line or the segment ends.
+
+    Asks for their slots of the table of entries. Returns the number of words, the position reached, and whether the
+    line has ended.
+    """
+    starts, stops, keys, hashes = words.starts, words.stops, words.keys, words.hashes
+    while n < SEGMENT:
+        while position < end and is_space(data[position]):
+            position += 1
+        start, key, word_hash = position, KEY_START, HASH_START
+        while position < end and not is_space(data[position]):
+            key = next_key(key, data[position])
+            word_hash = next_hash(word_hash, data[position])
+            position += 1
+        starts[n], stops[n], keys[n], hashes[n] = start, position, key, np.int32(word_hash)
+        prefetch(table, SLOT * first_slot(table, key))
+        n += 1
+        if position == start or is_end_of_line(data, start, position):
+            stops[n - 1] = start
+            keys[n - 1], hashes[n - 1] = spelling_hashes(END_OF_LINE, 0, len(END_OF_LINE))
+            return n, position, True
+    return n, position, False
+
+
+@numba.njit(**KERNEL)
+def find_words(data, dictionary, words, first, stop):
+    """Look up words first to stop - 1 in the dictionary and drop the labels among them; returns the new stop."""
+    starts, stops, keys, hashes, entries = words.starts, words.stops, words.keys, words.hashes, words.entries
+    table, n_words = dictionary.entries, dictionary.words
+    n = first
+    for w in range(first, stop):
+        entry = find(table, keys[w])
+        is_label = entry >= n_words or (entry < 0 and begins_with(data, starts[w], stops[w], LABEL_PREFIX))
+        if not is_label:
+            starts[n], stops[n], hashes[n], entries[n] = starts[w], stops[w], hashes[w], entry
+            n += 1
+    return n
+
+
+@numba.njit(**KERNEL)
+def add_words(entries, matrix, rows, total):
+    """The features of words that are in the dictionary; returns how many there are."""
+    n = 0
+    for entry in entries:
+        if entry >= 0:
+            rows[n] = entry
+            n += 1
+    add_rows(matrix, rows, n, total)
+    return n
+
+
+@numba.njit(**KERNEL)
+def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total):
+    """The features of words first to stop - 1 and of their character n-grams; returns how many there are."""
+    starts, stops, entries = words.starts, words.stops, words.entries
+    n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
+    fewest, most = dictionary.shortest, dictionary.longest
+    features = n = 0
+    for w in range(first, stop):
+        if entries[w] >= 0:
+            rows[n] = entries[w]
+            n += 1
+        length = bracket(data, starts[w], stops[w], bracketed)
+        for i in range(length):
+            if n + LONGEST_NGRAM >= SEGMENT:
+                add_rows(matrix, rows, n, total)
+                features += n
+                n = 0
+            n = character_ngrams(bracketed, i, length, fewest, most, n_words, buckets, kept, rows, n)
+    add_rows(matrix, rows, n, total)
+    return features + n
+
+
+@numba.njit(**KERNEL)
+def bracket(data, start, stop, bracketed):
+    """Write "<word>" into `bracketed`, return its length; the end of the line has no characters and no brackets."""
+    if start == stop:
+        return 0
+    bracketed[0] = _LEFT
+    for i in range(start, stop):
+        bracketed[i - start + 1] = data[i]
+    bracketed[stop - start + 1] = _RIGHT
+    return stop - start + 2
+
+
+@numba.njit(**KERNEL)
+def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, kept, rows, n):
+    """Append to rows[:n] those of the n-grams of `fewest` to `most` characters that start at a byte; returns the new n.
+
+    There are none within a character, and neither bracket is an n-gram.
+    """
+    if continues_character(bracketed[start]):
+        return n
+    ngram_hash, stop, characters = HASH_START, start, 0
+    while stop < length and characters < most:
+        ngram_hash = next_hash(ngram_hash, bracketed[stop])
+        stop += 1
+        while stop < length and continues_character(bracketed[stop]):
+            ngram_hash = next_hash(ngram_hash, bracketed[stop])
+            stop += 1
+        characters += 1
+        is_bracket = characters == 1 and (start == 0 or stop == length)
+        if characters >= fewest and not is_bracket:
+            row = bucket_row(np.uint64(ngram_hash), buckets, kept)
+            if row >= 0:
+                rows[n] = n_words + row
+                n += 1
+    return n
+
+
+@numba.njit(**KERNEL)
+def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
+    """The features of the n-grams, of two words or more, that start at the first `starts` words; returns how many."""
+    n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
+    features = n = 0
+    for i in range(starts):
+        if n + LONGEST_NGRAM >= SEGMENT:
+            add_rows(matrix, rows, n, total)
+            features += n
+            n = 0
+        ngram_hash = np.uint64(np.int64(hashes[i]))
+        for j in range(i + 1, min(i + dictionary.word_ngrams, hashes.shape[0])):
+            ngram_hash = ngram_hash * _NGRAM_FACTOR + np.uint64(np.int64(hashes[j]))
+            row = bucket_row(ngram_hash, buckets, kept)
+            if row >= 0:
+                rows[n] = n_words + row
+                n += 1
+    add_rows(matrix, rows, n, total)
+    return features + n
+
+
+@numba.njit(**KERNEL)
+def is_end_of_line(data, start, stop):
+    """Whether data[start : stop] is the end-of-line token itself, which ends a line for fastText."""
+    return stop - start == len(END_OF_LINE) and begins_with(data, start, stop, END_OF_LINE)
+
+
+@numba.njit(**KERNEL)
+def begins_with(data, start, stop, prefix):
+    """Whether data[start : stop] begins with a bytes constant."""
+    if stop - start < len(prefix):
+        return False
+    for i in range(len(prefix)):  # noqa: SIM110 - numba compiles no generator expressions
+        if data[start + i] != prefix[i]:
+            return False
+    return True
+
+
+@numba.njit(**KERNEL)
+def continues_character(byte):
+    """Whether a byte of UTF-8 is not the first of its character."""
+    return byte & np.uint8(0xC0) == np.uint8(0x80)
+
+
+@numba.njit(**KERNEL)
+def is_space(byte):
+    """White space as fastText sees it: space, tab, newline, vertical tab, form feed, carriage return and NUL."""
+    return byte == 32 or (byte <= 13 and (byte >= 9 or byte == 0))

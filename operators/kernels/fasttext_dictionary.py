@@ -1,0 +1,124 @@
+"""The dictionary of a fastText classifier: hash tables of its spellings and of the buckets that pruning kept."""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from operators.kernels.primitives import GOLDEN, KERNEL
+
+_FNV_PRIME = np.uint32(16777619)
+_KEY_PRIME = np.uint64(1099511628211)
+#: Where both hashes of a spelling start.
+HASH_START, KEY_START = np.uint32(2166136261), np.uint64(14695981039346656037)
+#: Bytes of a slot of a hash table.
+SLOT = 16
+
+
+class Dictionary(NamedTuple):
+    """What turns a text into features. Its entries are words, then labels.
+
+    A spelling is known by its 64-bit hash: among a million words the odds that any two share one are 3 in 10^8.
+    """
+
+    entries: np.ndarray  #: hash table from the key of a spelling to its entry
+    kept: np.ndarray  #: hash table from a bucket to its row, where pruning kept some; else empty: bucket b has row b
+    words: int
+    word_ngrams: int  #: words of the longest word n-gram, at least 1
+    buckets: int  #: of hashed n-grams, whose rows follow those of the words
+    shortest: int  #: characters of the shortest and of the longest character n-gram; 0 and 0: none
+    longest: int
+
+
+@numba.njit(**KERNEL)
+def scan_entries(file, position, starts, lengths, counts, kinds, keys):
+    """Read the entries of a dictionary: a spelling that ends with NUL, an int64 count, a byte that says word or label.
+
+    Fills in one element of each array per entry: where its spelling begins, its length, its count, 0 for a word and 1
+    for a label, the key of its spelling. Returns the position after the last entry, or -1 if the file ends before it.
+    """
+    for e in range(starts.shape[0]):
+        starts[e] = position
+        while position < file.shape[0] and file[position] != 0:
+            position += 1
+        lengths[e] = position - starts[e]
+        keys[e], _ = spelling_hashes(file, starts[e], position)
+        if position + 10 > file.shape[0]:
+            return -1
+        count = np.uint64(0)
+        for byte in range(8):
+            count |= np.uint64(file[position + 1 + byte]) << np.uint64(8 * byte)
+        counts[e] = np.int64(count)
+        kinds[e] = file[position + 9]
+        position += 10
+    return position
+
+
+@numba.njit(**KERNEL)
+def hash_table(keys):
+    """An open-addressing table, at most half full, from keys, uint64 [n], to their positions.
+
+    A slot, one row of the uint64 array, is a key and its position + 1, which is 0 where the slot is free.
+    """
+    size = 2
+    while size < 2 * keys.shape[0]:
+        size *= 2
+    table = np.zeros((size, 2), np.uint64)
+    for i in range(keys.shape[0]):
+        slot = first_slot(table, keys[i])
+        while table[slot, 1] != 0:
+            slot = (slot + 1) & (size - 1)
+        table[slot, 0] = keys[i]
+        table[slot, 1] = i + 1
+    return table
+
+
+@numba.njit(**KERNEL)
+def find(table, key):
+    """The position of a key in the array that the hash table was made of, or -1."""
+    slot = first_slot(table, key)
+    while table[slot, 1] != 0:
+        if table[slot, 0] == key:
+            return np.int64(table[slot, 1]) - 1
+        slot = (slot + 1) & (table.shape[0] - 1)
+    return -1
+
+
+@numba.njit(**KERNEL)
+def first_slot(table, key):
+    """Where the search for a key begins."""
+    return np.int64((key * GOLDEN) >> np.uint64(32)) & (table.shape[0] - 1)
+
+
+@numba.njit(**KERNEL)
+def bucket_row(ngram_hash, buckets, kept):
+    """The row of an n-gram's bucket after the rows of the words, or -1 if pruning has removed it."""
+    bucket = ngram_hash % np.uint64(buckets)
+    if kept.shape[0] > 0:
+        return find(kept, bucket)
+    return np.int64(bucket)
+
+
+@numba.njit(**KERNEL)
+def spelling_hashes(data, start, stop):
+    """The key of the spelling data[start : stop], and fastText's hash of it."""
+    key, word_hash = KEY_START, HASH_START
+    for i in range(start, stop):
+        key = next_key(key, data[i])
+        word_hash = next_hash(word_hash, data[i])
+    return key, np.int32(word_hash)
+
+
+@numba.njit(**KERNEL)
+def next_key(key, byte):
+    """One step of 64-bit FNV-1a (Fowler, Noll and Vo 1991)."""
+    return (key ^ np.uint64(byte)) * _KEY_PRIME
+
+
+@numba.njit(**KERNEL)
+def next_hash(word_hash, byte):
+    """One step of 32-bit FNV-1a as fastText has it: bytes are signed."""
+    return np.uint32((word_hash ^ np.uint32(np.int32(np.int8(byte)))) * _FNV_PRIME)

@@ -1,0 +1,114 @@
+"""The label side of a fastText classifier: from hidden vectors to the probability of one label.
+
+One function per loss of fastText 0.9 (loss.cc). Scores are dot products in float32 in fastText's own order; the labels
+are the lanes, so that they are computed side by side. fastText reports exp(log(p + 1e-5)), a little more than the
+probability p, and so do these.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from operators.kernels.primitives import KERNEL
+
+#: What fastText adds to a probability before it takes the logarithm.
+EPSILON = 1e-5
+
+#: fastText looks its sigmoid up in a table over [-8, 8]; outside it is 0 or 1.
+_SIGMOID_STEPS = 512
+_SIGMOID_LIMIT = 8
+
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH = 0.693147180369123816490  # 33 bits of ln 2: its product with a small integer is exact
+_LN2_LOW = 1.90821492927058770002e-10
+
+
+@numba.njit(**KERNEL)
+def softmax(hidden, output, label, probabilities):
+    """Probability of one label among all. hidden float32 [n, dim]; output float32 [dim, labels]; result float32 [n]."""
+    scores = np.empty(output.shape[1], np.float32)
+    for d in range(hidden.shape[0]):
+        dot_products(hidden[d], output, scores)
+        highest, total = scores.max(), 0.0
+        for other in range(scores.shape[0]):
+            total += exponential(np.float64(scores[other]) - highest)
+        probabilities[d] = exponential(np.float64(scores[label]) - highest) / total + EPSILON
+
+
+@numba.njit(**KERNEL)
+def sigmoid(hidden, weights, probabilities):
+    """Probability of one label on its own: losses one-vs-all and negative sampling.
+
+    hidden float32 [n, dim]; weights float32 [dim, 1], the label's; result float32 [n].
+    """
+    table = np.empty(_SIGMOID_STEPS + 1, np.float32)
+    for i in range(_SIGMOID_STEPS + 1):
+        table[i] = logistic(2.0 * _SIGMOID_LIMIT * i / _SIGMOID_STEPS - _SIGMOID_LIMIT)
+    score = np.empty(1, np.float32)
+    for d in range(hidden.shape[0]):
+        dot_products(hidden[d], weights, score)
+        if np.isnan(score[0]):
+            probability = np.nan
+        elif score[0] < -_SIGMOID_LIMIT:
+            probability = 0.0
+        elif score[0] > _SIGMOID_LIMIT:
+            probability = 1.0
+        else:  # the same float32 steps as fastText's, so that the same table cell is found
+            cell = np.float32(score[0] + np.float32(_SIGMOID_LIMIT)) * np.float32(_SIGMOID_STEPS)
+            probability = np.float64(table[np.int64(cell / np.float32(2 * _SIGMOID_LIMIT))])
+        probabilities[d] = probability + EPSILON
+
+
+@numba.njit(**KERNEL)
+def hierarchical_softmax(hidden, path, rights, probabilities):
+    """Probability of the leaf to which a path of binary decisions leads.
+
+    hidden float32 [n, dim]; path float32 [dim, decisions], the output rows of the inner nodes from the root down;
+    rights bool [decisions], whether the path goes right there; result float32 [n].
+    """
+    scores = np.empty(path.shape[1], np.float32)
+    for d in range(hidden.shape[0]):
+        dot_products(hidden[d], path, scores)
+        probability = 1.0
+        for i in range(scores.shape[0]):
+            right = logistic(np.float64(scores[i]))
+            probability *= (right if rights[i] else 1.0 - right) + EPSILON
+        probabilities[d] = probability
+
+
+@numba.njit(**KERNEL)
+def dot_products(vector, matrix, products):
+    """vector [dim] times matrix [dim, m], all float32, each product summed from the first dimension to the last."""
+    products[:] = np.float32(0)
+    for k in range(vector.shape[0]):
+        for i in range(products.shape[0]):
+            products[i] += matrix[k, i] * vector[k]
+
+
+@numba.njit(**KERNEL)
+def logistic(x):
+    """1 / (1 + e**-x)."""
+    return 1.0 / (1.0 + exponential(-x))
+
+
+@numba.njit(**KERNEL)
+def exponential(x):
+    """e**x in float64, within 2 units in the last place.
+
+    Made of IEEE operations alone, unlike the C library's, whose last bit depends on the machine: x = k ln 2 + r, and a
+    Taylor polynomial of degree 13 for |r| <= ln(2) / 2.
+    """
+    if x > 709.0:
+        return np.inf
+    if x < -708.0:
+        return 0.0
+    k = math.floor(x * _LOG2_E + 0.5)
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    power = 1.0
+    for n in range(13, 0, -1):
+        power = 1.0 + power * r / n
+    return math.ldexp(power, np.int32(k))

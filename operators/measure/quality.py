@@ -1,0 +1,48 @@
+"""Quality by a trained classifier: the probability that a fastText model gives one of its labels.
+
+The model is any supervised fastText model, `gristmill train quality` makes one; the usual classifier of curated corpora
+(Brown et al. 2020, appendix A; Li et al. 2024, "DataComp-LM", section 4.4) is one with two labels.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from operators import columns
+from operators.base import Documents, Files, Measure, MeasureFunction, field
+from operators.fasttext.classifier import Classifier
+
+
+class Quality(Measure):
+    """Probability of a label by a fastText classifier (.bin or .ftz), equal to fastText's own within 1e-5.
+
+    A text is scored as one line: newlines are white space. Like fastText's, a probability may exceed 1 by 1e-5. Null
+    where the text is null or holds nothing that the model knows.
+    """
+
+    shorthand: ClassVar[str | None] = "model"
+
+    model: str = Field(description="path of the model, a .bin or .ftz file")
+    label: str = Field(default="__label__hq", description="whose probability")
+    column: str = Field(default="quality", description="name of the column")
+
+    def resources(self) -> dict[str, str]:
+        return {"model": self.model}
+
+    def check(self, files: Files) -> None:
+        Classifier(files["model"]).label_index(self.label)
+
+    def schema(self) -> pa.Schema:  # type: ignore[override]
+        return pa.schema([field(self.column, pa.float32(), f"probability of {self.label} by {self.model}")])
+
+    def open(self, files: Files) -> MeasureFunction:
+        probability = Classifier(files["model"]).probability(self.label)
+        schema = self.schema()
+
+        def measure(documents: Documents) -> pa.RecordBatch:
+            return pa.record_batch([probability(documents.column(columns.TEXT))], schema=schema)
+
+        return measure

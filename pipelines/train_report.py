@@ -1,0 +1,146 @@
+"""What a classifier is worth: measures of the probabilities that it gives to held-out documents, and its mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+#: A document is taken for positive from here on when mistakes are listed.
+EVEN_ODDS = 0.5
+SHOWN_MISTAKES = 10  # of either kind
+
+
+@dataclass(frozen=True)
+class SideCounts:
+    """Documents of one kind."""
+
+    label: str
+    trained: int
+    held_out: int
+    duplicates: int  #: left out: the same text as another of its kind
+    empty: int  #: left out: no word
+
+
+@dataclass(frozen=True)
+class ThresholdRow:
+    """Taking held-out documents whose probability is at least a threshold."""
+
+    threshold: float
+    precision: float | None  #: share of positives among the taken; None where none is taken
+    recall: float  #: share of the positives that are taken
+    kept: float  #: share of all documents that are taken
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A held-out document on the wrong side of even odds."""
+
+    id: str
+    label: str  #: its own
+    probability: float  #: of the positive label
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """The quality of a classifier on documents that it has not learnt from."""
+
+    model: str
+    arguments: dict[str, Any]
+    positive: SideCounts
+    negative: SideCounts
+    auc: float  #: area under the ROC curve: how often a positive scores above a negative
+    average_precision: float
+    thresholds: tuple[ThresholdRow, ...]
+    mistakes: tuple[Mistake, ...]  #: the most confident ones, negatives first
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and numbers."""
+        return asdict(self)
+
+
+def roc_auc(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]) -> float:
+    """Chance that a positive scores above a negative, ties counting half (Mann and Whitney 1947)."""
+    ranked = np.sort(negatives)
+    below = np.searchsorted(ranked, positives, "left") + np.searchsorted(ranked, positives, "right")
+    return float(below.mean() / 2 / len(ranked))
+
+
+def average_precision(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]) -> float:
+    """Mean over the positives of the precision at a threshold of their own score."""
+    scores = np.sort(np.concatenate([positives, negatives]))
+    taken = len(scores) - np.searchsorted(scores, positives, "left")
+    right = len(positives) - np.searchsorted(np.sort(positives), positives, "left")
+    return float((right / taken).mean())
+
+
+def threshold_rows(
+    positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]
+) -> tuple[ThresholdRow, ...]:
+    """Precision, recall and kept share at each of THRESHOLDS."""
+    rows = []
+    for threshold in THRESHOLDS:
+        right, wrong = int((positives >= threshold).sum()), int((negatives >= threshold).sum())
+        precision = right / (right + wrong) if right + wrong else None
+        kept = (right + wrong) / (len(positives) + len(negatives))
+        rows.append(ThresholdRow(threshold, precision, right / len(positives), kept))
+    return tuple(rows)
+
+
+def confident_mistakes(candidates: Sequence[Mistake], positive_label: str) -> tuple[Mistake, ...]:
+    """The negatives that score highest and the positives that score lowest, of those on the wrong side."""
+    negatives = [m for m in candidates if m.label != positive_label and m.probability >= EVEN_ODDS]
+    positives = [m for m in candidates if m.label == positive_label and m.probability < EVEN_ODDS]
+    negatives.sort(key=lambda m: (-m.probability, m.id))
+    positives.sort(key=lambda m: (m.probability, m.id))
+    return (*negatives[:SHOWN_MISTAKES], *positives[:SHOWN_MISTAKES])
+
+
+def render_report(report: TrainReport) -> RenderableType:
+    """The report for a terminal."""
+    sides = Table("label", "learnt", "held out", "duplicates", "empty", title="Documents", title_justify="left")
+    for side in (report.positive, report.negative):
+        sides.add_row(side.label, *(f"{n:,}" for n in (side.trained, side.held_out, side.duplicates, side.empty)))
+    curve = Table("probability at least", "precision", "recall", "kept", title="Held out", title_justify="left")
+    for row in report.thresholds:
+        curve.add_row(*_cells(row))
+    mistakes = Table("label", "probability", "id", title="Most confident mistakes", title_justify="left")
+    mistakes.add_column("text", no_wrap=True, overflow="ellipsis")
+    for mistake in report.mistakes:
+        cells = (mistake.label, f"{mistake.probability:.3f}", mistake.id, mistake.excerpt)
+        mistakes.add_row(*(Text(cell) for cell in cells))  # Text: brackets in a document are no markup
+    return Group(sides, _summary(report), curve, mistakes if report.mistakes else "No mistakes at even odds.")
+
+
+def markdown(report: TrainReport) -> str:
+    """The report as a Markdown page."""
+    lines = [f"# {report.model}", "", _summary(report), "", "| label | learnt | held out | duplicates | empty |"]
+    lines.append("|---|---|---|---|---|")
+    for side in (report.positive, report.negative):
+        lines.append(f"| {side.label} | {side.trained} | {side.held_out} | {side.duplicates} | {side.empty} |")
+    lines += ["", "| probability at least | precision | recall | kept |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in report.thresholds]
+    lines += ["", "## Most confident mistakes", "", "| label | probability | id | text |", "|---|---|---|---|"]
+    for mistake in report.mistakes:
+        cells = (mistake.label, f"{mistake.probability:.3f}", mistake.id, mistake.excerpt)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    arguments = ", ".join(f"{name} {value}" for name, value in report.arguments.items())
+    return "\n".join([*lines, "", f"Trained with {arguments}.", ""])
+
+
+def _summary(report: TrainReport) -> str:
+    documents = report.positive.held_out + report.negative.held_out
+    return f"AUC {report.auc:.4f}, average precision {report.average_precision:.4f} on {documents:,} held-out documents"
+
+
+def _cells(row: ThresholdRow) -> list[str]:
+    precision = "" if row.precision is None else f"{row.precision:.3f}"
+    return [f"{row.threshold:.2f}", precision, f"{row.recall:.3f}", f"{row.kept:.3f}"]
