@@ -1,0 +1,176 @@
+"""Hashed n-grams of tokens: from text to buckets, and what is counted or summed over them.
+
+The features of DSIR (Xie et al. 2023, "Data Selection for Language Models via Importance Resampling", section 3):
+every n-gram of order 1 to `order` of the lower-cased tokens falls in one of a fixed number of buckets.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_2, hash_word, longest, multiply_fold
+from operators.kernels.sha256 import sha256_modulo
+from operators.kernels.wordpunct import Characters, find_tokens, lower_and_mark, room_for
+
+#: Tokens are found and hashed about this many at a time, so that scratch stays in the first-level cache.
+_BLOCK = 1024
+_HALF = np.uint64(32)
+
+
+class Features(NamedTuple):
+    """How text becomes buckets."""
+
+    characters: Characters
+    order: int  #: longest n-gram
+    buckets: int  #: number of buckets, up to 2**32
+    sha256: bool  #: int(sha256(the n-gram's tokens joined by spaces)) % buckets, instead of our own hash
+    #: SHA-256 only: uint64[a power of two >= buckets], zeros at first, remembers buckets between calls; for one thread
+    cache: NDArray[np.uint64]
+
+
+class _Scratch(NamedTuple):
+    text: np.ndarray  #: the lower-cased document
+    marks: np.ndarray  #: where its tokens begin
+    starts: np.ndarray  #: tokens of this block, after the last order - 1 of the block before
+    ends: np.ndarray
+    hashes: np.ndarray  #: of the tokens
+    grams: np.ndarray  #: of the n-grams that end with each token
+    buckets: np.ndarray  #: of this block's n-grams, order by order
+    gram: np.ndarray  #: an n-gram's tokens joined by spaces
+    words: np.ndarray  #: SHA-256's
+
+
+@numba.njit(**KERNEL)
+def _scratch(offsets, order, sha256):
+    room = room_for(longest(offsets))
+    tokens = _BLOCK + order
+    return _Scratch(
+        np.empty(room, np.uint8),
+        np.empty(room, np.uint8),
+        np.empty(tokens, np.int64),
+        np.empty(tokens, np.int64),
+        np.empty(tokens, np.uint64),
+        np.empty(tokens, np.uint64),
+        np.empty(tokens * order, np.int64),
+        np.empty(room + order if sha256 else 0, np.uint8),
+        np.empty(72, np.uint32),
+    )
+
+
+@numba.njit(**KERNEL)
+def count_buckets(data, offsets, features, counts):
+    """Add the n-grams of all texts to counts (int64[buckets]). Returns the number of tokens."""
+    scratch = _scratch(offsets, features.order, features.sha256)
+    tokens = 0
+    for d in range(offsets.shape[0] - 1):
+        length = lower_and_mark(data, offsets[d], offsets[d + 1], features.characters, scratch.text, scratch.marks)
+        position, carried = 0, 0
+        while position <= length:
+            n, position, carried, new = _next_buckets(features, scratch, length, position, carried)
+            tokens += new
+            for i in range(n):
+                counts[scratch.buckets[i]] += 1
+    return tokens
+
+
+@numba.njit(**KERNEL)
+def sum_over_buckets(data, offsets, features, values, sums, lengths):
+    """For each of n texts: the sums of values (float64[k, buckets]) over its n-grams, and how many n-grams it has.
+
+    Writes sums (float64[n, k]) and lengths (int64[n]). A sum adds block sums, in the order of the text, so its rounding
+    errors stay small in long texts.
+    """
+    scratch = _scratch(offsets, features.order, features.sha256)
+    for d in range(offsets.shape[0] - 1):
+        length = lower_and_mark(data, offsets[d], offsets[d + 1], features.characters, scratch.text, scratch.marks)
+        position, carried = 0, 0
+        sums[d], lengths[d] = 0.0, 0
+        while position <= length:
+            n, position, carried, _ = _next_buckets(features, scratch, length, position, carried)
+            lengths[d] += n
+            for k in range(values.shape[0]):
+                sums[d, k] += _sum_of_values(values[k], scratch.buckets[:n])
+
+
+@numba.njit(**KERNEL)
+def _sum_of_values(values, buckets):
+    total = 0.0
+    for bucket in buckets:
+        total += values[bucket]
+    return total
+
+
+@numba.njit(**KERNEL)
+def _next_buckets(features, scratch, length, position, carried):
+    """Buckets of the n-grams that end in the next block of tokens.
+
+    The first `carried` tokens are the last of the block before. Returns the number of buckets, the position and
+    carried tokens to go on with, and the number of new tokens.
+    """
+    text, starts, ends, hashes, grams = scratch.text, scratch.starts, scratch.ends, scratch.hashes, scratch.grams
+    found, position = find_tokens(scratch.marks, length, position, starts, ends, carried)
+    for t in range(found):
+        hashes[t] = grams[t] = hash_word(text, starts[t], ends[t] - starts[t])
+    n = 0
+    for order in range(1, features.order + 1):
+        if order > 1:
+            for t in range(found - 1, order - 2, -1):
+                grams[t] = multiply_fold(grams[t - 1] * GOLDEN + hashes[t], SECRET_2)
+        first = max(carried, order - 1)
+        new = max(0, found - first)
+        buckets = scratch.buckets[n : n + new]
+        if features.sha256:
+            cache, gram, words = features.cache, scratch.gram, scratch.words
+            _sha256_buckets(text, starts, ends, grams, first, order, features.buckets, cache, gram, words, buckets)
+        else:
+            _buckets(grams[first:], features.buckets, buckets)
+        n += new
+    kept = min(found, features.order - 1)
+    for t in range(kept):
+        starts[t], ends[t] = starts[found - kept + t], ends[found - kept + t]
+    return n, position, kept, found - carried
+
+
+@numba.njit(**KERNEL)
+def _buckets(grams, buckets, out):
+    """The high half of each hash, scaled to 0 .. buckets - 1: for powers of two its highest bits."""
+    for i in range(out.shape[0]):
+        out[i] = np.int64((grams[i] >> _HALF) * np.uint64(buckets) >> _HALF)
+
+
+@numba.njit(**KERNEL)
+def _sha256_buckets(text, starts, ends, grams, first, order, buckets, cache, gram, words, out):
+    """SHA-256 buckets of the n-grams that end with the tokens from `first` on, from the cache where they are.
+
+    An entry of the cache is the n-gram's own 64-bit hash with the low bits, which its place tells, replaced by the
+    bucket: it is taken for another n-gram only where all 64 bits agree. An empty entry (zero) is taken for none.
+    """
+    low = np.uint64(cache.shape[0] - 1)
+    for i in range(out.shape[0]):
+        key = grams[first + i]
+        entry = cache[key & low]
+        if entry == 0 or (entry ^ key) & ~low != 0:
+            length = _join(text, starts, ends, first + i - order + 1, first + i, gram)
+            entry = key & ~low | np.uint64(sha256_modulo(gram, 0, length, buckets, words))
+            cache[key & low] = entry
+        out[i] = np.int64(entry & low)
+
+
+@numba.njit(**KERNEL)
+def _join(text, starts, ends, first, last, gram):
+    """Write tokens first to last, with a space between them, to `gram`. Returns the length."""
+    n = 0
+    for t in range(first, last + 1):
+        if t > first:
+            gram[n] = 32
+            n += 1
+        length = ends[t] - starts[t]
+        for i in range(length):
+            gram[n + i] = text[starts[t] + i]
+        n += length
+    return n
