@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
 
 from operators.base import Rule
+from operators.measure.gopher import DESCRIPTIONS
+
+
+def threshold(value: float, statistic: str) -> Any:
+    """A threshold of a statistic, by default the paper's."""
+    return Field(default=value, description=DESCRIPTIONS[statistic])
 
 
 class GopherRules(Rule):
@@ -18,28 +27,28 @@ class GopherRules(Rule):
     words (datatrove's default is spaCy), the same `min_alpha_words` of 0.8 drops half of an ordinary corpus.
     """
 
-    min_words: int | None = 50
-    max_words: int | None = 100_000
-    min_mean_word_length: float | None = 3
-    max_mean_word_length: float | None = 10
-    max_symbol_ratio: float | None = 0.1
-    max_bullet_lines: float | None = 0.9
-    max_ellipsis_lines: float | None = 0.3
-    min_alpha_words: float | None = 0.8
-    min_stop_words: int | None = 2
-    max_dup_lines: float | None = 0.3
-    max_dup_paragraphs: float | None = 0.3
-    max_dup_line_chars: float | None = 0.2
-    max_dup_paragraph_chars: float | None = 0.2
-    max_top_2gram: float | None = 0.2
-    max_top_3gram: float | None = 0.18
-    max_top_4gram: float | None = 0.16
-    max_dup_5grams: float | None = 0.15
-    max_dup_6grams: float | None = 0.14
-    max_dup_7grams: float | None = 0.13
-    max_dup_8grams: float | None = 0.12
-    max_dup_9grams: float | None = 0.11
-    max_dup_10grams: float | None = 0.10
+    min_words: int | None = threshold(50, "words")
+    max_words: int | None = threshold(100_000, "words")
+    min_mean_word_length: float | None = threshold(3, "mean_word_length")
+    max_mean_word_length: float | None = threshold(10, "mean_word_length")
+    max_symbol_ratio: float | None = threshold(0.1, "symbol_ratio")
+    max_bullet_lines: float | None = threshold(0.9, "bullet_lines")
+    max_ellipsis_lines: float | None = threshold(0.3, "ellipsis_lines")
+    min_alpha_words: float | None = threshold(0.8, "alpha_words")
+    min_stop_words: int | None = threshold(2, "stop_words")
+    max_dup_lines: float | None = threshold(0.3, "dup_lines")
+    max_dup_paragraphs: float | None = threshold(0.3, "dup_paragraphs")
+    max_dup_line_chars: float | None = threshold(0.2, "dup_line_chars")
+    max_dup_paragraph_chars: float | None = threshold(0.2, "dup_paragraph_chars")
+    max_top_2gram: float | None = threshold(0.2, "top_2gram")
+    max_top_3gram: float | None = threshold(0.18, "top_3gram")
+    max_top_4gram: float | None = threshold(0.16, "top_4gram")
+    max_dup_5grams: float | None = threshold(0.15, "dup_5grams")
+    max_dup_6grams: float | None = threshold(0.14, "dup_6grams")
+    max_dup_7grams: float | None = threshold(0.13, "dup_7grams")
+    max_dup_8grams: float | None = threshold(0.12, "dup_8grams")
+    max_dup_9grams: float | None = threshold(0.11, "dup_9grams")
+    max_dup_10grams: float | None = threshold(0.10, "dup_10grams")
 
     def when(self) -> str:
         """The condition under which a document is dropped, a DuckDB expression; "false" with every threshold off."""

@@ -57,7 +57,7 @@ class Gopher(Measure):
     The thresholds of the paper are the rule `gopher_rules`. An empty text has zero in every column.
     """
 
-    def schema(self) -> pa.Schema:
+    def schema(self) -> pa.Schema:  # type: ignore[override]
         return pa.schema(
             [field(f"gopher_{name}", TYPES.get(name, pa.float64()), DESCRIPTIONS[name]) for name in STATISTICS]
         )

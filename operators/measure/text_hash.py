@@ -19,7 +19,7 @@ class TextHash(Measure):
     is a single code point: a capital sigma becomes "σ" wherever it stands, "İ" stays as it is.
     """
 
-    def schema(self) -> pa.Schema:
+    def schema(self) -> pa.Schema:  # type: ignore[override]
         return pa.schema([field("text_hash", pa.binary(16), "128-bit hash of the normalised text")])
 
     def open(self, files: Files) -> MeasureFunction:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from operators.base import Documents, Files, Measure, MeasureFunction, field
 from operators.columns import TEXT
@@ -33,9 +34,9 @@ class Tokens(Measure):
 
     shorthand: ClassVar[str | None] = "tokenizer"
 
-    tokenizer: str | None = None
+    tokenizer: str | None = Field(default=None, description="path of a tokenizer.json; without it tokens are estimated")
 
-    def schema(self) -> pa.Schema:
+    def schema(self) -> pa.Schema:  # type: ignore[override]
         how = "estimated" if self.tokenizer is None else f"counted by {Path(self.tokenizer).name}"
         return pa.schema([field("tokens", pa.uint32(), f"number of tokens, {how}")])
 

@@ -1,0 +1,44 @@
+"""The effective sample size of weights given by their logarithms: (sum w)^2 / sum w^2 (Kish 1965).
+
+It says how many documents of equal weight would carry as much: far fewer than there are, where a few weights
+dominate. Sums are kept as whole numbers, one for each binary exponent, so they are exact under addition: shards may be
+merged in any order and split anywhere, and the last digit stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+_UNIT = 30  # bits after the binary point of a mantissa
+_REACH = 200  # exponents this far below the largest add nothing that a double could show
+_EXPONENT_LIMIT = 2.0**40  # beyond it the exponents' spacing means nothing
+
+
+def exponential_terms(logarithms: NDArray[np.float64]) -> Counter[int]:
+    """The sum of exp(v) over finite v, as {binary exponent: sum of mantissas in units of 2^-30}. Counters add."""
+    powers = np.clip(logarithms[np.isfinite(logarithms)] / math.log(2), -_EXPONENT_LIMIT, _EXPONENT_LIMIT)
+    exponents = np.floor(powers)
+    mantissas = np.rint(np.exp2(powers - exponents + _UNIT)).astype(np.int64)
+    found, places = np.unique(exponents.astype(np.int64), return_inverse=True)
+    sums = np.zeros(len(found), np.int64)
+    np.add.at(sums, places, mantissas)
+    return Counter(dict(zip(found.tolist(), sums.tolist(), strict=True)))
+
+
+def effective_size(weights: Mapping[int, int], squares: Mapping[int, int]) -> float:
+    """The effective size from the terms of w (logarithms v) and of w^2 (logarithms 2v); 0 where there are none."""
+    if not weights:
+        return 0.0
+    return float(2 ** (2 * _log2(weights) - _log2(squares)))
+
+
+def _log2(terms: Mapping[int, int]) -> float:
+    top = max(terms)
+    total = sum(Fraction(mantissas, 1 << (top - e)) for e, mantissas in terms.items() if top - e <= _REACH)
+    return top + math.log2(total) - _UNIT

@@ -1,0 +1,41 @@
+"""Every operator, by the name that recipes use. A new operator is one file and one line here."""
+
+from __future__ import annotations
+
+from operators.base import Measure, Operator, Rule, Transform
+from operators.decide.drop import Drop
+from operators.decide.gopher_rules import GopherRules
+from operators.dedup.exact import ExactDedup
+from operators.measure.gopher import Gopher
+from operators.measure.importance import Importance
+from operators.measure.quality import Quality
+from operators.measure.text_hash import TextHash
+from operators.measure.tokens import Tokens
+from operators.select.select import Select
+from operators.transform.normalize_unicode import NormalizeUnicode
+
+OPERATORS: dict[str, type[Operator]] = {
+    "normalize_unicode": NormalizeUnicode,
+    "gopher": Gopher,
+    "tokens": Tokens,
+    "quality": Quality,
+    "importance": Importance,
+    "text_hash": TextHash,
+    "drop": Drop,
+    "gopher_rules": GopherRules,
+    "exact_dedup": ExactDedup,
+    "select": Select,
+}
+
+#: The sections of a recipe that list operators, and the kind that each takes.
+SECTIONS: dict[str, type[Operator]] = {"transform": Transform, "measure": Measure, "decide": Rule}
+
+
+def of_kind(kind: type[Operator]) -> dict[str, type[Operator]]:
+    """The operators of one kind, by name."""
+    return {name: operator for name, operator in OPERATORS.items() if issubclass(operator, kind)}
+
+
+def name_of(operator: Operator) -> str:
+    """The name that recipes use for an operator."""
+    return next(name for name, cls in OPERATORS.items() if cls is type(operator))

@@ -1,0 +1,24 @@
+"""Decide: from the narrow columns of all shards to one decision per document. It never reads text.
+
+Every step is a pass over shards or key partitions, as items of an engine; no process needs the rows of all shards.
+"""
+
+from pipelines.decide.driver import DECISIONS, decide, decisions_file
+from pipelines.decide.duplicates import RepeatedValues, count_duplicates
+from pipelines.decide.funnel import Decided, RuleCount, ShardKept
+from pipelines.decide.kinds import check_rules, rule_names
+from pipelines.decide.shards import ShardColumns
+
+__all__ = [
+    "DECISIONS",
+    "Decided",
+    "RepeatedValues",
+    "RuleCount",
+    "ShardColumns",
+    "ShardKept",
+    "check_rules",
+    "count_duplicates",
+    "decide",
+    "decisions_file",
+    "rule_names",
+]

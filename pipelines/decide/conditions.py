@@ -1,0 +1,104 @@
+"""Drop and all rules that say `when`: quantiles are found over all shards, the rest is one query a shard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types
+
+from operators.base import Rule
+from operators.decide.expression import Condition, Quantile, compile_condition
+from operators.decide.order import order_keys, value_of
+from operators.decide.syntax import parse, references
+from pipelines.decide.checks import check_known
+from pipelines.decide.crossing import Found, Weighted, find_crossings
+from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
+from pipelines.decide.shards import SurvivingShard, losses
+
+
+def has_condition(rule: Rule) -> bool:
+    """Whether a rule drops by an expression: it has `when`, a field or a method."""
+    return hasattr(rule, "when")
+
+
+def expression_of(rule: Any) -> str:
+    """The expression that a rule drops by."""
+    return str(rule.when() if callable(rule.when) else rule.when)
+
+
+@dataclass(frozen=True)
+class ResolvedCondition:
+    """A condition whose quantiles are numbers."""
+
+    condition: Condition
+    limits: Mapping[Quantile, pa.Scalar]
+
+    @property
+    def columns(self) -> Sequence[str]:
+        return self.condition.columns
+
+    def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        fired = self.condition.evaluate(documents, self.limits)
+        clauses = pa.array(self.condition.clauses, pa.string()).take(pa.array(fired.clauses))
+        tally = Counter(dict(enumerate(np.bincount(fired.clauses).tolist())))
+        return Verdict(losses(fired.rows, clauses, fired.values, fired.limits), tally)
+
+    def details(self, tally: Tally) -> dict[str, Any]:
+        counts: Counter[str] = Counter()
+        for i, clause in enumerate(self.condition.clauses):
+            counts[clause] += tally[i]
+        found: dict[str, Any] = {"conditions": dict(counts)}
+        if self.limits:
+            found["quantiles"] = {quantile.name: _json(value) for quantile, value in self.limits.items()}
+        return found
+
+
+def _check(rule: Rule, schema: pa.Schema) -> None:
+    text = expression_of(rule)
+    for reference in references(parse(text), text):
+        check_known([reference.column], schema, f" at character {reference.position} of {text!r}")
+    compile_condition(text, schema)
+
+
+def _is_local(rule: Rule, schema: pa.Schema) -> bool:
+    return not compile_condition(expression_of(rule), schema).quantiles
+
+
+def _resolve(rule: Rule, scene: Scene) -> Resolved:
+    condition = compile_condition(expression_of(rule), scene.schema)
+    if not condition.quantiles:
+        return ResolvedCondition(condition, {})
+    # The k-th value in order is the first with which the count of values exceeds k - 1.
+    budgets = [lambda n, quantile=quantile: quantile.rank(n) - 1 for quantile in condition.quantiles]
+    source = partial(_quantile_keys, condition.quantiles)
+    found = find_crossings(scene.engine, scene.survivors, source, budgets)
+    types = (scene.schema.field(quantile.column).type for quantile in condition.quantiles)
+    values = (_value(result, type) for result, type in zip(found, types, strict=True))
+    return ResolvedCondition(condition, dict(zip(condition.quantiles, values, strict=True)))
+
+
+CONDITION = Kind(_check, _is_local, _resolve)
+
+
+def _quantile_keys(quantiles: tuple[Quantile, ...], shard: SurvivingShard) -> list[Weighted]:
+    documents = shard.read([quantile.column for quantile in quantiles])
+    keyed = {}
+    for name in {quantile.column for quantile in quantiles}:
+        keys, valid = order_keys(documents[name])
+        keyed[name] = Weighted(keys[valid], np.ones(int(valid.sum()), np.int64))
+    return [keyed[quantile.column] for quantile in quantiles]
+
+
+def _value(found: Found, type: pa.DataType) -> pa.Scalar:
+    """The value at the crossing; null where the column has no values."""
+    return pa.scalar(None, type) if found.crossing is None else value_of(found.crossing.key, type)
+
+
+def _json(value: pa.Scalar) -> Any:
+    return str(value) if pa.types.is_temporal(value.type) else value.as_py()

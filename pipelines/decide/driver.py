@@ -1,0 +1,192 @@
+"""Runs the rules, one after the other, over all shards.
+
+A rule is resolved on the survivors of those before it and then applied. Rules that need to know nothing of other
+documents are applied together with the one before them, in one pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from operators import columns
+from operators.base import Rule
+from operators.errors import FatalError
+from operators.select.select import TOKENS
+from operators.table import name_of
+from pipelines.decide import scratch
+from pipelines.decide.funnel import Decided, RuleCount, ShardKept
+from pipelines.decide.kinds import kind_of, rule_names
+from pipelines.decide.passes import gather, run
+from pipelines.decide.rules import Resolved, Scene, Tally, Verdict
+from pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
+from pipelines.engine.base import Engine
+from pipelines.state import files
+
+#: Columns that the counts are made of: every shard has them.
+COUNTED = (columns.BYTES, TOKENS)
+DECISIONS = pa.schema(
+    [
+        (columns.ADDRESS, pa.uint64()),
+        ("kept", pa.bool_()),
+        ("rule", pa.dictionary(pa.int32(), pa.string())),  # the rule that dropped it
+        *((name, DROPS.field(name).type) for name in ("condition", "value", "limit", "survivor")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Resolved rules that are applied in one pass."""
+
+    first: int  #: position of the first of them in the recipe
+    rules: Sequence[Resolved]
+    read: Sequence[str]  #: columns that the rules and the counts need
+    folder: str  #: where the drops go
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one rule did to one shard, or to several."""
+
+    seen: int = 0
+    dropped: int = 0
+    bytes: int = 0  #: of the dropped
+    tokens: int = 0  #: of the dropped
+    tally: Tally = field(default_factory=Counter)
+
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.seen + other.seen,
+            self.dropped + other.dropped,
+            self.bytes + other.bytes,
+            self.tokens + other.tokens,
+            self.tally + other.tally,
+        )
+
+
+def decide(
+    rules: Sequence[Rule],
+    shards: Sequence[ShardColumns],
+    engine: Engine,
+    folder: str,
+    *,
+    on_progress: Callable[[], object] = lambda: None,
+) -> Decided:
+    """Decide over all shards what to keep. The rules have passed `check_rules`; shards share one schema.
+
+    Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order); its scratch is
+    `folder`/exchange. The decisions depend on the documents, their addresses and the rules alone: not on the engine,
+    the number of workers or the order of the shards. `on_progress` is called after each rule. Raises the error of a
+    shard that cannot be read or computed, and FatalError where the counts do not add up.
+    """
+    names, scratch_folder = rule_names(rules), files.join(folder, "exchange")
+    if not shards:
+        return Decided(
+            0, [RuleCount(name, name_of(rule), 0, 0, 0, 0) for name, rule in zip(names, rules, strict=True)], []
+        )
+    schema = shards[0].schema
+    documents = sum(shard.rows for shard in shards)
+    survivors = Survivors([SurvivingShard(shard) for shard in shards], documents)
+    funnel: list[RuleCount] = []
+    files.remove(scratch_folder)  # of a run that was killed
+    try:
+        for batch in _batches(rules, schema):
+            scenes = [Scene(survivors, schema, engine, files.join(scratch_folder, f"rule-{i}")) for i in batch]
+            resolved = [kind_of(rules[i]).resolve(rules[i], scene) for i, scene in zip(batch, scenes, strict=True)]
+            step = _step(batch[0], resolved, scratch_folder)
+            for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):
+                lost = (count.dropped, count.bytes, count.tokens)
+                funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, rule.details(count.tally)))
+                on_progress()
+            survivors = _after(step, survivors, funnel[-1].kept)
+        write = partial(_write_decisions, names, folder)
+        decided = Decided(documents, funnel, gather(engine, write, survivors.shards))
+    finally:
+        files.remove(scratch_folder)
+    decided.check()
+    return decided
+
+
+def decisions_file(folder: str, ordinal: int) -> str:
+    """Where the decisions on a shard lie."""
+    return files.join(folder, "decisions", f"{ordinal:08d}.parquet")
+
+
+def _batches(rules: Sequence[Rule], schema: pa.Schema) -> list[list[int]]:
+    """Positions of rules that are applied together: only the first of a batch may need to know other documents."""
+    batches: list[list[int]] = []
+    for i, rule in enumerate(rules):
+        if batches and kind_of(rule).is_local(rule, schema):
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def _step(first: int, resolved: Sequence[Resolved], folder: str) -> Step:
+    read = {*COUNTED, *(name for rule in resolved for name in rule.columns)}
+    return Step(first, resolved, sorted(read), files.join(folder, f"drops-{first}"))
+
+
+def _after(step: Step, survivors: Survivors, kept: int) -> Survivors:
+    """The survivors of a step."""
+    shards = [replace(shard, drops=_drops_file(step, shard)) for shard in survivors.shards]
+    return Survivors(shards, kept)
+
+
+def _drops_file(step: Step, shard: SurvivingShard) -> str:
+    return files.join(step.folder, f"{shard.ordinal:08d}.arrow")
+
+
+def _apply_to_all(step: Step, survivors: Survivors, engine: Engine) -> list[Count]:
+    """Apply a step to every shard; the count of each rule."""
+    sums = [Count() for _ in step.rules]
+    for counts in run(engine, partial(_apply, step), survivors.shards):
+        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+    return sums
+
+
+def _apply(step: Step, shard: SurvivingShard) -> list[Count]:
+    """Apply a step to one shard: what it drops is added to what was dropped before."""
+    documents, places = shard.read(step.read), np.flatnonzero(shard.kept())
+    drops, counts = [shard.dropped()], []
+    for position, rule in enumerate(step.rules, start=step.first):
+        verdict = rule.judge(shard.ordinal, documents)
+        rows = np.asarray(verdict.losses["row"])
+        stays = np.ones(documents.num_rows, np.bool_)
+        stays[rows] = False
+        counts.append(_count(documents, stays, verdict))
+        placed = verdict.losses.set_column(0, "row", pa.array(places[rows]))
+        drops.append(placed.append_column("rule", pa.repeat(pa.scalar(position, pa.int32()), len(rows))))
+        documents, places = documents.filter(pa.array(stays)), places[stays]
+    scratch.write_table(_drops_file(step, shard), pa.concat_tables(drops))
+    return counts
+
+
+def _count(documents: pa.Table, stays: NDArray[np.bool_], verdict: Verdict) -> Count:
+    seen, lost = documents.num_rows, documents.filter(pa.array(~stays))
+    if lost.num_rows != verdict.losses.num_rows:
+        raise FatalError(f"a rule dropped {verdict.losses.num_rows} documents, of which {lost.num_rows} are distinct")
+    return Count(seen, lost.num_rows, total(lost[columns.BYTES]), total(lost[TOKENS]), verdict.tally)
+
+
+def _write_decisions(names: Sequence[str], folder: str, shard: SurvivingShard) -> ShardKept:
+    """Write the decisions on one shard."""
+    documents, kept, drops = SurvivingShard(shard.shard).read(COUNTED), shard.kept(), shard.dropped()
+    reason = np.full(documents.num_rows, -1)
+    reason[np.asarray(drops["row"])] = np.arange(drops.num_rows)
+    reasons = drops.take(pa.array(reason, mask=kept)).combine_chunks()
+    rules = pa.DictionaryArray.from_arrays(reasons["rule"].combine_chunks(), pa.array(names, pa.string()))
+    given = {columns.ADDRESS: documents[columns.ADDRESS], "kept": pa.array(kept), "rule": rules}
+    given |= {name: reasons[name] for name in ("condition", "value", "limit", "survivor")}
+    table = pa.table([given[name] for name in DECISIONS.names], schema=DECISIONS)
+    files.write_table(decisions_file(folder, shard.ordinal), table)
+    left = documents.filter(pa.array(kept))
+    return ShardKept(shard.ordinal, left.num_rows, total(left[columns.BYTES]), total(left[TOKENS]))

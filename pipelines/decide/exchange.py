@@ -1,0 +1,57 @@
+"""The keyed exchange: many senders, many partitions, and files in between.
+
+Each sender writes one file with a batch for each partition; whoever resolves a partition reads that batch of every
+file. No task holds more than one sender's rows or one partition's, nothing is pushed to a running process, and a task
+that runs twice writes the same file twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.decide import scratch
+from pipelines.state import files
+
+#: Rows of a partition: what one task of a resolve step holds (37 bytes a row in exact dedup, as much again to sort).
+PARTITION_ROWS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A folder of exchange files. Picklable."""
+
+    folder: str
+    partitions: int
+    schema: pa.Schema
+
+    def send(self, sender: int, table: pa.Table, partition: NDArray[np.int64]) -> None:
+        """Write a sender's rows (n), each to its partition (n); rows keep their order within a partition."""
+        order = np.argsort(partition, kind="stable")
+        bounds = np.searchsorted(partition[order], np.arange(self.partitions + 1))
+        in_order = table.take(pa.array(order))
+        batches = [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds)]
+        scratch.write_batches(self._file(sender), self.schema, batches)
+
+    def receive(self, senders: Iterable[int], partition: int) -> pa.Table:
+        """The rows of one partition from these senders, in their order."""
+        batches = [scratch.read_batch(self._file(sender), partition) for sender in senders]
+        return pa.concat_tables([self.schema.empty_table(), *batches]).combine_chunks()
+
+    def _file(self, sender: int) -> str:
+        return files.join(self.folder, f"{sender:08d}.arrow")
+
+
+def partitions_for(rows: int) -> int:
+    """How many partitions keep each at about PARTITION_ROWS."""
+    return max(1, -(-rows // PARTITION_ROWS))
+
+
+def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
+    """The partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
+    return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)

@@ -1,0 +1,58 @@
+"""Which kind a rule is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from operators.base import Rule
+from operators.dedup.exact import ExactDedup
+from operators.errors import RecipeError
+from operators.select.select import Select
+from operators.table import name_of
+from pipelines.decide.conditions import CONDITION, has_condition
+from pipelines.decide.duplicates import EXACT_DEDUP
+from pipelines.decide.rules import Kind
+from pipelines.decide.selection import SELECT
+
+KINDS: dict[type[Rule], Kind] = {ExactDedup: EXACT_DEDUP, Select: SELECT}
+
+
+def kind_of(rule: Rule) -> Kind:
+    """How a rule is handled: by its class, or as a condition where it has `when`."""
+    kind = KINDS.get(type(rule))
+    if kind is None and has_condition(rule):
+        return CONDITION
+    if kind is None:
+        raise TypeError(f"nothing decides by {type(rule).__name__}: add it to KINDS in {__name__}")
+    return kind
+
+
+def rule_names(rules: Sequence[Rule]) -> list[str]:
+    """What the funnel calls each rule: its name, or its operator's, numbered from the second on (drop, drop_2).
+
+    Raises RecipeError where two rules are given the same name.
+    """
+    given = [rule.name for rule in rules if rule.name is not None]
+    if repeated := sorted({name for name in given if given.count(name) > 1}):
+        raise RecipeError(f"two rules are called {repeated[0]}: give each a name of its own")
+    names: list[str] = []
+    for rule in rules:
+        name, n = rule.name or name_of(rule), 1
+        while rule.name is None and (name in names or name in given):
+            n += 1
+            name = f"{name_of(rule)}_{n}"
+        names.append(name)
+    return names
+
+
+def check_rules(rules: Sequence[Rule], schema: pa.Schema) -> None:
+    """Raise RecipeError for the first rule that cannot work on these columns, before anything runs.
+
+    Columns must be there and of a type that fits; an expression must parse, bind against the columns and say nothing
+    that one row does not decide. The message says what is wrong and where in the expression, not where in the recipe.
+    """
+    rule_names(rules)
+    for rule in rules:
+        kind_of(rule).check(rule, schema)

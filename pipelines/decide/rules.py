@@ -1,0 +1,60 @@
+"""What becomes of a rule: it is resolved, by finding what it needs to know of all shards, then applied to each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipelines.decide.shards import Survivors
+from pipelines.engine.base import Engine
+
+#: Whole numbers that add up over shards, by whatever a rule counts.
+Tally = Counter[Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of one shard's documents."""
+
+    losses: pa.Table  #: LOSSES: what it drops
+    tally: Tally = field(default_factory=Counter)
+
+
+class Resolved(Protocol):
+    """A rule with all that it had to learn: a pure function of a shard's columns. Picklable and small."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Columns that it reads."""
+        ...
+
+    def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        """Which of these documents of a shard (n rows: `columns` and the address) it drops."""
+        ...
+
+    def details(self, tally: Tally) -> dict[str, Any]:
+        """What the report says of it, from the tallies of all shards: JSON values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a rule is resolved."""
+
+    survivors: Survivors
+    schema: pa.Schema  #: every column there is
+    engine: Engine
+    folder: str  #: the rule's own, for files that it needs until it is applied
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How rules of one kind are handled; each function takes the rule first."""
+
+    check: Callable[[Any, pa.Schema], None]  #: raises RecipeError where the rule cannot work on these columns
+    is_local: Callable[[Any, pa.Schema], bool]  #: whether a document's own columns are all that it needs to know
+    resolve: Callable[[Any, Scene], Resolved]

@@ -1,0 +1,117 @@
+"""What rules see: the narrow columns of one shard, less the documents that earlier rules dropped.
+
+What each rule dropped is kept in small files, one for each shard and step. A step reads the file of the step before and
+writes its own under a name that depends on shard and step alone, so it can be run again, anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from operators import columns
+from pipelines.decide import scratch
+
+
+class ShardColumns(Protocol):
+    """The measured columns of one shard, `row` (ascending), `bytes` and `tokens` among them. Picklable."""
+
+    @property
+    def ordinal(self) -> int:
+        """The shard's number in the registry, the upper half of its documents' addresses."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many documents it has."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Every column there is in this run, with its type."""
+        ...
+
+    def read(self, names: Sequence[str], /) -> pa.Table:
+        """Columns of all its documents, always in the same order."""
+        ...
+
+
+#: Why a document was dropped. `row` counts the rows that a rule was given, or, in a file of drops, those of the shard.
+LOSSES = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("condition", pa.string()),  # the clause that fired
+        ("value", pa.float64()),
+        ("limit", pa.float64()),
+        ("survivor", pa.uint64()),  # address of the document kept in its place
+    ]
+)
+DROPS = LOSSES.append(pa.field("rule", pa.int32()))  # position of the rule in the recipe
+
+
+@dataclass(frozen=True)
+class SurvivingShard:
+    """The documents of a shard that the rules so far kept. `drops` is the file of those that they dropped."""
+
+    shard: ShardColumns
+    drops: str | None = None
+
+    @property
+    def ordinal(self) -> int:
+        """The shard's ordinal."""
+        return self.shard.ordinal
+
+    def dropped(self) -> pa.Table:
+        """The documents dropped so far (DROPS)."""
+        return DROPS.empty_table() if self.drops is None else scratch.read_table(self.drops)
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """Columns of the survivors, with their addresses as column `address`, in the shard's order."""
+        wanted = dict.fromkeys([*names, columns.ROW])
+        table = self.shard.read([name for name in wanted if name != columns.ADDRESS])
+        rows = np.asarray(table[columns.ROW]).astype(np.uint64)
+        addresses = pa.array(rows | np.uint64(columns.address(self.ordinal, 0)))
+        return table.append_column(columns.ADDRESS, addresses).filter(pa.array(self.kept()))
+
+    def kept(self) -> NDArray[np.bool_]:
+        """Which documents (n) of the shard are left."""
+        kept = np.ones(self.shard.rows, np.bool_)
+        kept[np.asarray(self.dropped()["row"])] = False
+        return kept
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """The documents of all shards that the rules so far kept, and how many they are."""
+
+    shards: Sequence[SurvivingShard]
+    documents: int
+
+
+def losses(
+    rows: NDArray[np.int64],
+    condition: pa.Array | None = None,
+    value: pa.Array | None = None,
+    limit: pa.Array | None = None,
+    survivor: pa.Array | None = None,
+) -> pa.Table:
+    """A table of LOSSES; what is left out is null."""
+    given = {"row": pa.array(rows), "condition": condition, "value": value, "limit": limit, "survivor": survivor}
+    arrays = (pa.nulls(len(rows), f.type) if given[f.name] is None else given[f.name] for f in LOSSES)
+    return pa.table(list(arrays), schema=LOSSES)
+
+
+def addresses_of(documents: pa.Table) -> NDArray[np.uint64]:
+    """The addresses (n) of documents that `SurvivingShard.read` gave."""
+    return np.asarray(documents[columns.ADDRESS])
+
+
+def total(column: pa.ChunkedArray) -> int:
+    """The exact sum of a column of whole numbers; nulls count nothing."""
+    return int(pc.sum(column.cast(pa.int64()), min_count=0).as_py())

@@ -1,0 +1,20 @@
+"""Engines: how work is spread. `local` runs threads, `ray` runs Ray tasks; both give the same bytes."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pipelines.engine.base import Engine
+from pipelines.engine.local import LocalEngine
+
+EngineName = Literal["auto", "local", "ray"]
+
+
+def open_engine(name: EngineName, workers: int | None) -> Engine:
+    """The engine asked for; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set, threads otherwise."""
+    if name == "ray" or (name == "auto" and os.environ.get("RAY_ADDRESS")):
+        from pipelines.engine.ray_data import RayEngine
+
+        return RayEngine(workers)
+    return LocalEngine(workers)

@@ -1,0 +1,66 @@
+"""What the pipeline asks of an engine: run a pure function over items, give back one outcome per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from operators.errors import RecipeError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What became of one item: its result, or the error that ended it after the retries."""
+
+    index: int  #: position of the item in the sequence that was given
+    value: Result | None = None
+    error: Exception | None = None
+
+    def unwrap(self) -> Result:
+        """The result; raises the item's error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+class Engine(Protocol):
+    """Runs picklable pure functions over items, each independent of the others.
+
+    A function may run more than once for an item (retries, killed workers), so its only side effect is writing files
+    under names that depend on the item alone. Outcomes come in any order. RetryableError and OSError are tried again up
+    to RETRIES times; any other exception becomes the outcome's error at once and the other items go on.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `--engine` calls it."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many items run at the same time."""
+        ...
+
+    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
+        """Outcomes of function(item) for each item, in any order, as they come."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine started (and nothing that it did not start)."""
+        ...
+
+
+def check_reach(engine: Engine, urls: Iterable[str]) -> None:
+    """Raise RecipeError where the engine's workers cannot see what lies at a URL: memory:// ends with this process."""
+    unseen = next((url for url in urls if url.startswith("memory://")), None)
+    if engine.name == "ray" and unseen is not None:
+        raise RecipeError(
+            f"{unseen} lies in the memory of this process, which Ray's workers do not share; "
+            "use --engine local, or a folder or object store that every node can reach"
+        )

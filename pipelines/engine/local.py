@@ -1,0 +1,63 @@
+"""The local engine: a pool of threads. Kernels and Arrow release the GIL, so threads are enough."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from operators.errors import RetryableError
+from pipelines.engine.base import RETRIES, Outcome, Result
+
+FIRST_PAUSE = 0.5  # seconds before the first retry; doubled each time
+#: Errors of the file system that no retry mends.
+LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+
+
+def attempt(function: Callable[[Any], Result], index: int, item: Any) -> Outcome[Result]:
+    """Run the function on one item, with bounded retries of what may pass; never raises."""
+    for trial in range(RETRIES + 1):
+        try:
+            return Outcome(index, value=function(item))
+        except LASTING as error:
+            return Outcome(index, error=error)
+        except (RetryableError, OSError) as error:
+            if trial == RETRIES:
+                return Outcome(index, error=error)
+            time.sleep(FIRST_PAUSE * 2**trial)
+        except Exception as error:
+            return Outcome(index, error=error)
+    raise AssertionError("unreachable: the last trial returns")
+
+
+class LocalEngine:
+    """Threads of this process; at most `workers` items at a time, with a short queue behind them."""
+
+    name = "local"
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = (
+            workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
+
+    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="gristmill") as pool:
+            waiting: set[Future[Outcome[Result]]] = set()
+            todo = iter(enumerate(items))
+            try:
+                while True:
+                    while len(waiting) < 2 * self.workers and (job := next(todo, None)) is not None:
+                        waiting.add(pool.submit(attempt, function, *job))
+                    if not waiting:
+                        return
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield future.result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Nothing outlives a call of `map`."""
