@@ -12,8 +12,8 @@ from typing import Any
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 WORDS = """
-    the of and to in that is was for with field river stone light morning letter engine signal market window garden number history water
-    paper music winter answer mountain silver village reason system measure question story teacher
+the of and to in that is was for with field river stone light morning letter engine signal market window garden number
+history water paper music winter answer mountain silver village reason system measure question story teacher
 """.split()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,17 @@ class BatchBuilder:
     A batch has about `batch_bytes` of text, and one record at least, and at most `batch_rows` records.
     """
 
-    def __init__(self, source: Source, wanted: pa.Schema, *, cells: bool, batch_bytes: int, batch_rows: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        wanted: pa.Schema,
+        *,
+        cells: bool,
+        batch_bytes: int,
+        batch_rows: int,
+        only: Container[int] | None = None,
+    ) -> None:
+        self._only = only
         self._fields = DocumentFields(source, cells=cells)
         self._schema = source.schema()
         self._wanted = wanted
@@ -49,9 +59,11 @@ class BatchBuilder:
         self._bytes = 0
 
     def add(self, record: Record) -> None:
-        """Take the next record of the shard: a document, or a reject."""
+        """Take the next record of the shard: a document, a reject, or one that is not in `only` and just counted."""
         row = self._records
         self._records += 1
+        if self._only is not None and row not in self._only:
+            return
         try:
             if record.fault is not None:
                 raise record.fault

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import orjson
@@ -17,10 +17,15 @@ from pipelines.sources.storage import Compression, FileRef, open_stream, read_up
 ARRAY_BYTES = 512_000_000
 
 
-def json_lines(lines: LineReader, limit: int) -> Iterator[Record]:
-    """One record for each line that is not blank."""
+def json_lines(lines: LineReader, limit: int, only: Container[int] | None = None) -> Iterator[Record]:
+    """One record for each line that is not blank. Lines of records that are not in `only` are not parsed."""
+    row = -1
     for number, offset, size, content in lines:
         if not content or content.isspace():
+            continue
+        row += 1
+        if only is not None and row not in only:
+            yield Record(None)
             continue
         try:
             if size > limit:

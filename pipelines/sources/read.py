@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from itertools import islice
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from operators.columns import ID, ROW, TEXT, TYPES, address
 from operators.errors import RecipeError, ShardError
@@ -32,33 +36,46 @@ def read_shard(
     source: Source,
     *,
     columns: Sequence[str] | None = None,
+    rows: NDArray[np.uint32] | None = None,
     batch_bytes: int = BATCH_BYTES,
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[Batch]:
     """The documents and rejects of a shard, in order: the same ones whatever the size of batches.
 
     Batches have `row` (uint32) and the columns of `source.schema()`, or only those of them that `columns` names and the
-    text. A batch holds about `batch_bytes` of text (one record at least) and at most `batch_rows` records. Closing the
-    generator early closes the file.
+    text. With `rows` (ascending) only the records of these rows are given, and reading stops after the last of them:
+    for a second look at documents that are known. A batch holds about `batch_bytes` of text (one record at least) and
+    at most `batch_rows` records. Closing the generator early closes the file.
 
     Raises ShardError where the shard cannot be read as a whole (damaged, gone, changed, other columns) and
     RetryableError where the store did not answer.
     """
-    wanted = _wanted(source, columns)
+    wanted, sizes = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
     if spec.format == "parquet":
-        yield from parquet(spec.files[0], spec.part, source, wanted, batch_bytes=batch_bytes, batch_rows=batch_rows)
+        batches = parquet(spec.files[0], spec.part, source, wanted, **sizes)
+        yield from batches if rows is None else _rows_of(batches, rows)
         return
-    cells = spec.format in ("csv", "tsv")
-    builder = BatchBuilder(source, wanted, cells=cells, batch_bytes=batch_bytes, batch_rows=batch_rows)
+    only = None if rows is None else frozenset(rows.tolist())
+    stop = None if rows is None else int(rows[-1]) + 1 if len(rows) else 0
+    builder = BatchBuilder(source, wanted, cells=spec.format in ("csv", "tsv"), only=only, **sizes)
     if spec.format in ("jsonl", "csv", "tsv") or (
         spec.format == "json" and not is_array(spec.files[0], spec.compression)
     ):
         limit = int(source.document_bytes)
         with open_lines(spec.files[0], spec.compression, spec.part, limit) as lines:
-            yield from _batches(builder, _line_records(spec, source, lines), lines)
+            yield from _batches(builder, islice(_line_records(spec, source, lines, only), stop), lines)
     else:
         with closing(_file_records(spec, source)) as records:
-            yield from _batches(builder, records, None)
+            yield from _batches(builder, islice(records, stop), None)
+
+
+def _rows_of(batches: Iterator[Batch], rows: NDArray[np.uint32]) -> Iterator[Batch]:
+    """The documents of these rows (ascending) alone; nothing is read beyond the last."""
+    for batch in batches:
+        mask = np.isin(batch.documents[ROW].to_numpy(), rows, assume_unique=True)
+        yield replace(batch, documents=batch.documents.filter(pa.array(mask)), rejects=[])
+        if not len(rows) or batch.records > rows[-1]:
+            return
 
 
 def _wanted(source: Source, columns: Sequence[str] | None) -> pa.Schema:
@@ -67,9 +84,9 @@ def _wanted(source: Source, columns: Sequence[str] | None) -> pa.Schema:
     return pa.schema([pa.field(ROW, TYPES[ROW]), *fields])
 
 
-def _line_records(spec: ShardSpec, source: Source, lines: LineReader) -> Iterator[Record]:
+def _line_records(spec: ShardSpec, source: Source, lines: LineReader, only: Container[int] | None) -> Iterator[Record]:
     if spec.format in ("jsonl", "json"):
-        return json_lines(lines, int(source.document_bytes))
+        return json_lines(lines, int(source.document_bytes), only)
     return delimited(spec.files[0].name, lines, "\t" if spec.format == "tsv" else ",", source)
 
 

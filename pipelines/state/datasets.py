@@ -4,8 +4,8 @@
     datasets/<name>/<number>-<content>/manifest.json
     datasets/<name>/<number>-<content>/data-00000-of-00004.parquet
 
-The folder's name carries a digest of all that decides its content, so an interrupted version is completed, not repeated,
-and a run that would give an existing version again writes nothing.
+The folder's name carries a digest of all that decides its content, so an interrupted version is completed, not
+repeated, and a run that would give an existing version again writes nothing.
 """
 
 from __future__ import annotations

@@ -17,4 +17,5 @@ def test_the_folder_of_a_dataset_stands_for_its_current_version(tmp_path: Path) 
         pq.write_table(pa.table({"text": [version]}), folder / "data-00000-of-00001.parquet")
         (folder / "manifest.json").write_text("{}")
     (tmp_path / "web" / "CURRENT").write_text("000002-bbb\n")
-    assert [file.name for file in discover_files("web", str(tmp_path))] == ["web/000002-bbb/data-00000-of-00001.parquet"]
+    found = [file.name for file in discover_files("web", str(tmp_path))]
+    assert found == ["web/000002-bbb/data-00000-of-00001.parquet"]
