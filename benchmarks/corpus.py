@@ -1,7 +1,7 @@
 """Larger benchmark inputs: the bench text tiled to a size, words changed deterministically, ids rewritten.
 
-Copies are told apart by a changed word in every twenty or so, so that a tile is neither a duplicate of the text it came from nor
-foreign to it.
+Copies are told apart by a changed word in every twenty or so, so that a tile is neither a duplicate of the text it came
+from nor foreign to it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Importance weights: speed per core beside data-selection, the reference library.
 
-    python benchmarks/importance.py --peer-python peers/data-selection/bin/python
+    python -m benchmarks.importance --peer-python peers/data-selection/bin/python
 
 data-selection runs in an environment of its own, made once:
 
@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 
 import pyarrow as pa
-from benchmarks.common import bench_texts, median_seconds, print_table, run_peer, size_of
 
+from benchmarks.common import bench_texts, median_seconds, print_table, run_peer, size_of
 from operators.measure.importance import Importance
 
 PEER = """

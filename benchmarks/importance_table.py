@@ -1,6 +1,6 @@
 """What buckets, smoothing and length do to a selection: the tables of docs/importance.md.
 
-    python benchmarks/importance_table.py [--write docs/importance.md]
+    python -m benchmarks.importance_table [--write docs/importance.md]
 
 For each task (importance_tasks.py) and each setting: fit, weigh, select by Gumbel top-k, ten seeds.
 Takes about ten minutes. With --write the tables replace what stands between the markers of that file.
@@ -21,10 +21,10 @@ from statistics import fmean
 
 import numpy as np
 import pyarrow as pa
-from benchmarks.common import print_table
-from benchmarks.importance_tasks import Task, tasks, two_groups
 from numpy.typing import NDArray
 
+from benchmarks.common import print_table
+from benchmarks.importance_tasks import Task, tasks, two_groups
 from operators.kernels.buffers import id_words
 from operators.kernels.noise import gumbel
 from operators.measure.content_id import content_ids

@@ -66,7 +66,7 @@ class Importance(FittedMeasure):
         default="fast",
         description="fast: words of any script; reference: SHA-256 over tokens, bit for bit as data-selection 1.0.3",
     )
-    sample: ByteSize = Field(default=ByteSize(64_000_000), gt=0, description="how much of the corpus the fit reads")
+    sample: ByteSize = Field(default=ByteSize(16_000_000), gt=0, description="how much of the corpus the fit reads")
     seed: int = Field(default=0, ge=0, description="of that sample")
     column: str = Field(default="importance", description="name of the column")
 

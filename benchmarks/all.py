@@ -1,0 +1,22 @@
+"""All benchmarks that need no peer, one after the other: what `make bench` runs. Each prints its own table.
+
+Peers are timed in the same run where an interpreter that has them is named: see `--peer-python` of benchmarks/gopher.py
+and benchmarks/importance.py.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MODULES = ("gopher", "importance", "fasttext_scoring", "end_to_end", "growth")
+
+
+def main() -> None:
+    for module in MODULES:
+        print(f"== benchmarks.{module}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{module}"], check=True)
+
+
+if __name__ == "__main__":
+    main()
