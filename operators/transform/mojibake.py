@@ -15,13 +15,18 @@ from typing import NamedTuple
 
 import ftfy
 import numpy as np
+import pyarrow as pa
 from ftfy.badness import MOJIBAKE_CATEGORIES
 from numpy.typing import NDArray
 
+from operators.kernels.buffers import text_buffers
 from operators.kernels.characters import CLASSIFIED, CODE_POINTS
+from operators.kernels.cleaning import UNCLEAN, inspect_texts
 
 #: Bit of an inspection: a character that Normalization Form C may change, alone or with the one before.
 UNCOMPOSED = np.uint64(2)
+#: Bits of an inspection of which any says that ftfy should look.
+MOJIBAKE = ~(UNCLEAN | UNCOMPOSED)
 _FIRST_PAIR_BIT = 2  # the bits above tell which of PAIRS occurs
 
 _C1_CONTROLS = re.compile("[\x80-\x9f]+")
@@ -122,7 +127,13 @@ def _uncomposed() -> list[int]:
 def repair(text: str) -> str:
     """Undo mojibake line by line, as `ftfy.fix_text` does: one line's fault does not decide for its neighbours.
 
-    Control characters of U+0080 to U+009F that remain stand for no character in any encoding and go.
+    ftfy is slow and looks only at lines with a clue. Control characters of U+0080 to U+009F that remain stand for no
+    character in any encoding and go.
     """
-    lines = (line if line.isascii() else ftfy.fix_encoding(line) for line in text.split("\n"))
+    lines = text.split("\n")
+    beyond_ascii = [i for i, line in enumerate(lines) if not line.isascii()]
+    looked_at = pa.array([lines[i] for i in beyond_ascii], pa.large_string())
+    found = inspect_texts(*text_buffers(looked_at), *clues()) & MOJIBAKE
+    for k in np.flatnonzero(found):
+        lines[beyond_ascii[k]] = ftfy.fix_encoding(lines[beyond_ascii[k]])
     return _C1_CONTROLS.sub("", "\n".join(lines))

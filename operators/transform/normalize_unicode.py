@@ -14,8 +14,6 @@ from operators.kernels.buffers import text_buffers
 from operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
 from operators.transform import mojibake
 
-_MOJIBAKE = ~(UNCLEAN | mojibake.UNCOMPOSED)
-
 
 class NormalizeUnicode(Transform):
     """Bring texts into one form of Unicode.
@@ -72,7 +70,7 @@ def _repair(text: bytes, clues: np.uint64) -> bytes:
         characters = text.decode()
     except UnicodeDecodeError:
         return text
-    if clues & _MOJIBAKE:
+    if clues & mojibake.MOJIBAKE:
         characters = mojibake.repair(characters)
     if not unicodedata.is_normalized("NFC", characters):
         characters = unicodedata.normalize("NFC", characters)

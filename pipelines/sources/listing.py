@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,8 @@ def absolute(path: str, base: str) -> str:
         return path
     base = base.removeprefix("file://")
     if not is_local(base) and not path.startswith("/"):
-        return f"{base.rstrip('/')}/{path}"
+        scheme, _, folder = base.partition("://")
+        return f"{scheme}://{posixpath.normpath(f'{folder}/{path}')}"
     return os.path.normpath(os.path.join(os.path.abspath(base), path))
 
 
