@@ -6,6 +6,7 @@ On a local disk a file appears by rename; on an object store by one put. Paths w
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -19,8 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
+from operators.errors import FatalError
+
 #: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"
+#: What a disk says that takes no more, whatever is written and however often.
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -73,9 +78,9 @@ def remove(url: str) -> None:
 
 
 def sweep(url: str) -> None:
-    """Remove what killed runs left unfinished directly in a folder. Only its one writer may call this."""
+    """Remove what killed processes left unfinished in a folder or below. Only its one writer may call this."""
     if is_local(url):
-        for leftover in Path(local_path(url)).glob(f"*{UNFINISHED}*"):
+        for leftover in Path(local_path(url)).rglob(f"*{UNFINISHED}*"):
             leftover.unlink(missing_ok=True)
 
 
@@ -104,34 +109,62 @@ def write_json(url: str, value: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(url: str) -> Iterator[IO[bytes]]:
-    """A binary file to write, which takes its place at `url` only when the block ends without an error."""
-    if is_local(url):
-        final = Path(local_path(url))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = final.with_name(f"{final.name}{UNFINISHED}{uuid.uuid4().hex[:12]}")
-        try:
-            with open(unfinished, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, final)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return
-    with tempfile.NamedTemporaryFile(prefix="gristmill-") as file:
-        yield file
-        file.flush()
-        fs, path = filesystem(url)
-        fs.put_file(file.name, path)
+    """A binary file to write, which takes its place at `url` only when the block ends without an error.
+
+    Raises FatalError where the place takes no file: no permission, no space.
+    """
+    with _refusals_named(url):
+        if is_local(url):
+            final = Path(local_path(url))
+            final.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = final.with_name(f"{final.name}{UNFINISHED}{uuid.uuid4().hex[:12]}")
+            try:
+                with open(unfinished, "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(unfinished, final)
+            finally:
+                with contextlib.suppress(PermissionError):
+                    unfinished.unlink(missing_ok=True)
+            return
+        with tempfile.NamedTemporaryFile(prefix="gristmill-") as file:
+            yield file
+            file.flush()
+            fs, path = filesystem(url)
+            fs.put_file(file.name, path)
+
+
+@contextlib.contextmanager
+def _refusals_named(url: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise FatalError(
+                f"{url} cannot be written: {error.strerror or error}. Give this user the right to write there, "
+                "or choose another store"
+            ) from None
+        if isinstance(error, FileNotFoundError) and not is_local(url):
+            raise FatalError(
+                f"{url} cannot be written: {error}. Create the bucket, or correct the store's URL"
+            ) from None
+        if error.errno in _REFUSALS:
+            raise FatalError(
+                f"{url} cannot be written: {error.strerror}. Make room there, or choose another store; "
+                "what is finished is kept"
+            ) from None
+        raise
 
 
 def create(url: str, content: bytes) -> bool:
     """Write a file only if there is none; False where there is one already (an exclusive create, for locks)."""
     fs, path = filesystem(url)
-    if is_local(url):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        fs.pipe_file(path, content, mode="create")
+        with _refusals_named(url):
+            if is_local(url):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            fs.pipe_file(path, content, mode="create")
     except FileExistsError:
         return False
     return True

@@ -1,0 +1,99 @@
+"""Parquet files whose bytes depend on their rows alone, not on how the rows arrived."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.state import files
+
+#: A row group closes before its text would pass this many bytes (one document may), or at this many rows.
+ROW_GROUP_BYTES = 32_000_000
+ROW_GROUP_ROWS = 1 << 16
+COMPRESSION_LEVEL = 3
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A finished file of a dataset."""
+
+    name: str
+    rows: int
+    bytes: int  #: of the file
+    text_bytes: int
+    digest: str  #: BLAKE2b-128 of the file
+
+
+def row_groups(lengths: NDArray[np.uint64]) -> list[int]:
+    """Rows of each row group, from the lengths of the texts: known before any text is read."""
+    groups: list[int] = []
+    rows = total = 0
+    for length in lengths.tolist():
+        if rows and (total + length > ROW_GROUP_BYTES or rows == ROW_GROUP_ROWS):
+            groups.append(rows)
+            rows = total = 0
+        rows, total = rows + 1, total + length
+    return [*groups, rows] if rows else groups
+
+
+def write_dataset_file(url: str, schema: pa.Schema, groups: Iterable[pa.Table], text_bytes: int) -> WrittenFile:
+    """Write one row group for each table of `groups`; `text_bytes` is the length of their texts together."""
+    rows = 0
+    with files.replacing(url) as file:
+        digesting = _Digesting(file)
+        with pq.ParquetWriter(digesting, schema, compression="zstd", compression_level=COMPRESSION_LEVEL) as writer:
+            for group in groups:
+                writer.write_table(group, row_group_size=max(1, group.num_rows))
+                rows += group.num_rows
+    return WrittenFile(url.rsplit("/", 1)[-1], rows, digesting.written, text_bytes, digesting.hexdigest())
+
+
+def regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
+    """The same rows in tables of the given sizes, each of one chunk: chunk borders would show in the file's pages."""
+    source = iter(tables)
+    held: list[pa.Table] = []
+    rows = 0
+    for size in sizes:
+        while rows < size:
+            held.append(next(source))
+            rows += held[-1].num_rows
+        table = pa.concat_tables(held)
+        yield table.slice(0, size).combine_chunks()
+        held, rows = [table.slice(size)], rows - size
+
+
+class _Digesting:
+    """A binary file that digests what passes through it."""
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.written = 0
+
+    def write(self, content: Any) -> int:
+        self._digest.update(content)
+        self._file.write(content)
+        size = memoryview(content).nbytes
+        self.written += size
+        return size
+
+    def tell(self) -> int:
+        return self.written
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """The owner of the file closes it."""
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()

@@ -1,0 +1,72 @@
+"""The shard registry: an append-only list that gives each shard, as it was when first seen, an ordinal for ever.
+
+A shard is its files (URL, size, version), its part of them and how it is read. A file that changes is a new shard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from operators.base import digest_of
+from pipelines.located_yaml import LocatedYaml
+from pipelines.sources.discover import ShardSpec
+from pipelines.sources.spec import Source
+from pipelines.state import files
+
+FOLDER = "shards"
+SCHEMA = pa.schema([("ordinal", pa.uint32()), ("key", pa.string()), ("spec", pa.string())])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A registered shard: its ordinal, what to read, and how."""
+
+    ordinal: int
+    spec: ShardSpec
+    source: Source
+
+
+class Registry:
+    """The registered shards of a store."""
+
+    def __init__(self, store: str) -> None:
+        self.folder = files.join(store, FOLDER)
+        self.ordinals: dict[str, int] = {}
+        self.specs: list[str] = []
+        for name in files.names(self.folder):
+            table = files.read_table(files.join(self.folder, name))
+            for ordinal, key, spec in zip(*(table[c].to_pylist() for c in SCHEMA.names), strict=True):
+                self.ordinals[key] = ordinal
+                self.specs.append(spec)
+
+    def known(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> int | None:
+        """The shard's ordinal, or None where it is new."""
+        return self.ordinals.get(_key(spec, source, document))
+
+    def register(self, specs: Sequence[tuple[ShardSpec, Source]], document: LocatedYaml) -> list[Shard]:
+        """The shards with their ordinals, in ordinal order; new ones are added in the order given, in one file.
+
+        URLs are kept with secrets (`${NAME}` in the recipe) unresolved.
+        """
+        added: list[dict[str, object]] = []
+        shards = []
+        first = len(self.specs)
+        for spec, source in specs:
+            key = _key(spec, source, document)
+            if key not in self.ordinals:
+                self.ordinals[key] = len(self.specs)
+                self.specs.append(document.redact(json.dumps(spec.to_json())))
+                added.append({"ordinal": self.ordinals[key], "key": key, "spec": self.specs[-1]})
+            shards.append(Shard(self.ordinals[key], spec, source))
+        if added:
+            table = pa.Table.from_pylist(added, schema=SCHEMA)
+            files.write_table(files.join(self.folder, f"{first:08d}.parquet"), table)
+        return sorted(shards, key=lambda shard: shard.ordinal)
+
+
+def _key(spec: ShardSpec, source: Source, document: LocatedYaml) -> str:
+    return digest_of([document.redact(json.dumps(spec.identity())), source.reading_fingerprint()])

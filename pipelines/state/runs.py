@@ -1,0 +1,115 @@
+"""Records of finished runs: recipe, funnel, decisions, rejects. A run folder without run.json never finished.
+
+runs/<run id>/run.json                       what was asked, what came of it
+runs/<run id>/shards.parquet                 ordinal, source, counts, and where the measures lie
+runs/<run id>/decisions/<ordinal>.parquet    one row per document
+runs/<run id>/rejects.parquet                the quarantine: one row per record that is not a document
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from operators.errors import RecipeError
+from pipelines.decide import decisions_file
+from pipelines.located_yaml import LocatedYaml
+from pipelines.state import files
+from pipelines.state.measures import ShardCounts, ShardMeasures
+from pipelines.state.registry import Shard
+
+FOLDER = "runs"
+RECORD = "run.json"
+SHARDS = pa.schema(
+    [
+        ("ordinal", pa.uint32()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("documents", pa.uint64()),
+        ("records", pa.uint64()),
+        ("rejects", pa.uint64()),
+        ("parts", pa.string()),  # JSON: [[measure file below the store, [columns]]]
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    store: str
+    name: str
+    record: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """The run's folder."""
+        return files.join(self.store, FOLDER, self.name)
+
+    def decisions(self, ordinal: int) -> str:
+        """The decision file of a shard."""
+        return decisions_file(self.url, ordinal)
+
+    def shards(self) -> list[dict[str, Any]]:
+        """Rows of shards.parquet, the places of the measures resolved against the store."""
+        rows: list[dict[str, Any]] = files.read_table(files.join(self.url, "shards.parquet")).to_pylist()
+        for row in rows:
+            row["parts"] = [(files.join(self.store, place), tuple(names)) for place, names in json.loads(row["parts"])]
+        return rows
+
+
+def finished_runs(store: str) -> Iterator[Run]:
+    """The finished runs of a store, newest first."""
+    for name in reversed(files.names(files.join(store, FOLDER))):
+        try:
+            record = files.read_json(files.join(store, FOLDER, name, RECORD))
+        except FileNotFoundError:
+            continue
+        yield Run(store, name, record)
+
+
+def latest_run(store: str, dataset: str | None = None) -> Run:
+    """The newest finished run, of one dataset if named; raises RecipeError where there is none."""
+    for run in finished_runs(store):
+        if dataset is None or run.record["name"] == dataset:
+            return run
+    which = f" of the dataset {dataset}" if dataset else ""
+    raise RecipeError(f"the store {store} holds no finished run{which}; `gristmill run RECIPE` makes one")
+
+
+def sweep_unfinished(store: str) -> None:
+    """Remove the folders of runs that never finished, and unfinished files anywhere in the store.
+
+    Only the holder of the writer lock may call this.
+    """
+    files.sweep(store)
+    folder = files.join(store, FOLDER)
+    for name in files.names(folder):
+        if not files.exists(files.join(folder, name, RECORD)):
+            files.remove(files.join(folder, name))
+
+
+def write_shards(
+    run_url: str,
+    store: str,
+    document: LocatedYaml,
+    shards: Sequence[Shard],
+    counts: Sequence[ShardCounts],
+    measures: Sequence[ShardMeasures],
+) -> None:
+    """Write shards.parquet; measure files are named from the store's folder on, so that a store can move."""
+    rows = []
+    for shard, count, held in zip(shards, counts, measures, strict=True):
+        parts = [[url.removeprefix(store.rstrip("/") + "/"), list(names)] for url, names in held.parts]
+        row = {
+            "ordinal": held.ordinal,
+            "source": held.source,
+            "file": document.redact(shard.spec.name),
+            "parts": json.dumps(parts),
+        }
+        rows.append({**row, "documents": count.documents, "records": count.records, "rejects": count.rejects})
+    files.write_table(files.join(run_url, "shards.parquet"), pa.Table.from_pylist(rows, schema=SHARDS))
