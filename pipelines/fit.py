@@ -1,0 +1,195 @@
+"""Fits: what a measure learns from the corpus once, from a bounded seeded sample, and keeps until a refit is asked for.
+
+    fits/<fingerprint>/fit.bin     the artefact
+    fits/<fingerprint>/fit.json    the files it was drawn from, and how much
+
+A fit stands while every file that it was drawn from is as it was: new shards do not disturb it (yesterday's measures
+stay valid), a changed file makes it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators import columns
+from operators.base import FittedMeasure, digest_of
+from operators.errors import FatalError, RecipeError
+from operators.kernels.buffers import text_buffers
+from pipelines.engine.base import Engine, check_reach
+from pipelines.recipe import LoadedRecipe
+from pipelines.sources.discover import ShardSpec, discover_files
+from pipelines.sources.read import BATCH_BYTES, read_documents, read_shard
+from pipelines.state import files
+from pipelines.state.registry import Shard
+from pipelines.state.resources import ReadyOperator, Resource, resource
+
+FOLDER = "fits"
+#: The sample is spread over this many shards at most.
+SAMPLED_SHARDS = 32
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where a fit lies, and whether it is there already."""
+
+    url: str
+    fitted: bool  #: False: it has to be made (again)
+
+    @property
+    def artefact(self) -> str:
+        """The artefact's file."""
+        return files.join(self.url, "fit.bin")
+
+    @property
+    def record(self) -> str:
+        """What the artefact was made from."""
+        return files.join(self.url, "fit.json")
+
+
+@dataclass(frozen=True)
+class SampleShard:
+    """Reads the first documents of a shard, transformed, up to a number of bytes."""
+
+    shard: Shard
+    transforms: tuple[ReadyOperator, ...]
+    allowance: int
+
+    def __str__(self) -> str:
+        return self.shard.spec.name
+
+    def run(self) -> list[pa.RecordBatch]:
+        """The documents that start within the allowance: the same ones whatever the batches."""
+        transforms = [t.open() for t in self.transforms]
+        taken: list[pa.RecordBatch] = []
+        start = 0
+        size = max(1, min(BATCH_BYTES, self.allowance))
+        for batch in read_shard(self.shard.spec, self.shard.source, columns=(), batch_bytes=size):
+            text = batch.documents[columns.TEXT]
+            _, offsets = text_buffers(text)
+            n = int(np.searchsorted(offsets[:-1] - offsets[0], self.allowance - start))
+            start += int(offsets[-1] - offsets[0])
+            text = text.slice(0, n)
+            for transform in transforms:
+                text = transform(text)
+            taken.append(pa.record_batch({columns.TEXT: text}))
+            if start >= self.allowance:
+                break
+        return taken
+
+
+def sample_shard(task: SampleShard) -> list[pa.RecordBatch]:
+    """`SampleShard.run` as a plain function, which engines take."""
+    return task.run()
+
+
+def find_fit(
+    loaded: LoadedRecipe,
+    measure: FittedMeasure,
+    where: str,
+    transforms: Sequence[ReadyOperator],
+    specs: Sequence[ShardSpec],
+) -> Fit:
+    """The fit of a measure for this recipe's sources and targets."""
+    sources = [[s.path, s.reading_fingerprint()] for s in loaded.recipe.sources]
+    digests = target_digests(loaded, measure, where)
+    chain = [t.fingerprint for t in transforms]
+    key = digest_of([loaded.document.redact_value(sources), measure.fingerprint(digests), chain])
+    url = files.join(loaded.store, FOLDER, key)
+    fit = Fit(url, fitted=True)
+    if not files.exists(fit.record):
+        return Fit(url, fitted=False)
+    sampled: dict[str, Any] = files.read_json(fit.record)["sampled"]
+    now = {name: version for spec in specs for name, version in file_versions(loaded, spec).items()}
+    changed = any(now.get(name, version) != version for name, version in sampled.items())
+    return Fit(url, fitted=not changed)
+
+
+def make_fit(
+    loaded: LoadedRecipe,
+    measure: FittedMeasure,
+    fit: Fit,
+    transforms: tuple[ReadyOperator, ...],
+    shards: Sequence[Shard],
+    engine: Engine,
+) -> None:
+    """Draw the sample, fit, store the artefact and its record."""
+    check_reach(engine, [loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
+    chosen = sampled_shards(measure, shards)
+    allowance = measure.sample_bytes() // max(1, len(chosen))
+    tasks = [SampleShard(shard, transforms, allowance) for shard in chosen]
+    outcomes = sorted(engine.map(sample_shard, tasks), key=lambda outcome: outcome.index)
+    for outcome in outcomes:
+        if isinstance(outcome.error, FatalError):
+            raise outcome.error
+    # A shard that cannot be read is reported by the measure pass, which reads it whole; the fit is made without it.
+    read = [outcome for outcome in outcomes if outcome.error is None]
+    batches = [batch for outcome in read for batch in outcome.unwrap()]
+    targets = {
+        name: transformed(target_documents(loaded, glob), transforms) for name, glob in measure.targets().items()
+    }
+    artefact = measure.fit(batches, targets)
+    sampled = {n: v for outcome in read for n, v in file_versions(loaded, chosen[outcome.index].spec).items()}
+    files.write_bytes(fit.artefact, artefact)
+    record = {
+        "documents": sum(b.num_rows for b in batches),
+        "shards": len(read),
+        "of_shards": len(shards),
+        "sampled": sampled,
+    }
+    files.write_json(fit.record, record)
+
+
+def sampled_shards(measure: FittedMeasure, shards: Sequence[Shard]) -> list[Shard]:
+    """A seeded choice of shards, in ordinal order.
+
+    It goes by ordinal, not by what a file is called or when it was changed: the same corpus gives the same sample
+    wherever it lies.
+    """
+    seed = getattr(measure, "seed", 0)
+
+    def draw(shard: Shard) -> str:
+        return digest_of([seed, shard.ordinal])
+
+    return sorted(sorted(shards, key=draw)[:SAMPLED_SHARDS], key=lambda shard: shard.ordinal)
+
+
+def file_versions(loaded: LoadedRecipe, spec: ShardSpec) -> dict[str, str]:
+    """Size and version of each file of a shard, by its URL (secrets unresolved)."""
+    return {loaded.document.redact(f.url): f"{f.size} {f.version}" for f in spec.files}
+
+
+def target_digests(loaded: LoadedRecipe, measure: FittedMeasure, where: str) -> dict[str, str]:
+    """A digest of the files of each target."""
+    digests = {}
+    for name, glob in measure.targets().items():
+        try:
+            found = discover_files(glob, loaded.base)
+        except RecipeError as error:
+            raise RecipeError(f"{where}: target {name}: {error}") from None
+        digests[name] = digest_of([resource(f.url, where).digest for f in found])
+    return digests
+
+
+def target_documents(loaded: LoadedRecipe, glob: str) -> Iterator[pa.RecordBatch]:
+    """The documents of a target."""
+    yield from read_documents(glob, id=None, base=loaded.base)
+
+
+def transformed(batches: Iterator[pa.RecordBatch], transforms: Sequence[ReadyOperator]) -> Iterator[pa.RecordBatch]:
+    """The batches with the recipe's transforms applied to their text."""
+    opened = [t.open() for t in transforms]
+    for batch in batches:
+        text = batch[columns.TEXT]
+        for transform in opened:
+            text = transform(text)
+        yield pa.record_batch({columns.TEXT: text})
+
+
+def fit_resource(fit: Fit) -> Resource:
+    """The artefact as a resource of its measure."""
+    return resource(fit.artefact, fit.url)

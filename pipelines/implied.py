@@ -1,0 +1,83 @@
+"""What a recipe leaves unsaid: the measures that its rules, its dataset and its funnel need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from operators import columns
+from operators.base import Measure, Operator
+from operators.table import name_of, of_kind
+from pipelines.located_yaml import Path
+from pipelines.mistakes import Mistakes
+from pipelines.recipe import Recipe
+from pipelines.words import did_you_mean
+
+#: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
+TOKENS = "tokens"
+
+WRITE = "write"
+
+
+class Need(NamedTuple):
+    """A column that something reads."""
+
+    column: str
+    by: str  #: what reads it, for people
+    path: Path  #: where in the recipe
+
+
+def implied_measures(recipe: Recipe, documents: Sequence[str], mistakes: Mistakes) -> list[tuple[Measure, str]]:
+    """The measures to add to those of the recipe, each with what needs it; columns that nothing gives are mistakes.
+
+    `documents` are the columns that documents have before they are measured.
+    """
+    have = {*documents, *(name for measure in recipe.measure for name in measure.schema().names)}
+    defaults = _default_measures()
+    added: list[tuple[Measure, str]] = []
+    for need in _needs(recipe, mistakes):
+        if need.column in have:
+            continue
+        measure = next((m for m in defaults if need.column in m.schema().names), None)
+        if measure is None:
+            known = {*have, *(name for m in defaults for name in m.schema().names)}
+            mistakes.add(need.path, f"there is no column {need.column}{_remedy(need, known)}", need.column)
+        else:
+            added.append((measure, need.by))
+            have.update(measure.schema().names)
+    return added
+
+
+def _needs(recipe: Recipe, mistakes: Mistakes) -> Iterator[Need]:
+    for i, rule in enumerate(recipe.decide):
+        path: Path = ("decide", i, name_of(rule))
+        with mistakes.noted(path):
+            yield from [Need(column, name_of(rule), path) for column in sorted(rule.columns())]
+    for i, column in enumerate(recipe.write.columns or ()):
+        if column != columns.TEXT:
+            yield Need(column, WRITE, ("write", "columns", i))
+    yield Need(TOKENS, "the funnel", ("measure",))
+
+
+def _default_measures() -> list[Measure]:
+    """The measures that need no options."""
+    classes = of_kind(Measure).values()
+    return [cls() for cls in classes if not _required(cls)]  # type: ignore[misc]
+
+
+def _remedy(need: Need, known: set[str]) -> str:
+    if need.column == columns.TEXT:
+        return ": rules go by what was measured of a text, such as gopher_words"
+    givers = {cls.model_fields["column"].default: cls for cls in of_kind(Measure).values() if _required(cls)}
+    known = {*known, *givers} | ({columns.TEXT} if need.by == WRITE else set())
+    hint = did_you_mean(need.column, known)
+    for column, cls in givers.items():
+        if column == need.column or hint == f"; did you mean {column}?":
+            name = next(n for n, c in of_kind(Measure).items() if c is cls)
+            listed = f"the measure {name} gives it: list it under measure with its {' and '.join(_required(cls))}"
+            return f"; {listed}" if column == need.column else f"{hint} ({listed})"
+    return hint
+
+
+def _required(cls: type[Operator]) -> list[str]:
+    return [name for name, field in cls.model_fields.items() if field.is_required()]

@@ -1,0 +1,201 @@
+"""The plan: recipe and store -> what is there, what is missing, the schema after each stage. Nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from operators import columns
+from operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
+from operators.errors import RecipeError
+from operators.table import name_of
+from pipelines.decide import check_rules
+from pipelines.fit import Fit, find_fit, fit_resource
+from pipelines.implied import implied_measures
+from pipelines.located_yaml import Path
+from pipelines.measure import DOCUMENT_VERSION
+from pipelines.mistakes import Mistakes
+from pipelines.recipe import LoadedRecipe, Recipe, document_schema
+from pipelines.sources.discover import ShardSpec, discover
+from pipelines.sources.spec import Source
+from pipelines.state import files
+from pipelines.state.measures import MeasureStore
+from pipelines.state.registry import Registry, Shard
+from pipelines.state.resources import ReadyOperator, resource
+
+
+@dataclass(frozen=True)
+class PlannedMeasure:
+    """A measure of the run. `ready` is None while its fit has still to be made."""
+
+    name: str
+    operator: Measure
+    path: Path  #: its place in the recipe
+    ready: ReadyOperator | None
+    fit: Fit | None = None
+    needed_by: str | None = None  #: what pulled it in, where the recipe does not list it
+
+
+@dataclass
+class Plan:
+    """Everything that is known before the run starts."""
+
+    loaded: LoadedRecipe
+    specs: list[tuple[ShardSpec, Source]]
+    transforms: tuple[ReadyOperator, ...]
+    measures: list[PlannedMeasure]
+    schema: pa.Schema  #: all columns of a measured document
+    output: pa.Schema  #: columns of the dataset
+
+    def __post_init__(self) -> None:
+        self.read_state()
+
+    def read_state(self) -> None:
+        """Look at what the store holds: again once the store is locked, another run may have written to it."""
+        self.registry = Registry(self.loaded.store)
+        self.store = MeasureStore(self.loaded.store)
+        found = ((self.registry.known(spec, of, self.loaded.document), spec, of) for spec, of in self.specs)
+        #: shards that were registered by earlier runs
+        self.known = [Shard(ordinal, spec, source) for ordinal, spec, source in found if ordinal is not None]
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules, in recipe order."""
+        return self.loaded.recipe.decide
+
+    @property
+    def text_bytes_known(self) -> int:
+        """Size of the input files."""
+        return sum(file.size for spec, _ in self.specs for file in spec.files)
+
+    def chain(self) -> list[str]:
+        """Fingerprints of the transforms: everything measured depends on them."""
+        return [t.fingerprint for t in self.transforms]
+
+    def document_fingerprint(self, source: Source) -> str:
+        """Fingerprint of the columns that every document of a source gets."""
+        return digest_of(["document", DOCUMENT_VERSION, self.chain(), source.schema().to_string()])
+
+    def fingerprint(self, ready: ReadyOperator) -> str:
+        """Fingerprint of a measure after this recipe's transforms."""
+        return digest_of([ready.fingerprint, self.chain()])
+
+    def measured_by(self) -> list[dict[str, str]]:
+        """Name and fingerprint of each measure that is ready, in order."""
+        return [
+            {"name": m.name, "fingerprint": self.fingerprint(m.ready)} for m in self.measures if m.ready is not None
+        ]
+
+    def cached(self, measure: PlannedMeasure | None) -> int:
+        """How many of the run's shards are measured already (None: the columns that every document gets)."""
+        if measure is None:
+            return sum(self.store.find(self.document_fingerprint(s.source), s.ordinal) is not None for s in self.known)
+        if measure.ready is None:
+            return 0
+        fingerprint = self.fingerprint(measure.ready)
+        return sum(self.store.find(fingerprint, shard.ordinal) is not None for shard in self.known)
+
+
+def make_plan(loaded: LoadedRecipe) -> Plan:
+    """Look at the sources and the store, complete and check the recipe. Changes nothing.
+
+    Raises RecipeError with every mistake found.
+    """
+    recipe, mistakes = loaded.recipe, Mistakes(loaded.document)
+    documents = document_schema(recipe.sources)
+    with mistakes.noted(("store",)):
+        _check_url(loaded.store)
+    specs = _discover(loaded, mistakes)
+    measures: list[tuple[Measure, Path, str | None]] = [
+        (measure, ("measure", i, name_of(measure)), None) for i, measure in enumerate(recipe.measure)
+    ]
+    measures += [(m, ("decide",), needed_by) for m, needed_by in implied_measures(recipe, documents.names, mistakes)]
+    schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
+    _check_rules(recipe, schema, mistakes)
+    transforms = []
+    for i, transform in enumerate(recipe.transform):
+        path: Path = ("transform", i, name_of(transform))
+        with mistakes.located(path):
+            transforms.append(_ready_operator(loaded, transform, path))
+    planned = []
+    for measure, path, needed_by in measures:
+        with mistakes.located(path):
+            planned.append(_plan_measure(loaded, measure, path, needed_by, transforms, [spec for spec, _ in specs]))
+    mistakes.raise_if_any()
+    return Plan(loaded, specs, tuple(transforms), planned, schema, _output_schema(recipe, schema))
+
+
+def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:
+    """The measure, ready, once its fit is made."""
+    return replace(measure, fit=fit, ready=_ready_operator(plan.loaded, measure.operator, measure.path, fit))
+
+
+def _check_url(url: str) -> None:
+    try:
+        files.filesystem(url)
+    except (ImportError, ValueError) as error:
+        raise RecipeError(f"{url} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf") from None
+
+
+def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[tuple[ShardSpec, Source]]:
+    found: list[tuple[ShardSpec, Source]] = []
+    for i, source in enumerate(loaded.recipe.sources):
+        with mistakes.noted(("sources", i, "path")):
+            found += [(spec, source) for spec in discover([source], loaded.base)]
+    return found
+
+
+def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> None:
+    """Note the rules that cannot work on these columns; what they name and is not there has been noted."""
+    for i, rule in enumerate(recipe.decide):
+        path = ("decide", i, name_of(rule))
+        with mistakes.noted(path):
+            if rule.columns() <= {*schema.names}:
+                check_rules([rule], schema)
+
+
+def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None) -> ReadyOperator:
+    """The operator with the files that it opens. Raises RecipeError, located, where they do not serve."""
+    named = operator.resources()
+    found = {name: resource(loaded.resolve(url), loaded.where(*path, name)) for name, url in named.items()}
+    if fit is not None:
+        found["fit"] = fit_resource(fit)
+    ready = ReadyOperator(name_of(operator), operator, found)
+    try:
+        operator.check(ready.local_files())
+    except RecipeError as error:
+        raise RecipeError(f"{loaded.where(*path, _blamed(operator, str(error)))}: {error}") from None
+    return ready
+
+
+def _blamed(operator: Operator, message: str) -> str:
+    """The option whose value a message names first; any, if it names none."""
+    options = {name: str(value) for name, value in operator if isinstance(value, str)}
+    return min(options, key=lambda name: message.find(options[name]) % (len(message) + 1), default="")
+
+
+def _plan_measure(
+    loaded: LoadedRecipe,
+    measure: Measure,
+    path: Path,
+    needed_by: str | None,
+    transforms: Sequence[ReadyOperator],
+    specs: Sequence[ShardSpec],
+) -> PlannedMeasure:
+    if not isinstance(measure, FittedMeasure):
+        ready = _ready_operator(loaded, measure, path)
+        return PlannedMeasure(name_of(measure), measure, path, ready, needed_by=needed_by)
+    fit = find_fit(loaded, measure, loaded.where(*path, "target"), transforms, specs)
+    fit_made = _ready_operator(loaded, measure, path, fit) if fit.fitted else None
+    return PlannedMeasure(name_of(measure), measure, path, fit_made, fit, needed_by)
+
+
+def _output_schema(recipe: Recipe, schema: pa.Schema) -> pa.Schema:
+    text = pa.field(columns.TEXT, pa.string())
+    available = {columns.ID: schema.field(columns.ID), columns.TEXT: text, **{f.name: f for f in schema}}
+    chosen = recipe.write.columns
+    if chosen is None:
+        chosen = tuple(name for name in available if name not in (columns.CONTENT_ID, columns.BYTES))
+    return pa.schema([available[name] for name in chosen])
