@@ -106,18 +106,20 @@ def confident_mistakes(candidates: Sequence[Mistake], positive_label: str) -> tu
 
 def render_report(report: TrainReport) -> RenderableType:
     """The report for a terminal."""
-    sides = Table("label", "learnt", "held out", "duplicates", "empty", title="Documents", title_justify="left")
+    plain: dict[str, Any] = {"box": None, "pad_edge": False, "title_justify": "left"}
+    sides = Table("label", "learnt", "held out", "duplicates", "empty", title="Documents", **plain)
     for side in (report.positive, report.negative):
         sides.add_row(side.label, *(f"{n:,}" for n in (side.trained, side.held_out, side.duplicates, side.empty)))
-    curve = Table("probability at least", "precision", "recall", "kept", title="Held out", title_justify="left")
+    curve = Table("probability at least", "precision", "recall", "kept", title="Held out", **plain)
     for row in report.thresholds:
         curve.add_row(*_cells(row))
-    mistakes = Table("label", "probability", "id", title="Most confident mistakes", title_justify="left")
-    mistakes.add_column("text", no_wrap=True, overflow="ellipsis")
-    for mistake in report.mistakes:
-        cells = (mistake.label, f"{mistake.probability:.3f}", mistake.id, mistake.excerpt)
-        mistakes.add_row(*(Text(cell) for cell in cells))  # Text: brackets in a document are no markup
-    return Group(sides, _summary(report), curve, mistakes if report.mistakes else "No mistakes at even odds.")
+    mistakes: list[RenderableType] = [
+        Text("Most confident mistakes", style="italic") if report.mistakes else "No mistakes at even odds."
+    ]
+    for mistake in report.mistakes:  # Text: brackets in a document are no markup
+        mistakes.append(Text(f"{mistake.probability:.3f} for {mistake.id}, which is {mistake.label}"))
+        mistakes.append(Text(f"      {mistake.excerpt}", style="dim", no_wrap=True, overflow="ellipsis"))
+    return Group(sides, _summary(report), curve, *mistakes)
 
 
 def markdown(report: TrainReport) -> str:

@@ -1,0 +1,243 @@
+"""The command line. Results go to standard output, all else to standard error.
+
+Exit codes: 0 done; 1 the run failed (what was finished is kept); 2 the recipe or the command line is wrong, nothing was
+started; 3 files could not be read, nothing was committed; 4 another run holds the store; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
+
+EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+
+app = typer.Typer(
+    name="gristmill",
+    help="Curate text corpora into training data: measure every document once, decide globally, write Parquet.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe or arguments, 3 unreadable files, 4 store in use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class EngineChoice(StrEnum):
+    """Where the work runs."""
+
+    auto = "auto"
+    local = "local"
+    ray = "ray"
+
+
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a value of the recipe, such as decide.select.documents=500."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Store = Annotated[str, typer.Option("--store", help="The store's folder or URL.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@contextmanager
+def errors(debug: bool = False) -> Iterator[None]:
+    """Turn errors into one message and an exit code; the traceback only with --debug."""
+    try:
+        yield
+    except GristmillError as error:
+        _fail(str(error), error, debug, next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1))
+    except KeyboardInterrupt as error:
+        _fail("interrupted; finished work is kept, run the same command to go on", error, debug, 130)
+    except BrokenPipeError:  # whoever reads the result has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", error, debug, 1)
+    except Exception as error:
+        _fail(
+            f"unexpected {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
+            error,
+            debug,
+            1,
+        )
+
+
+def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoReturn:
+    if debug:
+        err.print_exception()
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, GristmillError):
+        message += f"\n  cause: {type(cause).__name__}: {cause}"
+    err.print(f"error: {message}", style="bold red", markup=False)
+    raise typer.Exit(code) from error
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="auto takes Ray inside a Ray job or with RAY_ADDRESS set.")
+    ] = EngineChoice.auto,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Shards worked on at the same time; all cores by default.")
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit measures such as importance anew on the corpus as it is now.")
+    ] = False,
+    examples: Annotated[int, typer.Option(min=0, help="Show some documents that were dropped, with the reason.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe: measure what is new, decide, write a dataset version."""
+    with errors(debug):
+        from pipelines.engine import open_engine
+        from pipelines.recipe import load_recipe
+        from pipelines.report.progress import Reporter
+        from pipelines.report.summary import show_result
+        from pipelines.run import run as run_recipe
+
+        loaded = load_recipe(recipe, set_ or ())
+        result = run_recipe(loaded, partial(open_engine, engine.value, workers), Reporter(err, quiet), refit, examples)
+        _print(as_json, result.to_json(), lambda: show_result(result, out))
+
+
+@app.command()
+def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show what a run would do: shards, what is cached, the columns after each stage. Nothing is executed."""
+    with errors(debug):
+        from pipelines.plan import make_plan
+        from pipelines.recipe import load_recipe
+        from pipelines.report import plan_view
+
+        made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ())))
+        _print(as_json, made, lambda: plan_view.show(made, out))
+
+
+@app.command()
+def explain(
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="A document's id, content id or address.", show_default=False)
+    ],
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show a document's measures and its fate: the rule, the value against the limit, the copy that was kept."""
+    with errors(debug):
+        from pipelines.report import explain as explanation
+
+        found = explanation.explain(store, id)
+        _print(as_json, found, lambda: explanation.show(found, out))
+
+
+@app.command()
+def query(
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL", help="DuckDB SQL over documents, decisions, rejects, datasets.", show_default=False
+        ),
+    ],
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Ask the store: SQL over its documents (every measure), decisions, quarantine and datasets."""
+    with errors(debug):
+        from pipelines.report import query as queries
+
+        table = queries.query(store, sql)
+        if as_json:
+            print(queries.to_json(table))
+        else:
+            queries.show(table, out)
+
+
+@app.command()
+def operators(
+    name: Annotated[str | None, typer.Argument(help="One operator, in full.", show_default=False)] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List the operators that recipes can use, or describe one."""
+    with errors(debug):
+        from pipelines.report import catalogue
+
+        if name is None:
+            entries = catalogue.catalogue()
+            _print(as_json, entries, lambda: catalogue.show(entries, out))
+        else:
+            entry = catalogue.describe(name)
+            _print(as_json, entry, lambda: catalogue.show_one(entry, out))
+
+
+@train_app.command()
+def quality(
+    positive: Annotated[list[str], typer.Option(metavar="GLOB", help="Documents of good quality; may be repeated.")],
+    negative: Annotated[list[str], typer.Option(metavar="GLOB", help="Documents of other quality; may be repeated.")],
+    model: Annotated[str, typer.Option("--out", help="Where the model goes; its report goes beside it.")],
+    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
+    dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 32,
+    word_ngrams: Annotated[int, typer.Option(help="Longest word n-gram.")] = 2,
+    epochs: Annotated[int, typer.Option(help="Passes over the documents.")] = 5,
+    learning_rate: Annotated[float, typer.Option(help="Step at the start; it falls to zero.")] = 0.5,
+    min_count: Annotated[int, typer.Option(help="Rarer words are not learnt.")] = 3,
+    buckets: Annotated[int, typer.Option(help="Hash buckets of word n-grams.")] = 500_000,
+    holdout: Annotated[float, typer.Option(help="Share of documents that the report is about.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a fastText classifier that tells positive documents from negative ones, and report how well it does."""
+    with errors(debug):
+        from pipelines.train import train_quality
+        from pipelines.train_report import render_report
+
+        options = {"dim": dim, "word_ngrams": word_ngrams, "epochs": epochs, "learning_rate": learning_rate}
+        options |= {"min_count": min_count, "buckets": buckets, "holdout": holdout, "seed": seed}
+        report = train_quality(positive, negative, model, text=text, **options)  # type: ignore[arg-type]
+        _print(as_json, report.as_json(), lambda: out.print(render_report(report)))
+
+
+def _print(as_json: bool, value: Any, show: Callable[[], None]) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                value, indent=2, ensure_ascii=False, default=lambda v: v.hex() if isinstance(v, bytes) else str(v)
+            )
+        )
+    else:
+        show()
+
+
+def main() -> None:
+    """The entry point `gristmill`."""
+    # Parsing makes objects by the million and no cycles: at Python's own threshold a third of the time goes to looking.
+    gc.set_threshold(200_000, 20, 20)
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The manifest of a dataset version: what it holds and what made it.
+
+Same inputs, same bytes: it tells no times, no machine and no secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pipelines.plan import Plan
+from pipelines.report.funnel import Funnel
+from pipelines.state.measures import ShardCounts
+from pipelines.state.registry import Shard
+from pipelines.write import WriteReceipt
+
+FORMAT = 1
+
+
+def build(
+    plan: Plan,
+    shards: Sequence[Shard],
+    counts: Sequence[ShardCounts],
+    funnel: Funnel,
+    receipts: Sequence[WriteReceipt],
+    parent: str | None,
+    code_version: str,
+) -> dict[str, Any]:
+    """The manifest as plain values."""
+    written = [file for receipt in receipts for file in receipt.files]
+    recipe = {key: value for key, value in plan.loaded.as_written.items() if key != "store"}
+    return {
+        "format": FORMAT,
+        "name": plan.loaded.recipe.name,
+        "parent": parent,
+        "code_version": code_version,
+        "rows": sum(f.rows for f in written),
+        "bytes": sum(f.bytes for f in written),
+        "text_bytes": funnel.kept_bytes,
+        "tokens": funnel.kept_tokens,
+        "schema": [{"name": f.name, "type": str(f.type)} for f in plan.output],
+        "files": [asdict(file) for file in written],
+        "sources": [_source(source.name, shards, counts) for source in plan.loaded.recipe.sources],
+        "funnel": funnel.to_json(),
+        "measures": plan.measured_by(),
+        "recipe": recipe,
+    }
+
+
+def _source(name: str, shards: Sequence[Shard], counts: Sequence[ShardCounts]) -> dict[str, Any]:
+    mine = [c for s, c in zip(shards, counts, strict=True) if s.source.name == name]
+    totals = {key: sum(getattr(c, key) for c in mine) for key in ("records", "documents", "rejects", "text_bytes")}
+    return {"name": name, "shards": len(mine), **totals}

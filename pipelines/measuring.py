@@ -1,0 +1,142 @@
+"""The measure stage of a run: what is missing, the pass over it, and where everything lies afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from operators.errors import FatalError, GristmillError, ShardError
+from pipelines.engine.base import Engine, check_reach
+from pipelines.measure import MeasureShard, measure_shard
+from pipelines.plan import Plan
+from pipelines.report.progress import Reporter
+from pipelines.state.measures import Pass, ShardCounts, ShardMeasures, read_counts
+from pipelines.state.registry import Shard
+
+FOOTERS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The readable shards of a run, in ordinal order, with their counts and their columns."""
+
+    shards: Sequence[Shard]
+    counts: Sequence[ShardCounts]
+    measures: Sequence[ShardMeasures]
+    unreadable: tuple[str, ...]  #: messages of the shards left out, within the recipe's limit
+    measured_now: int  #: shards whose text was read by this run
+    seconds: Mapping[str, float]  #: processor seconds of this run's pass, by step
+
+
+def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> Measured:
+    """Measure what is missing; raises ShardError where more shards are unreadable than the recipe allows."""
+    tasks = [task for shard in shards if (task := _missing(plan, shard)) is not None]
+    if tasks:
+        check_reach(engine, [plan.loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
+    if len(tasks) < len(shards):
+        done = f"{len(shards) - len(tasks)} of {len(shards)} shards are measured already"
+        reporter.say(f"  measure  {done}: their text is not read for it")
+    failed: dict[int, Exception] = {}
+    seconds: Counter[str] = Counter()
+    passes = [_begin(plan, task) for task in tasks]
+    with reporter.stage("measure", len(tasks)) as stage:
+        for outcome in engine.map(measure_shard, tasks):
+            task = tasks[outcome.index]
+            if isinstance(outcome.error, FatalError):
+                raise outcome.error
+            if outcome.error is None:
+                counts = outcome.unwrap()
+                plan.store.done(passes[outcome.index], [counts.ordinal])
+                seconds.update(counts.seconds)
+                stage.advance(text_bytes=counts.text_bytes)
+            else:
+                failed[task.shard.ordinal] = outcome.error
+                reporter.warn(f"! {_message(task.shard, outcome.error)}")
+                stage.advance()
+    _refuse(plan, failed, len(shards))
+    readable = [shard for shard in shards if shard.ordinal not in failed]
+    places = [_places(plan, shard) for shard in readable]
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        counted = list(pool.map(lambda parts: read_counts(parts[0][0]), places))
+    measures = [
+        ShardMeasures(shard.ordinal, counts.documents, shard.source.name, parts, plan.schema)
+        for shard, counts, parts in zip(readable, counted, places, strict=True)
+    ]
+    unreadable = tuple(_message(shard, failed[shard.ordinal]) for shard in shards if shard.ordinal in failed)
+    return Measured(readable, counted, measures, unreadable, len(tasks) - len(failed), seconds)
+
+
+def _missing(plan: Plan, shard: Shard) -> MeasureShard | None:
+    """The task that measures what a shard lacks; None where nothing is missing."""
+    measures = tuple(
+        m.ready
+        for m in plan.measures
+        if m.ready is not None and plan.store.find(plan.fingerprint(m.ready), shard.ordinal) is None
+    )
+    with_document = plan.store.find(plan.document_fingerprint(shard.source), shard.ordinal) is None
+    if not measures and not with_document:
+        return None
+    task = MeasureShard(shard, plan.transforms, measures, with_document, "")
+    return MeasureShard(
+        shard, plan.transforms, measures, with_document, plan.store.file(_pass(plan, task).name, shard.ordinal)
+    )
+
+
+def _pass(plan: Plan, task: MeasureShard) -> Pass:
+    given = {plan.fingerprint(ready): tuple(ready.operator.schema().names) for ready in task.measures}
+    if task.with_document:
+        given[plan.document_fingerprint(task.shard.source)] = tuple(task.document_columns())
+    return Pass(given)
+
+
+def _begin(plan: Plan, task: MeasureShard) -> Pass:
+    new = _pass(plan, task)
+    plan.store.begin(new)
+    return new
+
+
+def _places(plan: Plan, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The files of a shard's columns, the one with the documents' own columns first, each file once."""
+    fingerprints = [
+        plan.document_fingerprint(shard.source),
+        *(plan.fingerprint(m.ready) for m in plan.measures if m.ready is not None),
+    ]
+    held: dict[str, tuple[str, ...]] = {}
+    for fingerprint in fingerprints:
+        found = plan.store.find(fingerprint, shard.ordinal)
+        if found is None:
+            raise FatalError(
+                f"{shard.spec.name} was measured but its measures are gone: does something else write to the store?"
+            )
+        url, names = found
+        held[url] = held.get(url, ()) + names
+    return tuple(held.items())
+
+
+def _message(shard: Shard, error: Exception) -> str:
+    """A shard's error in one line that names the file and the remedy."""
+    if isinstance(error, GristmillError):
+        return str(error)
+    if isinstance(error, PermissionError):
+        return f"{shard.spec.name}: no permission to read it; grant it (chmod +r) or run as a user who may"
+    if isinstance(error, FileNotFoundError):
+        return f"{shard.spec.name}: the file is gone since the run began; run again to go on without it"
+    return f"{shard.spec.name}: {type(error).__name__}: {error}"
+
+
+def _refuse(plan: Plan, failed: Mapping[int, Exception], shards: int) -> None:
+    if not failed:
+        return
+    unexpected = [error for error in failed.values() if not isinstance(error, GristmillError | OSError)]
+    if unexpected:
+        raise FatalError(
+            f"{len(unexpected)} shards met an error that gristmill does not know; the others are measured and kept"
+        ) from unexpected[0]
+    if len(failed) > plan.loaded.recipe.limits.unreadable_shards:
+        raise ShardError(
+            f"{len(failed)} of {shards} shards cannot be read (named above): nothing is committed, the other shards "
+            "are measured and kept. Mend or remove the files and run again, or leave them out with "
+            f"limits: {{unreadable_shards: {len(failed)}}}"
+        )

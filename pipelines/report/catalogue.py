@@ -1,0 +1,93 @@
+"""`gristmill operators`: the catalogue, made from docstrings and schemas."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from operators.base import Measure, Operator
+from operators.errors import RecipeError
+from operators.table import OPERATORS
+from pipelines.recipe import section_of
+from pipelines.words import did_you_mean
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Name, recipe section and first line of every operator."""
+    return [
+        {"name": n, "section": section_of(cls), "summary": _doc(cls).splitlines()[0]} for n, cls in OPERATORS.items()
+    ]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """All about one operator: documentation, fields, columns. Raises RecipeError for an unknown name."""
+    cls = OPERATORS.get(name)
+    if cls is None:
+        raise RecipeError(f"{name} is not an operator{did_you_mean(name, OPERATORS)}")
+    schema = cls.model_json_schema()
+    fields = [
+        {
+            "name": key,
+            "default": None if key in schema.get("required", ()) else field.get_default(call_default_factory=True),
+            "required": field.is_required(),
+            "description": field.description or "",
+        }
+        for key, field in cls.model_fields.items()
+    ]
+    return {
+        "name": name,
+        "section": section_of(cls),
+        "documentation": _doc(cls),
+        "fields": fields,
+        "columns": _columns(cls),
+    }
+
+
+def show(entries: list[dict[str, Any]], console: Console) -> None:
+    """Print the catalogue."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("operator", "section", ""):
+        table.add_column(heading)
+    for entry in entries:
+        table.add_row(entry["name"], entry["section"], entry["summary"])
+    console.print(table)
+
+
+def show_one(entry: dict[str, Any], console: Console) -> None:
+    """Print all about one operator."""
+    console.print(f"{entry['name']} (under {entry['section']})", style="bold")
+    console.print(entry["documentation"], markup=False)
+    for title, rows in (("options", entry["fields"]), ("columns", entry["columns"])):
+        if rows:
+            table = Table(box=None, pad_edge=False, title=title, title_justify="left", show_header=False)
+            for row in rows:
+                table.add_row("  " + row["name"], row.get("type") or _given(row), row["description"])
+            console.print(table)
+
+
+def _given(option: dict[str, Any]) -> str:
+    if option["required"]:
+        return "required"
+    return "optional" if option["default"] is None else f"default {option['default']}"
+
+
+def _doc(cls: type[Operator]) -> str:
+    return inspect.cleandoc(cls.__doc__ or "")
+
+
+def _columns(cls: type[Operator]) -> list[dict[str, str]]:
+    if not issubclass(cls, Measure):
+        return []
+    # Columns may follow the options: shown as the defaults give them, required options as their names in capitals.
+    options: dict[str, Any] = {
+        k: k.upper() if f.is_required() else f.get_default(call_default_factory=True)
+        for k, f in cls.model_fields.items()
+    }
+    sample = cls.model_construct(**options)
+    return [
+        {"name": f.name, "type": str(f.type), "description": (f.metadata or {}).get(b"description", b"").decode()}
+        for f in sample.schema()
+    ]

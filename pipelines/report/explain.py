@@ -1,0 +1,94 @@
+"""`gristmill explain`: everything the store knows about one document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from operators import columns
+from operators.errors import RecipeError
+from pipelines.report.quarantine import where
+from pipelines.report.query import connect, rows
+
+
+def explain(store: str, wanted: str) -> list[dict[str, Any]]:
+    """The documents with this id, content id or address: place, measures, and a fate for each dataset.
+
+    Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
+    `quarantined`. Raises RecipeError where nothing bears the id.
+    """
+    connection = connect(store)
+
+    def ask(sql: str, *values: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = rows(connection, sql, *values).to_pylist()
+        return found
+
+    documents = ask("SELECT * FROM documents WHERE id = ?", wanted)
+    if not documents and len(wanted) == 32:
+        documents = ask("SELECT * FROM documents WHERE content_id = ?", wanted.lower())
+    if not documents and wanted.isdecimal():
+        documents = ask("SELECT * FROM documents WHERE address = ?", int(wanted))
+    for document in documents:
+        ordinal, document["row"] = divmod(document["address"], 1 << columns.ROW_BITS)
+        document["file"] = ask("SELECT file FROM _shards WHERE ordinal = ?", ordinal)[0]["file"]
+        document["fates"] = ask("SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", document["address"])
+        for fate in document["fates"]:
+            if fate["survivor"] is not None:
+                fate["survivor_id"] = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])[0]["id"]
+    quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
+    if not documents and not quarantined:
+        raise RecipeError(
+            f"no document of this store has the id, content id or address {wanted}; "
+            '`gristmill query "SELECT id FROM documents LIMIT 10"` shows some ids'
+        )
+    return documents + [{"quarantined": reject} for reject in quarantined]
+
+
+def show(documents: list[dict[str, Any]], console: Console) -> None:
+    """Print what `explain` found."""
+    if len(documents) > 1:
+        console.print(f"{len(documents)} records bear this id", style="yellow")
+    for document in documents:
+        if "quarantined" in document:
+            _show_reject(document["quarantined"], console)
+        else:
+            _show_document(document, console)
+
+
+def _show_reject(reject: dict[str, Any], console: Console) -> None:
+    console.print(reject["id"] or "(no id)", style="bold", markup=False)
+    console.print(
+        f"  quarantined: {reject['reason']}, {where(reject)}: {reject['detail']}", style="yellow", markup=False
+    )
+    console.print(f"  {reject['excerpt']}", style="dim", markup=False)
+
+
+def _show_document(document: dict[str, Any], console: Console) -> None:
+    console.print(document["id"], style="bold", markup=False)
+    place = f"source {document['source']}, {document['file']} row {document['row']}, address {document['address']}"
+    console.print(f"  {place}", style="dim", markup=False)
+    for fate in document["fates"]:
+        console.print(f"  {fate['dataset']}: {sentence(fate)}", style="green" if fate["kept"] else "red", markup=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in document.items():
+        if name not in ("id", "source", "address", "file", "row", "fates"):
+            table.add_row(Text("  " + name), Text(f"{value:.6g}" if isinstance(value, float) else str(value)))
+    console.print(table)
+
+
+def sentence(fate: Mapping[str, Any]) -> str:
+    """A document's fate in one sentence."""
+    if fate["kept"]:
+        return "kept"
+    if fate["survivor"] is not None:
+        return f"dropped by {fate['rule']}: a copy of {fate['survivor_id']}, which was kept in its place"
+    told = f"dropped by {fate['rule']}"
+    if fate["condition"]:
+        told += f": {fate['condition']}"
+    if fate["value"] is not None:
+        told += f" (value {fate['value']:.6g}" + (f", limit {fate['limit']:.6g})" if fate["limit"] is not None else ")")
+    return told

@@ -1,0 +1,183 @@
+"""The funnel: how many documents came in, what each rule dropped, what stayed. It adds up, or nothing is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from operators.errors import FatalError
+from pipelines.decide import Decided
+from pipelines.state.measures import ShardCounts
+from pipelines.words import plural
+
+#: A rule that drops more than this share of what it sees is pointed out.
+REMARKABLE = 0.4
+#: How many of a rule's conditions are told.
+SHOWN_CONDITIONS = 4
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """What one rule did."""
+
+    name: str
+    operator: str
+    seen: int
+    dropped: int
+    dropped_bytes: int
+    dropped_tokens: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def remarkable(self) -> bool:
+        """Whether the rule took so much that somebody should look. A selection is asked to."""
+        return self.operator != "select" and self.seen > 0 and self.dropped / self.seen > REMARKABLE
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Counts of a run, from records to kept documents."""
+
+    records: int
+    quarantined: int
+    documents: int
+    text_bytes: int
+    tokens: int
+    rules: tuple[RuleRow, ...]
+    kept: int
+    kept_bytes: int
+    kept_tokens: int
+
+    def check(self) -> None:
+        """Raise FatalError unless every record is accounted for."""
+        balance = [("records read", self.records, self.documents + self.quarantined, "documents + quarantined")]
+        left = self.documents
+        for rule in self.rules:
+            balance.append((f"documents seen by {rule.name}", rule.seen, left, "documents left by the rules before it"))
+            left -= rule.dropped
+        balance.append(("documents kept", self.kept, left, "documents - dropped"))
+        for what, found, expected, sum_of in balance:
+            if found != expected:
+                raise FatalError(
+                    f"the counts do not add up: {what} = {found:,}, {sum_of} = {expected:,}. Nothing is committed. "
+                    "This is a fault of gristmill: please report it with the store's runs/ folder"
+                )
+
+    def with_details(self, details: Mapping[str, Mapping[str, Any]]) -> Funnel:
+        """The funnel with more told about the selections by a column."""
+        rules = tuple(
+            replace(rule, details={**rule.details, **details.get(rule.details.get("by", ""), {})})
+            if rule.operator == "select"
+            else rule
+            for rule in self.rules
+        )
+        return replace(self, rules=rules)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Funnel:
+        """The inverse of `to_json`."""
+        return cls(**{**held, "rules": tuple(RuleRow(**rule) for rule in held["rules"])})
+
+
+def build_funnel(counts: Sequence[ShardCounts], decided: Decided) -> Funnel:
+    """The funnel of a run, from the shards' counts and the rules' counts."""
+    rules = tuple(
+        RuleRow(r.name, r.operator, r.seen, r.dropped, r.dropped_bytes, r.dropped_tokens or 0, r.details)
+        for r in decided.funnel
+    )
+    kept_tokens = sum(shard.tokens or 0 for shard in decided.shards)
+    return Funnel(
+        records=sum(c.records for c in counts),
+        quarantined=sum(c.rejects for c in counts),
+        documents=sum(c.documents for c in counts),
+        text_bytes=sum(c.text_bytes for c in counts),
+        tokens=kept_tokens + sum(r.dropped_tokens for r in rules),
+        rules=rules,
+        kept=decided.kept,
+        kept_bytes=sum(shard.bytes for shard in decided.shards),
+        kept_tokens=kept_tokens,
+    )
+
+
+def show(funnel: Funnel, console: Console) -> None:
+    """Print the funnel as a table, below it what the rules went by and what deserves a look."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (("", "left"), ("documents", "right"), ("share", "right"), ("tokens", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+
+    def row(label: str, n: int, of: int = 0, tokens: int | None = None, style: str = "") -> None:
+        share = f"{n / of:.1%}" if of else ""
+        table.add_row(Text(label), f"{n:,}", share, "" if tokens is None else compact(tokens), style=style)
+
+    if funnel.quarantined:
+        row("records", funnel.records)
+        row("- quarantined", funnel.quarantined, funnel.records, style="yellow")
+    row("input", funnel.documents, tokens=funnel.tokens)
+    for rule in funnel.rules:
+        row(f"- {rule.name}", rule.dropped, rule.seen, rule.dropped_tokens, "yellow" if rule.remarkable else "")
+    row("kept", funnel.kept, funnel.documents, funnel.kept_tokens, "bold green")
+    console.print(table)
+    for rule in funnel.rules:
+        for remark in remarks(rule):
+            console.print(f"  {rule.name}: {remark}", style="dim", markup=False)
+    for rule in funnel.rules:
+        for warning in warnings(rule):
+            console.print(f"! {rule.name} {warning}", style="yellow", markup=False)
+
+
+def remarks(rule: RuleRow) -> list[str]:
+    """What a rule went by, in short: its conditions, what it learnt of the corpus, how far a selection goes."""
+    told = rule.details
+    found = []
+    conditions = sorted(told.get("conditions", {}).items(), key=lambda item: -item[1])
+    if len(conditions) > 1:
+        shown = [f"{n:,} by {condition}" for condition, n in conditions[:SHOWN_CONDITIONS] if n]
+        found.append(", ".join(shown) + (", ..." if len(conditions) > SHOWN_CONDITIONS else ""))
+    found += [f"{name} is {_figure(value)}" for name, value in told.get("quantiles", {}).items()]
+    if told.get("largest_groups"):
+        largest = told["largest_groups"][0]["copies"]
+        found.append(f"{plural(told['groups'], 'set')} of copies, the largest of {largest:,} documents")
+    if "effective_size" in told:
+        sizes = (told["effective_size_before"], told["effective_size"])
+        found.append("effective sample size {} before, {} after".format(*map(_figure, sizes)))
+    if "kl_reduction" in told:
+        found.append(f"KL reduction {_figure(told['kl_reduction'])}")
+    return [remark for remark in found if remark]
+
+
+def warnings(rule: RuleRow) -> list[str]:
+    """What about a rule somebody should look at."""
+    found = []
+    if rule.remarkable:
+        conditions: Mapping[str, int] = rule.details.get("conditions", {})
+        mostly = f", most of them by {max(conditions, key=conditions.__getitem__)}" if len(conditions) > 1 else ""
+        found.append(f"drops {rule.dropped / rule.seen:.0%} of the documents that reach it{mostly}: is that meant?")
+    if rule.details.get("never_taken"):
+        missing = plural(rule.details["never_taken"], "document")
+        found.append(f"never takes {missing} whose {rule.details['by']} is null")
+    if "shortage" in rule.details:
+        found.append(rule.details["shortage"])
+    return found
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def compact(n: int) -> str:
+    """1.2 k, 34.5 M, 6.7 G."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return str(n)

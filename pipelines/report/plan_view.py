@@ -1,0 +1,92 @@
+"""`gristmill plan`: what a run would do, as values and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from operators.table import name_of
+from pipelines.plan import Plan, PlannedMeasure
+from pipelines.words import in_short, plural
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values."""
+    recipe = plan.loaded.recipe
+    sources = []
+    for source in recipe.sources:
+        specs = [spec for spec, of in plan.specs if of is source]
+        size = sum(file.size for spec in specs for file in spec.files)
+        new = len(specs) - sum(shard.source is source for shard in plan.known)
+        sources.append({"name": source.name, "path": source.path, "shards": len(specs), "new": new, "bytes": size})
+    return {
+        "name": recipe.name,
+        "store": plan.loaded.document.redact(plan.loaded.store),
+        "sources": plan.loaded.document.redact_value(sources),
+        "transform": [t.name for t in plan.transforms],
+        "measure": [_measure(plan, m) for m in (None, *plan.measures)],
+        "decide": [
+            {"name": rule.name or name_of(rule), "operator": name_of(rule), "reads": sorted(rule.columns())}
+            for rule in plan.rules
+        ],
+        "write": {"shard_bytes": int(recipe.write.shard_bytes), "columns": _columns(plan.output)},
+        "shards": len(plan.specs),
+    }
+
+
+def _measure(plan: Plan, measure: PlannedMeasure | None) -> dict[str, Any]:
+    cached = plan.cached(measure)
+    if measure is None:
+        given = [f for f in plan.schema if not any(f.name in m.operator.schema().names for m in plan.measures)]
+        return {"name": "document", "cached_shards": cached, "columns": _columns(pa.schema(given))}
+    entry: dict[str, Any] = {
+        "name": measure.name,
+        "cached_shards": cached,
+        "columns": _columns(measure.operator.schema()),
+    }
+    if measure.needed_by:
+        entry["needed_by"] = measure.needed_by
+    if measure.fit is not None:
+        entry["fit"] = "pinned" if measure.ready is not None else "to be made"
+    return entry
+
+
+def _columns(schema: pa.Schema) -> list[dict[str, str]]:
+    return [{"name": f.name, "type": str(f.type)} for f in schema]
+
+
+def show(plan: dict[str, Any], console: Console) -> None:
+    """Print the plan: stage, what happens there, and the columns that it gives."""
+    console.print(f"{plan['name']}  (store {plan['store']})", style="bold", markup=False)
+    table = Table.grid(padding=(0, 2))
+    stage = ""
+    for name, what, detail in _lines(plan):
+        table.add_row("" if name == stage else name, what, detail)
+        stage = name
+    console.print(table)
+
+
+def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for source in plan["sources"]:
+        shards = f"{plural(source['shards'], 'shard')} ({source['new']} new)"
+        yield "source", source["name"], f"{shards}, {source['bytes'] / 1e6:,.1f} MB in files"
+    for name in plan["transform"]:
+        yield "transform", name, ""
+    for measure in plan["measure"]:
+        cached = f"{measure['cached_shards']} of {plural(plan['shards'], 'shard')} cached"
+        because = [f"for {measure['needed_by']}"] if "needed_by" in measure else []
+        fit = [f"fit {measure['fit']}"] if "fit" in measure else []
+        yield "measure", measure["name"], f"{', '.join([cached, *fit, *because])}: {_columns_in_short(measure)}"
+    for rule in plan["decide"]:
+        yield "decide", rule["name"], "reads " + (", ".join(in_short(rule["reads"])) or "nothing")
+    size = f"{plan['write']['shard_bytes'] / 1e6:,.0f} MB of text a file"
+    yield "write", "dataset", f"{size}: {_columns_in_short(plan['write'])}"
+
+
+def _columns_in_short(entry: dict[str, Any]) -> str:
+    types = {column["name"]: column["type"].removeprefix("fixed_size_") for column in entry["columns"]}
+    return ", ".join(f"{name} {types[name]}" if name in types else name for name in in_short(types))

@@ -1,0 +1,45 @@
+"""The end of a run, as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pipelines.report.examples import show as show_examples
+from pipelines.report.funnel import show as show_funnel
+from pipelines.run import RunResult
+from pipelines.words import plural
+
+SHOWN_STEPS = 3
+
+
+def show_result(result: RunResult, console: Console) -> None:
+    """Print the funnel, what was wrong with the input, where the time went, where the dataset is."""
+    for message in result.unreadable:
+        console.print(f"! left out: {message}", style="yellow", markup=False)
+    for line in result.quarantined:
+        console.print(f"! quarantined {line}", style="yellow", markup=False)
+    if duplicates := _duplicate_ids(result):
+        console.print(f"! {duplicates}", style="yellow", markup=False)
+    show_examples(result.examples, console)
+    show_funnel(result.funnel, console)
+    console.print(f"time     {_time(result)}", style="dim", markup=False)
+    console.print(f"dataset  {result.dataset}", style="bold", markup=False)
+
+
+def _duplicate_ids(result: RunResult) -> str:
+    ids, examples = result.duplicate_ids["values"], result.duplicate_ids["examples"]
+    if not ids:
+        return ""
+    some = ", ".join(map(str, examples)) + (", ..." if ids > len(examples) else "")
+    stand = "stands" if ids == 1 else "stand"
+    return f"{plural(ids, 'id')} {stand} for more than one document ({some}); all of these documents are kept apart"
+
+
+def _time(result: RunResult) -> str:
+    """How long it took, and the largest shares of the processor time."""
+    total = sum(result.processor_seconds.values())
+    if result.cached or not total:
+        return f"{result.seconds:.1f} s, all cached"
+    largest = sorted(result.processor_seconds.items(), key=lambda item: -item[1])[:SHOWN_STEPS]
+    told = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in largest)
+    return f"{result.seconds:.1f} s (processor: {told})"

@@ -1,0 +1,209 @@
+"""One run: measure what is missing, decide globally, write the survivors, commit. Every stage can be taken up again.
+
+Counts are checked before the commit: records = documents + quarantined, documents = kept + dropped by each rule, rows
+written = kept. A run whose counts do not add up commits nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from operators import columns
+from operators.base import FittedMeasure, digest_of
+from operators.errors import RecipeError
+from operators.table import name_of
+from pipelines.decide import count_duplicates, decide
+from pipelines.engine.base import Engine
+from pipelines.fit import make_fit
+from pipelines.measuring import Measured, measure_all
+from pipelines.plan import Plan, fitted, make_plan
+from pipelines.recipe import LoadedRecipe
+from pipelines.report import quarantine
+from pipelines.report.examples import examples as dropped_examples
+from pipelines.report.funnel import Funnel, build_funnel
+from pipelines.report.progress import Reporter
+from pipelines.state import files, runs
+from pipelines.state.datasets import Dataset, Version
+from pipelines.state.lock import writer_lock
+from pipelines.state.registry import Shard
+from pipelines.version import VERSION
+from pipelines.writing import write_dataset
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to."""
+
+    recipe: str
+    run: str
+    dataset: str  #: URL of the version's folder
+    funnel: Funnel
+    cached: bool  #: nothing had to be done: an earlier run did just this
+    shards: int
+    measured_now: int
+    quarantined: Sequence[str]  #: lines for the console
+    duplicate_ids: Mapping[str, Any]
+    unreadable: Sequence[str]
+    seconds: float
+    processor_seconds: Mapping[str, float]  #: by step, of what this run did
+    examples: Sequence[Mapping[str, Any]] = ()  #: dropped documents, where they were asked for
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "funnel": self.funnel.to_json()}
+
+
+def run(
+    loaded: LoadedRecipe, open_engine: Callable[[], Engine], reporter: Reporter, refit: bool = False, examples: int = 0
+) -> RunResult:
+    """Run a recipe against its store; `examples` dropped documents are shown in the result.
+
+    Raises GristmillError; what was finished before the error stays in the store.
+    """
+    plan = make_plan(loaded)  # before the store is touched: a wrong recipe leaves no trace
+    with ExitStack() as stack:
+        stack.enter_context(writer_lock(loaded.store))
+        runs.sweep_unfinished(loaded.store)
+        plan.read_state()
+        engine = stack.enter_context(LateEngine(open_engine))
+        this = Run(plan, engine, reporter)
+        result = this.run(refit)
+        return replace(result, examples=dropped_examples(this.plan, this.shards, examples)) if examples else result
+
+
+class LateEngine:
+    """An engine that starts when the first work comes: a run that finds everything done never starts a cluster."""
+
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open = open_engine
+        self._engine: Engine | None = None
+
+    def _started(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._open()
+        return self._engine
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self._started().name
+
+    @property
+    def workers(self) -> int:
+        """How many items run at the same time."""
+        return self._started().workers
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Any:
+        """`Engine.map`; no items, no engine."""
+        return self._started().map(function, items) if items else iter(())
+
+    def close(self) -> None:
+        """Close the engine if it was started."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def __enter__(self) -> LateEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Run:
+    """The stages of one run, in the order in which they happen."""
+
+    def __init__(self, plan: Plan, engine: Engine, reporter: Reporter) -> None:
+        self.plan, self.engine, self.reporter = plan, engine, reporter
+        self.loaded, self.recipe, self.store = plan.loaded, plan.loaded.recipe, plan.loaded.store
+        self.started = time.monotonic()
+        self.shards = plan.registry.register(plan.specs, plan.loaded.document)
+        self.seconds: Counter[str] = Counter()
+
+    def run(self, refit: bool) -> RunResult:
+        """All stages."""
+        self._fit(self.shards, refit)
+        measured = measure_all(self.plan, self.shards, self.engine, self.reporter)
+        self.seconds.update(measured.seconds)
+        rejects = quarantine.gather(measured.shards, measured.counts, measured.measures)
+        quarantine.check_limit(self.recipe, measured.shards, measured.counts, rejects)
+        asked = self._fingerprint(measured)
+        for earlier in runs.finished_runs(self.store):
+            if earlier.record["fingerprint"] == asked and (version := self._committed(earlier)) is not None:
+                return self._cached(earlier, version, measured)
+        name = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}-{asked[:8]}"
+        url = files.join(self.store, runs.FOLDER, name)
+        funnel, duplicates = self._decide(measured, url)
+        version, funnel, seconds = write_dataset(self.plan, measured, url, funnel, self.engine, self.reporter)
+        self.seconds.update(seconds)
+        files.write_table(files.join(url, "rejects.parquet"), rejects)
+        runs.write_shards(url, self.store, self.loaded.document, measured.shards, measured.counts, measured.measures)
+        result = RunResult(
+            recipe=self.recipe.name,
+            run=name,
+            dataset=version.url,
+            funnel=funnel,
+            cached=False,
+            shards=len(self.shards),
+            measured_now=measured.measured_now,
+            quarantined=quarantine.remarks(rejects),
+            duplicate_ids=duplicates,
+            unreadable=measured.unreadable,
+            seconds=time.monotonic() - self.started,
+            processor_seconds=dict(self.seconds),
+        )
+        held = self.loaded.document.redact_value(result.to_json())
+        record = {"name": self.recipe.name, "fingerprint": asked, "version": version.name, "result": held}
+        files.write_json(files.join(url, runs.RECORD), {**record, "recipe": self.loaded.as_written})
+        return result
+
+    def _fit(self, shards: Sequence[Shard], refit: bool) -> None:
+        pending = [i for i, m in enumerate(self.plan.measures) if m.fit is not None and (m.ready is None or refit)]
+        with self.reporter.stage("fit", len(pending), "measure") as stage:
+            for i in pending:
+                measure = self.plan.measures[i]
+                assert isinstance(measure.operator, FittedMeasure)
+                assert measure.fit is not None
+                try:
+                    make_fit(self.loaded, measure.operator, measure.fit, self.plan.transforms, shards, self.engine)
+                except RecipeError as error:
+                    raise RecipeError(f"{self.loaded.where(*measure.path)}: {error}") from None
+                self.plan.measures[i] = fitted(self.plan, measure, measure.fit)
+                stage.advance()
+
+    def _fingerprint(self, measured: Measured) -> str:
+        """A digest of all that decides the dataset: inputs as measured, rules, output, code."""
+        rules = [[name_of(rule), rule.fingerprint({})] for rule in self.plan.rules]
+        documents = [self.plan.document_fingerprint(source) for source in self.recipe.sources]
+        shards = [[shard.ordinal, shard.source.name] for shard in measured.shards]
+        output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names]
+        return digest_of([output, rules, self.plan.measured_by(), documents, shards, VERSION])
+
+    def _committed(self, earlier: runs.Run) -> Version | None:
+        versions = Dataset(self.store, self.recipe.name).versions()
+        return next((v for v in versions if v.name == earlier.record["version"]), None)
+
+    def _cached(self, earlier: runs.Run, version: Version, measured: Measured) -> RunResult:
+        Dataset(self.store, self.recipe.name).point_at(version)
+        held = {**earlier.record["result"], "funnel": Funnel.from_json(earlier.record["result"]["funnel"])}
+        self.reporter.say(f"  decide, write: the run {earlier.name} did just this; nothing is done again")
+        now = {
+            "dataset": version.url,
+            "unreadable": measured.unreadable,
+            "measured_now": measured.measured_now,
+            "processor_seconds": {},
+        }
+        return RunResult(**{**held, **now, "cached": True, "seconds": time.monotonic() - self.started})
+
+    def _decide(self, measured: Measured, url: str) -> tuple[Funnel, Mapping[str, Any]]:
+        with self.reporter.stage("decide", len(self.plan.rules), "rule") as stage:
+            decided = decide(self.plan.rules, measured.measures, self.engine, url, on_progress=stage.advance)
+        duplicates = count_duplicates(measured.measures, columns.ID, self.engine, url)
+        funnel = build_funnel(measured.counts, decided)
+        funnel.check()
+        return funnel, duplicates

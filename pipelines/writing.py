@@ -1,0 +1,121 @@
+"""The write stage of a run: from decisions to a committed dataset version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from operators.base import digest_of
+from operators.errors import FatalError
+from operators.measure.importance import Importance
+from operators.measure.importance_fit import ImportanceFit, kl_reduction
+from operators.select.select import Select
+from pipelines import manifest
+from pipelines.decide import decisions_file
+from pipelines.engine.base import Engine
+from pipelines.measuring import Measured
+from pipelines.plan import Plan
+from pipelines.report.funnel import Funnel
+from pipelines.report.progress import Reporter
+from pipelines.state import files
+from pipelines.state.datasets import Dataset, Version
+from pipelines.state.resources import ReadyOperator
+from pipelines.version import VERSION
+from pipelines.write import (
+    RECEIPTS,
+    CountSurvivors,
+    Layout,
+    Survivors,
+    WriteFiles,
+    WriteReceipt,
+    WriteTask,
+    count_survivors,
+    plan_files,
+    write_files,
+)
+
+
+def write_dataset(
+    plan: Plan, measured: Measured, run_url: str, funnel: Funnel, engine: Engine, reporter: Reporter
+) -> tuple[Version, Funnel, Mapping[str, float]]:
+    """Write the kept documents and commit them as a version, unless a version holds just them already.
+
+    Returns the version, the funnel with what only the written text tells, and processor seconds by step.
+    """
+    recipe = plan.loaded.recipe
+    dataset = Dataset(plan.loaded.store, recipe.name)
+    survivors = _survivors(plan, measured, run_url, engine)
+    made_by = [
+        recipe.write.shard_bytes,
+        plan.output.to_string(),
+        plan.chain(),
+        plan.measured_by(),
+        VERSION,
+        funnel.to_json(),
+    ]
+    version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
+    if version.committed:
+        dataset.point_at(version)
+        reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
+        return version, Funnel.from_json(version.manifest["funnel"]), {}
+    dataset.sweep(version)
+    tasks, number = plan_files(survivors, recipe.write.shard_bytes)
+    observed = _selected_by(plan)
+    threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
+    layout = Layout(version.url, number, tuple(plan.output.names), plan.output, plan.transforms, observed, threads)
+    receipts = _write_files(layout, tasks, engine, reporter)
+    written = sum(file.rows for receipt in receipts for file in receipt.files)
+    if written != funnel.kept:
+        raise FatalError(
+            f"{written:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
+        )
+    funnel = funnel.with_details(_divergences(observed, receipts))
+    files.remove(files.join(version.url, RECEIPTS))
+    files.sweep(version.url)
+    dataset.commit(
+        version, manifest.build(plan, measured.shards, measured.counts, funnel, receipts, dataset.current, VERSION)
+    )
+    seconds: Counter[str] = Counter()
+    for receipt in receipts:
+        seconds.update(receipt.seconds)
+    return version, funnel, seconds
+
+
+def _survivors(plan: Plan, measured: Measured, run_url: str, engine: Engine) -> list[Survivors]:
+    columns = tuple(plan.output.names)
+    tasks = [
+        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes)
+        for shard, held, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
+    ]
+    return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]
+
+
+def _write_files(layout: Layout, tasks: Sequence[WriteTask], engine: Engine, reporter: Reporter) -> list[WriteReceipt]:
+    outcomes = []
+    with reporter.stage("write", sum(len(task.sizes) for task in tasks), "file") as stage:
+        for outcome in engine.map(write_files, [WriteFiles(layout, task) for task in tasks]):
+            outcomes.append(outcome)
+            stage.advance(len(tasks[outcome.index].sizes), sum(s.input_bytes for s in tasks[outcome.index].survivors))
+    return [outcome.unwrap() for outcome in sorted(outcomes, key=lambda o: o.index)]
+
+
+def _selected_by(plan: Plan) -> tuple[ReadyOperator, ...]:
+    """The importance measures that a selection goes by: what is written tells how far it moved the distribution."""
+    by = {rule.by for rule in plan.rules if isinstance(rule, Select)}
+    ready = [m.ready for m in plan.measures if isinstance(m.operator, Importance) and m.operator.column in by]
+    return tuple(r for r in ready if r is not None)
+
+
+def _divergences(observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]) -> dict[str, dict[str, float]]:
+    """KL reduction by each importance measure's column (Xie et al. 2023, section 5)."""
+    divergences = {}
+    for ready in observed:
+        counts = sum(
+            (receipt.observed[ready.operator.column] for receipt in receipts),
+            np.zeros(ready.operator.buckets, np.int64),
+        )
+        fit = ImportanceFit.read(ready.local_files()["fit"])
+        divergences[ready.operator.column] = {"kl_reduction": kl_reduction(fit, counts)}
+    return divergences

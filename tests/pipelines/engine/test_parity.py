@@ -1,0 +1,101 @@
+"""One recipe, every engine, any number of workers, workers that die: the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.errors import FatalError
+from pipelines import measuring, writing
+from pipelines.engine.base import Engine
+from pipelines.recipe import load_recipe
+from pipelines.report.progress import Reporter
+from pipelines.run import run
+from tests.pipelines.engine.work import Killing
+from tests.support import make_documents, write_jsonl
+
+RULES = [
+    {"drop": "gopher_words < 40"},
+    {"exact_dedup": {"keep": "best: importance"}},
+    {"drop": {"when": "importance < quantile(0.1)", "name": "far"}},
+    {"select": {"by": "importance", "documents": 200, "seed": 3}},
+]
+
+
+@pytest.fixture
+def recipe(corpus: Path, make_recipe: Callable[..., Path]) -> Path:
+    """Two sources, a fitted measure, every kind of rule, several output files."""
+    write_jsonl(corpus / "more" / "x.jsonl", make_documents(60, seed=4))
+    write_jsonl(corpus / "target" / "t.jsonl.gz", make_documents(40, seed=7))
+    return make_recipe(
+        corpus,
+        sources=[{"name": "docs", "path": "data/docs-*", "metadata": ["lang"]}, {"name": "more", "path": "more/*"}],
+        measure=["gopher", {"importance": {"target": "target/*", "buckets": 4096}}],
+        decide=RULES,
+        write={"shard_bytes": "20KB"},
+    )
+
+
+def datasets(recipe: Path, engine: str, workers: int, **keys: Any) -> dict[str, bytes]:
+    """Every file below datasets/ of a fresh store, after a run."""
+    from pipelines.engine import open_engine
+
+    store = recipe.parent / f"store-{engine}-{workers}"
+    run(
+        load_recipe(str(recipe), [f"store={store}"]),
+        lambda: open_engine(engine, workers),  # type: ignore[arg-type]
+        Reporter(quiet=True),
+    )
+    folder = store / "datasets"
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_number_of_threads_does_not_show(recipe: Path) -> None:
+    one = datasets(recipe, "local", 1)
+    assert len(one) > 4
+    assert datasets(recipe, "local", 2) == datasets(recipe, "local", 4) == one
+
+
+@pytest.mark.ray
+def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine) -> None:
+    assert datasets(recipe, "ray", 2) == datasets(recipe, "local", 2)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-work", "after-the-work"])
+def test_killed_workers_do_not_show(
+    recipe: Path, ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    quiet = datasets(recipe, "local", 2)
+    marks = tmp_path / "killed"
+    marks.mkdir()
+    monkeypatch.setattr(measuring, "measure_shard", Killing(measuring.measure_shard, marks, after))
+    monkeypatch.setattr(writing, "write_files", Killing(writing.write_files, marks, after))
+    assert datasets(recipe, "ray", 2) == quiet
+    killed = [mark.name.split("-")[0] for mark in marks.iterdir()]
+    assert killed.count("measure_shard") == 5
+    assert killed.count("write_files") > 2
+
+
+def kill_this_process(item: Any) -> Any:
+    import os
+    import signal
+
+    return os.kill(os.getpid(), signal.SIGKILL) if "docs-2" in str(item) else measuring.measure_shard(item)
+
+
+@pytest.mark.ray
+def test_a_shard_that_always_kills_its_worker_ends_the_run_by_name(
+    recipe: Path, ray_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = measuring.measure_shard
+    monkeypatch.setattr(measuring, "measure_shard", kill_this_process)
+    with pytest.raises(FatalError, match=r"kill_this_process\(data/docs-2.jsonl.gz\) ended its worker process 5 times"):
+        datasets(recipe, "ray", 2)
+    measured = list((recipe.parent / "store-ray-2" / "measures").glob("*/0*.parquet"))
+    assert len(measured) == 4, "the other shards are measured and kept"
+    monkeypatch.setattr(measuring, "measure_shard", original)
+    assert datasets(recipe, "ray", 2) == datasets(recipe, "local", 2)

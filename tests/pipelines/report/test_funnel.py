@@ -1,0 +1,105 @@
+"""The funnel: what it says of each rule, and that it refuses counts that do not add up."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from operators.errors import FatalError
+from pipelines.report.funnel import Funnel, RuleRow, compact, remarks, show, warnings
+
+
+def rule(name: str = "drop", operator: str = "drop", seen: int = 100, dropped: int = 10, **details: Any) -> RuleRow:
+    return RuleRow(name, operator, seen, dropped, dropped_bytes=0, dropped_tokens=0, details=details)
+
+
+@pytest.fixture
+def funnel() -> Funnel:
+    rules = (rule(seen=100, dropped=10), rule("select", "select", seen=90, dropped=60))
+    return Funnel(105, 5, 100, text_bytes=9000, tokens=2000, rules=rules, kept=30, kept_bytes=900, kept_tokens=200)
+
+
+def test_counts_that_add_up_pass(funnel: Funnel) -> None:
+    funnel.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"records": 104}, r"records read = 104, documents \+ quarantined = 105"),
+        ({"quarantined": 6}, "records read = 105"),
+        ({"kept": 31}, "documents kept = 31, documents - dropped = 30"),
+        ({"rules": (rule(seen=99),)}, "documents seen by drop = 99"),
+    ],
+)
+def test_counts_that_do_not_add_up_are_refused(funnel: Funnel, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(FatalError, match=message):
+        replace(funnel, **change).check()
+
+
+def test_it_survives_json(funnel: Funnel) -> None:
+    assert Funnel.from_json(json.loads(json.dumps(funnel.to_json()))) == funnel
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (rule(seen=100, dropped=40), []),
+        (rule(seen=100, dropped=41), ["drops 41% of the documents that reach it: is that meant?"]),
+        (rule(operator="select", seen=100, dropped=99), []),
+        (rule(seen=0, dropped=0), []),
+        (
+            rule(dropped=50, conditions={"a < 1": 10, "b > 2": 40}),
+            ["drops 50% of the documents that reach it, most of them by b > 2: is that meant?"],
+        ),
+        (rule(operator="select", by="quality", never_taken=2), ["never takes 2 documents whose quality is null"]),
+        (rule(operator="select", shortage="asked for 9, there are 3"), ["asked for 9, there are 3"]),
+    ],
+)
+def test_what_deserves_a_look_is_pointed_out(row: RuleRow, expected: list[str]) -> None:
+    assert warnings(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (rule(), []),
+        (rule(conditions={"a < 1": 10}), []),
+        (rule(conditions={"a < 1": 3, "b > 2": 7, "c": 0}), ["7 by b > 2, 3 by a < 1"]),
+        (rule(quantiles={"quantile(q, 0.3)": 0.123456}), ["quantile(q, 0.3) is 0.1235"]),
+        (rule(groups=1, largest_groups=[{"copies": 1500}]), ["1 set of copies, the largest of 1,500 documents"]),
+        (rule(groups=0, largest_groups=[]), []),
+        (
+            rule(effective_size_before=123.4, effective_size=20.0, kl_reduction=0.5),
+            ["effective sample size 123.4 before, 20 after", "KL reduction 0.5"],
+        ),
+    ],
+)
+def test_remarks_tell_what_a_rule_went_by(row: RuleRow, expected: list[str]) -> None:
+    assert remarks(row) == expected
+
+
+def test_it_is_a_table_of_plain_lines(funnel: Funnel) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    show(funnel, console)
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [
+        "               documents  share  tokens",
+        "records              105",
+        "- quarantined          5   4.8%",
+        "input                100          2.0 k",
+        "- drop                10  10.0%       0",
+        "- select              60  66.7%       0",
+        "kept                  30  30.0%     200",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n", "short"), [(0, "0"), (999, "999"), (1200, "1.2 k"), (34_500_000, "34.5 M"), (10**9, "1.0 G")]
+)
+def test_large_numbers_are_short(n: int, short: str) -> None:
+    assert compact(n) == short

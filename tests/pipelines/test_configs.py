@@ -1,0 +1,124 @@
+"""The recipes under configs/ run as they are, on small data."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from tests.operators.measure.fasttext_models import THREADS
+from tests.support import make_documents, sentences, write_jsonl
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The folder configs/ of a place where there is nothing else."""
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    return tmp_path / "configs"
+
+
+def gristmill(*arguments: str | Path) -> Any:
+    """The JSON that a command prints; it must succeed."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def dropped(result: Any) -> dict[str, int]:
+    return {rule["name"]: rule["dropped"] for rule in result["funnel"]["rules"]}
+
+
+def test_every_recipe_is_tested() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"dedup", "gopher", "quickstart"}
+
+
+def test_dedup(copied: Path) -> None:
+    write_jsonl(copied / "data" / "a.jsonl", make_documents(100))
+    assert dropped(gristmill("run", copied / "dedup.yaml")) == {"exact_dedup": 10}
+
+
+def test_gopher(copied: Path) -> None:
+    documents = [{**d, "url": f"http://example.org/{i % 90}"} for i, d in enumerate(make_documents(200))]
+    documents += [{**d, "id": f"again {i}", "url": f"http://example.com/{i}"} for i, d in enumerate(documents)]
+    (copied / "data").mkdir()
+    pq.write_table(pa.Table.from_pylist(documents), copied / "data" / "a.parquet")
+    result = gristmill("run", copied / "gopher.yaml")
+    assert list(dropped(result)) == ["gopher_rules", "exact_dedup", "same_url"]
+    assert all(dropped(result).values())
+    table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")), columns=["url", "gopher_words"])
+    assert len(set(table["url"].to_pylist())) == table.num_rows == result["funnel"]["kept"]
+    assert min(table["gopher_words"].to_pylist()) >= 50
+
+
+def test_quickstart(copied: Path, tmp_path: Path) -> None:
+    write_jsonl(copied / "data" / "docs-0.jsonl.gz", make_documents(300))
+    write_jsonl(copied / "target" / "a.jsonl.gz", make_documents(20, seed=5))
+    (copied / "models").mkdir()
+    train_model(copied / "models" / "quality.bin", tmp_path / "lines.txt")
+    result = gristmill("run", copied / "quickstart.yaml", "--set", "decide.select.documents=40")
+    assert list(dropped(result)) == ["drop", "exact_dedup", "low_quality", "select"]
+    assert result["funnel"]["kept"] == 40
+    table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")))
+    assert table.column_names == ["id", "text", "source", "quality", "importance"]
+
+
+def train_model(path: Path, lines: Path) -> None:
+    """A classifier that tells one half of made-up lines from the other."""
+    texts = ((f"__label__{'hq' if i % 2 else 'lq'}", sentences(i, 30).replace("\n", " ")) for i in range(200))
+    lines.write_text("".join(f"{label} {text}\n" for label, text in texts))
+    fasttext.train_supervised(str(lines), dim=8, verbose=0, thread=THREADS).save_model(str(path))
+
+
+def test_demo(copied: Path, tmp_path: Path) -> None:
+    """The commands of `make demo`, over a few packages."""
+    for name in ("typer", "rich", "numpy"):
+        copy_package(name, tmp_path / "site-packages")
+    for path in (copied / "demo").iterdir():
+        text = path.read_text().replace("path: auto", f"path: {tmp_path}/site-packages")
+        path.write_text(re.sub(r"documents: \d+", "documents: 50", text))
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
+    for command in demo_commands():
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("dropped by") == 5, "--examples 5"
+    datasets = gristmill("query", "FROM datasets", "--store", tmp_path / "demo" / "store")
+    assert {d["dataset"]: d["rows"] for d in datasets}["demo"] == 50
+    assert {d["dataset"] for d in datasets} >= {path.stem for path in (copied / "demo").iterdir()} - {
+        "curate",
+        "harvest",
+    }
+
+
+def demo_commands() -> list[str]:
+    """The shell commands of the Makefile's target `demo`."""
+    text = (CONFIGS.parent / "Makefile").read_text().replace("\\\n", " ")
+    target = re.search(r"^demo:.*\n((?:\t.*\n)+)", text, re.M)
+    assert target
+    run = f"{sys.executable} -m pipelines.cli"
+    return [line.strip().replace("$(BIN)/gristmill", run).replace("$$", "$") for line in target[1].splitlines()]
+
+
+def copy_package(name: str, to: Path) -> None:
+    """An installed package and what is known of it, tests left out, in another site-packages folder."""
+    installed = distribution(name)
+    for file in installed.files or ():
+        if file.suffix in (".py", "") or ".dist-info" in file.parts[0]:
+            source, target = Path(str(installed.locate_file(file))), to / file
+            if not {"..", "tests"} & {*file.parts} and source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)

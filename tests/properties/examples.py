@@ -1,0 +1,91 @@
+"""One ready operator of each kind, and texts that break things."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base import Measure, Operator, Transform
+from operators.columns import CONTENT_ID, TEXT
+from operators.measure.importance import Importance
+from operators.table import OPERATORS
+from pipelines.state.resources import ReadyOperator, resource
+from tests.operators.measure.fasttext_models import model_file
+from tests.support import make_documents
+
+_FOLDER = TemporaryDirectory(prefix="gristmill-properties-")
+
+#: Options for the operators that need some.
+OPTIONS: dict[str, dict[str, object]] = {
+    "quality": {"model": str(model_file("bigrams")), "label": "__label__1"},
+    "importance": {"target": {"a": "a.jsonl", "b": "b.jsonl"}, "buckets": 1000},
+    "drop": {"when": "tokens < 5"},
+    "select": {"by": "random", "documents": 3},
+}
+TEXTS: list[bytes | None] = [
+    None,
+    b"",
+    b" \t\n\r\n ",
+    *(document["text"].encode() for document in make_documents(12)),
+    "Ünïcödé, 中文 and かな; العربية! 👩‍👩‍👧 e\u0301 \u2028 ﬁ".encode(),
+    "PtolemaÃ¯s â€œquotedâ€\x9d text".encode(),
+    b"caf\xe9 \xff\xfe not UTF-8",
+    b"lone \xed\xa0\x80 surrogate \xed\xbf\xbf",
+    b"cut in the middle of \xf0\x9f\x91",
+    b"a\0b\x01c\x7f",
+    b"word " * 300 + b"...\n" * 20,
+    None,
+    "\ufeffmark at the start".encode(),
+    b"no_space_" * 500,
+]
+
+
+def documents(texts: list[bytes | None]) -> pa.RecordBatch:
+    """A batch of documents (n) whose texts need not be UTF-8, as sources would never give them."""
+    content = pa.array(texts, pa.large_binary())
+    text = pa.LargeStringArray.from_buffers(len(content), *content.buffers()[1:], content.buffers()[0])
+    ids = pa.array([bytes([i % 251]) * 16 for i in range(len(texts))], pa.binary(16))
+    return pa.record_batch({TEXT: text, CONTENT_ID: ids})
+
+
+def apply(ready: ReadyOperator, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """What a transform or a measure makes of a batch, as columns."""
+    function = ready.open()
+    return pa.record_batch({TEXT: function(batch[TEXT])}) if isinstance(ready.operator, Transform) else function(batch)
+
+
+def plain(batch: pa.RecordBatch) -> list[str]:
+    """Rows in a form in which NaN equals NaN and texts that are not UTF-8 can be compared."""
+    columns = [c.cast(pa.large_binary()) if pa.types.is_large_string(c.type) else c for c in batch.columns]
+    return [repr(row) for row in zip(*(column.to_pylist() for column in columns), strict=True)]
+
+
+@cache
+def ready(name: str) -> ReadyOperator:
+    """An operator of the table with all that it opens."""
+    operator = OPERATORS[name].model_validate(OPTIONS.get(name))
+    resources = {key: resource(path, "here") for key, path in operator.resources().items()}
+    if isinstance(operator, Importance):
+        path = Path(_FOLDER.name) / "fit.bin"
+        halves = [pa.RecordBatch.from_pylist(make_documents(30, seed)) for seed in (1, 2)]
+        path.write_bytes(operator.fit(map(_texts, halves), dict(zip("ab", ([_texts(h)] for h in halves), strict=True))))
+        resources["fit"] = resource(str(path), "here")
+    return ReadyOperator(name, operator, resources)
+
+
+def _texts(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.record_batch({TEXT: batch[TEXT].cast(pa.large_string())})
+
+
+def names_of(*kinds: type[Operator]) -> list[str]:
+    """Names of the operators of some kinds."""
+    return [name for name, cls in OPERATORS.items() if issubclass(cls, kinds)]
+
+
+#: Operators that read text.
+READERS = names_of(Transform, Measure)
+LARGE = bytes(np.frombuffer(b"ten megabytes of text. " * 450_000, np.uint8)[:10_000_000])

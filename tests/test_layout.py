@@ -1,0 +1,73 @@
+"""The lines between the parts of the code: who may import whom, and how large a module may grow."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*(ROOT / "operators").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
+
+
+def imports(path: Path) -> Iterator[str]:
+    """First names of the modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+def loaded_after(program: str) -> set[str]:
+    """First names of all modules that are loaded when a program ends."""
+    listing = "\nimport sys\nprint(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program + listing],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[len(ROOT.parts)] == "operators"], ids=lambda p: p.stem)
+def test_operators_know_no_engine_no_files_no_pipeline(path: Path) -> None:
+    assert not set(imports(path)) & {"ray", "fsspec", "pipelines"}
+
+
+def test_one_module_imports_ray() -> None:
+    assert [str(p.relative_to(ROOT)) for p in MODULES if "ray" in imports(p)] == ["pipelines/engine/ray_data.py"]
+
+
+def test_operators_load_no_engine_no_files_no_pipeline() -> None:
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in MODULES if "operators" in p.parts]
+    program = "import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)"
+    assert not loaded_after(program) & {"ray", "fsspec", "pipelines"}
+
+
+def test_the_command_line_loads_little_before_it_knows_what_is_asked() -> None:
+    assert not loaded_after("import pipelines.cli") & {"ray", "numba", "duckdb", "pyarrow", "fsspec", "fasttext"}
+
+
+def test_a_local_run_never_loads_ray(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "one text"}\n')
+    (tmp_path / "recipe.yaml").write_text(
+        "version: 1\nname: test\nstore: ./store\nsources: [{name: docs, path: a.jsonl}]\n"
+        "decide: [exact_dedup]\nwrite: {}\n"
+    )
+    program = f"from pipelines.cli import app; app(['run', '{tmp_path}/recipe.yaml'], standalone_mode=False)"
+    loaded = loaded_after(program)
+    assert "ray" not in loaded
+    assert "pyarrow" in loaded
