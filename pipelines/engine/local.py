@@ -38,9 +38,7 @@ class LocalEngine:
     name = "local"
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = (
-            workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        self.workers = workers or _cores()
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="gristmill") as pool:
@@ -61,3 +59,10 @@ class LocalEngine:
 
     def close(self) -> None:
         """Nothing outlives a call of `map`."""
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

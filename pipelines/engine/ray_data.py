@@ -1,0 +1,212 @@
+"""The Ray engine: Ray Data over descriptors, one task per item. The only module that imports ray.
+
+Items and results travel pickled in a binary column: a descriptor is small, and Ray Data's own reading and writing of
+files, which loses shard lineage and writes at final names, is not used.
+
+Errors of the function become outcomes inside the task. A task that dies as a whole (its worker was killed) is run again
+by Ray up to RETRIES times and then left out by Ray Data; the engine notices, runs such an item once more by itself, and
+only then gives it up, by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import socket
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from operators.errors import FatalError
+from pipelines.engine.base import RETRIES, Outcome, Result
+from pipelines.engine.local import attempt
+
+#: The variable that says that a cluster is there to be used: inside `ray job submit` Ray sets it itself.
+ADDRESS = "RAY_ADDRESS"
+#: The folder that holds the packages: workers of a private cluster import the same code as the driver.
+ROOT = str(Path(__file__).parents[2])
+CONNECT_SECONDS = 10
+#: Read by Ray when it is imported; what the user has set stands.
+SETTINGS = {
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_oom_retries": str(RETRIES),  # without limit by default: a document that eats all memory would loop
+}
+
+
+class RayEngine:
+    """One Ray task per item. Joins the announced cluster, or starts a private one on this machine and ends it."""
+
+    name = "ray"
+
+    def __init__(self, workers: int | None = None) -> None:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            _join(ray) if os.environ.get(ADDRESS) else _start(ray, workers)
+        cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        if cpus < 1:
+            self.close()
+            raise FatalError("the Ray cluster has no CPU to run tasks on; add a worker node, or use --engine local")
+        self.workers = min(workers or cpus, cpus)
+
+    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
+        if not items:
+            return
+        rows = [{"index": i, "item": pickle.dumps(item)} for i, item in enumerate(items)]
+        missing = dict(enumerate(rows))
+        for outcome in self._stream(_task(function), rows):
+            del missing[outcome.index]
+            yield outcome
+        for index, row in missing.items():
+            yield self._alone(_task(function), row, f"{_name(function)}({_shown(items[index])})")
+
+    def close(self) -> None:
+        if self._started:
+            self._ray.shutdown()
+
+    def _stream(self, task: Callable[[pa.Table], pa.Table], rows: Sequence[dict[str, Any]]) -> Iterator[Outcome[Any]]:
+        """Outcomes as tasks end; none for a task that Ray could not bring to an end."""
+        from ray.data import TaskPoolStrategy, from_items
+
+        self._configure()
+        descriptors = from_items(list(rows), override_num_blocks=len(rows))
+        with warnings.catch_warnings():
+            # Ray Data retries without limit unless told so, and Ray 2.60 has no other way to tell it.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            tasks = descriptors.map_batches(
+                task,
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(size=min(self.workers, len(rows))),
+                num_cpus=1,
+                max_retries=RETRIES,
+            )
+        for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from _outcomes(batch)
+
+    def _alone(self, task: Callable[[pa.Table], pa.Table], row: dict[str, Any], what: str) -> Outcome[Any]:
+        """Run a task that Ray gave up with nothing beside it; what still ends it is the outcome's error."""
+        remote = self._ray.remote(num_cpus=1, max_retries=0)(task)
+        try:
+            (outcome,) = _outcomes(self._ray.get(remote.remote(pa.Table.from_pylist([row]))))
+        except self._ray.exceptions.RayError as error:
+            return Outcome(row["index"], error=_given_up(what, error, self._ray.exceptions))
+        return outcome
+
+    def _configure(self) -> None:
+        context = self._ray.data.DataContext.get_current()
+        context.max_errored_blocks = -1  # a dead task must not end the others; `map` knows which are missing
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _start(ray: Any, workers: int | None) -> None:
+    """A private cluster on this machine, which ends with this process."""
+    path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+
+
+def _join(ray: Any) -> None:
+    """The cluster that the environment announces."""
+    address = os.environ[ADDRESS]
+    try:
+        _knock(address)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except ray.exceptions.AuthenticationError as error:
+        raise FatalError(
+            f"the Ray cluster at {ADDRESS}={address} refuses this user's token: {_last_line(error)}. Put the cluster's "
+            "token into ~/.ray/auth_token or RAY_AUTH_TOKEN and set RAY_AUTH_MODE=token"
+        ) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FatalError(
+            f"no Ray cluster answers at {ADDRESS}={address}: {_last_line(error)}. Start one (ray start --head), unset "
+            "the variable, or use --engine local"
+        ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+
+
+def _task(function: Callable[[Any], Any]) -> Callable[[pa.Table], pa.Table]:
+    """A Ray Data function that bears the name of the function which it runs: Ray's dashboard shows it."""
+
+    def task(batch: pa.Table) -> pa.Table:
+        return _run(function, batch)
+
+    task.__name__ = _name(function)
+    return task
+
+
+def _run(function: Callable[[Any], Any], batch: pa.Table) -> pa.Table:
+    """Run the function on each item of a batch of descriptors; errors become outcomes."""
+    outcomes = [
+        attempt(lambda item: function(pickle.loads(item)), index, item)
+        for index, item in zip(batch["index"].to_pylist(), batch["item"].to_pylist(), strict=True)
+    ]
+    pickled = pa.array([_pickle(outcome) for outcome in outcomes], pa.large_binary())
+    return pa.table({"index": [outcome.index for outcome in outcomes], "outcome": pickled})
+
+
+def _pickle(outcome: Outcome[Any]) -> bytes:
+    """The outcome for the way back; an error that would not survive it is told in words instead."""
+    try:
+        pickled = pickle.dumps((outcome.value, outcome.error))
+        if outcome.error is not None:
+            pickle.loads(pickled)
+        return pickled
+    except Exception as trouble:
+        error = outcome.error or trouble
+        return pickle.dumps((None, FatalError(f"{type(error).__name__}: {error}")))
+
+
+def _outcomes(batch: pa.Table) -> Iterator[Outcome[Any]]:
+    for index, pickled in zip(batch["index"].to_pylist(), batch["outcome"].to_pylist(), strict=True):
+        value, error = pickle.loads(pickled)
+        yield Outcome(index, value=value, error=error)
+
+
+def _given_up(what: str, error: Exception, exceptions: Any) -> FatalError:
+    if isinstance(error, exceptions.RayTaskError):
+        return FatalError(
+            f"{what} could not start on the cluster: {_last_line(error)}. Every node needs gristmill as it is here: "
+            "install it there, or send it along with `ray job submit --working-dir`"
+        )
+    return FatalError(
+        f"{what} ended its worker process {RETRIES + 2} times, the last time with nothing beside it "
+        f"({type(error).__name__}). Memory is the usual cause: use nodes with more, or cut the input into smaller "
+        "shards. What is finished is kept; run the same command to go on"
+    )
+
+
+def _name(function: Any) -> str:
+    return str(getattr(getattr(function, "func", function), "__name__", type(function).__name__))
+
+
+def _shown(item: Any) -> str:
+    return textwrap.shorten(str(item), 200, placeholder=" ...")
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
