@@ -12,6 +12,7 @@ import importlib.metadata
 import inspect
 import re
 import sysconfig
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ FIELDS = ("id", "text", "kind", "package")
 #: Parsing Python is slow for its bytes, so shards are small: this much source in one.
 SHARD_BYTES = 16_000_000
 _LICENCE = re.compile(r"(?i)^(licen[cs]es?|copying|notice|authors|copyright)\b")
+#: CPython counts the depth of all parsers of a process together (python/cpython#106905), and warnings are shared too.
+_PARSER = threading.Lock()
 _TESTS = frozenset({"test", "tests"})
 #: Invalid escapes and the like in other people's code are not this user's concern. The filter is set once, since
 #: `warnings.catch_warnings` is not for threads, and applies to this file name alone.
