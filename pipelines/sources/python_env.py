@@ -27,7 +27,7 @@ FIELDS = ("id", "text", "kind", "package")
 #: Parsing Python is slow for its bytes, so shards are small: this much source in one.
 SHARD_BYTES = 16_000_000
 _LICENCE = re.compile(r"(?i)^(licen[cs]es?|copying|notice|authors|copyright)\b")
-#: CPython counts the depth of all parsers of a process together (python/cpython#106905), and warnings are shared too.
+#: CPython counts the depth of all parsers of a process together (python/cpython#106905), so one parses at a time.
 _PARSER = threading.Lock()
 _TESTS = frozenset({"test", "tests"})
 #: Invalid escapes and the like in other people's code are not this user's concern. The filter is set once, since
@@ -135,7 +135,8 @@ def _docstrings(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
     if b'"""' not in content and b"'''" not in content:
         return
     try:
-        module = ast.parse(content, _PARSED)
+        with _PARSER:
+            module = ast.parse(content, _PARSED)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Fault("malformed", f"{path} is not Python of this interpreter's: {error}") from None
     yield from _docstrings_below(module, ())
