@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from operators.errors import FatalError
+from operators.errors import FatalError, RetryableError
+from pipelines.sources.storage import NETWORK_LIBRARIES
 
 #: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"
@@ -53,7 +54,8 @@ def exists(url: str) -> bool:
     """Whether there is a file or folder; asks the store, never a cached listing."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
-    return bool(fs.exists(path))
+    with _named(url):
+        return bool(fs.exists(path))
 
 
 def names(url: str) -> list[str]:
@@ -61,7 +63,8 @@ def names(url: str) -> list[str]:
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
-        found = fs.ls(path, detail=False)
+        with _named(url):
+            found = fs.ls(path, detail=False)
     except FileNotFoundError:
         return []
     listed = (
@@ -73,7 +76,7 @@ def names(url: str) -> list[str]:
 def remove(url: str) -> None:
     """Remove a file or a folder with all in it; nothing happens where there is none."""
     fs, path = filesystem(url)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), _named(url):
         fs.rm(path, recursive=True)
 
 
@@ -87,7 +90,8 @@ def sweep(url: str) -> None:
 def read_bytes(url: str) -> bytes:
     """The whole content of a file."""
     fs, path = filesystem(url)
-    content: bytes = fs.cat_file(path)
+    with _named(url):
+        content: bytes = fs.cat_file(path)
     return content
 
 
@@ -136,9 +140,25 @@ def replacing(url: str) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _refusals_named(url: str) -> Iterator[None]:
+def _named(url: str) -> Iterator[None]:
+    """Turn network trouble on the way to a file into RetryableError."""
     try:
         yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if is_local(url) or not (isinstance(error, ConnectionError | TimeoutError) or library in NETWORK_LIBRARIES):
+            raise
+        raise RetryableError(
+            f"{url} cannot be reached: {error}. Check the network, the endpoint and the credentials, and run again"
+        ) from None
+
+
+@contextlib.contextmanager
+def _refusals_named(url: str) -> Iterator[None]:
+    """Turn what a place that takes no file says into FatalError."""
+    try:
+        with _named(url):
+            yield
     except OSError as error:
         if isinstance(error, PermissionError):
             raise FatalError(
@@ -183,7 +203,7 @@ def open_input(url: str) -> Iterator[Any]:
         with pa.memory_map(local_path(url)) as file:
             yield file
         return
-    with fsspec.open(url, "rb") as file:
+    with _named(url), fsspec.open(url, "rb") as file:
         yield file
 
 

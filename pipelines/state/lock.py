@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from operators.errors import FatalError, StoreLocked
+from operators.errors import GristmillError, StoreLocked
 from pipelines.state import files
 
 HEARTBEAT = 15.0  # seconds between two signs of life
@@ -64,7 +64,7 @@ def _acquire(url: str, owner: dict[str, Any]) -> None:
 
 def _beat(url: str, owner: dict[str, Any], stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT):
-        with contextlib.suppress(OSError, FatalError):  # a missed beat is no harm: STALE allows for several
+        with contextlib.suppress(OSError, GristmillError):  # a missed beat is no harm: STALE allows for several
             files.write_bytes(url, _encode(owner))
 
 

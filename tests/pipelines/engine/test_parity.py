@@ -35,7 +35,7 @@ def recipe(corpus: Path, make_recipe: Callable[..., Path]) -> Path:
         sources=[{"name": "docs", "path": "data/docs-*", "metadata": ["lang"]}, {"name": "more", "path": "more/*"}],
         measure=["gopher", {"importance": {"target": "target/*", "buckets": 4096}}],
         decide=RULES,
-        write={"shard_bytes": "20KB"},
+        write={"shard_bytes": "40KB"},
     )
 
 
@@ -65,7 +65,10 @@ def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("after", [False, True], ids=["before-the-work", "after-the-work"])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(False, id="before-the-work", marks=pytest.mark.slow), pytest.param(True, id="after-the-work")],
+)
 def test_killed_workers_do_not_show(
     recipe: Path, ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
@@ -77,7 +80,7 @@ def test_killed_workers_do_not_show(
     assert datasets(recipe, "ray", 2) == quiet
     killed = [mark.name.split("-")[0] for mark in marks.iterdir()]
     assert killed.count("measure_shard") == 5
-    assert killed.count("write_files") > 2
+    assert killed.count("write_files") > 1
 
 
 def kill_this_process(item: Any) -> Any:
@@ -87,6 +90,7 @@ def kill_this_process(item: Any) -> Any:
     return os.kill(os.getpid(), signal.SIGKILL) if "docs-2" in str(item) else measuring.measure_shard(item)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_shard_that_always_kills_its_worker_ends_the_run_by_name(
     recipe: Path, ray_engine: Engine, monkeypatch: pytest.MonkeyPatch
