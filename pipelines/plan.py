@@ -65,11 +65,6 @@ class Plan:
         """The rules, in recipe order."""
         return self.loaded.recipe.decide
 
-    @property
-    def text_bytes_known(self) -> int:
-        """Size of the input files."""
-        return sum(file.size for spec, _ in self.specs for file in spec.files)
-
     def chain(self) -> list[str]:
         """Fingerprints of the transforms: everything measured depends on them."""
         return [t.fingerprint for t in self.transforms]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -72,12 +71,6 @@ class Stage:
         elif time.monotonic() - self._said > QUIET_SECONDS:
             self._said = time.monotonic()
             self.reporter.say(f"{self.name}: {self.done} of {plural(self.total, self.unit)}{self._rate(', ')}")
-
-    def track(self, outcomes: Iterable[T]) -> Iterator[T]:
-        """The outcomes, one step each."""
-        for outcome in outcomes:
-            self.advance()
-            yield outcome
 
     def _rate(self, before: str = "") -> str:
         seconds = time.monotonic() - self._start

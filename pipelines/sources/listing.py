@@ -17,8 +17,9 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from operators.errors import RecipeError
-from pipelines.sources.storage import FileRef, hides_trouble, is_local, size_and_version, store_failures
+from pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
 from pipelines.state.datasets import CURRENT
+from pipelines.state.files import is_local
 from pipelines.words import plural
 
 #: Properties of remote files are asked for side by side.

@@ -19,7 +19,8 @@ from pipelines.sources.fields import check_text, json_text
 from pipelines.sources.lines import Part
 from pipelines.sources.records import Fault, Record, Reject, reject
 from pipelines.sources.spec import METADATA_TYPES, MetadataType, Source
-from pipelines.sources.storage import FileRef, is_local, open_file
+from pipelines.sources.storage import FileRef, open_file
+from pipelines.state.files import is_local
 from pipelines.words import did_you_mean
 
 Convert = Callable[[pa.Array], pa.Array]

@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict
 
 from operators.errors import RecipeError, RetryableError, ShardError
+from pipelines.state.files import NETWORK_LIBRARIES, is_local
 
 Compression = Literal["none", "gzip", "zstd", "bz2"]
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
@@ -34,10 +35,6 @@ VERSION_KEYS = (
     "LastModified",
     "created",
 )
-#: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
-NETWORK_LIBRARIES = frozenset(
-    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
-)
 
 
 class DamagedFile(ShardError):
@@ -53,11 +50,6 @@ class FileRef(BaseModel):
     name: str  #: for people and derived ids: relative to the recipe where the recipe's path is
     size: int  #: bytes as stored; 0 where an HTTP server does not say
     version: str  #: etag or the like; the modification time in nanoseconds on a local disk
-
-
-def is_local(url: str) -> bool:
-    """Whether this is a path on the local disk (FileRef.url has no scheme there)."""
-    return "://" not in url
 
 
 def size_and_version(fs: Any, path: str, details: Mapping[str, Any]) -> tuple[int, str]:

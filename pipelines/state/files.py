@@ -21,8 +21,11 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from operators.errors import FatalError, RetryableError
-from pipelines.sources.storage import NETWORK_LIBRARIES
 
+#: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
+NETWORK_LIBRARIES = frozenset(
+    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
+)
 #: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"
 #: What a disk says that takes no more, whatever is written and however often.

@@ -57,6 +57,15 @@ def kill(process: subprocess.Popen[str]) -> None:
     assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
 
 
+def check_completes(recipe: Path, expected: dict[str, bytes]) -> None:
+    """The same command completes what a killed run began, to the same bytes, and leaves nothing of it behind."""
+    store = recipe.parent / "store"
+    code, _, err = gristmill("run", recipe)
+    assert code == 0, err
+    assert tree(store / "datasets") == expected
+    check_no_leftovers(store)
+
+
 @pytest.mark.parametrize("stage", MOMENTS)
 def test_killed_in_a_stage_the_same_command_completes(recipe: Path, expected: dict[str, bytes], stage: str) -> None:
     store = recipe.parent / "store"
@@ -65,10 +74,7 @@ def test_killed_in_a_stage_the_same_command_completes(recipe: Path, expected: di
     kill(process)
     assert group_is_gone(process)
     check_no_cut_file(store)
-    code, _, err = gristmill("run", recipe)
-    assert code == 0, err
-    assert tree(store / "datasets") == expected
-    check_no_leftovers(store)
+    check_completes(recipe, expected)
 
 
 @pytest.mark.slow
@@ -82,10 +88,7 @@ def test_killed_again_and_again_at_any_moment(recipe: Path, expected: dict[str, 
         process.communicate()
         assert group_is_gone(process)
         check_no_cut_file(store)
-    code, _, err = gristmill("run", recipe)
-    assert code == 0, err
-    assert tree(store / "datasets") == expected
-    check_no_leftovers(store)
+    check_completes(recipe, expected)
 
 
 @pytest.mark.slow
@@ -102,10 +105,7 @@ def test_a_killed_driver_takes_its_cluster_with_it(recipe: Path, expected: dict[
     _, alive = psutil.wait_procs(cluster, timeout=90)  # Ray's agents take their time to notice
     assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
     check_no_cut_file(store)
-    code, _, err = gristmill("run", recipe)
-    assert code == 0, err
-    assert tree(store / "datasets") == expected
-    check_no_leftovers(store)
+    check_completes(recipe, expected)
 
 
 def test_interrupted_it_says_so_and_gives_the_store_back(recipe: Path) -> None:
