@@ -8,6 +8,7 @@ quantised and pruned ones too.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,9 @@ class ModelFile(NamedTuple):
     labels: Labels
     dictionary: Dictionary
     matrix: Matrix
+    rows: int  #: of the input matrix
     output: NDArray[np.float32]  #: [labels, dim]
+    mapped: mmap.mmap  #: the file
 
 
 def read_model(path: Path) -> ModelFile:
@@ -76,7 +79,7 @@ def read_model(path: Path) -> ModelFile:
     dense_rows(output_matrix, output)
     if cursor.left:
         cursor.refuse_as_damaged(f"{cursor.left:,} bytes after its end")
-    return ModelFile(arguments, labels, dictionary, matrix, output)
+    return ModelFile(arguments, labels, dictionary, matrix, n_rows, output, cursor.mapped)
 
 
 class Cursor:
@@ -86,11 +89,13 @@ class Cursor:
         self.path = path
         self.position = 0
         try:
-            # An empty file cannot be mapped.
-            mapped = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+            with open(path, "rb") as file:
+                if not path.stat().st_size:  # nothing cannot be mapped
+                    self.refuse("it is not a fastText model (it is empty)", "Copy it again from where it came.")
+                self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             self.refuse(f"it cannot be read ({error.strerror or error})", "Check the path and its permissions.")
-        self.content: NDArray[np.uint8] = np.asarray(mapped)
+        self.content: NDArray[np.uint8] = np.frombuffer(self.mapped, np.uint8)
 
     @property
     def left(self) -> int:

@@ -1,4 +1,4 @@
-"""The text side of a fastText classifier: from a text to its hidden vector, the mean of the rows of its features.
+"""The text side of a fastText classifier: from a text to the mean of the rows of its features, its hidden vector.
 
 Features are, as in fastText 0.9 (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", section 2): the
 words of the dictionary, the character n-grams of every word (Bojanowski et al. 2017, section 3.2) and the hashed word
@@ -15,18 +15,21 @@ import numba
 import numpy as np
 
 from operators.kernels.fasttext_dictionary import (
+    CHUNK,
     HASH_START,
     KEY_START,
     SLOT,
     bucket_row,
     find,
     first_slot,
+    hash_chunk,
     next_hash,
     next_key,
     spelling_hashes,
 )
 from operators.kernels.fasttext_matrix import add_rows
-from operators.kernels.primitives import KERNEL, longest, prefetch
+from operators.kernels.primitives import KERNEL, load_word, longest, prefetch, trailing_zeros
+from operators.kernels.words import HIGH_BITS, LOW_BITS
 
 END_OF_LINE = b"</s>"
 LABEL_PREFIX = b"__label__"
@@ -36,6 +39,8 @@ LONGEST_NGRAM = 100
 SEGMENT = 1 << 16
 
 _NGRAM_FACTOR = np.uint64(116049371)
+_ONE = np.uint64(1)
+_END_OF_LINE_CHUNK = np.uint64(int.from_bytes(END_OF_LINE, "little"))
 _LEFT, _RIGHT = ord("<"), ord(">")
 
 
@@ -50,17 +55,17 @@ class Words(NamedTuple):
 
 
 @numba.njit(**KERNEL)
-def hidden_vectors(data, offsets, dictionary, matrix, hidden, features):
-    """Fill in the hidden vector of each text and the number of its features.
+def mean_rows(data, offsets, dictionary, matrix, means, features):
+    """Fill in the mean of the matrix's rows over the features of each text, and the number of these features.
 
-    data uint8, offsets int64 [n + 1]: the texts; hidden float32 [n, dim]; features int64 [n]. A text without features
-    has a hidden vector of zeros.
+    data uint8, offsets int64 [n + 1]: the texts; means float32 [n, width of the matrix]; features int64 [n]. The mean
+    of no features is zero.
     """
     starts, stops, entries, rows = [np.empty(SEGMENT, np.int64) for _ in range(4)]
     words = Words(starts, stops, np.empty(SEGMENT, np.uint64), np.empty(SEGMENT, np.int32), entries)
     bracketed = np.empty(longest(offsets) + 2 if dictionary.longest > 0 else 0, np.uint8)
     for d in range(features.shape[0]):
-        total = hidden[d]
+        total = means[d]
         for k in range(total.shape[0]):
             total[k] = np.float32(0)
         features[d] = add_text(data, offsets[d], offsets[d + 1], dictionary, matrix, words, rows, bracketed, total)
@@ -95,26 +100,57 @@ def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, to
 def read_words(data, position, end, table, words, n):
     """Split data[position : end] into words, appended to the n that there are, until the line or the segment ends.
 
-    Asks for their slots of the table of entries. Returns the number of words, the position reached, and whether the
-    line has ended.
+    The end-of-line token itself ends a line for fastText. Asks for the words' slots of the table of entries. Returns
+    the number of words, the position reached, and whether the line has ended.
     """
     starts, stops, keys, hashes = words.starts, words.stops, words.keys, words.hashes
     while n < SEGMENT:
         while position < end and is_space(data[position]):
             position += 1
-        start, key, word_hash = position, KEY_START, HASH_START
-        while position < end and not is_space(data[position]):
-            key = next_key(key, data[position])
-            word_hash = next_hash(word_hash, data[position])
-            position += 1
+        start, key, word_hash, size = position, KEY_START, HASH_START, CHUNK
+        while size == CHUNK:
+            chunk, size = next_chunk(data, position, end)
+            if size > 0:
+                key, word_hash = next_key(key, chunk), hash_chunk(word_hash, chunk, size)
+            position += size
         starts[n], stops[n], keys[n], hashes[n] = start, position, key, np.int32(word_hash)
         prefetch(table, SLOT * first_slot(table, key))
         n += 1
-        if position == start or is_end_of_line(data, start, position):
+        if position == start or (position - start == len(END_OF_LINE) and chunk == _END_OF_LINE_CHUNK):
             stops[n - 1] = start
             keys[n - 1], hashes[n - 1] = spelling_hashes(END_OF_LINE, 0, len(END_OF_LINE))
             return n, position, True
     return n, position, False
+
+
+@numba.njit(**KERNEL)
+def next_chunk(data, position, end):
+    """The bytes from `position` on to the next white space or `end`, eight at most, as a word, and their number."""
+    if position + CHUNK <= end:
+        chunk = load_word(data, position)
+        spaces = spaces_of(chunk)
+        if spaces == 0:
+            return chunk, CHUNK
+        size = trailing_zeros(spaces) >> 3
+        return chunk & ((_ONE << np.uint64(8 * size)) - _ONE), size
+    chunk, size = np.uint64(0), 0
+    while position + size < end and not is_space(data[position + size]):
+        chunk |= np.uint64(data[position + size]) << np.uint64(8 * size)
+        size += 1
+    return chunk, size
+
+
+@numba.njit(**KERNEL)
+def spaces_of(chunk):
+    """The highest bit of every byte that is white space, see `is_space`; the others are clear.
+
+    Seven bits plus what is missing to 128 never carry into the next byte.
+    """
+    low = chunk & ~HIGH_BITS
+    control = (low + LOW_BITS * np.uint64(128 - 9)) & ~(low + LOW_BITS * np.uint64(128 - 14))
+    space = ~((low ^ LOW_BITS * np.uint64(32)) + LOW_BITS * np.uint64(127))
+    nul = ~(low + LOW_BITS * np.uint64(127))
+    return (control | space | nul) & ~chunk & HIGH_BITS
 
 
 @numba.njit(**KERNEL)
@@ -222,12 +258,6 @@ def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
                 n += 1
     add_rows(matrix, rows, n, total)
     return features + n
-
-
-@numba.njit(**KERNEL)
-def is_end_of_line(data, start, stop):
-    """Whether data[start : stop] is the end-of-line token itself, which ends a line for fastText."""
-    return stop - start == len(END_OF_LINE) and begins_with(data, start, stop, END_OF_LINE)
 
 
 @numba.njit(**KERNEL)

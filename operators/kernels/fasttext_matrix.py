@@ -12,6 +12,8 @@ from operators.kernels.primitives import KERNEL, load_float32, prefetch
 
 #: How many rows ahead of the sum rows are asked for: by the time that they are added they have come from memory.
 AHEAD = 16
+#: Sums that a dot product keeps side by side.
+LANES = 8
 _CACHE_LINE = 64
 
 
@@ -91,3 +93,30 @@ def dense_rows(matrix, rows):
     for row in range(rows.shape[0]):
         rows[row] = np.float32(0)
         add_row(matrix, row, rows[row])
+
+
+@numba.njit(**KERNEL)
+def project_rows(matrix, weights, first, scores):
+    """Fill in the products, float32 [n, m], of the n rows from `first` on with weights, float32 [m, dim]."""
+    row = np.empty(weights.shape[1], np.float32)
+    for r in range(scores.shape[0]):
+        row[:] = np.float32(0)
+        add_row(matrix, first + r, row)
+        for i in range(scores.shape[1]):
+            scores[r, i] = dot_product(weights[i], row)
+
+
+@numba.njit(**KERNEL)
+def dot_product(a, b):
+    """Product of two float32 vectors, summed in lanes: vectorised, and the same on every processor."""
+    lanes = np.zeros(LANES, np.float32)
+    whole = a.shape[0] - a.shape[0] % LANES
+    for k in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += a[k + lane] * b[k + lane]
+    product = np.float64(0)
+    for lane in range(LANES):
+        product += lanes[lane]
+    for k in range(whole, a.shape[0]):
+        product += np.float64(a[k]) * np.float64(b[k])
+    return product

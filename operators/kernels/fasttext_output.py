@@ -1,8 +1,8 @@
-"""The label side of a fastText classifier: from hidden vectors to the probability of one label.
+"""The label side of a fastText classifier: from hidden vectors to scores, from scores to the probability of one label.
 
-One function per loss of fastText 0.9 (loss.cc). Scores are dot products in float32 in fastText's own order; the labels
-are the lanes, so that they are computed side by side. fastText reports exp(log(p + 1e-5)), a little more than the
-probability p, and so do these.
+Scores are dot products with rows of the output matrix, in float32 in fastText's own order; the rows are the lanes, so
+that they are computed side by side. One function per loss of fastText 0.9 (loss.cc) takes it from there. fastText
+reports exp(log(p + 1e-5)), a little more than the probability p, and so do these.
 """
 
 # mypy: ignore-errors
@@ -28,54 +28,56 @@ _LN2_LOW = 1.90821492927058770002e-10
 
 
 @numba.njit(**KERNEL)
-def softmax(hidden, output, label, probabilities):
-    """Probability of one label among all. hidden float32 [n, dim]; output float32 [dim, labels]; result float32 [n]."""
-    scores = np.empty(output.shape[1], np.float32)
+def scores_of(hidden, weights, scores):
+    """Fill in scores float32 [n, m] of hidden vectors float32 [n, dim] by weights float32 [dim, m]."""
     for d in range(hidden.shape[0]):
-        dot_products(hidden[d], output, scores)
-        highest, total = scores.max(), 0.0
-        for other in range(scores.shape[0]):
-            total += exponential(np.float64(scores[other]) - highest)
-        probabilities[d] = exponential(np.float64(scores[label]) - highest) / total + EPSILON
+        dot_products(hidden[d], weights, scores[d])
 
 
 @numba.njit(**KERNEL)
-def sigmoid(hidden, weights, probabilities):
+def softmax(label, scores, probabilities):
+    """Probability of one label among all. scores [n, labels]; result float32 [n]."""
+    for d in range(scores.shape[0]):
+        highest, total = scores[d].max(), 0.0
+        for other in range(scores.shape[1]):
+            total += exponential(np.float64(scores[d, other]) - highest)
+        probabilities[d] = exponential(np.float64(scores[d, label]) - highest) / total + EPSILON
+
+
+@numba.njit(**KERNEL)
+def sigmoid(scores, probabilities):
     """Probability of one label on its own: losses one-vs-all and negative sampling.
 
-    hidden float32 [n, dim]; weights float32 [dim, 1], the label's; result float32 [n].
+    scores float32 [n, 1]; result float32 [n].
     """
     table = np.empty(_SIGMOID_STEPS + 1, np.float32)
     for i in range(_SIGMOID_STEPS + 1):
         table[i] = logistic(2.0 * _SIGMOID_LIMIT * i / _SIGMOID_STEPS - _SIGMOID_LIMIT)
-    score = np.empty(1, np.float32)
-    for d in range(hidden.shape[0]):
-        dot_products(hidden[d], weights, score)
-        if np.isnan(score[0]):
+    for d in range(scores.shape[0]):
+        score = scores[d, 0]
+        if np.isnan(score):
             probability = np.nan
-        elif score[0] < -_SIGMOID_LIMIT:
+        elif score < -_SIGMOID_LIMIT:
             probability = 0.0
-        elif score[0] > _SIGMOID_LIMIT:
+        elif score > _SIGMOID_LIMIT:
             probability = 1.0
         else:  # the same float32 steps as fastText's, so that the same table cell is found
-            cell = np.float32(score[0] + np.float32(_SIGMOID_LIMIT)) * np.float32(_SIGMOID_STEPS)
+            cell = np.float32(score + np.float32(_SIGMOID_LIMIT)) * np.float32(_SIGMOID_STEPS)
             probability = np.float64(table[np.int64(cell / np.float32(2 * _SIGMOID_LIMIT))])
         probabilities[d] = probability + EPSILON
 
 
 @numba.njit(**KERNEL)
-def hierarchical_softmax(hidden, path, rights, probabilities):
+def hierarchical_softmax(rights, scores, probabilities):
     """Probability of the leaf to which a path of binary decisions leads.
 
-    hidden float32 [n, dim]; path float32 [dim, decisions], the output rows of the inner nodes from the root down;
-    rights bool [decisions], whether the path goes right there; result float32 [n].
+    scores [n, decisions], of the inner nodes from the root down; rights bool [decisions], whether the path goes right
+    there; result float32 [n].
     """
-    scores = np.empty(path.shape[1], np.float32)
-    for d in range(hidden.shape[0]):
-        dot_products(hidden[d], path, scores)
+    for d in range(scores.shape[0]):
         probability = 1.0
-        for i in range(scores.shape[0]):
-            right = logistic(np.float64(scores[i]))
+        for i in range(scores.shape[1]):
+            right = logistic(np.float64(scores[d, i]))
             probability *= (right if rights[i] else 1.0 - right) + EPSILON
         probabilities[d] = probability
 

@@ -81,7 +81,8 @@ def test_a_text_longer_than_a_segment(kind):
 
 def test_nothing_known_is_null_as_the_library_predicts_nothing(tmp_path):
     (tmp_path / "train.txt").write_text(("__label__a " + "kalo " * 9 + "\n" + "__label__b " + "mine " * 9 + "\n") * 9)
-    model = fasttext.train_supervised(str(tmp_path / "train.txt"), minCount=50, dim=4, thread=THREADS, verbose=0)
+    # dim 50: of a matrix of fewer than a hundred numbers the library initialises none
+    model = fasttext.train_supervised(str(tmp_path / "train.txt"), minCount=50, dim=50, thread=THREADS, verbose=0)
     model.save_model(str(tmp_path / "m.bin"))
     assert "</s>" not in model.words
     texts = ["", "unknown words", "kalo"]
