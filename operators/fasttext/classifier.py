@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import mmap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -115,14 +114,18 @@ class Classifier:
         that come from memory. The sums are in float64. fastText's are in float32 and so far off for a very long text
         that only the same additions in the same order are equal to them.
         """
-        dictionary, matrix, n_scores = self.model.dictionary, self._projected(output.weights), len(output.weights)
+        model, n_scores = self.model, len(output.weights)
+        dictionary, matrix = model.dictionary, self._projected(output.weights)
 
         def score(data: _Bytes, offsets: _Counts, probabilities: _Floats, features: _Counts) -> None:
             scores = np.empty((len(features), n_scores), np.float64)
             mean_rows(data, offsets, dictionary, matrix, scores, features)
             output.probabilities(scores, probabilities)
-            for i in np.flatnonzero(features > PROJECTED_FEATURES):
+            long_texts = np.flatnonzero(features > PROJECTED_FEATURES)
+            for i in long_texts:
                 exact(data, offsets[i : i + 2], probabilities[i : i + 1], features[i : i + 1])
+            if len(long_texts):
+                model.release()
 
         return score
 
@@ -131,7 +134,7 @@ class Classifier:
         scores = np.empty((self.model.rows, len(weights)), np.float32)
         for first in range(0, len(scores), ROWS_AT_A_TIME):
             project_rows(self.model.matrix, weights, first, scores[first : first + ROWS_AT_A_TIME])
-            self.model.mapped.madvise(mmap.MADV_DONTNEED)  # else the whole file counts as this process's memory
+            self.model.release()
         scores.flags.writeable = False
         return self.model.matrix._replace(
             file=scores.view(np.uint8).reshape(-1), start=0, stride=scores.strides[0], quantised=False

@@ -63,6 +63,10 @@ class ModelFile(NamedTuple):
     output: NDArray[np.float32]  #: [labels, dim]
     mapped: mmap.mmap  #: the file
 
+    def release(self) -> None:
+        """Give back the pages that were read, which else count as this process's memory; they are read anew at need."""
+        self.mapped.madvise(mmap.MADV_DONTNEED)
+
 
 def read_model(path: Path) -> ModelFile:
     """Map the model at `path`; RecipeError says which file, what was found in it and what to do."""

@@ -20,7 +20,7 @@ from operators.errors import RecipeError
 from pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
 from pipelines.state.datasets import CURRENT
 from pipelines.state.files import is_local
-from pipelines.words import plural
+from pipelines.words import did_you_mean, plural
 
 #: Properties of remote files are asked for side by side.
 CONNECTIONS = 16
@@ -85,7 +85,7 @@ def _listed(fs: Any, path: str) -> dict[str, Any]:
         listed = {path: details}
     elif _is_glob(fs, path):
         root = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
-        listed = fs.glob(path, detail=True)
+        listed = _globbed(fs, path)
     else:
         listed = {}
     last = path.rsplit("/", 1)[-1]
@@ -113,6 +113,16 @@ def _details(fs: Any, path: str) -> Any:
         if hides_trouble(error):
             raise
         return None
+
+
+def _globbed(fs: Any, pattern: str) -> dict[str, Any]:
+    """The files that a glob matches: none where there is not even a bucket."""
+    try:
+        return fs.glob(pattern, detail=True)  # type: ignore[no-any-return]
+    except FileNotFoundError as error:
+        if hides_trouble(error):
+            raise
+        return {}
 
 
 def _is_glob(fs: Any, path: str) -> bool:
@@ -150,6 +160,9 @@ def _what_there_is(fs: Any, path: str) -> str:
     except (OSError, ValueError):
         return ""
     names = sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+    if not folder and not path.startswith("/"):
+        bucket = path.partition("/")[0]
+        return f"; there is no bucket {bucket}{did_you_mean(bucket, names)}"
     if not names:
         return f"; the folder {folder} is empty"
     near = difflib.get_close_matches(path.removeprefix(folder).strip("/").partition("/")[0], names, n=1)

@@ -168,3 +168,10 @@ def test_a_bucket_that_is_not_there_is_a_clear_error(on_s3: Path) -> None:
     assert code == 1
     assert "s3://no-such-bucket/store/LOCK cannot be written" in err
     assert "Traceback" not in err
+
+
+def test_a_source_in_a_bucket_that_is_not_there_is_a_mistake_of_the_recipe(on_s3: Path) -> None:
+    code, _, err = gristmill("run", on_s3, "--set", "sources.docs.path=s3://curatoin/data/docs-*")
+    assert code == 2
+    assert "sources.docs.path" in err
+    assert "nothing matches s3://curatoin/data/docs-*; there is no bucket curatoin; did you mean curation?" in err
