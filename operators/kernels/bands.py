@@ -1,0 +1,36 @@
+"""Signatures compared: band keys, equal where a whole band of lanes is, and how many lanes agree."""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_0, SECRET_1, multiply_fold
+
+
+@numba.njit(**KERNEL)
+def band_keys(signatures, bands, rows, out):
+    """Write out[d, b] (uint64[n, bands]): a hash of b and of lanes b * rows to (b + 1) * rows - 1 of signature d.
+
+    signatures: uint16[n, K], K >= bands * rows; lanes behind these are left out. The band's number is in the hash, so
+    that equal keys mean equal bands of the same number (but for chance, 2**-64).
+    """
+    for d in range(signatures.shape[0]):
+        for b in range(bands):
+            key = np.uint64(b + 1) * GOLDEN
+            for k in range(b * rows, (b + 1) * rows):
+                key = multiply_fold(key ^ np.uint64(signatures[d, k]), SECRET_1)
+            out[d, b] = multiply_fold(key, SECRET_0)
+
+
+@numba.njit(**KERNEL)
+def agreements(left, right):
+    """How many lanes of left[i] and right[i] (both uint16[n, K], K < 65,536) agree, for every pair i; int64[n]."""
+    out = np.empty(left.shape[0], np.int64)
+    for i in range(left.shape[0]):
+        same = np.uint16(0)  # as wide as a lane, so that the compiler counts a vector of lanes at a time
+        for k in range(left.shape[1]):
+            same += np.uint16(left[i, k] == right[i, k])
+        out[i] = same
+    return out
