@@ -9,15 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from operators import columns
 from operators.base import Rule
 from operators.decide.order import is_ordered, order_keys
 from operators.dedup.groups import Candidates
+from operators.dedup.keep import Keep, rank_column, ranks
 from operators.kernels.buffers import id_words, text_buffers
 from operators.kernels.hashes import hash_texts
 
 TEXT_HASH = "text_hash"
-BEST = "best:"
 HASH = pa.binary(16)
 
 
@@ -32,15 +31,8 @@ class ExactDedup(Rule):
 
     shorthand: ClassVar[str | None] = "keep"
 
-    keep: str = Field(default="first", description='first, longest, or "best: COLUMN" (the highest value)')
+    keep: Keep = "first"
     by: str | tuple[str, ...] = Field(default=TEXT_HASH, description="column, or columns, that copies agree in")
-
-    @field_validator("keep")
-    @classmethod
-    def _check_keep(cls, value: str) -> str:
-        if value not in ("first", "longest") and not (value.startswith(BEST) and value.removeprefix(BEST).strip()):
-            raise ValueError(f'keep is first, longest or "best: COLUMN", not {value!r}')
-        return value
 
     @field_validator("by")
     @classmethod
@@ -57,9 +49,7 @@ class ExactDedup(Rule):
     @property
     def rank_column(self) -> str | None:
         """The column whose highest value survives; None where the first document does."""
-        if self.keep == "longest":
-            return columns.BYTES
-        return self.keep.removeprefix(BEST).strip() if self.keep.startswith(BEST) else None
+        return rank_column(self.keep)
 
     def columns(self) -> set[str]:
         """Columns that it reads."""
@@ -68,12 +58,8 @@ class ExactDedup(Rule):
     def candidates(self, documents: pa.Table, addresses: NDArray[np.uint64]) -> Candidates:
         """Documents (n rows of `columns()`) that may be copies: those without a null key."""
         keys, keyed = hash_columns([documents[name] for name in self.key_columns])
-        if self.rank_column is None:
-            ranks, ranked = np.zeros(len(addresses), np.uint64), np.ones(len(addresses), np.bool_)
-        else:
-            ranks, ranked = order_keys(documents[self.rank_column])
-            ranks = np.where(ranked, ~ranks, 0)  # the highest value first
-        return Candidates(keys, ~ranked, ranks, addresses).take(np.flatnonzero(keyed))
+        unranked, rank = ranks(self.keep, documents)
+        return Candidates(keys, unranked, rank, addresses).take(np.flatnonzero(keyed))
 
 
 def is_comparable(type: pa.DataType) -> bool:

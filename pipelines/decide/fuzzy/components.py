@@ -1,0 +1,59 @@
+"""Connected components of the verified pairs: in memory where they fit, over the exchange where they do not.
+
+Both ways name a component by the smallest address in it, so both give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from operators.kernels.union_find import smallest_members
+from pipelines.decide.exchange import Exchange, shard_of
+from pipelines.decide.fuzzy import stars
+from pipelines.decide.fuzzy.candidates import pair_arrays
+from pipelines.decide.passes import run
+from pipelines.engine.base import Engine
+from pipelines.state import files
+
+MEMBERS = pa.schema([("address", pa.uint64()), ("root", pa.uint64())])
+
+
+@dataclass(frozen=True)
+class Members:
+    """Documents that have an edge, with the smallest address of their component, by shard."""
+
+    exchange: Exchange
+    senders: Sequence[int]
+    documents: int
+
+    def of(self, position: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Addresses (m, ascending) of the members in the shard at a position, and their roots (m)."""
+        table = self.exchange.receive(self.senders, position).sort_by("address")
+        return np.asarray(table["address"]), np.asarray(table["root"])
+
+
+def find_components(
+    ordinals: NDArray[np.int64], edges: Exchange, count: int, budget: int, engine: Engine, folder: str
+) -> Members:
+    """Find the components of `count` edges (PAIRS, kept by the shards); in memory up to `budget` edges."""
+    members = Exchange(files.join(folder, "members"), len(ordinals), MEMBERS)
+    if count <= budget:
+        senders = range(1)
+        union = partial(_unite, ordinals, edges, members)
+        return Members(members, senders, sum(run(engine, union, senders)))
+    return Members(members, *stars.send_members(ordinals, edges, count, members, engine, folder))
+
+
+def _unite(ordinals: NDArray[np.int64], edges: Exchange, members: Exchange, sender: int) -> int:
+    """Send the members of all components to their shards. Returns how many they are."""
+    left, right = pair_arrays(edges.receive(ordinals.tolist(), 0))
+    nodes = np.unique(np.concatenate([left, right]))  # in order: the smallest node is the smallest address
+    roots = nodes[smallest_members(len(nodes), np.searchsorted(nodes, left), np.searchsorted(nodes, right))]
+    members.send(sender, pa.table([pa.array(nodes), pa.array(roots)], schema=MEMBERS), shard_of(ordinals, nodes))
+    return len(nodes)

@@ -1,0 +1,75 @@
+"""What shows that two documents are alike: of a signature, or of a text, whatever the candidates are compared by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from operators.dedup.banding import estimate
+from operators.kernels.bands import agreements
+from pipelines.decide.shards import SurvivingShard, addresses_of
+
+#: Pairs that are compared at a time: what is taken together for them stays small, however much each document weighs.
+CHUNK = 1 << 14
+
+
+class Evidence(Protocol):
+    """What documents are compared by. Picklable."""
+
+    @property
+    def type(self) -> pa.DataType:
+        """The type of one document's evidence."""
+        ...
+
+    def of(self, shard: SurvivingShard, addresses: NDArray[np.uint64], /) -> pa.Array:
+        """The evidence (n values of `type`) of some of a shard's documents: n addresses, ascending and distinct."""
+        ...
+
+    def similarity(self, left: pa.Array, right: pa.Array, /) -> NDArray[np.float64]:
+        """The similarity (n, 0 to 1) of n pairs of documents from their evidence."""
+        ...
+
+
+@dataclass(frozen=True)
+class SignatureEvidence:
+    """MinHash signatures: the Jaccard similarity estimated from the lanes that agree."""
+
+    column: str
+    permutations: int
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.binary(2 * self.permutations)
+
+    def of(self, shard: SurvivingShard, addresses: NDArray[np.uint64], /) -> pa.Array:
+        documents = shard.read([self.column])
+        rows = np.searchsorted(addresses_of(documents), addresses)
+        return documents[self.column].combine_chunks().take(pa.array(rows))
+
+    def similarity(self, left: pa.Array, right: pa.Array, /) -> NDArray[np.float64]:
+        return estimate(agreements(lanes(left), lanes(right)), self.permutations)
+
+
+def lanes(signatures: pa.Array) -> NDArray[np.uint16]:
+    """The lanes (n x permutations) of n signatures, without copying them; what stands for a null means nothing."""
+    permutations = signatures.type.byte_width // 2
+    words = np.frombuffer(signatures.buffers()[1] or b"", np.dtype("<u2"))
+    start = signatures.offset * permutations
+    found = words[start : start + len(signatures) * permutations].reshape(len(signatures), permutations)
+    found.flags.writeable = False  # always, though Arrow's buffers differ in it: else kernels are compiled for both
+    return found
+
+
+def similarities(
+    evidence: Evidence, values: pa.Array, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The similarity (n) of n pairs, given as rows of `values`."""
+    found = np.empty(len(left), np.float64)
+    for start in range(0, len(left), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        found[chunk] = evidence.similarity(values.take(pa.array(left[chunk])), values.take(pa.array(right[chunk])))
+    return found

@@ -1,0 +1,51 @@
+"""The band keys of each shard, and its copies: documents whose whole signatures are equal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from operators.dedup.groups import Candidates, group_copies
+from operators.kernels.bands import band_keys
+from operators.kernels.buffers import text_buffers
+from operators.kernels.hashes import hash_texts
+from pipelines.decide.exchange import Exchange, partition_of
+from pipelines.decide.fuzzy.candidates import pair_table
+from pipelines.decide.fuzzy.evidence import lanes
+from pipelines.decide.fuzzy.parameters import Parameters
+from pipelines.decide.shards import SurvivingShard, addresses_of
+
+KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
+#: How much lighter than PARTITION_ROWS a partition of keys is: its bitmaps and its sort stay near the processor.
+KEYS_FACTOR = 4
+
+
+def send_keys(parameters: Parameters, keys: Exchange, copies: Exchange, shard: SurvivingShard) -> int:
+    """Send the keys of a shard's documents to their partitions. Returns how many documents have a signature.
+
+    Of a shard's documents with the same signature only the first sends keys. The others are candidates with it, and
+    with no other: so copies cost little, and what is like one of them, by its signature, is like the first.
+    """
+    documents = shard.read([parameters.column])
+    signatures = documents[parameters.column].combine_chunks()
+    signed = np.flatnonzero(np.asarray(signatures.is_valid()))
+    signatures, addresses = signatures.take(pa.array(signed)), addresses_of(documents)[signed]
+    rows, starts = _copies(signatures, addresses)
+    others = np.delete(rows, starts[:-1])
+    firsts = np.repeat(rows[starts[:-1]], np.diff(starts) - 1)
+    copies.keep(shard.ordinal, pair_table(addresses[firsts], addresses[others]))
+    left = np.delete(np.arange(len(addresses)), others)
+    found = np.empty((len(left), parameters.bands), np.uint64)
+    band_keys(lanes(signatures.take(pa.array(left))), parameters.bands, parameters.rows, found)
+    flat = found.reshape(-1)
+    table = pa.table([pa.array(flat), pa.array(np.repeat(addresses[left], parameters.bands))], schema=KEYS)
+    keys.send(shard.ordinal, table, partition_of(flat, keys.partitions))
+    return len(addresses)
+
+
+def _copies(signatures: pa.Array, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of signatures that occur again, and where each group of them starts, as `group_copies` gives them."""
+    n = len(signatures)
+    hashes = hash_texts(*text_buffers(signatures.cast(pa.large_binary()).view(pa.large_string())))
+    return group_copies(Candidates(hashes, np.zeros(n, np.bool_), np.zeros(n, np.uint64), addresses))

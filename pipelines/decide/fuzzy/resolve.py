@@ -1,0 +1,103 @@
+"""Fuzzy deduplication over all shards, in passes over shards or partitions that only the exchange connects.
+
+What comes out depends on the documents, their addresses and the parameters: not on the engine, the workers, or the
+number of partitions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.decide.exchange import Exchange, partitions_for
+from pipelines.decide.fuzzy.candidates import PAIRS, CandidatePairs
+from pipelines.decide.fuzzy.clusters import CLUSTERED, Clusters, largest
+from pipelines.decide.fuzzy.components import find_components
+from pipelines.decide.fuzzy.evidence import Evidence
+from pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_keys
+from pipelines.decide.fuzzy.parameters import Parameters
+from pipelines.decide.fuzzy.settlement import MEMBER_FACTOR, Settled, Settlement, gathered_schema
+from pipelines.decide.fuzzy.verification import Sample, Verification, evidence_schema
+from pipelines.decide.passes import run
+from pipelines.decide.shards import Survivors
+from pipelines.engine.base import Engine
+from pipelines.state import files
+
+
+def resolve(parameters: Parameters, evidence: Evidence, survivors: Survivors, engine: Engine, folder: str) -> Clusters:
+    """Find the clusters among all shards' documents, and who of each survives; files go to `folder`.
+
+    Documents whose signature is null are in no cluster. `evidence` is what candidates are compared by; without
+    verification it tells only how similar a document is to the survivor of its cluster.
+    """
+    ordinals = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
+    candidates = _find_candidates(parameters, ordinals, survivors, engine, folder)
+    edges = Exchange(files.join(folder, "edges"), 1, PAIRS)
+    if parameters.verified:
+        pairs = Exchange(files.join(folder, "pairs"), len(ordinals), PAIRS)
+        smaller = Exchange(files.join(folder, "smaller"), len(ordinals), evidence_schema(evidence))
+        verification = Verification(evidence, parameters.threshold, candidates, pairs, smaller, edges)
+        compared, alike, sample = _verify(verification, survivors, engine)
+    else:
+        compared = alike = sum(run(engine, partial(candidates.connect, edges), survivors.shards))
+        sample = Sample.merge([])
+    candidates.remove()
+    members = find_components(ordinals, edges, alike, parameters.edge_budget, engine, folder)
+    edges.remove()
+    reach = parameters.threshold if parameters.verified else -math.inf
+    partitions = partitions_for(MEMBER_FACTOR * members.documents)
+    gathered = Exchange(files.join(folder, "gathered"), partitions, gathered_schema(evidence))
+    settled = Exchange(files.join(folder, "settled"), len(ordinals), CLUSTERED)
+    settlement = Settlement(evidence, reach, parameters.keep, ordinals, members, gathered, settled)
+    total = _settle(settlement, survivors, engine)
+    return Clusters(
+        ordinals=ordinals,
+        settled=settled,
+        partitions=partitions,
+        candidates=compared,
+        edges=alike,
+        clusters=total.sizes.total(),
+        dropped=total.dropped,
+        largest=total.largest,
+        sizes=total.sizes,
+        sample=sample,
+    )
+
+
+def _find_candidates(
+    parameters: Parameters, ordinals: NDArray[np.int64], survivors: Survivors, engine: Engine, folder: str
+) -> CandidatePairs:
+    partitions = partitions_for(KEYS_FACTOR * parameters.bands * survivors.documents)
+    keys = Exchange(files.join(folder, "keys"), partitions, KEYS)
+    copies = Exchange(files.join(folder, "copies"), 1, PAIRS)
+    found = Exchange(files.join(folder, "candidates"), len(ordinals), PAIRS)
+    candidates = CandidatePairs(ordinals, keys, copies, found, parameters.verified)
+    sum(run(engine, partial(send_keys, parameters, keys, copies), survivors.shards))
+    sum(run(engine, candidates.find, range(partitions)))
+    keys.remove()  # the largest of all files
+    return candidates
+
+
+def _verify(verification: Verification, survivors: Survivors, engine: Engine) -> tuple[int, int, Sample]:
+    """Compare all candidates: how many there are, how many are alike, and a sample of them."""
+    compared = sum(run(engine, verification.attach, survivors.shards))
+    alike, sample = 0, Sample.merge([])
+    for verified in run(engine, verification.verify, survivors.shards):
+        alike, sample = alike + verified.edges, Sample.merge([sample, verified.sample])
+    verification.remove()
+    return compared, alike, sample
+
+
+def _settle(settlement: Settlement, survivors: Survivors, engine: Engine) -> Settled:
+    """Settle all components; what the partitions found, added up."""
+    sum(run(engine, settlement.send, survivors.shards))
+    total = Settled(0, (), Counter())
+    for found in run(engine, settlement.settle, range(settlement.gathered.partitions)):
+        most = largest([*total.largest, *found.largest])
+        total = Settled(total.dropped + found.dropped, most, total.sizes + found.sizes)
+    settlement.remove()
+    return total

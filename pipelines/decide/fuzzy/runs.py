@@ -1,0 +1,13 @@
+"""Rows whose equal values are together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def is_first(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which rows (n) differ from the row before them: the first of each run of equal values."""
+    first = np.ones(len(values), np.bool_)
+    first[1:] = values[1:] != values[:-1]
+    return first
