@@ -35,13 +35,13 @@ def hash_normalized_texts(data, offsets, classes, lower):
     out = np.empty((count, 2), np.uint64)
     normalized = np.empty(size + size // 2 + PADDING, np.uint8)  # a lower case of 3 bytes may stand for a capital of 2
     for d in range(count):
-        length = _normalize(data, offsets[d], offsets[d + 1], normalized, classes, lower)
+        length = normalize(data, offsets[d], offsets[d + 1], normalized, classes, lower)
         out[d] = hash_128(normalized, 0, length)
     return out
 
 
 @numba.njit(**KERNEL)
-def _normalize(data, start, end, out, classes, lower):
+def normalize(data, start, end, out, classes, lower):
     """Write the normalised data[start : end] to `out`; its length."""
     length, after_space = 0, True  # white space at the start is none
     i = start

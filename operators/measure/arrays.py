@@ -22,6 +22,13 @@ def hash_column(hashes: NDArray[np.uint64], texts: pa.Array) -> pa.FixedSizeBina
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [validity, content])
 
 
+def list_column(values: NDArray[Any], bounds: NDArray[np.int32], texts: pa.Array) -> pa.ListArray:
+    """Lists (n) of values (m) between bounds (n + 1), null where `texts` (n) is; a null's list is empty."""
+    nulls = _nulls(texts)
+    mask = None if nulls is None else pa.array(nulls)
+    return pa.ListArray.from_arrays(pa.array(bounds), pa.array(values), mask=mask)
+
+
 def _nulls(texts: pa.Array) -> NDArray[np.bool_] | None:
     if texts.null_count == 0:
         return None
