@@ -129,6 +129,14 @@ class Rule(Operator):
         """Columns that it reads."""
         raise NotImplementedError(f"{type(self).__name__} must define columns()")
 
+    def signs(self) -> tuple[Measure, ...]:
+        """Measures of columns that it reads, where their options follow from its own: a recipe need not list them."""
+        return ()
+
+    def gives(self, name: str) -> pa.Schema:
+        """Columns that it adds for the rules after it, the dataset and the store; `name` is its name in the funnel."""
+        return pa.schema([])
+
 
 def digest_of(value: Any) -> str:
     """A 32-digit hex digest of a JSON-like value, independent of the order of keys."""

@@ -28,3 +28,14 @@ ROW_BITS = 32
 def address(ordinal: int, row: int) -> int:
     """The address of a document: 32 bits of shard ordinal, 32 bits of row."""
     return ordinal << ROW_BITS | row
+
+
+def is_signature(type: pa.DataType) -> bool:
+    """Whether a column of this type holds what no person reads: bytes longer than a hash, or lists of unsigned numbers.
+
+    The first are signatures, the second hashes, lengths and positions of paragraphs. Such columns are in no view of a
+    store, and in a dataset only where the recipe names them.
+    """
+    if pa.types.is_list(type):
+        return bool(pa.types.is_unsigned_integer(type.value_type))
+    return bool(pa.types.is_fixed_size_binary(type)) and type.byte_width > TYPES[CONTENT_ID].byte_width

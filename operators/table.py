@@ -6,8 +6,12 @@ from operators.base import Measure, Operator, Rule, Transform
 from operators.decide.drop import Drop
 from operators.decide.gopher_rules import GopherRules
 from operators.dedup.exact import ExactDedup
+from operators.dedup.fuzzy import FuzzyDedup
+from operators.dedup.paragraphs import ParagraphDedup
 from operators.measure.gopher import Gopher
 from operators.measure.importance import Importance
+from operators.measure.minhash import MinHash
+from operators.measure.paragraph_hashes import ParagraphHashes
 from operators.measure.quality import Quality
 from operators.measure.text_hash import TextHash
 from operators.measure.tokens import Tokens
@@ -21,9 +25,13 @@ OPERATORS: dict[str, type[Operator]] = {
     "quality": Quality,
     "importance": Importance,
     "text_hash": TextHash,
+    "minhash": MinHash,
+    "paragraph_hashes": ParagraphHashes,
     "drop": Drop,
     "gopher_rules": GopherRules,
     "exact_dedup": ExactDedup,
+    "fuzzy_dedup": FuzzyDedup,
+    "paragraph_dedup": ParagraphDedup,
     "select": Select,
 }
 

@@ -153,11 +153,35 @@ def explain(
 
 
 @app.command()
+def clusters(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(metavar="DATASET", help="A dataset; by default that of the newest run.", show_default=False),
+    ] = None,
+    store: Store = "./store",
+    largest: Annotated[
+        int | None, typer.Option(min=0, help="How many of the largest clusters; 5 where nothing else is asked for.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="How many clusters of any size, chosen by a hash.")] = 0,
+    id: Annotated[str | None, typer.Option("--id", help="The clusters of the document with this id.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show clusters that fuzzy_dedup found: what went, and how its words differ from what was kept in its place."""
+    with errors(debug):
+        from pipelines.report import clusters as cluster_report
+
+        most = largest if largest is not None else 0 if sample else 5
+        found = cluster_report.clusters(store, dataset, most, sample, id)
+        _print(as_json, found, lambda: cluster_report.show(found, out))
+
+
+@app.command()
 def query(
     sql: Annotated[
         str,
         typer.Argument(
-            metavar="SQL", help="DuckDB SQL over documents, decisions, rejects, datasets.", show_default=False
+            metavar="SQL", help="DuckDB SQL over documents, decisions, clusters, rejects, datasets.", show_default=False
         ),
     ],
     store: Store = "./store",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from operators import columns
 from operators.base import Measure, Operator
 from operators.table import name_of, of_kind
+from pipelines.decide import given_columns, rule_names
 from pipelines.located_yaml import Path
 from pipelines.mistakes import Mistakes
 from pipelines.recipe import Recipe
@@ -25,6 +27,8 @@ class Need(NamedTuple):
     column: str
     by: str  #: what reads it, for people
     path: Path  #: where in the recipe
+    signs: Sequence[Measure] = ()  #: measures that it brings, with options of its own
+    given: AbstractSet[str] = frozenset()  #: columns that rules before it give
 
 
 def implied_measures(recipe: Recipe, documents: Sequence[str], mistakes: Mistakes) -> list[tuple[Measure, str]]:
@@ -32,31 +36,45 @@ def implied_measures(recipe: Recipe, documents: Sequence[str], mistakes: Mistake
 
     `documents` are the columns that documents have before they are measured.
     """
-    have = {*documents, *(name for measure in recipe.measure for name in measure.schema().names)}
+    have: dict[str, Measure | None] = dict.fromkeys(documents)
+    for measure in recipe.measure:
+        have.update(dict.fromkeys(measure.schema().names, measure))
     defaults = _default_measures()
     added: list[tuple[Measure, str]] = []
     for need in _needs(recipe, mistakes):
-        if need.column in have:
+        own = _giver(need.column, need.signs)
+        if need.column in have and own not in (None, have[need.column]):
+            mistakes.add(
+                need.path, f"there is another column {need.column} than {need.by} needs; rename it", need.column
+            )
+        if need.column in have or need.column in need.given:
             continue
-        measure = next((m for m in defaults if need.column in m.schema().names), None)
-        if measure is None:
-            known = {*have, *(name for m in defaults for name in m.schema().names)}
-            mistakes.add(need.path, f"there is no column {need.column}{_remedy(need, known)}", need.column)
+        giver = own or _giver(need.column, defaults)
+        if giver is None:
+            known = {*have, *need.given, *(name for m in defaults for name in m.schema().names)}
+            mistakes.add(need.path, f"there is no column {need.column}{_remedy(need, known, recipe)}", need.column)
         else:
-            added.append((measure, need.by))
-            have.update(measure.schema().names)
+            added.append((giver, need.by))
+            have.update(dict.fromkeys(giver.schema().names, giver))
     return added
 
 
 def _needs(recipe: Recipe, mistakes: Mistakes) -> Iterator[Need]:
-    for i, rule in enumerate(recipe.decide):
+    given: set[str] = set()
+    for i, (rule, columns_given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         path: Path = ("decide", i, name_of(rule))
         with mistakes.noted(path):
-            yield from [Need(column, name_of(rule), path) for column in sorted(rule.columns())]
+            names = sorted(rule.columns())
+            yield from [Need(column, name_of(rule), path, rule.signs(), frozenset(given)) for column in names]
+        given.update(columns_given.names)
     for i, column in enumerate(recipe.write.columns or ()):
         if column != columns.TEXT:
-            yield Need(column, WRITE, ("write", "columns", i))
+            yield Need(column, WRITE, ("write", "columns", i), given=given)
     yield Need(TOKENS, "the funnel", ("measure",))
+
+
+def _giver(column: str, measures: Sequence[Measure]) -> Measure | None:
+    return next((measure for measure in measures if column in measure.schema().names), None)
 
 
 def _default_measures() -> list[Measure]:
@@ -65,9 +83,12 @@ def _default_measures() -> list[Measure]:
     return [cls() for cls in classes if not _required(cls)]  # type: ignore[misc]
 
 
-def _remedy(need: Need, known: set[str]) -> str:
+def _remedy(need: Need, known: set[str], recipe: Recipe) -> str:
     if need.column == columns.TEXT:
         return ": rules go by what was measured of a text, such as gopher_words"
+    for name, later in zip(rule_names(recipe.decide), given_columns(recipe.decide), strict=True):
+        if need.column in later.names:
+            return f": the rule {name} gives it to the rules after it"
     givers = {cls.model_fields["column"].default: cls for cls in of_kind(Measure).values() if _required(cls)}
     known = {*known, *givers} | ({columns.TEXT} if need.by == WRITE else set())
     hint = did_you_mean(need.column, known)

@@ -37,7 +37,7 @@ def build(
         "code_version": code_version,
         "rows": sum(f.rows for f in written),
         "bytes": sum(f.bytes for f in written),
-        "text_bytes": funnel.kept_bytes,
+        "text_bytes": sum(f.text_bytes for f in written),
         "tokens": funnel.kept_tokens,
         "schema": [{"name": f.name, "type": str(f.type)} for f in plan.output],
         "files": [asdict(file) for file in written],

@@ -11,7 +11,7 @@ from operators import columns
 from operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
 from operators.errors import RecipeError
 from operators.table import name_of
-from pipelines.decide import check_rules
+from pipelines.decide import given_columns, kind_of, with_given
 from pipelines.fit import Fit, find_fit, fit_resource
 from pipelines.implied import implied_measures
 from pipelines.located_yaml import Path
@@ -47,6 +47,7 @@ class Plan:
     transforms: tuple[ReadyOperator, ...]
     measures: list[PlannedMeasure]
     schema: pa.Schema  #: all columns of a measured document
+    decided: pa.Schema  #: the same, and the columns that rules give
     output: pa.Schema  #: columns of the dataset
 
     def __post_init__(self) -> None:
@@ -108,7 +109,7 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     ]
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied_measures(recipe, documents.names, mistakes)]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
-    _check_rules(recipe, schema, mistakes)
+    decided = _check_rules(recipe, schema, mistakes)
     transforms = []
     for i, transform in enumerate(recipe.transform):
         path: Path = ("transform", i, name_of(transform))
@@ -119,7 +120,8 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
         with mistakes.located(path):
             planned.append(_plan_measure(loaded, measure, path, needed_by, transforms, [spec for spec, _ in specs]))
     mistakes.raise_if_any()
-    return Plan(loaded, specs, tuple(transforms), planned, schema, _output_schema(recipe, schema))
+    output = _output_schema(recipe, schema, decided)
+    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, output)
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:
@@ -142,13 +144,17 @@ def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[tuple[ShardSpec,
     return found
 
 
-def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> None:
-    """Note the rules that cannot work on these columns; what they name and is not there has been noted."""
-    for i, rule in enumerate(recipe.decide):
-        path = ("decide", i, name_of(rule))
-        with mistakes.noted(path):
+def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Schema:
+    """Note the rules that cannot work on these columns; what they name and is not there has been noted.
+
+    Returns the columns that there are after all rules.
+    """
+    for i, (rule, given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
+        with mistakes.noted(("decide", i, name_of(rule))):
             if rule.columns() <= {*schema.names}:
-                check_rules([rule], schema)
+                kind_of(rule).check(rule, schema)
+            schema = with_given(schema, [given])[-1]
+    return schema
 
 
 def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None) -> ReadyOperator:
@@ -187,10 +193,11 @@ def _plan_measure(
     return PlannedMeasure(name_of(measure), measure, path, fit_made, fit, needed_by)
 
 
-def _output_schema(recipe: Recipe, schema: pa.Schema) -> pa.Schema:
+def _output_schema(recipe: Recipe, schema: pa.Schema, decided: pa.Schema) -> pa.Schema:
     text = pa.field(columns.TEXT, pa.string())
-    available = {columns.ID: schema.field(columns.ID), columns.TEXT: text, **{f.name: f for f in schema}}
+    available = {columns.ID: schema.field(columns.ID), columns.TEXT: text, **{f.name: f for f in decided}}
     chosen = recipe.write.columns
     if chosen is None:
-        chosen = tuple(name for name in available if name not in (columns.CONTENT_ID, columns.BYTES))
+        left_out = {columns.CONTENT_ID, columns.BYTES, *(f.name for f in schema if columns.is_signature(f.type))}
+        chosen = tuple(dict.fromkeys([columns.ID, columns.TEXT, *(f.name for f in schema if f.name not in left_out)]))
     return pa.schema([available[name] for name in chosen])

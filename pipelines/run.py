@@ -18,7 +18,7 @@ from operators import columns
 from operators.base import FittedMeasure, digest_of
 from operators.errors import RecipeError
 from operators.table import name_of
-from pipelines.decide import count_duplicates, decide
+from pipelines.decide import count_duplicates, decide, given_columns, given_parts
 from pipelines.engine.base import Engine
 from pipelines.fit import make_fit
 from pipelines.measuring import Measured, measure_all
@@ -32,6 +32,7 @@ from pipelines.state import files, runs
 from pipelines.state.datasets import Dataset, Version
 from pipelines.state.lock import writer_lock
 from pipelines.state.registry import Shard
+from pipelines.texts import Texts
 from pipelines.version import VERSION
 from pipelines.writing import write_dataset
 
@@ -139,6 +140,7 @@ class Run:
         name = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}-{asked[:8]}"
         url = files.join(self.store, runs.FOLDER, name)
         funnel, duplicates = self._decide(measured, url)
+        measured = self._with_given(measured, url)
         version, funnel, seconds = write_dataset(self.plan, measured, url, funnel, self.engine, self.reporter)
         self.seconds.update(seconds)
         files.write_table(files.join(url, "rejects.parquet"), rejects)
@@ -202,8 +204,20 @@ class Run:
 
     def _decide(self, measured: Measured, url: str) -> tuple[Funnel, Mapping[str, Any]]:
         with self.reporter.stage("decide", len(self.plan.rules), "rule") as stage:
-            decided = decide(self.plan.rules, measured.measures, self.engine, url, on_progress=stage.advance)
+            texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
+            decided = decide(
+                self.plan.rules, measured.measures, self.engine, url, on_progress=stage.advance, texts=texts
+            )
         duplicates = count_duplicates(measured.measures, columns.ID, self.engine, url)
         funnel = build_funnel(measured.counts, decided)
         funnel.check()
         return funnel, duplicates
+
+    def _with_given(self, measured: Measured, url: str) -> Measured:
+        """The shards with the columns that rules gave: the dataset and the run's record may name them."""
+        gives = given_columns(self.plan.rules)
+        measures = [
+            replace(held, parts=held.parts + given_parts(gives, url, held.ordinal), schema=self.plan.decided)
+            for held in measured.measures
+        ]
+        return replace(measured, measures=measures)

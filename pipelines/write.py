@@ -17,20 +17,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators import columns
-from operators.errors import ShardError
 from operators.kernels.primitives import hash_128
-from operators.measure.content_id import content_ids
-from pipelines.measure import Stopwatch, timed
+from pipelines.measure import Stopwatch
+from pipelines.removal import Removal, Removed, written_bytes
 from pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
-from pipelines.sources.read import read_shard
 from pipelines.state import files
 from pipelines.state.measures import ShardMeasures
 from pipelines.state.registry import Shard
 from pipelines.state.resources import ReadyOperator
+from pipelines.texts import KNOWN, read_texts
 
 #: A task reads at most this much text, however little of it survives: a small selection is still read in parallel.
 TASK_INPUT_BYTES = 16_000_000_000
@@ -46,9 +44,10 @@ class Survivors:
     measures: ShardMeasures
     decisions: str  #: the shard's decision file
     rows: int
-    text_bytes: int  #: of the kept rows
+    text_bytes: int  #: of the kept rows, as they are written
     input_bytes: int  #: of the whole shard
-    digest: str  #: of what is written besides the text, and of the content ids
+    digest: str  #: of what is written besides the text, of the content ids and of what is removed
+    removed: Removed
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Layout:
     columns: tuple[str, ...]
     schema: pa.Schema
     transforms: tuple[ReadyOperator, ...]
+    removal: Removal | None = None  #: what goes from the texts after the transforms
     observed: tuple[ReadyOperator, ...] = ()  #: importance measures whose features are counted over what is written
     threads: int = 1  #: shards that one task may read at once
 
@@ -127,6 +127,7 @@ class CountSurvivors:
     decisions: str
     columns: tuple[str, ...]
     input_bytes: int
+    removal: Removal | None = None
 
     def __str__(self) -> str:
         return self.shard.spec.name
@@ -134,17 +135,22 @@ class CountSurvivors:
     def run(self) -> Survivors:
         """The shard's survivors."""
         narrow = [c for c in self.columns if c != columns.TEXT]
-        wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, columns.BYTES]))
+        wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.removal)]))
         table = self.measures.read(wanted).filter(kept_rows(self.decisions))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
             stream.write_table(table.combine_chunks())
         content = np.frombuffer(sink.getvalue(), np.uint8)
         high, low = hash_128(content, 0, len(content))
-        kept_bytes = int(pc.sum(table[columns.BYTES]).as_py() or 0)
-        digest = f"{int(high):016x}{int(low):016x}"
         return Survivors(
-            self.shard, self.measures, self.decisions, table.num_rows, kept_bytes, self.input_bytes, digest
+            self.shard,
+            self.measures,
+            self.decisions,
+            table.num_rows,
+            int(written_bytes(table, self.removal).sum()),
+            self.input_bytes,
+            digest=f"{int(high):016x}{int(low):016x}",
+            removed=Removed() if self.removal is None else self.removal.count(table),
         )
 
 
@@ -170,7 +176,7 @@ class WriteFiles:
             return _load_receipt(files.read_json(receipt_url))
         watch = Stopwatch()
         counters = {o.operator.column: FeatureCounter(o) for o in self.layout.observed}
-        lengths = text_lengths(self.task)
+        lengths = text_lengths(self.task, self.layout.removal)
         borders = np.cumsum([0, *self.task.sizes])
         parts = [lengths[a:b] for a, b in pairwise(borders)]
         groups = [row_groups(part) for part in parts]
@@ -224,32 +230,23 @@ class ReadSurvivors:
 
         Raises ShardError where the shard no longer holds what was measured.
         """
-        measures, spec = self.survivors.measures, self.survivors.shard.spec
+        measures, removal = self.survivors.measures, self.layout.removal
         narrow = [c for c in self.layout.columns if c != columns.TEXT]
-        wanted = list(dict.fromkeys([*narrow, columns.ROW, columns.CONTENT_ID]))
+        wanted = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(removal)]))
         with watch.step("read decisions"):
             kept = measures.read(wanted).filter(kept_rows(self.survivors.decisions)).combine_chunks()
-        rows = kept[columns.ROW].to_numpy()
         done = 0
-        for batch in timed(read_shard(spec, self.survivors.shard.source, columns=(), rows=rows), watch):
-            text = batch.documents[columns.TEXT]
+        for text in read_texts(self.survivors.shard, kept, self.layout.transforms, watch):
             part = kept.slice(done, len(text))
-            with watch.step("verify"):
-                if not batch.documents[columns.ROW].equals(part[columns.ROW].combine_chunks()) or not _same_text(
-                    text, part[columns.CONTENT_ID]
-                ):
-                    raise ShardError(f"{spec.name} changed while the run was using it; run again to measure it anew")
-            yield self._assemble(text, part, watch, counters)
             done += len(text)
-        if done < len(rows):
-            raise ShardError(f"{spec.name} is shorter than when it was measured; run again to measure it anew")
+            if removal is not None:
+                with watch.step(removal.name):
+                    text = removal.apply(text, part)
+            yield self._assemble(text, part, watch, counters)
 
     def _assemble(
         self, text: pa.Array, kept: pa.Table, watch: Stopwatch, counters: Sequence[FeatureCounter]
     ) -> pa.Table:
-        for transform in self.layout.transforms:
-            with watch.step(transform.name):
-                text = transform.open()(text)
         for counter in counters:
             with watch.step(counter.name):
                 counter.add(text)
@@ -274,19 +271,20 @@ class FeatureCounter:
             self.counts += counts
 
 
-def text_lengths(task: WriteTask) -> NDArray[np.uint64]:
-    """Lengths of the texts that a task writes, as measured."""
-    masked = (s.measures.read([columns.BYTES]).filter(kept_rows(s.decisions)) for s in task.survivors)
-    return np.concatenate([np.zeros(0, np.uint64), *(table[columns.BYTES].to_numpy() for table in masked)])
+def text_lengths(task: WriteTask, removal: Removal | None) -> NDArray[np.uint64]:
+    """Lengths of the texts that a task writes, known before any is read."""
+    masked = (s.measures.read(_sized_by(removal)).filter(kept_rows(s.decisions)) for s in task.survivors)
+    return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, removal) for table in masked)])
+
+
+def _sized_by(removal: Removal | None) -> tuple[str, ...]:
+    """Columns that tell how long the texts are as they are written, and what is removed of them."""
+    return (columns.BYTES,) if removal is None else (columns.BYTES, *removal.columns)
 
 
 def kept_rows(decisions: str) -> pa.ChunkedArray:
     """The mask of a decision file: true where a document is kept."""
     return files.read_table(decisions, columns=["kept"])["kept"]
-
-
-def _same_text(text: pa.Array, measured: pa.ChunkedArray) -> bool:
-    return bool(content_ids(text).equals(measured.combine_chunks()))
 
 
 def _dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +15,11 @@ from operators.measure.importance import Importance
 from operators.measure.importance_fit import ImportanceFit, kl_reduction
 from operators.select.select import Select
 from pipelines import manifest
-from pipelines.decide import decisions_file
+from pipelines.decide import decisions_file, rule_names
 from pipelines.engine.base import Engine
 from pipelines.measuring import Measured
 from pipelines.plan import Plan
+from pipelines.removal import Removal, Removed, removal_by
 from pipelines.report.funnel import Funnel
 from pipelines.report.progress import Reporter
 from pipelines.state import files
@@ -46,7 +49,8 @@ def write_dataset(
     """
     recipe = plan.loaded.recipe
     dataset = Dataset(plan.loaded.store, recipe.name)
-    survivors = _survivors(plan, measured, run_url, engine)
+    removal = removal_by(plan.rules)
+    survivors = _survivors(plan, measured, run_url, removal, engine)
     made_by = [
         recipe.write.shard_bytes,
         plan.output.to_string(),
@@ -64,14 +68,15 @@ def write_dataset(
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)
     observed = _selected_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
-    layout = Layout(version.url, number, tuple(plan.output.names), plan.output, plan.transforms, observed, threads)
+    names = tuple(plan.output.names)
+    layout = Layout(version.url, number, names, plan.output, plan.transforms, removal, observed, threads)
     receipts = _write_files(layout, tasks, engine, reporter)
     written = sum(file.rows for receipt in receipts for file in receipt.files)
     if written != funnel.kept:
         raise FatalError(
             f"{written:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
         )
-    funnel = funnel.with_details(_divergences(observed, receipts))
+    funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
     dataset.commit(
@@ -83,10 +88,12 @@ def write_dataset(
     return version, funnel, seconds
 
 
-def _survivors(plan: Plan, measured: Measured, run_url: str, engine: Engine) -> list[Survivors]:
+def _survivors(
+    plan: Plan, measured: Measured, run_url: str, removal: Removal | None, engine: Engine
+) -> list[Survivors]:
     columns = tuple(plan.output.names)
     tasks = [
-        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes)
+        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, removal)
         for shard, held, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
     ]
     return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]
@@ -108,8 +115,10 @@ def _selected_by(plan: Plan) -> tuple[ReadyOperator, ...]:
     return tuple(r for r in ready if r is not None)
 
 
-def _divergences(observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]) -> dict[str, dict[str, float]]:
-    """KL reduction by each importance measure's column (Xie et al. 2023, section 5)."""
+def _divergences(
+    plan: Plan, observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]
+) -> dict[str, dict[str, Any]]:
+    """KL reduction (Xie et al. 2023, section 5) by the selections that go by importance, by their names."""
     divergences = {}
     for ready in observed:
         counts = sum(
@@ -118,4 +127,12 @@ def _divergences(observed: Sequence[ReadyOperator], receipts: Sequence[WriteRece
         )
         fit = ImportanceFit.read(ready.local_files()["fit"])
         divergences[ready.operator.column] = {"kl_reduction": kl_reduction(fit, counts)}
-    return divergences
+    named = zip(plan.rules, rule_names(plan.rules), strict=True)
+    return {name: divergences[rule.by] for rule, name in named if isinstance(rule, Select) and rule.by in divergences}
+
+
+def _removed(removal: Removal | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
+    """What is removed of the texts that are written, by the name of the rule that has it removed."""
+    if removal is None:
+        return {}
+    return {removal.name: {"removed": asdict(sum((shard.removed for shard in survivors), Removed()))}}

@@ -6,7 +6,8 @@ Every step is a pass over shards or key partitions, as items of an engine; no pr
 from pipelines.decide.driver import DECISIONS, decide, decisions_file
 from pipelines.decide.duplicates import RepeatedValues, count_duplicates
 from pipelines.decide.funnel import Decided, RuleCount, ShardKept
-from pipelines.decide.kinds import check_rules, rule_names
+from pipelines.decide.given import given_file, given_parts, with_given
+from pipelines.decide.kinds import check_rules, given_columns, kind_of, rule_names
 from pipelines.decide.shards import ShardColumns
 
 __all__ = [
@@ -20,5 +21,10 @@ __all__ = [
     "count_duplicates",
     "decide",
     "decisions_file",
+    "given_columns",
+    "given_file",
+    "given_parts",
+    "kind_of",
     "rule_names",
+    "with_given",
 ]

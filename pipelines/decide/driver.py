@@ -22,12 +22,14 @@ from operators.select.select import TOKENS
 from operators.table import name_of
 from pipelines.decide import scratch
 from pipelines.decide.funnel import Decided, RuleCount, ShardKept
-from pipelines.decide.kinds import kind_of, rule_names
+from pipelines.decide.given import WithColumns, given_file, with_given, write_given
+from pipelines.decide.kinds import given_columns, kind_of, rule_names
 from pipelines.decide.passes import gather, run
 from pipelines.decide.rules import Resolved, Scene, Tally, Verdict
 from pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
 from pipelines.engine.base import Engine
 from pipelines.state import files
+from pipelines.texts import Texts
 
 #: Columns that the counts are made of: every shard has them.
 COUNTED = (columns.BYTES, TOKENS)
@@ -49,6 +51,7 @@ class Step:
     rules: Sequence[Resolved]
     read: Sequence[str]  #: columns that the rules and the counts need
     folder: str  #: where the drops go
+    run: str  #: where the columns go that the rules give
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ def decide(
     folder: str,
     *,
     on_progress: Callable[[], object] = lambda: None,
+    texts: Texts | None = None,
 ) -> Decided:
     """Decide over all shards what to keep. The rules have passed `check_rules`; shards share one schema.
 
-    Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order); its scratch is
-    `folder`/exchange. The decisions depend on the documents, their addresses and the rules alone: not on the engine,
+    Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and
+    `given_file`s of the rules that give columns; its scratch is `folder`/exchange. `texts` are for the rules that ask
+    for them. The decisions depend on the documents, their addresses and the rules alone: not on the engine,
     the number of workers or the order of the shards. `on_progress` is called after each rule. Raises the error of a
     shard that cannot be read or computed, and FatalError where the counts do not add up.
     """
@@ -91,21 +96,24 @@ def decide(
         return Decided(
             0, [RuleCount(name, name_of(rule), 0, 0, 0, 0) for name, rule in zip(names, rules, strict=True)], []
         )
-    schema = shards[0].schema
+    gives = given_columns(rules)
+    schemas = with_given(shards[0].schema, gives)
     documents = sum(shard.rows for shard in shards)
     survivors = Survivors([SurvivingShard(shard) for shard in shards], documents)
     funnel: list[RuleCount] = []
     files.remove(scratch_folder)  # of a run that was killed
     try:
-        for batch in _batches(rules, schema):
-            scenes = [Scene(survivors, schema, engine, files.join(scratch_folder, f"rule-{i}")) for i in batch]
-            resolved = [kind_of(rules[i]).resolve(rules[i], scene) for i, scene in zip(batch, scenes, strict=True)]
-            step = _step(batch[0], resolved, scratch_folder)
+        for batch in _batches(rules, gives, schemas):
+            resolved = []
+            for i in batch:
+                scene = Scene(survivors, schemas[i], engine, files.join(scratch_folder, f"rule-{i}"), names[i], texts)
+                resolved.append(kind_of(rules[i]).resolve(rules[i], scene))
+            step = _step(batch[0], resolved, scratch_folder, folder)
             for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):
                 lost = (count.dropped, count.bytes, count.tokens)
                 funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, rule.details(count.tally)))
                 on_progress()
-            survivors = _after(step, survivors, funnel[-1].kept)
+            survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
         write = partial(_write_decisions, names, folder)
         decided = Decided(documents, funnel, gather(engine, write, survivors.shards))
     finally:
@@ -119,25 +127,34 @@ def decisions_file(folder: str, ordinal: int) -> str:
     return files.join(folder, "decisions", f"{ordinal:08d}.parquet")
 
 
-def _batches(rules: Sequence[Rule], schema: pa.Schema) -> list[list[int]]:
-    """Positions of rules that are applied together: only the first of a batch may need to know other documents."""
+def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequence[pa.Schema]) -> list[list[int]]:
+    """Positions of rules that are applied together: only the first of a batch may need to know other documents.
+
+    A rule that gives columns is the last of its batch, for those after it may read them.
+    """
     batches: list[list[int]] = []
+    is_open = False
     for i, rule in enumerate(rules):
-        if batches and kind_of(rule).is_local(rule, schema):
+        if is_open and kind_of(rule).is_local(rule, schemas[i]):
             batches[-1].append(i)
         else:
             batches.append([i])
+        is_open = not gives[i].names
     return batches
 
 
-def _step(first: int, resolved: Sequence[Resolved], folder: str) -> Step:
+def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> Step:
     read = {*COUNTED, *(name for rule in resolved for name in rule.columns)}
-    return Step(first, resolved, sorted(read), files.join(folder, f"drops-{first}"))
+    return Step(first, resolved, sorted(read), files.join(folder, f"drops-{first}"), run)
 
 
-def _after(step: Step, survivors: Survivors, kept: int) -> Survivors:
-    """The survivors of a step."""
-    shards = [replace(shard, drops=_drops_file(step, shard)) for shard in survivors.shards]
+def _after(step: Step, survivors: Survivors, kept: int, last: int, given: pa.Schema) -> Survivors:
+    """The survivors of a step whose `last` rule gave some columns, or none."""
+    shards = []
+    for shard in survivors.shards:
+        url = given_file(step.run, last, shard.ordinal)
+        held = WithColumns(shard.shard, url, given) if given.names else shard.shard
+        shards.append(replace(shard, shard=held, drops=_drops_file(step, shard)))
     return Survivors(shards, kept)
 
 
@@ -163,6 +180,9 @@ def _apply(step: Step, shard: SurvivingShard) -> list[Count]:
         stays = np.ones(documents.num_rows, np.bool_)
         stays[rows] = False
         counts.append(_count(documents, stays, verdict))
+        if verdict.columns is not None:
+            all_rows = shard.shard.read([columns.ROW])[columns.ROW].combine_chunks()
+            write_given(given_file(step.run, position, shard.ordinal), verdict.columns, places, all_rows)
         placed = verdict.losses.set_column(0, "row", pa.array(places[rows]))
         drops.append(placed.append_column("rule", pa.repeat(pa.scalar(position, pa.int32()), len(rows))))
         documents, places = documents.filter(pa.array(stays)), places[stays]

@@ -8,15 +8,25 @@ import pyarrow as pa
 
 from operators.base import Rule
 from operators.dedup.exact import ExactDedup
+from operators.dedup.fuzzy import FuzzyDedup
+from operators.dedup.paragraphs import ParagraphDedup
 from operators.errors import RecipeError
 from operators.select.select import Select
 from operators.table import name_of
 from pipelines.decide.conditions import CONDITION, has_condition
 from pipelines.decide.duplicates import EXACT_DEDUP
+from pipelines.decide.given import with_given
+from pipelines.decide.near_duplicates import FUZZY_DEDUP
+from pipelines.decide.paragraphs import PARAGRAPH_DEDUP
 from pipelines.decide.rules import Kind
 from pipelines.decide.selection import SELECT
 
-KINDS: dict[type[Rule], Kind] = {ExactDedup: EXACT_DEDUP, Select: SELECT}
+KINDS: dict[type[Rule], Kind] = {
+    ExactDedup: EXACT_DEDUP,
+    FuzzyDedup: FUZZY_DEDUP,
+    ParagraphDedup: PARAGRAPH_DEDUP,
+    Select: SELECT,
+}
 
 
 def kind_of(rule: Rule) -> Kind:
@@ -47,12 +57,17 @@ def rule_names(rules: Sequence[Rule]) -> list[str]:
     return names
 
 
+def given_columns(rules: Sequence[Rule]) -> list[pa.Schema]:
+    """The columns that each rule gives, under its name in the funnel."""
+    return [rule.gives(name) for rule, name in zip(rules, rule_names(rules), strict=True)]
+
+
 def check_rules(rules: Sequence[Rule], schema: pa.Schema) -> None:
     """Raise RecipeError for the first rule that cannot work on these columns, before anything runs.
 
-    Columns must be there and of a type that fits; an expression must parse, bind against the columns and say nothing
-    that one row does not decide. The message says what is wrong and where in the expression, not where in the recipe.
+    Columns must be there, measured or given by an earlier rule, and of a type that fits; an expression must parse, bind
+    against the columns and say nothing that one row does not decide. The message says what is wrong and where in the
+    expression, not where in the recipe.
     """
-    rule_names(rules)
-    for rule in rules:
-        kind_of(rule).check(rule, schema)
+    for rule, seen in zip(rules, with_given(schema, given_columns(rules)), strict=False):
+        kind_of(rule).check(rule, seen)

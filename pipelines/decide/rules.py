@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipelines.decide.shards import Survivors
 from pipelines.engine.base import Engine
+from pipelines.texts import Texts
 
 #: Whole numbers that add up over shards, by whatever a rule counts.
 Tally = Counter[Any]
@@ -22,6 +23,7 @@ class Verdict:
 
     losses: pa.Table  #: LOSSES: what it drops
     tally: Tally = field(default_factory=Counter)
+    columns: pa.Table | None = None  #: the columns that the rule gives (`Rule.gives`), of all documents it was shown
 
 
 class Resolved(Protocol):
@@ -49,6 +51,8 @@ class Scene:
     schema: pa.Schema  #: every column there is
     engine: Engine
     folder: str  #: the rule's own, for files that it needs until it is applied
+    name: str  #: the rule's, in the funnel
+    texts: Texts | None = None  #: for rules that look at texts again
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from operators import columns
 from pipelines.plan import Plan
-from pipelines.report.explain import sentence
+from pipelines.report.explain import excerpt, sentence
 from pipelines.report.query import connect, rows
 from pipelines.sources.read import read_shard
 from pipelines.state.registry import Shard
@@ -41,7 +41,7 @@ def examples(plan: Plan, shards: Sequence[Shard], n: int) -> list[dict[str, Any]
     by_ordinal = {shard.ordinal: shard for shard in shards}
     for document in chosen:
         ordinal, row = document["address"] >> columns.ROW_BITS, document["address"] & (1 << columns.ROW_BITS) - 1
-        document["excerpt"] = " ".join(text_of(by_ordinal[ordinal], row)[: 2 * EXCERPT].split())[:EXCERPT]
+        document["excerpt"] = excerpt(text_of(by_ordinal[ordinal], row), EXCERPT)
     return chosen
 
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from operators import columns
-from operators.errors import RecipeError
+from operators.errors import GristmillError, RecipeError
 from pipelines.report.quarantine import where
 from pipelines.report.query import connect, rows
+from pipelines.report.stored_texts import stored_texts
+from pipelines.state.runs import latest_run
+
+#: Characters of a text that are shown.
+EXCERPT = 300
+_CLUSTERS = """
+    SELECT c.* EXCLUDE (dataset, address), d.id AS survivor_id
+    FROM clusters c LEFT JOIN documents d ON d.address = c.survivor WHERE c.dataset = ? AND c.address = ?
+"""
 
 
 def explain(store: str, wanted: str) -> list[dict[str, Any]]:
@@ -39,6 +49,8 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
         for fate in document["fates"]:
             if fate["survivor"] is not None:
                 fate["survivor_id"] = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])[0]["id"]
+            fate["clusters"] = ask(_CLUSTERS, fate["dataset"], document["address"])
+        _add_excerpts(store, document, connection)
     quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
     if not documents and not quarantined:
         raise RecipeError(
@@ -46,6 +58,24 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
             '`gristmill query "SELECT id FROM documents LIMIT 10"` shows some ids'
         )
     return documents + [{"quarantined": reject} for reject in quarantined]
+
+
+def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
+    """Add the beginning of the text, of the document and of those kept in its place, where it is in a cluster."""
+    for fate in document["fates"]:
+        for cluster in fate["clusters"]:
+            addresses = [document["address"], cluster["survivor"]]
+            try:
+                texts = stored_texts(latest_run(store, fate["dataset"]), addresses, connection)
+            except (GristmillError, OSError) as error:
+                cluster["unreadable"] = str(error)
+                continue
+            document["excerpt"], cluster["survivor_excerpt"] = (excerpt(texts[a], EXCERPT) for a in addresses)
+
+
+def excerpt(text: str, characters: int) -> str:
+    """The beginning of a text in one line."""
+    return " ".join(text[: 2 * characters].split())[:characters]
 
 
 def show(documents: list[dict[str, Any]], console: Console) -> None:
@@ -73,11 +103,26 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
     console.print(f"  {place}", style="dim", markup=False)
     for fate in document["fates"]:
         console.print(f"  {fate['dataset']}: {sentence(fate)}", style="green" if fate["kept"] else "red", markup=False)
+        for cluster in fate["clusters"]:
+            _show_cluster(document, cluster, console)
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in document.items():
-        if name not in ("id", "source", "address", "file", "row", "fates"):
+        if name not in ("id", "source", "address", "file", "row", "fates", "excerpt"):
             table.add_row(Text("  " + name), Text(f"{value:.6g}" if isinstance(value, float) else str(value)))
     console.print(table)
+
+
+def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], console: Console) -> None:
+    """Print what a document's cluster is, its text and that of the document kept in its place."""
+    console.print(f"  {cluster['rule']}: in a cluster of {cluster['size']:,} documents", style="dim", markup=False)
+    if "unreadable" in cluster:
+        console.print(f"  the text cannot be shown: {cluster['unreadable']}", style="yellow", markup=False)
+        return
+    console.print(f"    {document['excerpt']}", style="dim", markup=False)
+    if cluster["survivor"] != document["address"]:
+        alike = "" if cluster["similarity"] is None else f" ({cluster['similarity']:.3f} alike)"
+        console.print(f"  kept in its place: {cluster['survivor_id']}{alike}", style="dim", markup=False)
+        console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)
 
 
 def sentence(fate: Mapping[str, Any]) -> str:
@@ -85,7 +130,8 @@ def sentence(fate: Mapping[str, Any]) -> str:
     if fate["kept"]:
         return "kept"
     if fate["survivor"] is not None:
-        return f"dropped by {fate['rule']}: a copy of {fate['survivor_id']}, which was kept in its place"
+        alike = "" if fate["value"] is None else f" ({fate['value']:.3f} alike)"
+        return f"dropped by {fate['rule']}: a copy of {fate['survivor_id']}{alike}, which was kept in its place"
     told = f"dropped by {fate['rule']}"
     if fate["condition"]:
         told += f": {fate['condition']}"

@@ -17,6 +17,10 @@ from pipelines.words import plural
 
 #: A rule that drops more than this share of what it sees is pointed out.
 REMARKABLE = 0.4
+#: A cluster of near copies that holds more than this share of what the rule sees is pointed out.
+LARGE = 0.1
+#: Bands that catch less than this share of the pairs midway between the threshold and 1 do not suit it.
+REACHED = 0.8
 #: How many of a rule's conditions are told.
 SHOWN_CONDITIONS = 4
 
@@ -69,13 +73,8 @@ class Funnel:
                 )
 
     def with_details(self, details: Mapping[str, Mapping[str, Any]]) -> Funnel:
-        """The funnel with more told about the selections by a column."""
-        rules = tuple(
-            replace(rule, details={**rule.details, **details.get(rule.details.get("by", ""), {})})
-            if rule.operator == "select"
-            else rule
-            for rule in self.rules
-        )
+        """The funnel with more told about some of the rules, by their names."""
+        rules = tuple(replace(rule, details={**rule.details, **details.get(rule.name, {})}) for rule in self.rules)
         return replace(self, rules=rules)
 
     def to_json(self) -> dict[str, Any]:
@@ -146,12 +145,42 @@ def remarks(rule: RuleRow) -> list[str]:
     if told.get("largest_groups"):
         largest = told["largest_groups"][0]["copies"]
         found.append(f"{plural(told['groups'], 'set')} of copies, the largest of {largest:,} documents")
+    found += _cluster_remarks(told) if "clusters" in told else []
+    found += _removal_remarks(told) if "removed" in told else []
     if "effective_size" in told:
         sizes = (told["effective_size_before"], told["effective_size"])
         found.append("effective sample size {} before, {} after".format(*map(_figure, sizes)))
     if "kl_reduction" in told:
         found.append(f"KL reduction {_figure(told['kl_reduction'])}")
     return [remark for remark in found if remark]
+
+
+def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
+    """How candidates were found and what they came to."""
+    quality, pairs = told["quality"], plural(told["candidates"], "candidate pair")
+    reach = f", {quality['precision']:.1%} of them reach {told['threshold']:g}" if "precision" in quality else ""
+    found = [f"{pairs} by {told['bands']} bands of {told['rows']} rows{reach}"]
+    if "recall" in quality:
+        found.append(f"the bands catch an estimated {quality['recall']:.1%} of the pairs that do")
+    if told["largest_clusters"]:
+        largest = told["largest_clusters"][0]["size"]
+        found.append(f"{plural(told['clusters'], 'cluster')}, the largest of {largest:,} documents")
+    if told.get("texts_read"):
+        found.append(f"read {plural(told['texts_read'], 'text')} again to compare candidates")
+    return found
+
+
+def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
+    """What of the documents repeats, and how much of them goes."""
+    if not told["repeated"]:
+        return []
+    removed, most = told["removed"], told["most_frequent"][0]["documents"]
+    pieces, documents = plural(removed["pieces"], told["by"]), plural(removed["documents"], "document")
+    repeated = plural(told["repeated"], told["by"])
+    return [
+        f"{repeated} in more than {plural(told['limit'], 'document')}, the most frequent in {most:,}",
+        f"{pieces} ({removed['bytes'] / 1e6:,.1f} MB) removed from {documents}",
+    ]
 
 
 def warnings(rule: RuleRow) -> list[str]:
@@ -161,6 +190,15 @@ def warnings(rule: RuleRow) -> list[str]:
         conditions: Mapping[str, int] = rule.details.get("conditions", {})
         mostly = f", most of them by {max(conditions, key=conditions.__getitem__)}" if len(conditions) > 1 else ""
         found.append(f"drops {rule.dropped / rule.seen:.0%} of the documents that reach it{mostly}: is that meant?")
+    if rule.details.get("largest_clusters") and rule.details["largest_clusters"][0]["size"] > LARGE * rule.seen:
+        share = rule.details["largest_clusters"][0]["size"] / rule.seen
+        found.append(f"puts {share:.0%} of the documents that reach it into one cluster: see `gristmill clusters`")
+    if "clusters" in rule.details and rule.details["quality"]["caught_midway"] < REACHED:
+        told, quality = rule.details, rule.details["quality"]
+        found.append(
+            f"finds only {quality['caught_midway']:.0%} of the pairs that are {(1 + told['threshold']) / 2:g} alike: "
+            f"{told['bands']} bands of {told['rows']} rows do not suit the threshold {told['threshold']:g}"
+        )
     if rule.details.get("never_taken"):
         missing = plural(rule.details["never_taken"], "document")
         found.append(f"never takes {missing} whose {rule.details['by']} is null")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from operators.table import name_of
+from pipelines.decide import given_columns, rule_names
 from pipelines.plan import Plan, PlannedMeasure
 from pipelines.words import in_short, plural
 
@@ -30,8 +31,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "transform": [t.name for t in plan.transforms],
         "measure": [_measure(plan, m) for m in (None, *plan.measures)],
         "decide": [
-            {"name": rule.name or name_of(rule), "operator": name_of(rule), "reads": sorted(rule.columns())}
-            for rule in plan.rules
+            {"name": name, "operator": name_of(rule), "reads": sorted(rule.columns()), "columns": _columns(given)}
+            for name, rule, given in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
         ],
         "write": {"shard_bytes": int(recipe.write.shard_bytes), "columns": _columns(plan.output)},
         "shards": len(plan.specs),
@@ -82,7 +83,8 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         fit = [f"fit {measure['fit']}"] if "fit" in measure else []
         yield "measure", measure["name"], f"{', '.join([cached, *fit, *because])}: {_columns_in_short(measure)}"
     for rule in plan["decide"]:
-        yield "decide", rule["name"], "reads " + (", ".join(in_short(rule["reads"])) or "nothing")
+        gives = f"; gives {_columns_in_short(rule)}" if rule["columns"] else ""
+        yield "decide", rule["name"], "reads " + (", ".join(in_short(rule["reads"])) or "nothing") + gives
     size = f"{plan['write']['shard_bytes'] / 1e6:,.0f} MB of text a file"
     yield "write", "dataset", f"{size}: {_columns_in_short(plan['write'])}"
 

@@ -4,6 +4,7 @@
 |-----------|----------------------------------------------------------------------------------|
 | documents | document of the newest run of each dataset: address, source, id, every measure   |
 | decisions | document and dataset: kept, rule, condition, value, limit, survivor              |
+| clusters  | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity        |
 | rejects   | record that is not a document: file, line or row, reason                         |
 | datasets  | committed dataset version                                                        |
 | <name>    | row of the current version of the dataset <name>                                 |
@@ -25,6 +26,7 @@ from rich.text import Text
 
 from operators import columns
 from operators.errors import RecipeError
+from pipelines.decide import DECISIONS, given_file
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
 from pipelines.state.datasets import Dataset
@@ -32,7 +34,7 @@ from pipelines.state.runs import Run
 from pipelines.words import did_you_mean
 
 WIDEST = 10_000  # characters of a line that is not for a terminal
-VIEWS = ("documents", "decisions", "rejects", "datasets")
+VIEWS = ("documents", "decisions", "clusters", "rejects", "datasets")
 DATASET_COLUMNS = pa.schema(
     [
         ("dataset", pa.string()),
@@ -47,9 +49,22 @@ DATASET_COLUMNS = pa.schema(
         ("path", pa.string()),
     ]
 )
-DECISION_COLUMNS = (
-    'address UBIGINT, kept BOOLEAN, rule VARCHAR, condition VARCHAR, value DOUBLE, "limit" DOUBLE, survivor UBIGINT'
+DECISION_COLUMNS = DECISIONS.insert(0, pa.field("dataset", pa.string()))
+CLUSTER_COLUMNS = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("rule", pa.string()),
+        ("address", pa.uint64()),
+        ("cluster", pa.uint64()),
+        ("size", pa.uint32()),
+        ("survivor", pa.uint64()),
+        ("similarity", pa.float32()),
+    ]
 )
+FUZZY_DEDUP = "fuzzy_dedup"
+#: The address of a row of a file that is named by its shard's ordinal.
+_ORDINAL = "regexp_extract(filename, '([0-9]{8}).parquet$', 1)::UBIGINT"
+_ADDRESS = f"(ordinal << {columns.ROW_BITS}) | row::UBIGINT AS address"
 
 
 def connect(store: str) -> duckdb.DuckDBPyConnection:
@@ -64,6 +79,7 @@ def connect(store: str) -> duckdb.DuckDBPyConnection:
         connection.register_filesystem(files.filesystem(store)[0])
     _documents(connection, list(newest.values()))
     _decisions(connection, newest)
+    _clusters(connection, newest)
     _rejects(connection, newest)
     _datasets(connection, store)
     return connection
@@ -100,8 +116,15 @@ def place(url: str) -> str:
 
 
 def _list(urls: Sequence[str]) -> str:
-    quoted = ("'" + place(url).replace("'", "''") + "'" for url in urls)
-    return f"[{', '.join(quoted)}]"
+    return f"[{', '.join(_text(place(url)) for url in urls)}]"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'
 
 
 def _documents(connection: duckdb.DuckDBPyConnection, newest: Sequence[Run]) -> None:
@@ -138,16 +161,14 @@ def _select(parts: Sequence[Sequence[tuple[str, tuple[str, ...]]]]) -> str:
     tables, shown = [], []
     for i, (_, names) in enumerate(parts[0]):
         urls = [shard[i][0] for shard in parts]
-        ordinal = "regexp_extract(filename, '([0-9]{8}).parquet$', 1)::UBIGINT AS ordinal"
-        tables.append(f"(SELECT {ordinal}, * FROM read_parquet({_list(urls)}, filename = true)) p{i}")
+        tables.append(f"(SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({_list(urls)}, filename = true)) p{i}")
         shown += [_shown(f"p{i}", name) for name in names if name != "row"]
     joined = tables[0] + "".join(f" JOIN {t} USING (ordinal, row)" for t in tables[1:])
-    address = f"(ordinal << {columns.ROW_BITS}) | row::UBIGINT AS address"
-    return f"SELECT {address}, source, {', '.join(shown)} FROM {joined} JOIN _shards USING (ordinal)"
+    return f"SELECT {_ADDRESS}, source, {', '.join(shown)} FROM {joined} JOIN _shards USING (ordinal)"
 
 
 def _shown(table: str, name: str) -> str:
-    column = f'{table}."{name}"'
+    column = f"{table}.{_name(name)}"
     return f'lower(hex({column})) AS "{name}"' if name in ("content_id", "text_hash") else column
 
 
@@ -156,11 +177,35 @@ def _decisions(connection: duckdb.DuckDBPyConnection, newest: dict[str, Run]) ->
     for name, run in newest.items():
         found = [run.decisions(row["ordinal"]) for row in run.shards()]
         if found:
-            selects.append(f"SELECT '{name}' AS dataset, * FROM read_parquet({_list(found)})")
-    connection.execute(
-        "CREATE VIEW decisions AS "
-        + (" UNION ALL BY NAME ".join(selects) or f"SELECT * FROM (SELECT {DECISION_COLUMNS}) WHERE false")
-    )
+            selects.append(f"SELECT {_text(name)} AS dataset, * FROM read_parquet({_list(found)})")
+    _view(connection, "decisions", selects, DECISION_COLUMNS)
+
+
+def _clusters(connection: duckdb.DuckDBPyConnection, newest: dict[str, Run]) -> None:
+    selects = []
+    for dataset, run in newest.items():
+        ordinals = [row["ordinal"] for row in run.shards()]
+        for i, rule in enumerate(run.record["result"]["funnel"]["rules"]):
+            if rule["operator"] == FUZZY_DEDUP and ordinals:
+                given = {
+                    what: _name(f"{rule['name']}_{what}") for what in ("cluster", "size", "survivor", "similarity")
+                }
+                shown = ", ".join(f"{column} AS {what}" for what, column in given.items())
+                held = _list([given_file(run.url, i, ordinal) for ordinal in ordinals])
+                selects.append(
+                    f"SELECT {_text(dataset)} AS dataset, {_text(rule['name'])} AS rule, {_ADDRESS}, {shown} "
+                    f"FROM (SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({held}, filename = true)) "
+                    f"WHERE {given['cluster']} IS NOT NULL"
+                )
+    _view(connection, "clusters", selects, CLUSTER_COLUMNS)
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str, selects: Sequence[str], columns: pa.Schema) -> None:
+    """A view of all that some statements give; of no rows where there are none."""
+    if selects:
+        connection.execute(f"CREATE VIEW {name} AS " + " UNION ALL BY NAME ".join(selects))
+    else:
+        connection.register(name, columns.empty_table())
 
 
 def _rejects(connection: duckdb.DuckDBPyConnection, newest: dict[str, Run]) -> None:

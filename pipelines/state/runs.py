@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.columns import is_signature
 from operators.errors import RecipeError
 from pipelines.decide import decisions_file
 from pipelines.located_yaml import LocatedYaml
@@ -104,7 +105,9 @@ def write_shards(
     """Write shards.parquet; measure files are named from the store's folder on, so that a store can move."""
     rows = []
     for shard, count, held in zip(shards, counts, measures, strict=True):
-        parts = [[url.removeprefix(store.rstrip("/") + "/"), list(names)] for url, names in held.parts]
+        parts = [
+            [url.removeprefix(store.rstrip("/") + "/"), _for_people(names, held.schema)] for url, names in held.parts
+        ]
         row = {
             "ordinal": held.ordinal,
             "source": held.source,
@@ -113,3 +116,8 @@ def write_shards(
         }
         rows.append({**row, "documents": count.documents, "records": count.records, "rejects": count.rejects})
     files.write_table(files.join(run_url, "shards.parquet"), pa.Table.from_pylist(rows, schema=SHARDS))
+
+
+def _for_people(names: Sequence[str], schema: pa.Schema) -> list[str]:
+    """The columns that the store's views show: signatures are not among them."""
+    return [name for name in names if name not in schema.names or not is_signature(schema.field(name).type)]

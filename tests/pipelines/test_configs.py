@@ -44,12 +44,26 @@ def dropped(result: Any) -> dict[str, int]:
 
 
 def test_every_recipe_is_tested() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"dedup", "gopher", "quickstart"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"dedup", "fuzzy", "gopher", "paragraphs", "quickstart"}
 
 
 def test_dedup(copied: Path) -> None:
     write_jsonl(copied / "data" / "a.jsonl", make_documents(100))
     assert dropped(gristmill("run", copied / "dedup.yaml")) == {"exact_dedup": 10}
+
+
+def test_fuzzy(copied: Path) -> None:
+    documents = make_documents(100)
+    near = [{**d, "id": f"near {i}", "text": d["text"] + " and more"} for i, d in enumerate(documents) if i % 20 == 5]
+    boilerplate = [{**documents[50], "id": f"b {i}", "text": documents[50]["text"] + f" {i}"} for i in range(1001)]
+    write_jsonl(copied / "data" / "a.jsonl", documents + near + boilerplate)
+    result = gristmill("run", copied / "fuzzy.yaml")
+    assert dropped(result) == {"exact_dedup": 10, "fuzzy_dedup": 5 + 1001, "boilerplate": 1}
+    table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")))
+    assert table.column_names == ["id", "text", "source", "fuzzy_dedup_size"]
+    sizes = dict(zip(table["id"].to_pylist(), table["fuzzy_dedup_size"].to_pylist(), strict=True))
+    assert {id for id, size in sizes.items() if size == 2} == {d["id"] for d in near}
+    assert {*sizes.values()} == {None, 2}
 
 
 def test_gopher(copied: Path) -> None:
@@ -63,6 +77,19 @@ def test_gopher(copied: Path) -> None:
     table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")), columns=["url", "gopher_words"])
     assert len(set(table["url"].to_pylist())) == table.num_rows == result["funnel"]["kept"]
     assert min(table["gopher_words"].to_pylist()) >= 50
+
+
+def test_paragraphs(copied: Path) -> None:
+    documents = make_documents(200)
+    notice = "\n\nSubscribe to our weekly letter."
+    with_notice = [{**d, "text": d["text"] + notice if i % 10 < 4 else d["text"]} for i, d in enumerate(documents)]
+    write_jsonl(copied / "data" / "a.jsonl", with_notice)
+    result = gristmill("run", copied / "paragraphs.yaml")
+    assert dropped(result) == {"exact_dedup": 20, "paragraph_dedup": 0}
+    table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")))
+    assert table.column_names == ["id", "text", "source", "paragraph_dedup_removed"]
+    assert table["paragraph_dedup_removed"].to_pylist().count(1) == 80 - 10
+    assert sum(notice in text for text in table["text"].to_pylist()) == 10
 
 
 def test_quickstart(copied: Path, tmp_path: Path) -> None:

@@ -75,3 +75,15 @@ def test_state_is_read_again_on_demand(corpus: Path, make_recipe: MakeRecipe) ->
     assert cached(plan)["document"] == 0
     plan.read_state()
     assert cached(plan)["document"] == 4
+
+
+def test_signatures_come_with_the_rule_that_needs_them(corpus: Path, make_recipe: MakeRecipe) -> None:
+    rules = ["fuzzy_dedup", {"fuzzy_dedup": {"threshold": 0.9}}, {"fuzzy_dedup": {"seed": 7}}]
+    plan = to_json(planned(make_recipe(corpus, decide=rules)))
+    signed = {m["columns"][0]["name"]: m["needed_by"] for m in plan["measure"] if m["name"] == "minhash"}
+    assert signed == {"minhash_5_112_1": "fuzzy_dedup", "minhash_5_112_7": "fuzzy_dedup"}
+    assert [rule["columns"][1]["name"] for rule in plan["decide"]] == [
+        "fuzzy_dedup_size",
+        "fuzzy_dedup_2_size",
+        "fuzzy_dedup_3_size",
+    ]

@@ -13,6 +13,17 @@ from rich.console import Console
 from operators.errors import FatalError
 from pipelines.report.funnel import Funnel, RuleRow, compact, remarks, show, warnings
 
+#: What fuzzy_dedup tells: half of its candidates reach the threshold.
+CLUSTERS: dict[str, Any] = {
+    "threshold": 0.75,
+    "bands": 18,
+    "rows": 6,
+    "candidates": 1200,
+    "clusters": 7,
+    "largest_clusters": [{"cluster": 5, "size": 10}],
+    "quality": {"caught_at_threshold": 0.971, "caught_midway": 0.99, "precision": 0.5, "recall": 0.998},
+}
+
 
 def rule(name: str = "drop", operator: str = "drop", seen: int = 100, dropped: int = 10, **details: Any) -> RuleRow:
     return RuleRow(name, operator, seen, dropped, dropped_bytes=0, dropped_tokens=0, details=details)
@@ -58,6 +69,15 @@ def test_it_survives_json(funnel: Funnel) -> None:
             ["drops 50% of the documents that reach it, most of them by b > 2: is that meant?"],
         ),
         (rule(operator="select", by="quality", never_taken=2), ["never takes 2 documents whose quality is null"]),
+        (rule(**CLUSTERS), []),
+        (
+            rule(seen=50, dropped=9, **CLUSTERS),
+            ["puts 20% of the documents that reach it into one cluster: see `gristmill clusters`"],
+        ),
+        (
+            rule(**{**CLUSTERS, "bands": 3, "rows": 30, "quality": {"caught_midway": 0.053}}),
+            ["finds only 5% of the pairs that are 0.875 alike: 3 bands of 30 rows do not suit the threshold 0.75"],
+        ),
         (rule(operator="select", shortage="asked for 9, there are 3"), ["asked for 9, there are 3"]),
     ],
 )
@@ -74,6 +94,33 @@ def test_what_deserves_a_look_is_pointed_out(row: RuleRow, expected: list[str]) 
         (rule(quantiles={"quantile(q, 0.3)": 0.123456}), ["quantile(q, 0.3) is 0.1235"]),
         (rule(groups=1, largest_groups=[{"copies": 1500}]), ["1 set of copies, the largest of 1,500 documents"]),
         (rule(groups=0, largest_groups=[]), []),
+        (
+            rule(**CLUSTERS, texts_read=2000),
+            [
+                "1,200 candidate pairs by 18 bands of 6 rows, 50.0% of them reach 0.75",
+                "the bands catch an estimated 99.8% of the pairs that do",
+                "7 clusters, the largest of 10 documents",
+                "read 2,000 texts again to compare candidates",
+            ],
+        ),
+        (
+            rule(**{**CLUSTERS, "quality": {"caught_midway": 0.99}, "clusters": 0, "largest_clusters": []}),
+            ["1,200 candidate pairs by 18 bands of 6 rows"],
+        ),
+        (
+            rule(
+                by="line",
+                limit=10,
+                repeated=1043,
+                most_frequent=[{"documents": 1500, "address": 7}, {"documents": 20, "address": 3}],
+                removed={"documents": 1, "pieces": 25978, "bytes": 1003559},
+            ),
+            [
+                "1,043 lines in more than 10 documents, the most frequent in 1,500",
+                "25,978 lines (1.0 MB) removed from 1 document",
+            ],
+        ),
+        (rule(by="line", limit=10, repeated=0, most_frequent=[], removed={}), []),
         (
             rule(effective_size_before=123.4, effective_size=20.0, kl_reduction=0.5),
             ["effective sample size 123.4 before, 20 after", "KL reduction 0.5"],

@@ -1,0 +1,166 @@
+"""`gristmill clusters`: clusters of near copies side by side, what went against what was kept in its place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.text import Text
+
+from operators.errors import RecipeError
+from pipelines.report.query import connect, rows
+from pipelines.report.stored_texts import stored_texts
+from pipelines.state.runs import latest_run
+from pipelines.words import plural
+
+#: Documents of a cluster that are shown beside their survivors: those least alike.
+SHOWN_MEMBERS = 3
+#: Words of each text that are compared; difflib's time grows with their square.
+COMPARED_WORDS = 2000
+#: Words shown around a difference, and in all.
+CONTEXT_WORDS, SHOWN_WORDS = 6, 120
+#: A stretch of a word diff: "=" in both, "-" only in the document kept, "+" only in the one that went, "…" not shown.
+Stretch = tuple[str, str]
+_STYLES = {"=": "", "-": "red strike", "+": "green", "…": "dim"}
+_MARKS = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}", "…": "{}"}
+
+
+def clusters(
+    store: str, dataset: str | None = None, largest: int = 5, sample: int = 0, id: str | None = None
+) -> list[dict[str, Any]]:
+    """Clusters of the newest run (of a dataset): the largest, some chosen by a hash, or those of a document's id.
+
+    Each has its rule, size and survivors, and the members that are least like their survivors with a word diff; the
+    texts are read again. Raises RecipeError where there is no such run, cluster or document.
+    """
+    run = latest_run(store, dataset)
+    if not any(rule["operator"] == "fuzzy_dedup" for rule in run.record["result"]["funnel"]["rules"]):
+        raise RecipeError(f"the newest run of {run.record['name']} has no fuzzy_dedup, which makes clusters")
+    connection = connect(store)
+    found = list(_chosen(connection, run.record["name"], largest, sample, id))
+    if not found and id is not None:
+        raise RecipeError(f"no document {id} is in a cluster of {run.record['name']}; `gristmill explain` tells of any")
+    members = [_members(connection, run.record["name"], cluster) for cluster in found]
+    addresses = {address for shown in members for m in shown for address in (m["address"], m["survivor"])}
+    texts = stored_texts(run, addresses, connection)
+    for cluster, shown in zip(found, members, strict=True):
+        for member in shown:
+            member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
+        cluster["members"] = shown
+    return found
+
+
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, dataset: str, largest: int, sample: int, id: str | None
+) -> Iterator[dict[str, Any]]:
+    """Clusters by rule and smallest address, each once."""
+    about = """
+        SELECT rule, cluster, size, count(*) FILTER (survivor = address) AS survivors
+        FROM clusters WHERE dataset = ? GROUP BY ALL
+    """
+    if id is not None:
+        of_id = "SELECT rule, cluster FROM clusters JOIN documents USING (address) WHERE dataset = ? AND id = ?"
+        sql = f"SELECT * FROM ({about}) SEMI JOIN ({of_id}) USING (rule, cluster) ORDER BY ALL"
+        yield from rows(connection, sql, dataset, dataset, id).to_pylist()
+        return
+    chosen = set()
+    for order, n in (("size DESC", largest), ("hash(cluster)", sample)):
+        for cluster in rows(
+            connection, f"SELECT * FROM ({about}) ORDER BY {order}, rule, cluster LIMIT ?", dataset, n
+        ).to_pylist():
+            if (key := (cluster["rule"], cluster["cluster"])) not in chosen:
+                chosen.add(key)
+                yield cluster
+
+
+def _members(connection: duckdb.DuckDBPyConnection, dataset: str, cluster: dict[str, Any]) -> list[dict[str, Any]]:
+    """The documents of a cluster that are least like the survivors that they lost to."""
+    sql = """
+        SELECT d.id, c.address, c.similarity, c.survivor, s.id AS survivor_id
+        FROM clusters c JOIN documents d USING (address) JOIN documents s ON s.address = c.survivor
+        WHERE c.dataset = ? AND c.rule = ? AND c.cluster = ? AND c.survivor <> c.address
+        ORDER BY c.similarity, c.address LIMIT ?
+    """
+    found: list[dict[str, Any]] = rows(
+        connection, sql, dataset, cluster["rule"], cluster["cluster"], SHOWN_MEMBERS
+    ).to_pylist()
+    return found
+
+
+def word_diff(kept: str, lost: str) -> list[Stretch]:
+    """How the first words of two texts differ, long stretches in common and all beyond SHOWN_WORDS left out."""
+    left, right = kept.split()[:COMPARED_WORDS], lost.split()[:COMPARED_WORDS]
+    # What both begin with needs no search, and is most of what near copies are.
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
+    stretches = _compared(left[:same], left[same:], right[same:])
+    return list(_shortened(list(stretches)))
+
+
+def _compared(same: list[str], left: list[str], right: list[str]) -> Iterator[tuple[str, list[str]]]:
+    if same:
+        yield "=", same
+    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind == "equal":
+            yield "=", left[a:b]
+            continue
+        if a < b:
+            yield "-", left[a:b]
+        if c < d:
+            yield "+", right[c:d]
+
+
+def _shortened(stretches: Sequence[tuple[str, list[str]]]) -> Iterator[Stretch]:
+    left = SHOWN_WORDS
+    for i, (kind, words) in enumerate(stretches):
+        if left <= 0:
+            yield "…", f"… ({plural(sum(len(w) for k, w in stretches[i:] if k != '='), 'more word')} differ)"
+            return
+        if kind == "=":
+            before, after = (CONTEXT_WORDS if i else 0), (CONTEXT_WORDS if i + 1 < len(stretches) else 0)
+            if len(stretches) == 1:
+                after = 2 * CONTEXT_WORDS
+            if len(words) > before + after + 1:
+                yield from _part("=", words[:before])
+                yield "…", f"… {len(words) - before - after:,} words …"
+                yield from _part("=", words[len(words) - after :] if after else [])
+            else:
+                yield kind, " ".join(words)
+            left -= before + after
+        else:
+            cut = words[:left]
+            yield kind, " ".join(cut) + (" …" if len(cut) < len(words) else "")
+            left -= len(cut)
+
+
+def _part(kind: str, words: list[str]) -> Iterator[Stretch]:
+    if words:
+        yield kind, " ".join(words)
+
+
+def show(found: Sequence[dict[str, Any]], console: Console) -> None:
+    """Print clusters; a diff in colours on a terminal, elsewhere with marks [-only kept-]{+only lost+}."""
+    if not found:
+        console.print("there are no clusters")
+    for cluster in found:
+        kept = plural(cluster["survivors"], "survivor")
+        console.print(
+            f"cluster {cluster['cluster']} of {cluster['rule']}: {cluster['size']:,} documents, {kept}",
+            style="bold",
+            markup=False,
+        )
+        for member in cluster["members"]:
+            like = "" if member["similarity"] is None else f" ({member['similarity']:.3f} alike)"
+            console.print(f"  {member['id']} went for {member['survivor_id']}{like}", style="yellow", markup=False)
+            console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))
+
+
+def rendered(diff: Sequence[Stretch], colours: bool) -> Text:
+    """A word diff in one paragraph."""
+    if colours:
+        return Text(" ").join(Text(words, style=_STYLES[kind]) for kind, words in diff)
+    return Text(" ".join(_MARKS[kind].format(words) for kind, words in diff))

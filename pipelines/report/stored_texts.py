@@ -1,0 +1,56 @@
+"""Texts of documents that a store knows: read again where they lie, as the run that measured them found them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from operators import columns
+from pipelines import located_yaml
+from pipelines.report.query import rows
+from pipelines.sources.discover import ShardSpec
+from pipelines.sources.spec import Source
+from pipelines.state.registry import Registry, Shard
+from pipelines.state.runs import Run
+from pipelines.texts import read_texts
+
+
+def stored_texts(run: Run, addresses: Iterable[int], connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
+    """The texts of documents of a run, by address, before its transforms; `connection` is that of the run's store.
+
+    Raises ShardError where a shard is gone or no longer holds what was measured, and RecipeError where an environment
+    variable that its URL is made of is not set.
+    """
+    by_ordinal: dict[int, list[int]] = defaultdict(list)
+    for address in sorted(set(addresses)):
+        by_ordinal[address >> columns.ROW_BITS].append(address)
+    registry = Registry(run.store)
+    sources = {row["ordinal"]: row["source"] for row in run.shards()}
+    texts: dict[int, str] = {}
+    for ordinal, wanted in by_ordinal.items():
+        shard = _shard(run, registry, ordinal, sources[ordinal])
+        read = (text.as_py() for batch in read_texts(shard, _known(wanted, connection)) for text in batch)
+        texts.update(zip(wanted, read, strict=True))
+    return texts
+
+
+def _shard(run: Run, registry: Registry, ordinal: int, source: str) -> Shard:
+    """The shard as it was registered, secrets resolved from the environment."""
+    written: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
+    kept = {"source": written, "spec": json.loads(registry.specs[ordinal])}
+    held = located_yaml.load(json.dumps(kept, ensure_ascii=False), f"run {run.name}").value
+    return Shard(ordinal, ShardSpec.model_validate(held["spec"]), Source.model_validate(held["source"]))
+
+
+def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """Row and content id of documents of one shard, by ascending row."""
+    sql = "SELECT unhex(content_id) AS content_id FROM documents WHERE address IN (SELECT unnest(?)) ORDER BY address"
+    ids = rows(connection, sql, addresses)["content_id"].cast(columns.TYPES[columns.CONTENT_ID])
+    row_mask = (1 << columns.ROW_BITS) - 1
+    found = pa.array([address & row_mask for address in addresses], columns.TYPES[columns.ROW])
+    return pa.table({columns.ROW: found, columns.CONTENT_ID: ids})
