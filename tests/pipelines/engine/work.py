@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,26 @@ class Flaky:
         return x
 
 
+def name_of(function: Callable[[Any], Any]) -> str:
+    """The name of a function, of that in a partial, or of a method."""
+    return str(function.func.__name__ if isinstance(function, partial) else function.__name__)
+
+
 @dataclass(frozen=True)
 class Killing:
-    """Runs a function; the worker process of each item is killed once, before the work or when it is done."""
+    """Runs a function; the worker process of each item, or of `most` items, is killed once, before the work or when it
+    is done."""
 
     function: Callable[[Any], Any]
     folder: Path
     after: bool
+    most: int | None = None
 
     def __call__(self, item: Any) -> Any:
         result = self.function(item) if self.after else None
-        mark = self.folder / f"{self.function.__name__}-{zlib.crc32(str(item).encode())}"
-        if not mark.exists():
+        name = name_of(self.function)
+        mark = self.folder / f"{name}-{zlib.crc32(str(item).encode())}"
+        if not mark.exists() and (self.most is None or len(list(self.folder.glob(f"{name}-*"))) < self.most):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return result if self.after else self.function(item)
