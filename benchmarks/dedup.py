@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from benchmarks.corpus import WORK, text_bytes, tiled
-from benchmarks.end_to_end import floor, gristmill
+from benchmarks.end_to_end import floor, gristmill, print_steps
 
 PEER = """
 import sys
@@ -73,16 +73,8 @@ def measure(megabytes: int) -> dict[str, Any]:
     result, wall, processor, memory = gristmill(
         "run", str(path), "--json", "--quiet", "--workers", "2", "--engine", "local"
     )
-    documents, kept = (result["funnel"][key] for key in ("documents", "kept"))
-    steps = result["processor_seconds"]
-    return {
-        "wall": wall,
-        "processor": processor,
-        "memory": memory,
-        "documents": documents,
-        "kept": kept,
-        "steps": steps,
-    }
+    counts = {key: result["funnel"][key] for key in ("documents", "kept")}
+    return {"wall": wall, "processor": processor, "memory": memory, "steps": result["processor_seconds"], **counts}
 
 
 def peer(python: str, megabytes: int, words: str) -> float:
@@ -120,9 +112,7 @@ def main() -> None:
     if options.peer_python:
         seconds = peer(options.peer_python, options.megabytes, options.words)
         print(f"datatrove  {seconds:7.1f} s  words {options.words}: {seconds / middle['wall']:.0f} times as long")
-    total = sum(middle["steps"].values())
-    for step, spent in sorted(middle["steps"].items(), key=lambda item: -item[1]):
-        print(f"  {step:<20} {spent / total:6.1%}  {text / spent:8.1f} MB/s")
+    print_steps(middle["steps"], text)
 
 
 if __name__ == "__main__":

@@ -109,9 +109,14 @@ def main() -> None:
     print(f"peak memory {middle['memory'] / 1e6:.0f} MB")
     bench = text_bytes(tiled(options.megabytes)) / 1e6
     print(f"pyarrow read and write, one thread, {bench:.0f} MB: {seconds:.1f} s = {bench / seconds:.0f} MB/s")
-    total = sum(middle["steps"].values())
-    for step, spent in sorted(middle["steps"].items(), key=lambda item: -item[1]):
-        print(f"  {step:<20} {spent / total:6.1%}  {text / spent:8.1f} MB/s")
+    print_steps(middle["steps"], text)
+
+
+def print_steps(steps: dict[str, float], megabytes: float) -> None:
+    """Each step's share of the processor seconds that the steps took together, and its speed."""
+    total = sum(steps.values())
+    for step, spent in sorted(steps.items(), key=lambda item: -item[1]):
+        print(f"  {step:<20} {spent / total:6.1%}  {megabytes / spent:8.1f} MB/s")
 
 
 if __name__ == "__main__":

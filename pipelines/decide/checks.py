@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from operators.decide.order import is_ordered
 from operators.errors import RecipeError
 from pipelines.words import did_you_mean
 
@@ -15,3 +16,9 @@ def check_known(names: Iterable[str], schema: pa.Schema, where: str = "") -> Non
     for name in names:
         if name not in schema.names:
             raise RecipeError(f"unknown column {name}{where}{did_you_mean(name, schema.names)}")
+
+
+def check_rank(column: str | None, schema: pa.Schema, rule: str) -> None:
+    """Raise RecipeError where the column that a rule keeps the best of (None: it keeps the first) has no order."""
+    if column is not None and not is_ordered(schema.field(column).type):
+        raise RecipeError(f"{rule} keeps the highest number or date; {column} is {schema.field(column).type}")

@@ -16,12 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators import columns
-from operators.decide.order import is_ordered
 from operators.dedup.exact import ExactDedup, is_comparable
 from operators.dedup.groups import Candidates, group_copies
 from operators.errors import RecipeError
 from pipelines.decide import scratch
-from pipelines.decide.checks import check_known
+from pipelines.decide.checks import check_known, check_rank
 from pipelines.decide.exchange import Exchange, partition_of, partitions_for
 from pipelines.decide.passes import run
 from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
@@ -99,9 +98,7 @@ def _check(rule: ExactDedup, schema: pa.Schema) -> None:
             raise RecipeError(
                 f"exact_dedup compares text, bytes, numbers and dates; {name} is {schema.field(name).type}"
             )
-    if rule.rank_column is not None and not is_ordered(schema.field(rule.rank_column).type):
-        found = schema.field(rule.rank_column).type
-        raise RecipeError(f"exact_dedup keeps the highest number or date; {rule.rank_column} is {found}")
+    check_rank(rule.rank_column, schema, "exact_dedup")
 
 
 def _resolve(rule: ExactDedup, scene: Scene) -> Resolved:
