@@ -9,7 +9,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("gopher", "importance", "fasttext_scoring", "minhash", "paragraphs", "resolve", "dedup", "end_to_end", "growth")
+MODULES = (
+    "gopher",
+    "importance",
+    "fasttext_scoring",
+    "minhash",
+    "paragraphs",
+    "resolve",
+    "dedup",
+    "end_to_end",
+    "growth",
+)
 
 
 def main() -> None:

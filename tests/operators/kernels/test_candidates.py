@@ -37,6 +37,13 @@ def test_pairs_of_buckets(sizes, whole, predecessors):
     assert all(a < b for a, b in found)
 
 
+def test_pairs_of_a_bucket_of_a_million_are_linear_in_it_and_connect_it():
+    n = 1_000_000
+    left, right = bucket_pairs(np.arange(n, dtype=np.uint64), np.array([0, n], np.int64), 16, 4)
+    assert len(left) <= 5 * n
+    assert np.array_equal(np.unique(right[left == 0]), np.arange(1, n))
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0, 1, 2, (1 << 64) - 1])), max_size=40))
 def test_first_occurrences(pairs):
     left, right = np.array(pairs, np.uint64).reshape(-1, 2).T.copy()
