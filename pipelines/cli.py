@@ -7,21 +7,27 @@ started; 3 files could not be read, nothing was committed; 4 another run holds t
 from __future__ import annotations
 
 import gc
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
-
-EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+from pipelines.command_line import (
+    AsJson,
+    Debug,
+    EngineChoice,
+    Engines,
+    Overrides,
+    RecipePath,
+    Store,
+    Workers,
+    err,
+    errors,
+    out,
+    print_result,
+)
+from pipelines.index.commands import index_app
 
 app = typer.Typer(
     name="gristmill",
@@ -34,74 +40,15 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class EngineChoice(StrEnum):
-    """Where the work runs."""
-
-    auto = "auto"
-    local = "local"
-    ray = "ray"
-
-
-RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a value of the recipe, such as decide.select.documents=500."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Store = Annotated[str, typer.Option("--store", help="The store's folder or URL.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-@contextmanager
-def errors(debug: bool = False) -> Iterator[None]:
-    """Turn errors into one message and an exit code; the traceback only with --debug."""
-    try:
-        yield
-    except GristmillError as error:
-        _fail(str(error), error, debug, next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1))
-    except KeyboardInterrupt as error:
-        _fail("interrupted; finished work is kept, run the same command to go on", error, debug, 130)
-    except BrokenPipeError:  # whoever reads the result has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", error, debug, 1)
-    except Exception as error:
-        _fail(
-            f"unexpected {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
-            error,
-            debug,
-            1,
-        )
-
-
-def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoReturn:
-    if debug:
-        err.print_exception()
-    cause = error.__cause__
-    if cause is not None and not isinstance(cause, GristmillError):
-        message += f"\n  cause: {type(cause).__name__}: {cause}"
-    err.print(f"error: {message}", style="bold red", markup=False)
-    raise typer.Exit(code) from error
+app.add_typer(index_app, name="index")
 
 
 @app.command()
 def run(
     recipe: RecipePath,
     set_: Overrides = None,
-    engine: Annotated[
-        EngineChoice, typer.Option(help="auto takes Ray inside a Ray job or with RAY_ADDRESS set.")
-    ] = EngineChoice.auto,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Shards worked on at the same time; all cores by default.")
-    ] = None,
+    engine: Engines = EngineChoice.auto,
+    workers: Workers = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit measures such as importance anew on the corpus as it is now.")
     ] = False,
@@ -120,7 +67,7 @@ def run(
 
         loaded = load_recipe(recipe, set_ or ())
         result = run_recipe(loaded, partial(open_engine, engine.value, workers), Reporter(err, quiet), refit, examples)
-        _print(as_json, result.to_json(), lambda: show_result(result, out))
+        print_result(as_json, result.to_json(), lambda: show_result(result, out))
 
 
 @app.command()
@@ -132,7 +79,7 @@ def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, de
         from pipelines.report import plan_view
 
         made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ())))
-        _print(as_json, made, lambda: plan_view.show(made, out))
+        print_result(as_json, made, lambda: plan_view.show(made, out))
 
 
 @app.command()
@@ -149,7 +96,7 @@ def explain(
         from pipelines.report import explain as explanation
 
         found = explanation.explain(store, id)
-        _print(as_json, found, lambda: explanation.show(found, out))
+        print_result(as_json, found, lambda: explanation.show(found, out))
 
 
 @app.command()
@@ -173,7 +120,7 @@ def clusters(
 
         most = largest if largest is not None else 0 if sample else 5
         found = cluster_report.clusters(store, dataset, most, sample, id)
-        _print(as_json, found, lambda: cluster_report.show(found, out))
+        print_result(as_json, found, lambda: cluster_report.show(found, out))
 
 
 @app.command()
@@ -211,10 +158,10 @@ def operators(
 
         if name is None:
             entries = catalogue.catalogue()
-            _print(as_json, entries, lambda: catalogue.show(entries, out))
+            print_result(as_json, entries, lambda: catalogue.show(entries, out))
         else:
             entry = catalogue.describe(name)
-            _print(as_json, entry, lambda: catalogue.show_one(entry, out))
+            print_result(as_json, entry, lambda: catalogue.show_one(entry, out))
 
 
 @train_app.command()
@@ -242,18 +189,7 @@ def quality(
         options = {"dim": dim, "word_ngrams": word_ngrams, "epochs": epochs, "learning_rate": learning_rate}
         options |= {"min_count": min_count, "buckets": buckets, "holdout": holdout, "seed": seed}
         report = train_quality(positive, negative, model, text=text, **options)  # type: ignore[arg-type]
-        _print(as_json, report.as_json(), lambda: out.print(render_report(report)))
-
-
-def _print(as_json: bool, value: Any, show: Callable[[], None]) -> None:
-    if as_json:
-        print(
-            json.dumps(
-                value, indent=2, ensure_ascii=False, default=lambda v: v.hex() if isinstance(v, bytes) else str(v)
-            )
-        )
-    else:
-        show()
+        print_result(as_json, report.as_json(), lambda: out.print(render_report(report)))
 
 
 def main() -> None:

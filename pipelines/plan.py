@@ -14,6 +14,7 @@ from operators.table import name_of
 from pipelines.decide import given_columns, kind_of, with_given
 from pipelines.fit import Fit, find_fit, fit_resource
 from pipelines.implied import implied_measures
+from pipelines.index.parameters import index_parameters, indexed_rule
 from pipelines.located_yaml import Path
 from pipelines.measure import DOCUMENT_VERSION
 from pipelines.mistakes import Mistakes
@@ -21,6 +22,7 @@ from pipelines.recipe import LoadedRecipe, Recipe, document_schema
 from pipelines.sources.discover import ShardSpec, discover
 from pipelines.sources.spec import Source
 from pipelines.state import files
+from pipelines.state.index import Index
 from pipelines.state.measures import MeasureStore
 from pipelines.state.registry import Registry, Shard
 from pipelines.state.resources import ReadyOperator, resource
@@ -57,9 +59,32 @@ class Plan:
         """Look at what the store holds: again once the store is locked, another run may have written to it."""
         self.registry = Registry(self.loaded.store)
         self.store = MeasureStore(self.loaded.store)
-        found = ((self.registry.known(spec, of, self.loaded.document), spec, of) for spec, of in self.specs)
-        #: shards that were registered by earlier runs
+        self.index = self._open_index()
+        held = {} if self.index is None else self.index.held
+        ordinals = [self.registry.known(spec, of, self.loaded.document) for spec, of in self.specs]
+        found = [(ordinal, *spec) for ordinal, spec in zip(ordinals, self.specs, strict=True) if ordinal not in held]
+        #: shards that the run measures and decides: those that no earlier run decided for the index
+        self.pending = [(spec, source) for _, spec, source in found]
+        #: those of them that were registered by earlier runs
         self.known = [Shard(ordinal, spec, source) for ordinal, spec, source in found if ordinal is not None]
+
+    def _open_index(self) -> Index | None:
+        """The index that the run is resolved against. Raises RecipeError where it was made with other parameters."""
+        indexed = indexed_rule(self.rules)
+        if indexed is None:
+            return None
+        i, rule, name = indexed
+        index = Index(self.loaded.store, name)
+        try:
+            index.check(index_parameters(rule, self.transforms))
+        except RecipeError as error:
+            raise RecipeError(f"{self.loaded.where('decide', i, name_of(rule), 'index')}: {error}") from None
+        return index
+
+    @property
+    def indexed(self) -> int:
+        """How many shards of the sources the index holds."""
+        return len(self.specs) - len(self.pending)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -110,6 +135,8 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied_measures(recipe, documents.names, mistakes)]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
     decided = _check_rules(recipe, schema, mistakes)
+    with mistakes.noted(("decide",)):
+        indexed_rule(recipe.decide)
     transforms = []
     for i, transform in enumerate(recipe.transform):
         path: Path = ("transform", i, name_of(transform))

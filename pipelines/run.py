@@ -19,14 +19,18 @@ from operators.base import FittedMeasure, digest_of
 from operators.errors import RecipeError
 from operators.table import name_of
 from pipelines.decide import count_duplicates, decide, given_columns, given_parts
+from pipelines.decide.fuzzy.history import History
 from pipelines.engine.base import Engine
 from pipelines.fit import make_fit
+from pipelines.index.generations import recovered
+from pipelines.index.remembering import remember
 from pipelines.measuring import Measured, measure_all
 from pipelines.plan import Plan, fitted, make_plan
 from pipelines.recipe import LoadedRecipe
 from pipelines.report import quarantine
 from pipelines.report.examples import examples as dropped_examples
 from pipelines.report.funnel import Funnel, build_funnel
+from pipelines.report.plan_view import index_remark
 from pipelines.report.progress import Reporter
 from pipelines.state import files, runs
 from pipelines.state.datasets import Dataset, Version
@@ -53,6 +57,7 @@ class RunResult:
     unreadable: Sequence[str]
     seconds: float
     processor_seconds: Mapping[str, float]  #: by step, of what this run did
+    indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
     examples: Sequence[Mapping[str, Any]] = ()  #: dropped documents, where they were asked for
 
     def to_json(self) -> dict[str, Any]:
@@ -71,10 +76,12 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(writer_lock(loaded.store))
         runs.sweep_unfinished(loaded.store)
+        if plan.index is not None:
+            recovered(loaded.store, plan.index.name)
         plan.read_state()
         engine = stack.enter_context(LateEngine(open_engine))
         this = Run(plan, engine, reporter)
-        result = this.run(refit)
+        result = this.run(refit) if plan.pending else this.nothing_new()
         return replace(result, examples=dropped_examples(this.plan, this.shards, examples)) if examples else result
 
 
@@ -123,8 +130,10 @@ class Run:
         self.plan, self.engine, self.reporter = plan, engine, reporter
         self.loaded, self.recipe, self.store = plan.loaded, plan.loaded.recipe, plan.loaded.store
         self.started = time.monotonic()
-        self.shards = plan.registry.register(plan.specs, plan.loaded.document)
+        self.shards = plan.registry.register(plan.pending, plan.loaded.document)
         self.seconds: Counter[str] = Counter()
+        if plan.index is not None and plan.indexed:
+            reporter.say(f"  index    {plan.index.name} {index_remark(plan.indexed, len(plan.pending))}")
 
     def run(self, refit: bool) -> RunResult:
         """All stages."""
@@ -136,15 +145,17 @@ class Run:
         asked = self._fingerprint(measured)
         for earlier in runs.finished_runs(self.store):
             if earlier.record["fingerprint"] == asked and (version := self._committed(earlier)) is not None:
-                return self._cached(earlier, version, measured)
+                return self._cached(earlier, version, measured, asked)
         name = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}-{asked[:8]}"
         url = files.join(self.store, runs.FOLDER, name)
         funnel, duplicates = self._decide(measured, url)
-        measured = self._with_given(measured, url)
-        version, funnel, seconds = write_dataset(self.plan, measured, url, funnel, self.engine, self.reporter)
+        given = self._with_given(measured, url)
+        version, funnel, seconds = write_dataset(self.plan, given, url, funnel, self.engine, self.reporter)
         self.seconds.update(seconds)
         files.write_table(files.join(url, "rejects.parquet"), rejects)
-        runs.write_shards(url, self.store, self.loaded.document, measured.shards, measured.counts, measured.measures)
+        runs.write_shards(url, self.store, self.loaded.document, given.shards, given.counts, given.measures)
+        this = runs.Run(self.store, name, {})
+        addition = remember(self.plan, given, this, asked, funnel.kept, self.engine)
         result = RunResult(
             recipe=self.recipe.name,
             run=name,
@@ -152,6 +163,7 @@ class Run:
             funnel=funnel,
             cached=False,
             shards=len(self.shards),
+            indexed=self.plan.indexed,
             measured_now=measured.measured_now,
             quarantined=quarantine.remarks(rejects),
             duplicate_ids=duplicates,
@@ -161,8 +173,22 @@ class Run:
         )
         held = self.loaded.document.redact_value(result.to_json())
         record = {"name": self.recipe.name, "fingerprint": asked, "version": version.name, "result": held}
-        files.write_json(files.join(url, runs.RECORD), {**record, "recipe": self.loaded.as_written})
+        told = {} if addition is None else {"index": addition.to_json()}
+        files.write_json(files.join(url, runs.RECORD), {**record, **told, "recipe": self.loaded.as_written})
+        if addition is not None:
+            addition.commit()
         return result
+
+    def nothing_new(self) -> RunResult:
+        """What a run comes to whose shards are all in the index: the dataset of the last run stands."""
+        self.shards = self.plan.registry.register(self.plan.specs, self.loaded.document)
+        for earlier in runs.finished_runs(self.store):
+            if earlier.record["name"] == self.recipe.name and (version := self._committed(earlier)) is not None:
+                return self._standing(earlier, version, unreadable=())
+        raise RecipeError(
+            f"the index holds all {self.plan.indexed} shards, but no run of {self.recipe.name} decided them: there is "
+            "nothing to do. Add sources, or take shards out of the index with `gristmill index remove`"
+        )
 
     def _fit(self, shards: Sequence[Shard], refit: bool) -> None:
         pending = [i for i, m in enumerate(self.plan.measures) if m.fit is not None and (m.ready is None or refit)]
@@ -184,29 +210,36 @@ class Run:
         documents = [self.plan.document_fingerprint(source) for source in self.recipe.sources]
         shards = [[shard.ordinal, shard.source.name] for shard in measured.shards]
         output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names]
-        return digest_of([output, rules, self.plan.measured_by(), documents, shards, VERSION])
+        index = [] if self.plan.index is None else [g.name for g in self.plan.index.generations]
+        return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, VERSION])
 
     def _committed(self, earlier: runs.Run) -> Version | None:
         versions = Dataset(self.store, self.recipe.name).versions()
         return next((v for v in versions if v.name == earlier.record["version"]), None)
 
-    def _cached(self, earlier: runs.Run, version: Version, measured: Measured) -> RunResult:
+    def _cached(self, earlier: runs.Run, version: Version, measured: Measured, asked: str) -> RunResult:
+        self.reporter.say(f"  decide, write: the run {earlier.name} did just this; nothing is done again")
+        kept = int(earlier.record["result"]["funnel"]["kept"])
+        given = self._with_given(measured, earlier.url)
+        addition = remember(self.plan, given, earlier, asked, kept, self.engine)
+        if addition is not None:  # its shards were taken out of the index since
+            addition.commit()
+        return self._standing(earlier, version, unreadable=measured.unreadable, measured_now=measured.measured_now)
+
+    def _standing(self, earlier: runs.Run, version: Version, **now: Any) -> RunResult:
+        """An earlier run's result, with what is different now; its version becomes the one that readers take."""
         Dataset(self.store, self.recipe.name).point_at(version)
         held = {**earlier.record["result"], "funnel": Funnel.from_json(earlier.record["result"]["funnel"])}
-        self.reporter.say(f"  decide, write: the run {earlier.name} did just this; nothing is done again")
-        now = {
-            "dataset": version.url,
-            "unreadable": measured.unreadable,
-            "measured_now": measured.measured_now,
-            "processor_seconds": {},
-        }
+        now = {"measured_now": 0, **now, "dataset": version.url, "indexed": self.plan.indexed, "processor_seconds": {}}
         return RunResult(**{**held, **now, "cached": True, "seconds": time.monotonic() - self.started})
 
     def _decide(self, measured: Measured, url: str) -> tuple[Funnel, Mapping[str, Any]]:
         with self.reporter.stage("decide", len(self.plan.rules), "rule") as stage:
             texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
+            history = None if self.plan.index is None else History.of(self.plan.index)
+            advance = stage.advance
             decided = decide(
-                self.plan.rules, measured.measures, self.engine, url, on_progress=stage.advance, texts=texts
+                self.plan.rules, measured.measures, self.engine, url, on_progress=advance, texts=texts, history=history
             )
         duplicates = count_duplicates(measured.measures, columns.ID, self.engine, url)
         funnel = build_funnel(measured.counts, decided)

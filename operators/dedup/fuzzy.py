@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from operators.base import Rule, field
 from operators.dedup.banding import optimal_banding
@@ -16,6 +16,14 @@ from operators.measure.minhash import MinHash
 #: compared, what was brought up for nothing is thrown out and what was missed is lost. With 0.98 the bands for 112
 #: permutations catch at least 0.947 of the pairs at any threshold from 0.6 to 0.95, and 0.998 of those 0.1 beyond it.
 FALSE_NEGATIVE_WEIGHTS = {"none": 0.5, "signature": 0.98, "text": 0.98}
+
+
+class History(BaseModel):
+    """An index in the store: what earlier runs kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its folder under index/")
 
 
 class FuzzyDedup(Rule):
@@ -32,6 +40,9 @@ class FuzzyDedup(Rule):
     `verify: signature` compares candidates by their signatures, which estimates the similarity with a standard error of
     sqrt(s * (1 - s) / permutations). `verify: text` reads the candidates' texts again and compares all shingles.
     `verify: none` takes every candidate for a copy and keeps one document of each cluster.
+
+    `index: {name: web}` remembers in the store what a run keeps, and decides each shard once: a later run leaves out
+    the shards that the index holds, and a new document that is like one that was kept goes for it.
     """
 
     shorthand: ClassVar[str | None] = "threshold"
@@ -51,6 +62,7 @@ class FuzzyDedup(Rule):
         default=None, ge=1, description="bands of a signature; by default what suits the threshold"
     )
     rows: int | None = Field(default=None, ge=1, description="lanes in a band; given where bands are")
+    index: History | None = Field(default=None, description="{name: ...}: the history that runs are resolved against")
 
     @model_validator(mode="after")
     def _check_banding(self) -> FuzzyDedup:
@@ -61,6 +73,14 @@ class FuzzyDedup(Rule):
             raise ValueError(
                 f"{self.bands} bands of {self.rows} rows take {self.bands * self.rows} permutations; "
                 f"there are {self.permutations}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_index(self) -> FuzzyDedup:
+        if self.index is not None and self.verify == "text":
+            raise ValueError(
+                "verify: text with an index: what earlier runs kept is compared by its signature; use verify: signature"
             )
         return self
 

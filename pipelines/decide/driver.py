@@ -22,6 +22,7 @@ from operators.select.select import TOKENS
 from operators.table import name_of
 from pipelines.decide import scratch
 from pipelines.decide.funnel import Decided, RuleCount, ShardKept
+from pipelines.decide.fuzzy.history import History
 from pipelines.decide.given import WithColumns, given_file, with_given, write_given
 from pipelines.decide.kinds import given_columns, kind_of, rule_names
 from pipelines.decide.passes import gather, run
@@ -82,14 +83,16 @@ def decide(
     *,
     on_progress: Callable[[], object] = lambda: None,
     texts: Texts | None = None,
+    history: History | None = None,
 ) -> Decided:
     """Decide over all shards what to keep. The rules have passed `check_rules`; shards share one schema.
 
     Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and
     `given_file`s of the rules that give columns; its scratch is `folder`/exchange. `texts` are for the rules that ask
-    for them. The decisions depend on the documents, their addresses and the rules alone: not on the engine,
-    the number of workers or the order of the shards. `on_progress` is called after each rule. Raises the error of a
-    shard that cannot be read or computed, and FatalError where the counts do not add up.
+    for them, `history` for the one that has an index. The decisions depend on the documents, their addresses, the rules
+    and the history alone: not on the engine, the number of workers or the order of the shards. `on_progress` is called
+    after each rule. Raises the error of a shard that cannot be read or computed, and FatalError where the counts do not
+    add up.
     """
     names, scratch_folder = rule_names(rules), files.join(folder, "exchange")
     if not shards:
@@ -106,7 +109,8 @@ def decide(
         for batch in _batches(rules, gives, schemas):
             resolved = []
             for i in batch:
-                scene = Scene(survivors, schemas[i], engine, files.join(scratch_folder, f"rule-{i}"), names[i], texts)
+                own = files.join(scratch_folder, f"rule-{i}")
+                scene = Scene(survivors, schemas[i], engine, own, names[i], texts, history)
                 resolved.append(kind_of(rules[i]).resolve(rules[i], scene))
             step = _step(batch[0], resolved, scratch_folder, folder)
             for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):

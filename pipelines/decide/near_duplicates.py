@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators import columns
-from operators.decide.order import is_ordered
 from operators.dedup.banding import caught
 from operators.dedup.fuzzy import FuzzyDedup
 from operators.errors import FatalError, RecipeError
-from pipelines.decide.checks import check_known
+from pipelines.decide.checks import check_known, check_rank
 from pipelines.decide.fuzzy.clusters import Clusters
 from pipelines.decide.fuzzy.evidence import Evidence, SignatureEvidence
 from pipelines.decide.fuzzy.parameters import Parameters
@@ -106,9 +105,7 @@ def _check(rule: FuzzyDedup, schema: pa.Schema) -> None:
         raise RecipeError(
             f"fuzzy_dedup needs {signature.type} in {signature.name}, not {schema.field(signature.name).type}"
         )
-    if rule.rank_column is not None and not is_ordered(schema.field(rule.rank_column).type):
-        found = schema.field(rule.rank_column).type
-        raise RecipeError(f"fuzzy_dedup keeps the highest number or date; {rule.rank_column} is {found}")
+    check_rank(rule.rank_column, schema, "fuzzy_dedup")
 
 
 def _resolve(rule: FuzzyDedup, scene: Scene) -> Resolved:
@@ -116,7 +113,8 @@ def _resolve(rule: FuzzyDedup, scene: Scene) -> Resolved:
     parameters = Parameters(column, *rule.banding, rule.threshold, rule.verify, rule.keep)
     texts = _text_evidence(rule, scene) if rule.verify == "text" else None
     evidence: Evidence = texts or SignatureEvidence(column, rule.permutations)
-    clusters = resolve(parameters, evidence, scene.survivors, scene.engine, scene.folder)
+    history = None if rule.index is None else scene.history
+    clusters = resolve(parameters, evidence, scene.survivors, scene.engine, scene.folder, history)
     return ResolvedFuzzyDedup(rule, rule.gives(scene.name), clusters, texts.read() if texts else 0)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from pipelines.decide.fuzzy.history import History
 from pipelines.decide.shards import Survivors
 from pipelines.engine.base import Engine
 from pipelines.texts import Texts
@@ -53,6 +54,7 @@ class Scene:
     folder: str  #: the rule's own, for files that it needs until it is applied
     name: str  #: the rule's, in the funnel
     texts: Texts | None = None  #: for rules that look at texts again
+    history: History | None = None  #: for the rule that has an index
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 from operators.errors import RecipeError
 from pipelines.report.query import connect, rows
 from pipelines.report.stored_texts import stored_texts
+from pipelines.state.index import id_of
 from pipelines.state.runs import latest_run
 from pipelines.words import plural
 
@@ -35,7 +36,8 @@ def clusters(
     """Clusters of the newest run (of a dataset): the largest, some chosen by a hash, or those of a document's id.
 
     Each has its rule, size and survivors, and the members that are least like their survivors with a word diff; the
-    texts are read again. Raises RecipeError where there is no such run, cluster or document.
+    texts are read again. A survivor that an earlier run kept is named, not compared. Raises RecipeError where there is
+    no such run, cluster or document.
     """
     run = latest_run(store, dataset)
     if not any(rule["operator"] == "fuzzy_dedup" for rule in run.record["result"]["funnel"]["rules"]):
@@ -45,11 +47,15 @@ def clusters(
     if not found and id is not None:
         raise RecipeError(f"no document {id} is in a cluster of {run.record['name']}; `gristmill explain` tells of any")
     members = [_members(connection, run.record["name"], cluster) for cluster in found]
-    addresses = {address for shown in members for m in shown for address in (m["address"], m["survivor"])}
+    for member in (m for shown in members for m in shown if m["earlier"]):
+        member["survivor_id"] = id_of(store, member["survivor"])
+    compared = [m for shown in members for m in shown if not m["earlier"]]
+    addresses = {address for m in compared for address in (m["address"], m["survivor"])}
     texts = stored_texts(run, addresses, connection)
     for cluster, shown in zip(found, members, strict=True):
         for member in shown:
-            member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
+            if not member["earlier"]:
+                member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
         cluster["members"] = shown
     return found
 
@@ -59,7 +65,7 @@ def _chosen(
 ) -> Iterator[dict[str, Any]]:
     """Clusters by rule and smallest address, each once."""
     about = """
-        SELECT rule, cluster, size, count(*) FILTER (survivor = address) AS survivors
+        SELECT rule, cluster, max(size) AS size, count(DISTINCT survivor) AS survivors
         FROM clusters WHERE dataset = ? GROUP BY ALL
     """
     if id is not None:
@@ -80,8 +86,8 @@ def _chosen(
 def _members(connection: duckdb.DuckDBPyConnection, dataset: str, cluster: dict[str, Any]) -> list[dict[str, Any]]:
     """The documents of a cluster that are least like the survivors that they lost to."""
     sql = """
-        SELECT d.id, c.address, c.similarity, c.survivor, s.id AS survivor_id
-        FROM clusters c JOIN documents d USING (address) JOIN documents s ON s.address = c.survivor
+        SELECT d.id, c.address, c.similarity, c.survivor, s.id AS survivor_id, s.id IS NULL AS earlier
+        FROM clusters c JOIN documents d USING (address) LEFT JOIN documents s ON s.address = c.survivor
         WHERE c.dataset = ? AND c.rule = ? AND c.cluster = ? AND c.survivor <> c.address
         ORDER BY c.similarity, c.address LIMIT ?
     """
@@ -155,8 +161,10 @@ def show(found: Sequence[dict[str, Any]], console: Console) -> None:
         )
         for member in cluster["members"]:
             like = "" if member["similarity"] is None else f" ({member['similarity']:.3f} alike)"
-            console.print(f"  {member['id']} went for {member['survivor_id']}{like}", style="yellow", markup=False)
-            console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))
+            by = ", which an earlier run kept" if member["earlier"] else ""
+            console.print(f"  {member['id']} went for {member['survivor_id']}{like}{by}", style="yellow", markup=False)
+            if not member["earlier"]:
+                console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))
 
 
 def rendered(diff: Sequence[Stretch], colours: bool) -> Text:

@@ -14,6 +14,7 @@ from pipelines.plan import Plan
 from pipelines.report.explain import excerpt, sentence
 from pipelines.report.query import connect, rows
 from pipelines.sources.read import read_shard
+from pipelines.state.index import id_of
 from pipelines.state.registry import Shard
 
 EXCERPT = 160  # characters
@@ -42,6 +43,8 @@ def examples(plan: Plan, shards: Sequence[Shard], n: int) -> list[dict[str, Any]
     for document in chosen:
         ordinal, row = document["address"] >> columns.ROW_BITS, document["address"] & (1 << columns.ROW_BITS) - 1
         document["excerpt"] = excerpt(text_of(by_ordinal[ordinal], row), EXCERPT)
+        if document["survivor"] is not None and document["survivor_id"] is None:  # an earlier run kept it
+            document["survivor_id"] = id_of(plan.loaded.store, document["survivor"])
     return chosen
 
 

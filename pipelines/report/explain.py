@@ -15,12 +15,13 @@ from operators.errors import GristmillError, RecipeError
 from pipelines.report.quarantine import where
 from pipelines.report.query import connect, rows
 from pipelines.report.stored_texts import stored_texts
+from pipelines.state.index import id_of
 from pipelines.state.runs import latest_run
 
 #: Characters of a text that are shown.
 EXCERPT = 300
 _CLUSTERS = """
-    SELECT c.* EXCLUDE (dataset, address), d.id AS survivor_id
+    SELECT c.* EXCLUDE (dataset, address), d.id AS survivor_id, d.id IS NULL AS earlier
     FROM clusters c LEFT JOIN documents d ON d.address = c.survivor WHERE c.dataset = ? AND c.address = ?
 """
 
@@ -47,9 +48,13 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
         document["file"] = ask("SELECT file FROM _shards WHERE ordinal = ?", ordinal)[0]["file"]
         document["fates"] = ask("SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", document["address"])
         for fate in document["fates"]:
-            if fate["survivor"] is not None:
-                fate["survivor_id"] = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])[0]["id"]
             fate["clusters"] = ask(_CLUSTERS, fate["dataset"], document["address"])
+            if fate["survivor"] is not None:
+                own = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])
+                fate["survivor_id"] = own[0]["id"] if own else id_of(store, fate["survivor"])
+            for cluster in fate["clusters"]:
+                if cluster["earlier"]:
+                    cluster["survivor_id"] = id_of(store, cluster["survivor"])
         _add_excerpts(store, document, connection)
     quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
     if not documents and not quarantined:
@@ -64,13 +69,14 @@ def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckD
     """Add the beginning of the text, of the document and of those kept in its place, where it is in a cluster."""
     for fate in document["fates"]:
         for cluster in fate["clusters"]:
-            addresses = [document["address"], cluster["survivor"]]
+            addresses = [document["address"], *([] if cluster["earlier"] else [cluster["survivor"]])]
             try:
                 texts = stored_texts(latest_run(store, fate["dataset"]), addresses, connection)
             except (GristmillError, OSError) as error:
                 cluster["unreadable"] = str(error)
                 continue
-            document["excerpt"], cluster["survivor_excerpt"] = (excerpt(texts[a], EXCERPT) for a in addresses)
+            document["excerpt"], *others = (excerpt(texts[a], EXCERPT) for a in addresses)
+            cluster["survivor_excerpt"] = others[0] if others else None
 
 
 def excerpt(text: str, characters: int) -> str:
@@ -121,8 +127,10 @@ def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], conso
     console.print(f"    {document['excerpt']}", style="dim", markup=False)
     if cluster["survivor"] != document["address"]:
         alike = "" if cluster["similarity"] is None else f" ({cluster['similarity']:.3f} alike)"
-        console.print(f"  kept in its place: {cluster['survivor_id']}{alike}", style="dim", markup=False)
-        console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)
+        by = ", by an earlier run" if cluster["earlier"] else ""
+        console.print(f"  kept in its place{by}: {cluster['survivor_id']}{alike}", style="dim", markup=False)
+        if cluster["survivor_excerpt"] is not None:
+            console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)
 
 
 def sentence(fate: Mapping[str, Any]) -> str:

@@ -22,8 +22,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
     for source in recipe.sources:
         specs = [spec for spec, of in plan.specs if of is source]
         size = sum(file.size for spec in specs for file in spec.files)
-        new = len(specs) - sum(shard.source is source for shard in plan.known)
-        sources.append({"name": source.name, "path": source.path, "shards": len(specs), "new": new, "bytes": size})
+        pending = sum(of is source for _, of in plan.pending)
+        new = pending - sum(shard.source is source for shard in plan.known)
+        counts = {"shards": len(specs), "new": new, "indexed": len(specs) - pending}
+        sources.append({"name": source.name, "path": source.path, **counts, "bytes": size})
     return {
         "name": recipe.name,
         "store": plan.loaded.document.redact(plan.loaded.store),
@@ -35,7 +37,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
             for name, rule, given in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
         ],
         "write": {"shard_bytes": int(recipe.write.shard_bytes), "columns": _columns(plan.output)},
-        "shards": len(plan.specs),
+        "shards": len(plan.pending),
+        "index": None if plan.index is None else {"name": plan.index.name, "shards": plan.indexed},
     }
 
 
@@ -75,6 +78,8 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for source in plan["sources"]:
         shards = f"{plural(source['shards'], 'shard')} ({source['new']} new)"
         yield "source", source["name"], f"{shards}, {source['bytes'] / 1e6:,.1f} MB in files"
+    if plan["index"] is not None:
+        yield "index", plan["index"]["name"], index_remark(plan["index"]["shards"], plan["shards"])
     for name in plan["transform"]:
         yield "transform", name, ""
     for measure in plan["measure"]:
@@ -87,6 +92,12 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "decide", rule["name"], "reads " + (", ".join(in_short(rule["reads"])) or "nothing") + gives
     size = f"{plan['write']['shard_bytes'] / 1e6:,.0f} MB of text a file"
     yield "write", "dataset", f"{size}: {_columns_in_short(plan['write'])}"
+
+
+def index_remark(held: int, pending: int) -> str:
+    """What it means for a run that an index holds some of its shards."""
+    decided = f"holds {plural(held, 'shard')}, whose documents earlier runs decided"
+    return decided if pending else f"{decided}: nothing is new"
 
 
 def _columns_in_short(entry: dict[str, Any]) -> str:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
 from pipelines.decide.exchange import Exchange, shard_of
+from pipelines.decide.fuzzy.history import Meetings
+from pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
 from pipelines.decide.fuzzy.runs import is_first
 from pipelines.decide.shards import SurvivingShard
 
-#: Two addresses, the smaller first.
-PAIRS = pa.schema([("left", pa.uint64()), ("right", pa.uint64())])
 #: The largest bucket of which all pairs are candidates.
 WHOLE = 16
 #: With how many documents before it, besides the first, each document of a larger bucket is compared.
@@ -28,11 +28,13 @@ PREDECESSORS = 4
 class CandidatePairs:
     """Pairs that share a bucket, on their way from the key ranges to the shards of their smaller addresses."""
 
-    ordinals: NDArray[np.int64]  #: of the shards, ascending
+    ordinals: NDArray[np.int64]  #: of the shards, ascending: this run's, and those of earlier runs that are met
+    senders: NDArray[np.int64]  #: ordinals of this run's shards, ascending
     keys: Exchange  #: from the shards to the key ranges
     copies: Exchange  #: pairs with the same signature, which each shard kept for itself
     found: Exchange  #: from the key ranges to the shards
     verified: bool  #: whether they are to be compared
+    meetings: Meetings | None = None  #: with documents that earlier runs kept
 
     def find(self, partition: int) -> int:
         """Send the pairs of one key range. Returns how many they are.
@@ -40,16 +42,20 @@ class CandidatePairs:
         Where pairs are compared, an edge is lost with each pair that is left out. Where they are not, the pairs of a
         bucket with its first document connect it as well as all pairs do.
         """
-        table = self.keys.receive(self.ordinals.tolist(), partition)
+        table = self.keys.receive(self.senders.tolist(), partition)
         addresses, starts = _buckets(np.asarray(table["key"]), np.asarray(table["address"]))
         left, right = bucket_pairs(addresses, starts, *((WHOLE, PREDECESSORS) if self.verified else (0, 0)))
+        if self.meetings is not None:
+            met = self.meetings.pairs(partition, table)
+            left, right = np.concatenate([left, met[0]]), np.concatenate([right, met[1]])
         self.found.send(partition, pair_table(left, right), shard_of(self.ordinals, left))
         return len(left)
 
     def of(self, shard: SurvivingShard) -> pa.Table:
         """The pairs (PAIRS) whose smaller address is in a shard, each once."""
         shared = self.found.receive(range(self.keys.partitions), self.position(shard))
-        pairs = pa.concat_tables([self.copies.receive([shard.ordinal], 0), shared]).combine_chunks()
+        own = [shard.ordinal] if shard.ordinal in self.senders else []
+        pairs = pa.concat_tables([self.copies.receive(own, 0), shared]).combine_chunks()
         return pairs.filter(pa.array(first_occurrences(*pair_arrays(pairs)))).combine_chunks()
 
     def connect(self, edges: Exchange, shard: SurvivingShard) -> int:
@@ -62,20 +68,12 @@ class CandidatePairs:
         """Remove the files that the edges were made of."""
         self.copies.remove()
         self.found.remove()
+        if self.meetings is not None:
+            self.meetings.met.remove()
 
     def position(self, shard: SurvivingShard) -> int:
         """The position of a shard among all: its partition in an exchange with the shards."""
         return int(np.searchsorted(self.ordinals, shard.ordinal))
-
-
-def pair_table(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> pa.Table:
-    """A table of PAIRS."""
-    return pa.table([pa.array(left), pa.array(right)], schema=PAIRS)
-
-
-def pair_arrays(pairs: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The smaller addresses (n) of pairs and the larger ones (n)."""
-    return np.asarray(pairs["left"]), np.asarray(pairs["right"])
 
 
 def _buckets(keys: NDArray[np.uint64], addresses: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from operators.kernels.union_find import smallest_members
 from pipelines.decide.exchange import Exchange, shard_of
 from pipelines.decide.fuzzy import stars
-from pipelines.decide.fuzzy.candidates import pair_arrays
+from pipelines.decide.fuzzy.pairs import pair_arrays
 from pipelines.decide.passes import run
 from pipelines.engine.base import Engine
 from pipelines.state import files

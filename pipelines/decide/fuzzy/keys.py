@@ -11,8 +11,8 @@ from operators.kernels.bands import band_keys
 from operators.kernels.buffers import text_buffers
 from operators.kernels.hashes import hash_texts
 from pipelines.decide.exchange import Exchange, partition_of
-from pipelines.decide.fuzzy.candidates import pair_table
 from pipelines.decide.fuzzy.evidence import lanes
+from pipelines.decide.fuzzy.pairs import pair_table
 from pipelines.decide.fuzzy.parameters import Parameters
 from pipelines.decide.shards import SurvivingShard, addresses_of
 
@@ -36,12 +36,19 @@ def send_keys(parameters: Parameters, keys: Exchange, copies: Exchange, shard: S
     firsts = np.repeat(rows[starts[:-1]], np.diff(starts) - 1)
     copies.keep(shard.ordinal, pair_table(addresses[firsts], addresses[others]))
     left = np.delete(np.arange(len(addresses)), others)
-    found = np.empty((len(left), parameters.bands), np.uint64)
-    band_keys(lanes(signatures.take(pa.array(left))), parameters.bands, parameters.rows, found)
-    flat = found.reshape(-1)
-    table = pa.table([pa.array(flat), pa.array(np.repeat(addresses[left], parameters.bands))], schema=KEYS)
-    keys.send(shard.ordinal, table, partition_of(flat, keys.partitions))
+    send_bands(parameters.bands, parameters.rows, keys, shard.ordinal, signatures.take(pa.array(left)), addresses[left])
     return len(addresses)
+
+
+def send_bands(
+    bands: int, rows: int, keys: Exchange, ordinal: int, signatures: pa.Array, addresses: NDArray[np.uint64]
+) -> None:
+    """Send the keys of a shard's documents (n signatures, none null, and addresses) to their partitions."""
+    found = np.empty((len(addresses), bands), np.uint64)
+    band_keys(lanes(signatures), bands, rows, found)
+    flat = found.reshape(-1)
+    table = pa.table([pa.array(flat), pa.array(np.repeat(addresses, bands))], schema=KEYS)
+    keys.send(ordinal, table, partition_of(flat, keys.partitions))
 
 
 def _copies(signatures: pa.Array, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,14 +11,15 @@ from collections import Counter
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.decide.exchange import Exchange, partitions_for
-from pipelines.decide.fuzzy.candidates import PAIRS, CandidatePairs
+from pipelines.decide.fuzzy.candidates import CandidatePairs
 from pipelines.decide.fuzzy.clusters import CLUSTERED, Clusters, largest
 from pipelines.decide.fuzzy.components import find_components
 from pipelines.decide.fuzzy.evidence import Evidence
+from pipelines.decide.fuzzy.history import MET, History, Meetings
 from pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_keys
+from pipelines.decide.fuzzy.pairs import PAIRS
 from pipelines.decide.fuzzy.parameters import Parameters
 from pipelines.decide.fuzzy.settlement import MEMBER_FACTOR, Settled, Settlement, gathered_schema
 from pipelines.decide.fuzzy.verification import Sample, Verification, evidence_schema
@@ -28,14 +29,26 @@ from pipelines.engine.base import Engine
 from pipelines.state import files
 
 
-def resolve(parameters: Parameters, evidence: Evidence, survivors: Survivors, engine: Engine, folder: str) -> Clusters:
+def resolve(
+    parameters: Parameters,
+    evidence: Evidence,
+    survivors: Survivors,
+    engine: Engine,
+    folder: str,
+    history: History | None = None,
+) -> Clusters:
     """Find the clusters among all shards' documents, and who of each survives; files go to `folder`.
 
     Documents whose signature is null are in no cluster. `evidence` is what candidates are compared by; without
-    verification it tells only how similar a document is to the survivor of its cluster.
+    verification it tells only how similar a document is to the survivor of its cluster. Documents that `history` holds
+    are compared too, with those of `survivors`, and always survive.
     """
-    ordinals = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
-    candidates = _find_candidates(parameters, ordinals, survivors, engine, folder)
+    candidates = _find_candidates(parameters, survivors, engine, folder, history)
+    ordinals = candidates.ordinals
+    earlier = frozenset(ordinals.tolist()) - frozenset(candidates.senders.tolist())
+    if history is not None and earlier:
+        met = [history.shard(ordinal, parameters.column) for ordinal in sorted(earlier)]
+        survivors = Survivors([*survivors.shards, *met], survivors.documents)
     edges = Exchange(files.join(folder, "edges"), 1, PAIRS)
     if parameters.verified:
         pairs = Exchange(files.join(folder, "pairs"), len(ordinals), PAIRS)
@@ -52,7 +65,7 @@ def resolve(parameters: Parameters, evidence: Evidence, survivors: Survivors, en
     partitions = partitions_for(MEMBER_FACTOR * members.documents)
     gathered = Exchange(files.join(folder, "gathered"), partitions, gathered_schema(evidence))
     settled = Exchange(files.join(folder, "settled"), len(ordinals), CLUSTERED)
-    settlement = Settlement(evidence, reach, parameters.keep, ordinals, members, gathered, settled)
+    settlement = Settlement(evidence, reach, parameters.keep, ordinals, members, gathered, settled, earlier)
     total = _settle(settlement, survivors, engine)
     return Clusters(
         ordinals=ordinals,
@@ -69,14 +82,22 @@ def resolve(parameters: Parameters, evidence: Evidence, survivors: Survivors, en
 
 
 def _find_candidates(
-    parameters: Parameters, ordinals: NDArray[np.int64], survivors: Survivors, engine: Engine, folder: str
+    parameters: Parameters, survivors: Survivors, engine: Engine, folder: str, history: History | None
 ) -> CandidatePairs:
+    senders = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
     partitions = partitions_for(KEYS_FACTOR * parameters.bands * survivors.documents)
     keys = Exchange(files.join(folder, "keys"), partitions, KEYS)
     copies = Exchange(files.join(folder, "copies"), 1, PAIRS)
-    found = Exchange(files.join(folder, "candidates"), len(ordinals), PAIRS)
-    candidates = CandidatePairs(ordinals, keys, copies, found, parameters.verified)
     sum(run(engine, partial(send_keys, parameters, keys, copies), survivors.shards))
+    ordinals, meetings = senders, None
+    if history is not None and history.generations:
+        met = Exchange(files.join(folder, "met"), 1, KEYS)
+        most = MET if parameters.verified else 1
+        meetings = Meetings(history.generations, keys, tuple(senders.tolist()), met, most)
+        shards = set().union(*run(engine, meetings.find, range(partitions)))
+        ordinals = np.array(sorted({*shards, *senders.tolist()}), np.int64)
+    found = Exchange(files.join(folder, "candidates"), len(ordinals), PAIRS)
+    candidates = CandidatePairs(ordinals, senders, keys, copies, found, parameters.verified, meetings)
     sum(run(engine, candidates.find, range(partitions)))
     keys.remove()  # the largest of all files
     return candidates

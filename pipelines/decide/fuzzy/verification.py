@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from operators import columns
 from operators.kernels.candidates import hash_pairs
 from pipelines.decide.exchange import Exchange, shard_of
-from pipelines.decide.fuzzy.candidates import CandidatePairs, pair_arrays, pair_table
+from pipelines.decide.fuzzy.candidates import CandidatePairs
 from pipelines.decide.fuzzy.evidence import Evidence, similarities
+from pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
 from pipelines.decide.shards import SurvivingShard
 
 #: Pairs that the sample of a report has.

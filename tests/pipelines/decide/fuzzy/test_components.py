@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from operators import columns
 from pipelines.decide import exchange
 from pipelines.decide.exchange import Exchange, shard_of
-from pipelines.decide.fuzzy.candidates import PAIRS, pair_table
 from pipelines.decide.fuzzy.components import find_components
+from pipelines.decide.fuzzy.pairs import PAIRS, pair_table
 from pipelines.engine.base import Engine
 from pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine

@@ -1,0 +1,91 @@
+"""What all commands share: where they print, how their errors end, the options that several take."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
+
+EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class EngineChoice(StrEnum):
+    """Where the work runs."""
+
+    auto = "auto"
+    local = "local"
+    ray = "ray"
+
+
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a value of the recipe, such as decide.select.documents=500."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Store = Annotated[str, typer.Option("--store", help="The store's folder or URL.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Engines = Annotated[
+    EngineChoice, typer.Option("--engine", help="auto takes Ray inside a Ray job or with RAY_ADDRESS set.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Shards worked on at the same time; all cores by default.")
+]
+
+
+@contextmanager
+def errors(debug: bool = False) -> Iterator[None]:
+    """Turn errors into one message and an exit code; the traceback only with --debug."""
+    try:
+        yield
+    except GristmillError as error:
+        _fail(str(error), error, debug, next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1))
+    except KeyboardInterrupt as error:
+        _fail("interrupted; finished work is kept, run the same command to go on", error, debug, 130)
+    except BrokenPipeError:  # whoever reads the result has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", error, debug, 1)
+    except Exception as error:
+        _fail(
+            f"unexpected {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
+            error,
+            debug,
+            1,
+        )
+
+
+def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoReturn:
+    if debug:
+        err.print_exception()
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, GristmillError):
+        message += f"\n  cause: {type(cause).__name__}: {cause}"
+    err.print(f"error: {message}", style="bold red", markup=False)
+    raise typer.Exit(code) from error
+
+
+def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:
+    """Print a result to standard output: as JSON, or as it is shown to people."""
+    if as_json:
+        print(
+            json.dumps(
+                value, indent=2, ensure_ascii=False, default=lambda v: v.hex() if isinstance(v, bytes) else str(v)
+            )
+        )
+    else:
+        show()

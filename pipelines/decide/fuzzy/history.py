@@ -1,0 +1,142 @@
+"""What earlier runs kept, brought in where it shares a bucket with a document of this run.
+
+Their keys lie in files sorted by key, one for each key range. Only keys that this run has too are taken from them, row
+group by row group, and only the shards that these lead to take part in the steps that follow, as if they were shards of
+this run. Documents that were kept before are never paired with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from operators import columns
+from pipelines.decide.exchange import Exchange
+from pipelines.decide.fuzzy.keys import KEYS
+from pipelines.decide.fuzzy.runs import is_first
+from pipelines.decide.shards import SurvivingShard
+from pipelines.state import files
+from pipelines.state.index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
+
+#: With how many of the documents that were kept before, those of the smallest addresses, each of a bucket is compared.
+MET = 16
+
+
+@dataclass(frozen=True)
+class KeptShard:
+    """What was kept of a shard by an earlier run: a `ShardColumns` of its signatures and clusters."""
+
+    held: HeldShard
+    column: str  #: what the signatures are called in this run
+
+    @property
+    def ordinal(self) -> int:
+        """The shard's number in the registry."""
+        return self.held.ordinal
+
+    @property
+    def rows(self) -> int:
+        """How many of its documents were kept."""
+        return self.held.documents
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Every column there is."""
+        with files.open_input(self.held.url) as file:
+            stored = pq.read_schema(file)
+        row, signature = (columns.ROW, columns.TYPES[columns.ROW]), (self.column, stored.field(SIGNATURE).type)
+        return pa.schema([row, stored.field(CLUSTER), signature])
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """Columns of the documents that were kept."""
+        stored = {columns.ROW: columns.ADDRESS, self.column: SIGNATURE}
+        table = files.read_table(self.held.url, columns=[stored.get(name, name) for name in names])
+        found = dict(zip(names, table.columns, strict=True))
+        if columns.ROW in found:
+            addresses = np.asarray(found[columns.ROW])
+            found[columns.ROW] = pa.array(addresses.astype(np.uint32))  # the lower half of an address is the row
+        return pa.table(found)
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier runs kept."""
+
+    generations: tuple[GenerationFiles, ...]
+    held: Mapping[int, HeldShard]  #: by ordinal
+
+    @classmethod
+    def of(cls, index: Index) -> History:
+        """What an index holds."""
+        return cls(tuple(map(index.files_of, index.generations)), index.held)
+
+    def shard(self, ordinal: int, column: str) -> SurvivingShard:
+        """A shard that earlier runs decided, less what they dropped; its signatures go by the name `column`."""
+        return SurvivingShard(KeptShard(self.held[ordinal], column))
+
+
+@dataclass(frozen=True)
+class Meetings:
+    """Finds which documents of earlier runs share a bucket with one of this run. `find` runs for each key range."""
+
+    generations: tuple[GenerationFiles, ...]
+    keys: Exchange  #: of this run's documents
+    senders: Sequence[int]  #: ordinals of their shards
+    met: Exchange  #: KEYS of earlier documents, kept by key range: by key, then address
+    most: int  #: how many of them a bucket has at most
+
+    def find(self, partition: int) -> list[int]:
+        """Write down the earlier documents in the buckets of a key range. Returns the ordinals of their shards."""
+        wanted = np.unique(np.asarray(self.keys.receive(self.senders, partition)["key"]))
+        urls = [url for at in self.generations for url in at.keys_within(partition, self.keys.partitions)]
+        found = pa.concat_tables([KEYS.empty_table(), *(_matching(url, wanted, self.most) for url in urls)])
+        keys, addresses = (np.asarray(found[name]) for name in KEYS.names)
+        order = np.lexsort((addresses, keys))
+        keys, addresses = keys[order], addresses[order]
+        starts = np.flatnonzero(is_first(keys))
+        place = np.arange(len(keys)) - np.repeat(starts, np.diff(np.append(starts, len(keys))))
+        few = place < self.most
+        self.met.keep(partition, pa.table([pa.array(keys[few]), pa.array(addresses[few])], schema=KEYS))
+        shards: list[int] = np.unique(addresses[few] >> np.uint64(columns.ROW_BITS)).tolist()
+        return shards
+
+    def pairs(self, partition: int, new: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The pairs (smaller addresses, m; larger ones, m) of new documents (KEYS) of a key range with earlier ones."""
+        met = self.met.receive([partition], 0)
+        bounds = [np.searchsorted(np.asarray(met["key"]), np.asarray(new["key"]), side) for side in ("left", "right")]
+        old = np.asarray(met["address"])[_ranges(*bounds)]
+        found = np.repeat(np.asarray(new["address"]), bounds[1] - bounds[0])
+        return np.minimum(old, found), np.maximum(old, found)
+
+
+def _matching(url: str, wanted: NDArray[np.uint64], most: int) -> pa.Table:
+    """The rows of a key file whose key is wanted (distinct, ascending), of each row group the first `most` of a key."""
+    found = []
+    with files.open_input(url) as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            limits = parquet.metadata.row_group(group).column(0).statistics
+            if limits is None:  # of no rows
+                continue
+            first = np.searchsorted(wanted, np.uint64(limits.min))
+            end = np.searchsorted(wanted, np.uint64(limits.max), "right")
+            if first == end:
+                continue
+            rows = parquet.read_row_group(group, use_threads=False)
+            keys = np.asarray(rows["key"])
+            starts = np.searchsorted(keys, wanted[first:end])
+            ends = np.minimum(np.searchsorted(keys, wanted[first:end], "right"), starts + most)
+            found.append(rows.take(pa.array(_ranges(starts, ends))))
+    return pa.concat_tables([KEYS.empty_table(), *found])
+
+
+def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All whole numbers from starts[i] to ends[i] - 1, one i after the other."""
+    lengths = ends - starts
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())

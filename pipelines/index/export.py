@@ -1,0 +1,77 @@
+"""The documents of an index for online look-ups: datasketch's LeanMinHash objects in a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators import columns
+from operators.dedup.fuzzy import FuzzyDedup
+from operators.errors import FatalError, RecipeError
+from pipelines.decide.fuzzy.evidence import lanes
+from pipelines.state import files
+from pipelines.state.index import SIGNATURE, open_index
+
+#: `LeanMinHash.deserialize(row["minhash"])` gives the object back.
+LOOK_UP = pa.schema([(columns.ID, pa.string()), (columns.ADDRESS, pa.uint64()), ("minhash", pa.binary())])
+
+
+def export_datasketch(store: str, name: str, url: str) -> int:
+    """Write id, address and serialised LeanMinHash (LOOK_UP) of each document of an index that has a signature.
+
+    Returns how many they are. A row group holds those of one shard. Raises FatalError where datasketch is missing.
+    """
+    index = open_index(store, name)
+    written = 0
+    with files.replacing(url) as file, pq.ParquetWriter(file, LOOK_UP, compression="zstd") as writer:
+        for _, shard in sorted(index.held.items()):
+            table = files.read_table(shard.url)
+            table = table.filter(table[SIGNATURE].is_valid())
+            objects = lean_minhashes(table[SIGNATURE].combine_chunks(), index.parameters)
+            serialised = pa.array([_serialised(minhash) for minhash in objects], pa.binary())
+            writer.write_table(pa.table([table[columns.ID], table[columns.ADDRESS], serialised], schema=LOOK_UP))
+            written += table.num_rows
+    return written
+
+
+def sign(store: str, name: str, texts: Sequence[str]) -> list[Any]:
+    """The LeanMinHash of each text (None for a text without words), as those of an index: what a look-up asks with.
+
+    Texts are taken as they are: where the index's recipe has transforms, they are the caller's to apply. Raises
+    RecipeError where there is no such index, or this version of gristmill signs otherwise than the one that made it.
+    """
+    parameters = open_index(store, name).parameters
+    options = {option: parameters[option] for option in ("ngram", "permutations", "scheme", "seed")}
+    measure = FuzzyDedup(**options).signature
+    if measure.fingerprint({})[:16] != parameters["minhash"]:
+        raise RecipeError(f"the index {name} was made by another version of gristmill, whose signatures differ")
+    batch = pa.record_batch({columns.TEXT: pa.array(texts, columns.TYPES[columns.TEXT])})
+    signatures = measure.open({})(batch)[measure.column]
+    found = iter(lean_minhashes(signatures.drop_null(), parameters))
+    return [next(found) if signed else None for signed in signatures.is_valid().to_pylist()]
+
+
+def lean_minhashes(signatures: pa.Array, parameters: dict[str, Any]) -> list[Any]:
+    """The LeanMinHash objects of signatures (n, none null) that were made with an index's parameters.
+
+    Their seed stands for those parameters, so that datasketch refuses to compare them with its own: it has other
+    permutations, other shingles, and 32 bits of a lane where these have 16.
+    """
+    try:
+        from datasketch import LeanMinHash
+    except ImportError:
+        raise FatalError("LeanMinHash objects are made by datasketch: pip install 'gristmill[datasketch]'") from None
+    seed = int(parameters["minhash"][:15], 16)
+    return [
+        LeanMinHash(seed=seed, hashvalues=values, scheme="affine32") for values in lanes(signatures).astype(np.uint32)
+    ]
+
+
+def _serialised(minhash: Any) -> bytes:
+    content = bytearray(minhash.bytesize())
+    minhash.serialize(content)
+    return bytes(content)

@@ -1,0 +1,165 @@
+"""Generations of an index: written from what a run kept, merged, and committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from operators import columns
+from operators.dedup.fuzzy import FuzzyDedup
+from pipelines.decide.exchange import Exchange, partition_of, partitions_for
+from pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
+from pipelines.decide.passes import gather, run
+from pipelines.decide.shards import ShardColumns, SurvivingShard
+from pipelines.engine.base import Engine
+from pipelines.state import files
+from pipelines.state.index import SHARDS, Generation, GenerationFiles, HeldShard, Index, documents_schema
+from pipelines.state.runs import finished_runs
+from pipelines.write import kept_rows
+
+#: Rows of a row group of keys: as many are read at least where one of them may be wanted.
+KEY_GROUP = 1 << 16
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a shard goes into a generation. Picklable."""
+
+    shard: ShardColumns
+    source: str
+    decisions: str | None = None  #: the shard's decision file; None where all its documents go in
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A generation that is written and waits to be committed."""
+
+    index: Index
+    parameters: Mapping[str, Any]
+    generation: Generation
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: what a run's record holds."""
+        return {"name": self.index.name, "parameters": dict(self.parameters), "generation": asdict(self.generation)}
+
+    def commit(self) -> Index:
+        """Make it the newest generation."""
+        return self.index.commit(self.parameters, [*self.index.generations, self.generation])
+
+
+def recovered(store: str, name: str) -> Index:
+    """The index, after what a killed process left of it is mended. Only the holder of the writer lock may call this.
+
+    A run is finished with its record, which names its generation; then the generation is committed. A run that was
+    killed in between has it committed here, so that its shards are not decided again.
+    """
+    index = Index(store, name)
+    mine = (run.record["index"] for run in finished_runs(store) if (run.record.get("index") or {}).get("name") == name)
+    if (newest := next(mine, None)) is not None:
+        generation = Generation(**newest["generation"])
+        if generation.number > index.last:
+            return Addition(index, newest["parameters"], generation).commit()
+    index.sweep()
+    return index
+
+
+def write_generation(
+    at: GenerationFiles, made_by: str, rule: FuzzyDedup, cluster: str | None, kept: Sequence[Kept], engine: Engine
+) -> Generation:
+    """Write what was kept of some shards, in ordinal order; `cluster` is the column of their clusters, if any has one.
+
+    Nobody sees the generation until it is committed to its index.
+    """
+    bands, rows = rule.banding
+    exchange = Exchange(files.join(at.url, "exchange"), at.key_files, KEYS)
+    writer = GenerationWriter(at, rule.signature.column, cluster, rule.permutations, bands, rows, exchange)
+    shards = [HeldShard(**row, generation="", url="") for row in gather(engine, writer.add, kept)]
+    sum(run(engine, partial(writer.sort, [shard.ordinal for shard in shards]), range(at.key_files)))
+    exchange.remove()
+    return _finish(at, made_by, shards)
+
+
+def key_files_for(bands: int, documents: int) -> int:
+    """How many key ranges hold the keys of so many documents."""
+    return partitions_for(KEYS_FACTOR * bands * documents)
+
+
+@dataclass(frozen=True)
+class GenerationWriter:
+    """Writes the files of a generation: `add` for each shard, then `sort` for each key range. Picklable."""
+
+    at: GenerationFiles
+    column: str  #: of the signatures
+    cluster: str | None  #: column of the clusters
+    permutations: int
+    bands: int
+    rows: int
+    keys: Exchange
+
+    def add(self, kept: Kept) -> dict[str, Any]:
+        """Write the survivors of a shard, and send their keys. Returns its row of SHARDS."""
+        told = [self.cluster] if self.cluster else []
+        documents = SurvivingShard(kept.shard).read([columns.ID, self.column, *told])
+        if kept.decisions is not None:
+            documents = documents.filter(kept_rows(kept.decisions))
+        addresses, signatures = documents[columns.ADDRESS], documents[self.column].combine_chunks()
+        # Who is in no cluster is one by itself: so it keeps its cluster when others come to it.
+        clusters = pc.coalesce(documents[self.cluster], addresses) if self.cluster else addresses
+        table = pa.table(
+            [addresses, documents[columns.ID], clusters, signatures], schema=documents_schema(self.permutations)
+        )
+        files.write_table(self.at.documents(kept.shard.ordinal), table)
+        signed = signatures.is_valid()
+        found = np.asarray(addresses.filter(signed))
+        send_bands(self.bands, self.rows, self.keys, kept.shard.ordinal, signatures.filter(signed), found)
+        return {"ordinal": kept.shard.ordinal, "source": kept.source, "documents": documents.num_rows}
+
+    def sort(self, ordinals: Sequence[int], part: int) -> int:
+        """Write the keys of a key range. Returns how many they are."""
+        return _write_keys(self.at.keys(part), self.keys.receive(ordinals, part))
+
+
+def merge(
+    at: GenerationFiles, made_by: str, parts: Sequence[GenerationFiles], shards: Sequence[HeldShard], engine: Engine
+) -> Generation:
+    """Write one generation of some shards of several, in ordinal order, from their files alone."""
+    sum(run(engine, partial(_copy_documents, at), shards))
+    ordinals = np.array([shard.ordinal for shard in shards], np.uint64)
+    sum(run(engine, partial(_merge_keys, at, parts, ordinals), range(at.key_files)))
+    return _finish(at, made_by, shards)
+
+
+def _copy_documents(at: GenerationFiles, shard: HeldShard) -> int:
+    files.write_bytes(at.documents(shard.ordinal), files.read_bytes(shard.url))
+    return shard.documents
+
+
+def _merge_keys(at: GenerationFiles, parts: Sequence[GenerationFiles], ordinals: NDArray[np.uint64], part: int) -> int:
+    urls = [url for generation in parts for url in generation.keys_within(part, at.key_files)]
+    table = pa.concat_tables([KEYS.empty_table(), *map(files.read_table, urls)])
+    keys, addresses = (np.asarray(table[name]) for name in KEYS.names)
+    here = partition_of(keys, at.key_files) == part
+    here &= np.isin(addresses >> np.uint64(columns.ROW_BITS), ordinals)
+    return _write_keys(at.keys(part), table.filter(pa.array(here)))
+
+
+def _write_keys(url: str, table: pa.Table) -> int:
+    order = np.lexsort((np.asarray(table["address"]), np.asarray(table["key"])))
+    files.write_table(url, table.take(pa.array(order)), row_group_size=KEY_GROUP)
+    return int(table.num_rows)
+
+
+def _finish(at: GenerationFiles, made_by: str, shards: Sequence[HeldShard]) -> Generation:
+    """Write the list of the shards; what index.json says of the generation."""
+    rows = [{name: getattr(shard, name) for name in SHARDS.names} for shard in shards]
+    files.write_table(at.shards, pa.Table.from_pylist(rows, schema=SHARDS))
+    fs, path = files.filesystem(at.url)
+    name = at.url.rsplit("/", 1)[-1]
+    return Generation(name, made_by, len(shards), sum(s.documents for s in shards), int(fs.du(path)), at.key_files)

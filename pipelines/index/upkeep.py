@@ -1,0 +1,72 @@
+"""An index looked after: shards taken out, generations made one. Later runs see the index before it or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from operators.base import digest_of
+from operators.errors import RecipeError
+from pipelines.engine.base import Engine
+from pipelines.index.generations import key_files_for, merge, recovered
+from pipelines.state.index import Generation, GenerationFiles, HeldShard, Index, open_index
+from pipelines.state.lock import writer_lock
+from pipelines.words import did_you_mean
+
+
+def compact(store: str, name: str, engine: Engine) -> Index:
+    """Make all generations of an index one: runs give the same, and read fewer files. Returns the index after it."""
+    with writer_lock(store):
+        open_index(store, name)
+        index = recovered(store, name)
+        if len(index.generations) < 2:
+            return index
+        kept = sorted(index.held.values(), key=lambda shard: shard.ordinal)
+        merged = _merged(index, index.generations, kept, "compaction", 0, engine)
+        return index.commit(index.parameters, [merged])
+
+
+def remove_generation(store: str, name: str, generation: str) -> Index:
+    """Forget a generation of an index: its shards can be decided again. Returns the index after it.
+
+    Raises RecipeError where there is no such generation.
+    """
+    with writer_lock(store):
+        open_index(store, name)
+        index = recovered(store, name)
+        left = [held for held in index.generations if held.name != generation]
+        if len(left) == len(index.generations):
+            known = [held.name for held in index.generations]
+            raise RecipeError(f"the index {name} has no generation {generation}{did_you_mean(generation, known)}")
+        return index.commit(index.parameters, left)
+
+
+def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
+    """Forget the shards of a source: they can be decided again. Returns the index after it.
+
+    Raises RecipeError where the index holds no shard of that source.
+    """
+    with writer_lock(store):
+        open_index(store, name)
+        index = recovered(store, name)
+        known = {shard.source for shard in index.held.values()}
+        if source not in known:
+            raise RecipeError(f"the index {name} holds no shard of a source {source}{did_you_mean(source, known)}")
+        left: list[Generation] = []
+        for generation in index.generations:
+            shards = index.shards_of(generation)
+            kept = [shard for shard in shards if shard.source != source]
+            if len(kept) == len(shards):
+                left.append(generation)
+            elif kept:
+                left.append(_merged(index, [generation], kept, generation.made_by, len(left), engine))
+        return index.commit(index.parameters, left)
+
+
+def _merged(
+    index: Index, parts: Sequence[Generation], shards: Sequence[HeldShard], made_by: str, others: int, engine: Engine
+) -> Generation:
+    """A new generation of some of the shards of several, written but not committed."""
+    content = digest_of([[part.name for part in parts], [shard.ordinal for shard in shards]])
+    key_files = key_files_for(index.parameters["bands"], sum(shard.documents for shard in shards))
+    at = GenerationFiles(index.folder(index.next_name(content, others)), key_files)
+    return merge(at, made_by, list(map(index.files_of, parts)), shards, engine)

@@ -1,0 +1,34 @@
+"""The look-up of docs/dedup.md is run as it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.test_cli import gristmill
+from tests.pipelines.test_fuzzy_dedup import near_copy
+from tests.pipelines.test_index import DECIDE, add_night, texts
+from tests.pipelines.test_run import execute
+
+PAGE = Path(__file__).parents[2] / "docs" / "dedup.md"
+(LOOK_UP,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_a_new_text_finds_its_near_copy(
+    tmp_path: Path,
+    make_recipe: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("datasketch")
+    add_night(tmp_path, 0)
+    execute(make_recipe(tmp_path, decide=DECIDE))
+    monkeypatch.chdir(tmp_path)
+    gristmill("index", "export", "web", "--datasketch", "web.parquet")
+    (tmp_path / "new.txt").write_text(near_copy(texts(0, 20)[7]))
+    capsys.readouterr()
+    exec(compile(LOOK_UP, str(PAGE), "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out == "['doc-0-7']\n"
