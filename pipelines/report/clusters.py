@@ -36,7 +36,7 @@ def clusters(
     """Clusters of the newest run (of a dataset): the largest, some chosen by a hash, or those of a document's id.
 
     Each has its rule, size and survivors, and the members that are least like their survivors with a word diff; the
-    texts are read again. A survivor that an earlier run kept is named, not compared. Raises RecipeError where there is
+    texts are read again. A survivor that only the index knows is named, not compared. Raises RecipeError where there is
     no such run, cluster or document.
     """
     run = latest_run(store, dataset)
@@ -51,7 +51,7 @@ def clusters(
         member["survivor_id"] = id_of(store, member["survivor"])
     compared = [m for shown in members for m in shown if not m["earlier"]]
     addresses = {address for m in compared for address in (m["address"], m["survivor"])}
-    texts = stored_texts(run, addresses, connection)
+    texts = stored_texts(store, run.record["name"], addresses, connection)
     for cluster, shown in zip(found, members, strict=True):
         for member in shown:
             if not member["earlier"]:
@@ -161,7 +161,7 @@ def show(found: Sequence[dict[str, Any]], console: Console) -> None:
         )
         for member in cluster["members"]:
             like = "" if member["similarity"] is None else f" ({member['similarity']:.3f} alike)"
-            by = ", which an earlier run kept" if member["earlier"] else ""
+            by = ", which the index holds" if member["earlier"] else ""
             console.print(f"  {member['id']} went for {member['survivor_id']}{like}{by}", style="yellow", markup=False)
             if not member["earlier"]:
                 console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))

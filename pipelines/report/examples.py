@@ -28,7 +28,7 @@ def examples(plan: Plan, shards: Sequence[Shard], n: int) -> list[dict[str, Any]
         """
         WITH dropped AS (
             SELECT *, row_number() OVER (PARTITION BY rule ORDER BY hash(address)) AS nth
-            FROM decisions WHERE dataset = ? AND NOT kept
+            FROM decisions WHERE dataset = ? AND NOT kept AND address >> ? IN (SELECT unnest(?))
         )
         SELECT d.* EXCLUDE (nth), o.id, s.id AS survivor_id
         FROM (SELECT * FROM dropped ORDER BY nth, rule LIMIT ?) d
@@ -36,6 +36,8 @@ def examples(plan: Plan, shards: Sequence[Shard], n: int) -> list[dict[str, Any]
         ORDER BY rule, nth
         """,
         plan.loaded.recipe.name,
+        columns.ROW_BITS,
+        [shard.ordinal for shard in shards],
         n,
     )
     chosen: list[dict[str, Any]] = found.to_pylist()

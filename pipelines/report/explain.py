@@ -16,7 +16,6 @@ from pipelines.report.quarantine import where
 from pipelines.report.query import connect, rows
 from pipelines.report.stored_texts import stored_texts
 from pipelines.state.index import id_of
-from pipelines.state.runs import latest_run
 
 #: Characters of a text that are shown.
 EXCERPT = 300
@@ -71,7 +70,7 @@ def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckD
         for cluster in fate["clusters"]:
             addresses = [document["address"], *([] if cluster["earlier"] else [cluster["survivor"]])]
             try:
-                texts = stored_texts(latest_run(store, fate["dataset"]), addresses, connection)
+                texts = stored_texts(store, fate["dataset"], addresses, connection)
             except (GristmillError, OSError) as error:
                 cluster["unreadable"] = str(error)
                 continue
@@ -127,7 +126,7 @@ def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], conso
     console.print(f"    {document['excerpt']}", style="dim", markup=False)
     if cluster["survivor"] != document["address"]:
         alike = "" if cluster["similarity"] is None else f" ({cluster['similarity']:.3f} alike)"
-        by = ", by an earlier run" if cluster["earlier"] else ""
+        by = ", by what the index holds" if cluster["earlier"] else ""
         console.print(f"  kept in its place{by}: {cluster['survivor_id']}{alike}", style="dim", markup=False)
         if cluster["survivor_excerpt"] is not None:
             console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)

@@ -2,7 +2,7 @@
 
 | view      | one row per                                                                      |
 |-----------|----------------------------------------------------------------------------------|
-| documents | document of the newest run of each dataset: address, source, id, every measure   |
+| documents | document of the newest run of each dataset, of all nights where it has an index  |
 | decisions | document and dataset: kept, rule, condition, value, limit, survivor              |
 | clusters  | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity        |
 | rejects   | record that is not a document: file, line or row, reason                         |
@@ -30,7 +30,7 @@ from pipelines.decide import DECISIONS, given_file
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
 from pipelines.state.datasets import Dataset
-from pipelines.state.runs import Run
+from pipelines.state.runs import Standing
 from pipelines.words import did_you_mean
 
 WIDEST = 10_000  # characters of a line that is not for a terminal
@@ -69,18 +69,16 @@ _ADDRESS = f"(ordinal << {columns.ROW_BITS}) | row::UBIGINT AS address"
 
 def connect(store: str) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the store's views. Raises RecipeError where the store holds no finished run."""
-    newest: dict[str, Run] = {}
-    for run in runs.finished_runs(store):
-        newest.setdefault(run.record["name"], run)
-    if not newest:
+    standing = runs.standing_runs(store)
+    if not standing:
         runs.latest_run(store)
     connection = duckdb.connect()
     if not files.is_local(store):
         connection.register_filesystem(files.filesystem(store)[0])
-    _documents(connection, list(newest.values()))
-    _decisions(connection, newest)
-    _clusters(connection, newest)
-    _rejects(connection, newest)
+    _documents(connection, standing)
+    _decisions(connection, standing)
+    _clusters(connection, standing)
+    _rejects(connection, standing)
     _datasets(connection, store)
     return connection
 
@@ -127,8 +125,8 @@ def _name(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
-def _documents(connection: duckdb.DuckDBPyConnection, newest: Sequence[Run]) -> None:
-    shards = _shards(newest)
+def _documents(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
+    shards = _shards(standing)
     table = pa.table(
         {
             "ordinal": pa.array(list(shards), pa.uint64()),
@@ -144,11 +142,11 @@ def _documents(connection: duckdb.DuckDBPyConnection, newest: Sequence[Run]) -> 
     connection.execute("CREATE VIEW documents AS " + " UNION ALL BY NAME ".join(selects))
 
 
-def _shards(newest: Sequence[Run]) -> dict[int, dict[str, Any]]:
+def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
     """The shards of some runs, each with all columns that any of them has; the first run's where several have one."""
     shards: dict[int, dict[str, Any]] = {}
-    for run in newest:
-        for row in run.shards():
+    for stands in standing:
+        for row in stands.shards:
             shard = shards.setdefault(row["ordinal"], {**row, "parts": []})
             held = {name for _, names in shard["parts"] for name in names}
             parts = [(url, tuple(name for name in names if name not in held)) for url, names in row["parts"]]
@@ -172,28 +170,28 @@ def _shown(table: str, name: str) -> str:
     return f'lower(hex({column})) AS "{name}"' if name in ("content_id", "text_hash") else column
 
 
-def _decisions(connection: duckdb.DuckDBPyConnection, newest: dict[str, Run]) -> None:
+def _decisions(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
     selects = []
-    for name, run in newest.items():
-        found = [run.decisions(row["ordinal"]) for row in run.shards()]
+    for stands in standing:
+        found = [stands.run.decisions(row["ordinal"]) for row in stands.shards]
         if found:
-            selects.append(f"SELECT {_text(name)} AS dataset, * FROM read_parquet({_list(found)})")
+            selects.append(f"SELECT {_text(stands.dataset)} AS dataset, * FROM read_parquet({_list(found)})")
     _view(connection, "decisions", selects, DECISION_COLUMNS)
 
 
-def _clusters(connection: duckdb.DuckDBPyConnection, newest: dict[str, Run]) -> None:
+def _clusters(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
     selects = []
-    for dataset, run in newest.items():
-        ordinals = [row["ordinal"] for row in run.shards()]
-        for i, rule in enumerate(run.record["result"]["funnel"]["rules"]):
+    for stands in standing:
+        ordinals = [row["ordinal"] for row in stands.shards]
+        for i, rule in enumerate(stands.run.record["result"]["funnel"]["rules"]):
             if rule["operator"] == FUZZY_DEDUP and ordinals:
                 given = {
                     what: _name(f"{rule['name']}_{what}") for what in ("cluster", "size", "survivor", "similarity")
                 }
                 shown = ", ".join(f"{column} AS {what}" for what, column in given.items())
-                held = _list([given_file(run.url, i, ordinal) for ordinal in ordinals])
+                held = _list([given_file(stands.run.url, i, ordinal) for ordinal in ordinals])
                 selects.append(
-                    f"SELECT {_text(dataset)} AS dataset, {_text(rule['name'])} AS rule, {_ADDRESS}, {shown} "
+                    f"SELECT {_text(stands.dataset)} AS dataset, {_text(rule['name'])} AS rule, {_ADDRESS}, {shown} "
                     f"FROM (SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({held}, filename = true)) "
                     f"WHERE {given['cluster']} IS NOT NULL"
                 )
@@ -208,8 +206,8 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, selects: Sequence[st
         connection.register(name, columns.empty_table())
 
 
-def _rejects(connection: duckdb.DuckDBPyConnection, newest: dict[str, Run]) -> None:
-    found = [files.join(run.url, "rejects.parquet") for run in newest.values()]
+def _rejects(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
+    found = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
     connection.execute(f"CREATE VIEW rejects AS SELECT * FROM read_parquet({_list(found)}, union_by_name = true)")
 
 

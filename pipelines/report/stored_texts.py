@@ -16,12 +16,14 @@ from pipelines.report.query import rows
 from pipelines.sources.discover import ShardSpec
 from pipelines.sources.spec import Source
 from pipelines.state.registry import Registry, Shard
-from pipelines.state.runs import Run
+from pipelines.state.runs import Run, standing_runs
 from pipelines.texts import read_texts
 
 
-def stored_texts(run: Run, addresses: Iterable[int], connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
-    """The texts of documents of a run, by address, before its transforms; `connection` is that of the run's store.
+def stored_texts(
+    store: str, dataset: str, addresses: Iterable[int], connection: duckdb.DuckDBPyConnection
+) -> dict[int, str]:
+    """The texts of documents of a dataset, by address, before its transforms; `connection` is that of the store.
 
     Raises ShardError where a shard is gone or no longer holds what was measured, and RecipeError where an environment
     variable that its URL is made of is not set.
@@ -29,17 +31,19 @@ def stored_texts(run: Run, addresses: Iterable[int], connection: duckdb.DuckDBPy
     by_ordinal: dict[int, list[int]] = defaultdict(list)
     for address in sorted(set(addresses)):
         by_ordinal[address >> columns.ROW_BITS].append(address)
-    registry = Registry(run.store)
-    sources = {row["ordinal"]: row["source"] for row in run.shards()}
+    registry = Registry(store)
+    places = {
+        row["ordinal"]: (stands.run, row["source"]) for stands in standing_runs(store, dataset) for row in stands.shards
+    }
     texts: dict[int, str] = {}
     for ordinal, wanted in by_ordinal.items():
-        shard = _shard(run, registry, ordinal, sources[ordinal])
+        shard = _shard(registry, ordinal, *places[ordinal])
         read = (text.as_py() for batch in read_texts(shard, _known(wanted, connection)) for text in batch)
         texts.update(zip(wanted, read, strict=True))
     return texts
 
 
-def _shard(run: Run, registry: Registry, ordinal: int, source: str) -> Shard:
+def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
     """The shard as it was registered, secrets resolved from the environment."""
     written: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
     kept = {"source": written, "spec": json.loads(registry.specs[ordinal])}

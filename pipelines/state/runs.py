@@ -9,6 +9,7 @@ runs/<run id>/rejects.parquet                the quarantine: one row per record 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,39 @@ def latest_run(store: str, dataset: str | None = None) -> Run:
             return run
     which = f" of the dataset {dataset}" if dataset else ""
     raise RecipeError(f"the store {store} holds no finished run{which}; `gristmill run RECIPE` makes one")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run with the shards (rows of shards.parquet) whose decisions stand: no later run of its dataset made others."""
+
+    run: Run
+    shards: Sequence[dict[str, Any]]
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.run.record["name"])
+
+
+def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
+    """The runs whose decisions stand, newest first: of each dataset, or of one, the newest run.
+
+    Where that has an index, the earlier runs with the same one stand too: each decided shards that later ones left out.
+    """
+    standing: list[Standing] = []
+    indexes: dict[str, str | None] = {}
+    decided: dict[str, set[int]] = defaultdict(set)
+    for run in finished_runs(store):
+        name, index = run.record["name"], (run.record.get("index") or {}).get("name")
+        stands = name not in indexes or (index is not None and index == indexes[name])
+        if not stands or dataset not in (None, name):
+            continue
+        indexes.setdefault(name, index)
+        shards = [row for row in run.shards() if row["ordinal"] not in decided[name]]
+        decided[name].update(row["ordinal"] for row in shards)
+        standing.append(Standing(run, shards))
+    return standing
 
 
 def sweep_unfinished(store: str) -> None:

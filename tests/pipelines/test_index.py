@@ -120,7 +120,7 @@ def test_only_what_all_rules_kept_is_remembered(nights: Path) -> None:
     assert [row["id"] for shard in held for row in shard] == [f"doc-0-{i}" for i in range(20) if i != 1]
     add_night(nights.parent, 1)
     execute(nights)
-    assert {id for id, row in fates(nights).items() if not row["kept"]} == {"near-0-0", "near-0-2"}
+    assert {id for id, row in fates(nights).items() if not row["kept"]} == {"doc-0-1", "near-0-0", "near-0-2"}
 
 
 def test_nothing_new_points_at_the_last_dataset(nights: Path) -> None:
@@ -355,17 +355,33 @@ def test_import_refuses_what_is_mostly_rejected(nights: Path, tmp_path: Path) ->
 # Reports
 
 
-def test_explain_and_clusters_name_a_survivor_of_an_earlier_run(two_nights: Path) -> None:
+def test_documents_of_earlier_runs_are_explained_and_compared(two_nights: Path) -> None:
     execute(two_nights)
     store = two_nights.parent / "store"
     told = gristmill("explain", "near-0-1", "--store", store).stdout
     assert "a copy of doc-0-1 (0." in told
-    assert "kept in its place, by an earlier run: doc-0-1 (0." in told
+    assert "kept in its place: doc-0-1 (0." in told
+    assert re.search(r"test.*: kept", gristmill("explain", "doc-0-1", "--store", store).stdout)
     shown = gristmill("clusters", "--store", store).stdout
-    assert re.search(r"near-0-2 went for doc-0-2 \(0\.\d+ alike\), which an earlier run kept", shown)
-    gristmill("index", "remove", "web", "--generation", index_of(two_nights).generations[0].name, "--store", store)
-    address = fates(two_nights)["near-0-1"]["fuzzy_dedup_survivor"]
-    assert f"a copy of document {address}" in gristmill("explain", "near-0-1", "--store", store).stdout
+    assert re.search(r"near-0-2 went for doc-0-2 \(0\.\d+ alike\)\n +\S", shown), "with how they differ"
+    found = fates(two_nights)
+    assert {id for id in found if id.startswith("doc-0")} == {f"doc-0-{i}" for i in range(20)}, "of both nights"
+
+
+def test_a_survivor_that_was_imported_is_named(nights: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "own" / "part-0.jsonl", [{"id": "own-2", "text": sentences(2, 200)}])
+    gristmill("index", "import", nights, tmp_path / "own" / "*")
+    execute(nights)
+    store = tmp_path / "store"
+    assert (
+        "kept in its place, by what the index holds: own-2 ("
+        in gristmill("explain", "doc-0-2", "--store", store).stdout
+    )
+    assert "doc-0-2 went for own-2" in gristmill("clusters", "--store", store).stdout
+    index = index_of(nights)
+    gristmill("index", "remove", "web", "--generation", index.generations[0].name, "--store", store)
+    address = fates(nights)["doc-0-2"]["fuzzy_dedup_survivor"]
+    assert f"a copy of document {address}" in gristmill("explain", "doc-0-2", "--store", store).stdout
 
 
 def test_examples_of_a_night_are_shown(two_nights: Path) -> None:
