@@ -21,7 +21,6 @@ from pipelines.decide.shards import ShardColumns, SurvivingShard
 from pipelines.engine.base import Engine
 from pipelines.state import files
 from pipelines.state.index import SHARDS, Generation, GenerationFiles, HeldShard, Index, documents_schema
-from pipelines.state.runs import finished_runs
 from pipelines.write import kept_rows
 
 #: Rows of a row group of keys: as many are read at least where one of them may be wanted.
@@ -52,22 +51,6 @@ class Addition:
     def commit(self) -> Index:
         """Make it the newest generation."""
         return self.index.commit(self.parameters, [*self.index.generations, self.generation])
-
-
-def recovered(store: str, name: str) -> Index:
-    """The index, after what a killed process left of it is mended. Only the holder of the writer lock may call this.
-
-    A run is finished with its record, which names its generation; then the generation is committed. A run that was
-    killed in between has it committed here, so that its shards are not decided again.
-    """
-    index = Index(store, name)
-    mine = (run.record["index"] for run in finished_runs(store) if (run.record.get("index") or {}).get("name") == name)
-    if (newest := next(mine, None)) is not None:
-        generation = Generation(**newest["generation"])
-        if generation.number > index.last:
-            return Addition(index, newest["parameters"], generation).commit()
-    index.sweep()
-    return index
 
 
 def write_generation(

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from operators.base import digest_of
 from operators.errors import RecipeError
 from pipelines.engine.base import Engine
-from pipelines.index.generations import Addition, Kept, key_files_for, recovered, write_generation
+from pipelines.index.generations import Addition, Kept, key_files_for, write_generation
 from pipelines.index.parameters import index_parameters, indexed_rule
+from pipelines.index.recovery import recovered
 from pipelines.measuring import measure_all
 from pipelines.plan import make_plan
 from pipelines.recipe import LoadedRecipe, Write

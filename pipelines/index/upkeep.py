@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from operators.base import digest_of
 from operators.errors import RecipeError
 from pipelines.engine.base import Engine
-from pipelines.index.generations import key_files_for, merge, recovered
+from pipelines.index.generations import key_files_for, merge
+from pipelines.index.recovery import recovered
 from pipelines.state.index import Generation, GenerationFiles, HeldShard, Index, open_index
 from pipelines.state.lock import writer_lock
 from pipelines.words import did_you_mean

@@ -241,6 +241,28 @@ def test_killed_before_the_index_and_run_again_with_another_night(
     assert [id for (id,) in rows(result, "id")] == [f"doc-2-{i}" for i in range(20)]
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_killed_before_its_record_and_run_again_with_another_night(
+    nights: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Nothing that the killed run wrote is in the dataset twice."""
+    if not first:
+        execute(nights)
+    add_night(nights.parent, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "remember", kill)
+        with pytest.raises(Killed):
+            execute(nights)
+    add_night(nights.parent, 2)
+    result = execute(nights)
+    versions = sorted((nights.parent / "store" / "datasets" / "test").glob("0*"))
+    assert len(versions) == (1 if first else 2)
+    files_of = [path for version in versions for path in sorted(version.glob("*.parquet"))]
+    ids = [id for path in files_of for id in pq.read_table(path, columns=["id"])["id"].to_pylist()]
+    assert len(ids) == len(set(ids)) == 60
+    assert (versions[0].parent / "CURRENT").read_text().strip() == result.dataset.rsplit("/", 1)[-1]
+
+
 # Upkeep
 
 
