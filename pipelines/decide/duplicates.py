@@ -110,7 +110,7 @@ EXACT_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
 
 def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, folder: str) -> Duplicates:
     """Find the losers among all shards' documents; files go to `folder`."""
-    partitions = partitions_for(survivors.documents)
+    partitions = partitions_for(survivors.documents, len(survivors.shards))
     ordinals = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
     local = files.join(folder, "local")
     winners = Exchange(files.join(folder, "winners"), partitions, WINNERS)

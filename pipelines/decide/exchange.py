@@ -21,6 +21,8 @@ from pipelines.state import files
 
 #: Rows of a partition: what one task of a resolve step holds (37 bytes a row in exact dedup, as much again to sort).
 PARTITION_ROWS = 1 << 22
+#: How many times smaller than PARTITION_ROWS the block is that a sender has for a partition, at the least.
+BLOCKS = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ class Exchange:
         return files.join(self.folder, f"{sender:08d}.arrow")
 
 
-def partitions_for(rows: int) -> int:
-    """How many partitions keep each at about PARTITION_ROWS."""
-    return max(1, -(-rows // PARTITION_ROWS))
+def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
+    """How many partitions keep each at about PARTITION_ROWS / `weight` rows; fewer where there are many senders.
+
+    A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of PARTITION_ROWS: of a
+    million shards and partitions, the reading of tiny blocks would be all the work.
+    """
+    fitting = -(-rows * weight // PARTITION_ROWS)
+    smallest_block = max(1, PARTITION_ROWS // BLOCKS)
+    return max(1, min(fitting, -(-rows // (smallest_block * senders))))
 
 
 def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:

@@ -71,7 +71,7 @@ def write_generation(
 
 def key_files_for(bands: int, documents: int) -> int:
     """How many key ranges hold the keys of so many documents."""
-    return partitions_for(KEYS_FACTOR * bands * documents)
+    return partitions_for(bands * documents, weight=KEYS_FACTOR)
 
 
 @dataclass(frozen=True)

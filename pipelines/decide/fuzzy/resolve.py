@@ -62,7 +62,7 @@ def resolve(
     members = find_components(ordinals, edges, alike, parameters.edge_budget, engine, folder)
     edges.remove()
     reach = parameters.threshold if parameters.verified else -math.inf
-    partitions = partitions_for(MEMBER_FACTOR * members.documents)
+    partitions = partitions_for(members.documents, weight=MEMBER_FACTOR)
     gathered = Exchange(files.join(folder, "gathered"), partitions, gathered_schema(evidence))
     settled = Exchange(files.join(folder, "settled"), len(ordinals), CLUSTERED)
     settlement = Settlement(evidence, reach, parameters.keep, ordinals, members, gathered, settled, earlier)
@@ -85,7 +85,7 @@ def _find_candidates(
     parameters: Parameters, survivors: Survivors, engine: Engine, folder: str, history: History | None
 ) -> CandidatePairs:
     senders = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
-    partitions = partitions_for(KEYS_FACTOR * parameters.bands * survivors.documents)
+    partitions = partitions_for(parameters.bands * survivors.documents, len(senders), KEYS_FACTOR)
     keys = Exchange(files.join(folder, "keys"), partitions, KEYS)
     copies = Exchange(files.join(folder, "copies"), 1, PAIRS)
     sum(run(engine, partial(send_keys, parameters, keys, copies), survivors.shards))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from operators import columns
-from pipelines.decide.exchange import Exchange, partition_of, shard_of
+from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
 
 SCHEMA = pa.schema([("partition", pa.int64()), ("at", pa.int64())])
 
@@ -43,3 +43,9 @@ def test_partitions_of_keys_and_of_addresses() -> None:
     assert partition_of(keys, 2).tolist() == [0, 0, 0, 1, 1]
     addresses = np.array([columns.address(*at) for at in ((9, 0), (2, (1 << 32) - 1), (2, 0), (4, 7))], np.uint64)
     assert shard_of(np.array([2, 4, 9]), addresses).tolist() == [2, 0, 0, 1]
+
+
+def test_many_senders_have_fewer_partitions_so_that_blocks_stay_large():
+    assert partitions_for(180 * 10**9, weight=4) == -(-180 * 10**9 * 4 // (1 << 22))
+    assert partitions_for(180 * 10**9, senders=25_000, weight=4) == -(-180 * 10**9 // (1024 * 25_000))
+    assert partitions_for(10, senders=1000) == partitions_for(0, senders=1) == 1
