@@ -1,11 +1,11 @@
 """Fuzzy deduplication as a whole job, read to written dataset, beside datatrove's four MinHash stages.
 
-    python -m benchmarks.dedup [--megabytes 500] [--runs 3] [--peer-python peers/datatrove/bin/python] [--words split]
+    python -m benchmarks.dedup [--megabytes 500] [--runs 3] [--peer-python peers/datatrove/bin/python]
 
 Ours is a new process on two workers, kernels compiled before. datatrove (see benchmarks/gopher.py for its environment,
-and add tokenizers) runs once, two workers, 14 bands of 8, as shipped (words by spaCy's tokeniser) or with `--words
-split` by str.split. Text: the bench corpus tiled, the same files for both. Pyarrow reads and writes them beside it, one
-thread.
+and add tokenizers) has two workers and 14 bands of 8, and runs once as shipped (words by spaCy's tokeniser) and once
+with words by str.split. Text: the bench corpus tiled, the same files for all. Pyarrow reads and writes them beside it,
+one thread.
 """
 
 from __future__ import annotations
@@ -98,7 +98,6 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer-python", help="interpreter of an environment with datatrove")
-    parser.add_argument("--words", choices=("shipped", "split"), default="shipped", help="datatrove's words")
     options = parser.parse_args()
     measure(10)  # compiles kernels
     runs = sorted((measure(options.megabytes) for _ in range(options.runs)), key=lambda run: run["wall"])
@@ -109,9 +108,9 @@ def main() -> None:
     used = f"processor {middle['processor']:.1f} s, {middle['memory'] / 1e6:.0f} MB"
     print(f"gristmill  {middle['wall']:7.1f} s  {used}")
     print(f"pyarrow    {pyarrow:7.1f} s  one thread, read and written, nothing else: 1/{middle['wall'] / pyarrow:.1f}")
-    if options.peer_python:
-        seconds = peer(options.peer_python, options.megabytes, options.words)
-        print(f"datatrove  {seconds:7.1f} s  words {options.words}: {seconds / middle['wall']:.0f} times as long")
+    for words in ("shipped", "split") if options.peer_python else ():
+        seconds = peer(options.peer_python, options.megabytes, words)
+        print(f"datatrove  {seconds:7.1f} s  words {words}: {seconds / middle['wall']:.0f} times as long", flush=True)
     print_steps(middle["steps"], text)
 
 
