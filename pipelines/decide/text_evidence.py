@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from operators import columns
 from operators.base import digest_of
 from operators.kernels.buffers import text_buffers
 from operators.kernels.jaccard import jaccard_of_sets
 from operators.kernels.shingles import alphabet, shingle_sets
+from pipelines.decide import scratch
 from pipelines.decide.shards import SurvivingShard, addresses_of
 from pipelines.state import files
 from pipelines.texts import KNOWN, Texts
@@ -21,7 +23,7 @@ from pipelines.texts import KNOWN, Texts
 class TextEvidence:
     """Distinct shingle hashes of texts, sorted, 8 bytes each: exact Jaccard similarity. Picklable.
 
-    Each call of `of` leaves a note in `folder` of how many texts it read, under a name that depends on what was asked.
+    What was read is kept in `folder` until the rule is resolved, by shard, so that each text is read once.
     """
 
     texts: Texts
@@ -35,12 +37,17 @@ class TextEvidence:
 
     def of(self, shard: SurvivingShard, addresses: NDArray[np.uint64], /) -> pa.Array:
         """The shingles (n sets) of some of a shard's documents. Raises ShardError where the shard has changed."""
-        documents = shard.read(KNOWN)
-        known = documents.take(pa.array(np.searchsorted(addresses_of(documents), addresses)))
-        sets = [self._shingles(texts) for texts in self.texts.read(shard.ordinal, known)] if len(addresses) else []
-        note = f"{shard.ordinal:08d}-{digest_of(addresses.tolist())}.json"
-        files.write_json(files.join(self.folder, note), {"read": len(addresses)})
-        return pa.concat_arrays([pa.nulls(0, self.type), *sets])
+        folder = files.join(self.folder, f"{shard.ordinal:08d}")
+        kept = [scratch.read_table(files.join(folder, name)) for name in files.names(folder)]
+        held = pa.concat_tables([self._schema.empty_table(), *kept])
+        missing = np.setdiff1d(addresses, np.asarray(held[columns.ADDRESS]))
+        if len(missing):
+            read = pa.table([pa.array(missing), self._read(shard, missing)], schema=self._schema)
+            scratch.write_table(files.join(folder, f"{digest_of(missing.tolist())}.arrow"), read)
+            held = pa.concat_tables([held, read])
+        at = np.asarray(held[columns.ADDRESS])
+        order = np.argsort(at)
+        return held["shingles"].combine_chunks().take(pa.array(order[np.searchsorted(at, addresses, sorter=order)]))
 
     def similarity(self, left: pa.Array, right: pa.Array, /) -> NDArray[np.float64]:
         """Exact Jaccard similarities (n) of n pairs of sets."""
@@ -48,9 +55,19 @@ class TextEvidence:
         return found
 
     def read(self) -> int:
-        """How many texts were read so far; one that was asked for twice counts twice."""
-        notes = (files.read_json(files.join(self.folder, name)) for name in files.names(self.folder))
-        return sum(note["read"] for note in notes)
+        """How many texts were read."""
+        folders = [files.join(self.folder, name) for name in files.names(self.folder)]
+        urls = [files.join(folder, name) for folder in folders for name in files.names(folder)]
+        return sum(scratch.read_table(url).num_rows for url in urls)
+
+    @property
+    def _schema(self) -> pa.Schema:
+        return pa.schema([(columns.ADDRESS, columns.TYPES[columns.ADDRESS]), ("shingles", self.type)])
+
+    def _read(self, shard: SurvivingShard, addresses: NDArray[np.uint64]) -> pa.Array:
+        documents = shard.read(KNOWN)
+        known = documents.take(pa.array(np.searchsorted(addresses_of(documents), addresses)))
+        return pa.concat_arrays([self._shingles(texts) for texts in self.texts.read(shard.ordinal, known)])
 
     def _shingles(self, texts: pa.LargeStringArray) -> pa.Array:
         values, offsets = shingle_sets(*text_buffers(texts), self.ngram, alphabet())
