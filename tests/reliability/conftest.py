@@ -23,8 +23,10 @@ def recipe(tmp_path: Path, make_recipe: Callable[..., Path]) -> Path:
         decide=[
             {"drop": "gopher_words < 40"},
             {"exact_dedup": {"keep": "best: importance"}},
+            {"fuzzy_dedup": {"keep": "best: importance"}},
             {"drop": {"when": "importance < quantile(0.1)", "name": "far"}},
             {"select": {"by": "importance", "documents": 2000, "seed": 3}},
+            {"paragraph_dedup": {"by": "line", "limit": 3}},
         ],
         write={"shard_bytes": "20KB"},
     )
