@@ -34,8 +34,13 @@ from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.writers import ParquetWriter
 
 source, work, tasks, words = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+
+class SplitWords:
+    def word_tokenize(self, text):
+        return text.split()
+
 if words == "split":
-    minhash.split_into_words = lambda text, language: text.split()
+    minhash.load_word_tokenizer = lambda language: SplitWords()
 config = MinhashConfig(num_buckets=14, hashes_per_bucket=8)
 
 def stage(tasks, *pipeline):
