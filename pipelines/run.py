@@ -22,7 +22,7 @@ from pipelines.decide import count_duplicates, decide, given_columns, given_part
 from pipelines.decide.fuzzy.history import History
 from pipelines.engine.base import Engine
 from pipelines.fit import make_fit
-from pipelines.index.recovery import recovered, retract_unrecorded
+from pipelines.index.recovery import recovered
 from pipelines.index.remembering import remember
 from pipelines.measuring import Measured, measure_all
 from pipelines.plan import Plan, fitted, make_plan
@@ -78,7 +78,6 @@ def run(
         runs.sweep_unfinished(loaded.store)
         if plan.index is not None:
             recovered(loaded.store, plan.index.name)
-            retract_unrecorded(loaded.store, loaded.recipe.name)
         plan.read_state()
         engine = stack.enter_context(LateEngine(open_engine))
         this = Run(plan, engine, reporter)

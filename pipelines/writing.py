@@ -22,7 +22,7 @@ from pipelines.plan import Plan
 from pipelines.removal import Removal, Removed, removal_by
 from pipelines.report.funnel import Funnel
 from pipelines.report.progress import Reporter
-from pipelines.state import files
+from pipelines.state import files, runs
 from pipelines.state.datasets import Dataset, Version
 from pipelines.state.resources import ReadyOperator
 from pipelines.version import VERSION
@@ -79,6 +79,8 @@ def write_dataset(
     funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
+    if plan.index is not None:
+        runs.announce_version(run_url, recipe.name, version.name)
     dataset.commit(
         version, manifest.build(plan, measured.shards, measured.counts, funnel, receipts, dataset.current, VERSION)
     )

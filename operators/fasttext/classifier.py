@@ -31,7 +31,7 @@ TEXTS_AT_A_TIME = 4096
 #: Rows that are projected before their pages are given back.
 ROWS_AT_A_TIME = 1 << 16
 #: A model is projected where a row of the input matrix has at least so many bytes for each score.
-WORTH_PROJECTING = 8
+WORTH_PROJECTING = 16
 #: Texts of more features are scored in fastText's own way. (It differed by 1e-5 in texts of some 300,000.)
 PROJECTED_FEATURES = 50_000
 SHOWN_LABELS = 20

@@ -23,6 +23,7 @@ class Quality(Measure):
     where the text is null or holds nothing that the model knows.
     """
 
+    code_version: ClassVar[int] = 2
     shorthand: ClassVar[str | None] = "model"
 
     model: str = Field(description="path of the model, a .bin or .ftz file")

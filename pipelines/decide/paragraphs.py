@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from operators.dedup.paragraphs import POSITIONS, ParagraphDedup
 from operators.errors import RecipeError
 from operators.kernels.paragraphs import UNCOUNTED
+from pipelines.decide.adjacent import is_first
 from pipelines.decide.checks import check_known
 from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
 from pipelines.decide.passes import run
@@ -164,8 +165,8 @@ def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) ->
     occurrences = Occurrences.of(documents[rule.measure.hashes].combine_chunks())
     counted = occurrences.take(occurrences.keys != UNCOUNTED)
     in_order = counted.take(np.argsort(counted.keys, kind="stable"))
-    once = in_order.take(_starts(in_order.keys) | _starts(in_order.rows))  # a document counts once
-    firsts = np.flatnonzero(_starts(once.keys))
+    once = in_order.take(is_first(in_order.keys) | is_first(in_order.rows))  # a document counts once
+    firsts = np.flatnonzero(is_first(once.keys))
     keys, addresses = once.keys[firsts], addresses_of(documents)[once.rows[firsts]]
     held = np.diff(np.append(firsts, len(once.keys)))
     table = pa.table([pa.array(keys), pa.array(addresses), pa.array(held, pa.uint32())], schema=FREQUENCIES)
@@ -181,7 +182,7 @@ def _settle(
     order = np.argsort(np.asarray(table["key"]), kind="stable")  # within a key, shards stay in their order
     keys, first = np.asarray(table["key"])[order], np.asarray(table["first"])[order]
     documents = np.asarray(table["documents"])[order].astype(np.int64)
-    starts = np.flatnonzero(_starts(keys))
+    starts = np.flatnonzero(is_first(keys))
     sizes = np.diff(np.append(starts, len(keys)))
     before = _bounds(documents)
     totals = before[starts + sizes] - before[starts]
@@ -207,15 +208,10 @@ def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]
     repeated = np.flatnonzero(keys[at] == occurrences.keys)
     order = repeated[np.argsort(at[repeated], kind="stable")]
     some, allowance = occurrences.take(order), allowed[at[order]]
-    new_key = _starts(some.keys)
-    nth_document = np.cumsum(new_key | _starts(some.rows))
+    new_key = is_first(some.keys)
+    nth_document = np.cumsum(new_key | is_first(some.rows))
     ranks = nth_document - nth_document[new_key][np.cumsum(new_key) - 1]
     return np.sort(order[ranks >= allowance])
-
-
-def _starts(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values (n) differ from the one before; the first does."""
-    return np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]
 
 
 def _bounds(sizes: NDArray[Any]) -> NDArray[np.int64]:

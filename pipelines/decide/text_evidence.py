@@ -43,7 +43,7 @@ class TextEvidence:
         missing = np.setdiff1d(addresses, np.asarray(held[columns.ADDRESS]))
         if len(missing):
             read = pa.table([pa.array(missing), self._read(shard, missing)], schema=self._schema)
-            scratch.write_table(files.join(folder, f"{digest_of(missing.tolist())}.arrow"), read)
+            scratch.write_table(files.join(folder, f"{digest_of(missing.tolist())}-{len(missing)}.arrow"), read)
             held = pa.concat_tables([held, read])
         at = np.asarray(held[columns.ADDRESS])
         order = np.argsort(at)
@@ -57,8 +57,8 @@ class TextEvidence:
     def read(self) -> int:
         """How many texts were read."""
         folders = [files.join(self.folder, name) for name in files.names(self.folder)]
-        urls = [files.join(folder, name) for folder in folders for name in files.names(folder)]
-        return sum(scratch.read_table(url).num_rows for url in urls)
+        names = [name for folder in folders for name in files.names(folder)]
+        return sum(int(name.removesuffix(".arrow").rsplit("-")[-1]) for name in names)
 
     @property
     def _schema(self) -> pa.Schema:

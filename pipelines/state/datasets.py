@@ -76,11 +76,11 @@ class Dataset:
         if self.current != version.name:
             files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
 
-    def retract(self, version: Version, before: str | None) -> None:
-        """Remove a committed version; readers take the version `before` again, or none."""
+    def retract(self, version: Version) -> None:
+        """Remove a committed version; readers take the one before it again, or none."""
         if self.current == version.name:
-            current = files.join(self.url, CURRENT)
-            files.remove(current) if before is None else files.write_bytes(current, f"{before}\n".encode())
+            current, parent = files.join(self.url, CURRENT), version.manifest["parent"]
+            files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
         files.remove(files.join(version.url, MANIFEST))  # first: what is left is no version
         files.remove(version.url)
 

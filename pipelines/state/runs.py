@@ -4,6 +4,7 @@ runs/<run id>/run.json                       what was asked, what came of it
 runs/<run id>/shards.parquet                 ordinal, source, counts, and where the measures lie
 runs/<run id>/decisions/<ordinal>.parquet    one row per document
 runs/<run id>/rejects.parquet                the quarantine: one row per record that is not a document
+runs/<run id>/version.json                   where an index is kept: the version that the run was about to commit
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from operators.errors import RecipeError
 from pipelines.decide import decisions_file
 from pipelines.located_yaml import LocatedYaml
 from pipelines.state import files
+from pipelines.state.datasets import Dataset
 from pipelines.state.measures import ShardCounts, ShardMeasures
 from pipelines.state.registry import Shard
 
 FOLDER = "runs"
 RECORD = "run.json"
+ANNOUNCED = "version.json"
 SHARDS = pa.schema(
     [
         ("ordinal", pa.uint32()),
@@ -119,13 +122,36 @@ def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
 def sweep_unfinished(store: str) -> None:
     """Remove the folders of runs that never finished, and unfinished files anywhere in the store.
 
-    Only the holder of the writer lock may call this.
+    A version that such a run announced and committed is taken back: no record says what was decided for it. Only the
+    holder of the writer lock may call this.
     """
     files.sweep(store)
     folder = files.join(store, FOLDER)
     for name in files.names(folder):
         if not files.exists(files.join(folder, name, RECORD)):
+            _take_back(store, files.join(folder, name))
             files.remove(files.join(folder, name))
+
+
+def announce_version(run_url: str, dataset: str, version: str) -> None:
+    """Write down which version a run is about to commit.
+
+    For runs that decide each shard once: what such a run committed without its record, the next one decides again, and
+    the documents would be in two versions.
+    """
+    files.write_json(files.join(run_url, ANNOUNCED), {"dataset": dataset, "version": version})
+
+
+def _take_back(store: str, run_url: str) -> None:
+    """Retract the version that an unfinished run announced, where it was committed."""
+    try:
+        announced = files.read_json(files.join(run_url, ANNOUNCED))
+    except FileNotFoundError:
+        return
+    dataset = Dataset(store, announced["dataset"])
+    for version in dataset.versions():
+        if version.name == announced["version"]:
+            dataset.retract(version)
 
 
 def write_shards(

@@ -23,7 +23,6 @@ def test_a_new_text_finds_its_near_copy(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("datasketch")
     add_night(tmp_path, 0)
     execute(make_recipe(tmp_path, decide=DECIDE))
     monkeypatch.chdir(tmp_path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasketch
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -245,7 +247,7 @@ def test_killed_before_the_index_and_run_again_with_another_night(
 def test_killed_before_its_record_and_run_again_with_another_night(
     nights: Path, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    """Nothing that the killed run wrote is in the dataset twice."""
+    """Nothing that the killed run wrote is in the dataset twice, whichever recipe runs next."""
     if not first:
         execute(nights)
     add_night(nights.parent, 1)
@@ -253,6 +255,7 @@ def test_killed_before_its_record_and_run_again_with_another_night(
         patch.setattr(run_module, "remember", kill)
         with pytest.raises(Killed):
             execute(nights)
+    execute(nights, "name=other", "decide=[]", "write.columns=[id]", "sources.docs.path=data/docs-0-*")
     add_night(nights.parent, 2)
     result = execute(nights)
     versions = sorted((nights.parent / "store" / "datasets" / "test").glob("0*"))
@@ -261,6 +264,16 @@ def test_killed_before_its_record_and_run_again_with_another_night(
     ids = [id for path in files_of for id in pq.read_table(path, columns=["id"])["id"].to_pylist()]
     assert len(ids) == len(set(ids)) == 60
     assert (versions[0].parent / "CURRENT").read_text().strip() == result.dataset.rsplit("/", 1)[-1]
+
+
+def test_a_version_whose_run_was_removed_by_hand_stays(nights: Path) -> None:
+    before = content(execute(nights))
+    shutil.rmtree(nights.parent / "store" / "runs")
+    add_night(nights.parent, 1)
+    execute(nights)
+    versions = sorted((nights.parent / "store" / "datasets" / "test").glob("0*"))
+    assert len(versions) == 2
+    assert all((versions[0] / name).read_bytes() == held for name, held in before.items())
 
 
 # Upkeep
@@ -417,7 +430,6 @@ def test_examples_of_a_night_are_shown(two_nights: Path) -> None:
 
 
 def test_export_gives_objects_that_datasketch_looks_up(two_nights: Path, tmp_path: Path) -> None:
-    datasketch = pytest.importorskip("datasketch")
     execute(two_nights)
     out = tmp_path / "web.parquet"
     shown = gristmill("index", "export", "web", "--datasketch", out, "--store", tmp_path / "store").stdout

@@ -12,10 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
+from pipelines.decide.adjacent import is_first
 from pipelines.decide.exchange import Exchange, shard_of
 from pipelines.decide.fuzzy.history import Meetings
 from pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
-from pipelines.decide.fuzzy.runs import is_first
 from pipelines.decide.shards import SurvivingShard
 
 #: The largest bucket of which all pairs are candidates.

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from operators import columns
+from pipelines.decide.adjacent import is_first
 from pipelines.decide.exchange import Exchange
 from pipelines.decide.fuzzy.keys import KEYS
-from pipelines.decide.fuzzy.runs import is_first
 from pipelines.decide.shards import SurvivingShard
 from pipelines.state import files
 from pipelines.state.index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index

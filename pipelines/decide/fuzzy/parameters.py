@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-#: Edges that are united in memory: 16 bytes each, and about five times as much while they are united.
-EDGE_BUDGET = 1 << 24
+#: Edges that are united in memory: 16 bytes each, and about eight times as much while they are united.
+EDGE_BUDGET = 1 << 22
 
 
 @dataclass(frozen=True)

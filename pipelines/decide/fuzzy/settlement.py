@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from operators.dedup.keep import rank_column, ranks
 from operators.kernels.candidates import hash_pairs
+from pipelines.decide.adjacent import is_first
 from pipelines.decide.exchange import Exchange, partition_of, shard_of
 from pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluster, histogram
 from pipelines.decide.fuzzy.components import Members
 from pipelines.decide.fuzzy.evidence import Evidence, similarities
-from pipelines.decide.fuzzy.runs import is_first
 from pipelines.decide.shards import SurvivingShard, addresses_of
 from pipelines.state.index import CLUSTER
 

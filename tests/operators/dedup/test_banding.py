@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from datasketch import lsh
 
 from operators.dedup.banding import caught, estimate, optimal_banding
 from operators.kernels.bands import band_keys
@@ -12,7 +13,6 @@ from operators.kernels.bands import band_keys
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("permutations", [8, 16, 31, 64, 112, 128, 256])
 def test_the_optimum_is_that_of_datasketch(permutations: int) -> None:
-    lsh = pytest.importorskip("datasketch.lsh")
     for threshold in np.arange(0.1, 0.96, 0.05).tolist():
         for weight in (0.1, 0.5, 0.9):
             theirs = lsh._optimal_param(threshold, permutations, 1 - weight, weight)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 
-def is_first(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def is_first(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows (n) differ from the row before them: the first of each run of equal values."""
     first = np.ones(len(values), np.bool_)
     first[1:] = values[1:] != values[:-1]
