@@ -1,0 +1,277 @@
+"""Kinds of answers: how each is asked for, what an engine may enforce of it, how it is read, how sure it is.
+
+| kind                        | a completion            | the answer                     |
+|-----------------------------|-------------------------|--------------------------------|
+| choice: {label: definition} | one letter              | the label                      |
+| scale: [low, high]          | one digit (or letter)   | the number                     |
+| multi: {label: definition}  | Y or N for each label   | a JSON list of labels          |
+| schema: {...}               | JSON                    | the JSON                       |
+
+Of the first three every code is one token, so that its log-probability is that of the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag, field_validator
+
+from operators.label.contract import Constraint
+from operators.label.free import Free
+from operators.label.labels import LETTERS, Definitions, known_labels
+from operators.label.part import Part
+from operators.label.reading import (
+    InvalidAnswer,
+    as_json,
+    by_name,
+    parsed,
+    quoted,
+    read_json,
+    read_one,
+    without_thoughts,
+)
+from operators.label.soft import UNKNOWN, Slots, Soft, each_of, one_of
+
+YES, NO = "Y", "N"
+#: Tokens that a code is given where nothing enforces it: a model may put a few words around it.
+CODE_TOKENS = 16
+
+_YES_OR_NO = {"y": True, "yes": True, "n": False, "no": False}
+
+
+class _OneOf(Part):
+    """An answer that is one of several, each with a code of its own."""
+
+    @property
+    @abstractmethod
+    def codes(self) -> Mapping[str, str]:
+        """Code -> answer, in the task's order."""
+
+    def constraint(self) -> Constraint:
+        """One slot."""
+        codes = tuple(self.codes)
+        return Constraint((codes,), "", codes, f"({'|'.join(codes)})", None, CODE_TOKENS)
+
+    def completion(self, answer: str) -> str:
+        """What a model writes to give an answer."""
+        return next(code for code, label in self.codes.items() if label == answer)
+
+    def read(self, text: str) -> str:
+        """The answer; raises InvalidAnswer."""
+        return self.codes[text] if text in self.codes else read_one(text, self.codes)
+
+    def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
+        """The probabilities of all answers, those of the codes made to add up to one."""
+        return one_of(answer, slots, self.codes)
+
+
+class Choice(_OneOf):
+    """One label of several."""
+
+    choice: Definitions = Field(description="labels with their definitions, or a list of labels")
+
+    @field_validator("choice")
+    @classmethod
+    def _check(cls, labels: dict[str, str]) -> dict[str, str]:
+        codes = _codes_of(known_labels(labels))
+        for label in labels:
+            if codes.get(label.upper(), label) != label:
+                raise ValueError(
+                    f"label {label!r} would be taken for the letter of another option: "
+                    "give all labels one letter or digit, or none"
+                )
+        return labels
+
+    @cached_property
+    def codes(self) -> dict[str, str]:
+        """Code -> label: labels of one letter or digit stand for themselves."""
+        return _codes_of(self.choice)
+
+    def describe(self) -> str:
+        """The options, and how to answer."""
+        if _stand_for_themselves(self.choice):
+            lines = [f"{label}: {text}" if text else label for label, text in self.choice.items()]
+        else:
+            lines = [f"{code}: {_defined(label, self.choice[label])}" for code, label in self.codes.items()]
+        return "\n".join(["Options:", *lines, "", self.how])
+
+    @property
+    def how(self) -> str:
+        """How to answer, in a sentence."""
+        if _stand_for_themselves(self.choice):
+            return f"Answer with one of {', '.join(self.choice)} and nothing else."
+        return "Answer with the letter of one option and nothing else."
+
+    def canonical(self, value: Any) -> str:
+        """The label, from a person's value: its name, whatever its case; raises InvalidAnswer."""
+        label = None if value is None else by_name(str(value), tuple(self.choice))
+        if label is None:
+            raise InvalidAnswer(f"{quoted(str(value))} is none of {', '.join(self.choice)}")
+        return label
+
+
+class Scale(_OneOf):
+    """A whole number between two."""
+
+    scale: tuple[int, int] = Field(description="lowest and highest number")
+
+    @field_validator("scale")
+    @classmethod
+    def _check(cls, value: tuple[int, int]) -> tuple[int, int]:
+        low, high = value
+        if low >= high:
+            raise ValueError(f"give the lowest number first and a higher one after it, not {low} and {high}")
+        if high - low >= len(LETTERS):
+            raise ValueError(f"{low} to {high} are {high - low + 1} numbers; at most {len(LETTERS)} can be told apart")
+        return value
+
+    @cached_property
+    def codes(self) -> dict[str, str]:
+        """Code -> number: digits stand for themselves; where a number would be several tokens, letters do."""
+        low, high = self.scale
+        numbers = [str(number) for number in range(low, high + 1)]
+        return dict(zip(numbers if self._digits else LETTERS, numbers, strict=False))
+
+    @property
+    def _digits(self) -> bool:
+        return self.scale[0] >= 0 and self.scale[1] <= 9
+
+    def describe(self) -> str:
+        """The numbers, and how to answer."""
+        if self._digits:
+            return self.how
+        lines = [f"{code}: {number}" for code, number in self.codes.items()]
+        return "\n".join(["Numbers by letter:", *lines, "", self.how])
+
+    @property
+    def how(self) -> str:
+        """How to answer, in a sentence."""
+        low, high = self.scale
+        what = "one number" if self._digits else "the letter of one number"
+        return f"Answer with {what} from {low} to {high} and nothing else."
+
+    def canonical(self, value: Any) -> str:
+        """The number, from a person's value: 4, 4.0, or either as text; raises InvalidAnswer."""
+        low, high = self.scale
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, bool) or not (low <= number <= high and number.is_integer()):
+            raise InvalidAnswer(f"{quoted(str(value))} is no whole number from {low} to {high}")
+        return str(int(number))
+
+
+class Multi(Part):
+    """Any of several labels, none and all included."""
+
+    multi: Definitions = Field(description="labels with their definitions, or a list of labels")
+
+    @field_validator("multi")
+    @classmethod
+    def _check(cls, labels: dict[str, str]) -> dict[str, str]:
+        return known_labels(labels)
+
+    def constraint(self) -> Constraint:
+        """A slot for each label."""
+        n = len(self.multi)
+        pattern = f"[{YES}{NO}]( [{YES}{NO}]){{{n - 1}}}"
+        return Constraint(((YES, NO),) * n, " ", None, pattern, None, 2 * n + CODE_TOKENS)
+
+    def describe(self) -> str:
+        """The labels in their order, and how to answer."""
+        lines = [f"{i}: {_defined(label, text)}" for i, (label, text) in enumerate(self.multi.items(), 1)]
+        return "\n".join(["Labels, in this order:", *lines, "", self.how])
+
+    @property
+    def how(self) -> str:
+        """How to answer, in a sentence."""
+        return (
+            f"For each of the {len(self.multi)} labels in this order answer {YES} if it fits and {NO} if it does not, "
+            "with a blank between two and nothing else."
+        )
+
+    def completion(self, answer: str) -> str:
+        """What a model writes to give an answer."""
+        chosen = json.loads(answer)
+        return " ".join(YES if label in chosen else NO for label in self.multi)
+
+    def canonical(self, value: Any) -> str:
+        """A JSON list of labels in the task's order, from a person's list or one in JSON; raises InvalidAnswer."""
+        return self._stored(parsed(value) if isinstance(value, str) and value.lstrip().startswith("[") else value)
+
+    def read(self, text: str) -> str:
+        """A JSON list of labels, in the task's order; raises InvalidAnswer.
+
+        From a row of Y and N (yes and no), or from a JSON list of labels.
+        """
+        text = without_thoughts(text)
+        fits = [_YES_OR_NO.get(word) for word in text.strip(" \t\r\n\"'`*.").replace(",", " ").lower().split()]
+        if not fits or None in fits:
+            return self._stored(self._listed(text))
+        if len(fits) != len(self.multi):
+            raise InvalidAnswer(f"{quoted(text)} has {len(fits)} answers for {len(self.multi)} labels")
+        return as_json([label for label, fit in zip(self.multi, fits, strict=True) if fit])
+
+    def _listed(self, text: str) -> Any:
+        try:
+            value = read_json(text)
+        except InvalidAnswer:
+            raise InvalidAnswer(f"{quoted(text)} is no row of {YES} and {NO}") from None
+        return value["labels"] if isinstance(value, dict) and [*value] == ["labels"] else value
+
+    def _stored(self, value: Any) -> str:
+        if not isinstance(value, list | tuple):
+            raise InvalidAnswer(f"{quoted(str(value))} is no list of labels")
+        labels = tuple(self.multi)
+        chosen = [None if label is None else by_name(str(label), labels) for label in value]
+        if None in chosen:
+            raise InvalidAnswer(f"{quoted(str(value[chosen.index(None)]))} is none of {', '.join(labels)}")
+        return as_json([label for label in labels if label in chosen])
+
+    def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
+        """That each label fits, given the answers before it; the answer's probability is their product."""
+        return each_of(json.loads(answer), slots, self.multi, YES, NO)
+
+
+KINDS = {"choice": Choice, "scale": Scale, "multi": Multi, "schema": Free}
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, Part):
+        return next(f"answer[{key}]" for key, kind in KINDS.items() if isinstance(value, kind))
+    named = [key for key in KINDS if isinstance(value, dict) and key in value]
+    return f"answer[{named[0]}]" if len(named) == 1 else None
+
+
+AnswerFormat = Annotated[
+    Annotated[Choice, Tag("answer[choice]")]
+    | Annotated[Scale, Tag("answer[scale]")]
+    | Annotated[Multi, Tag("answer[multi]")]
+    | Annotated[Free, Tag("answer[schema]")],
+    Discriminator(
+        _kind,
+        custom_error_type="answer_kind",
+        custom_error_message="Input should be one of choice: {...}, scale: [0, 5], multi: {...}, schema: {...}",
+    ),
+]
+
+
+def _stand_for_themselves(labels: Iterable[str]) -> bool:
+    return all(len(label) == 1 and label.isascii() and label.isalnum() for label in labels)
+
+
+def _codes_of(labels: Iterable[str]) -> dict[str, str]:
+    return dict(zip(labels if _stand_for_themselves(labels) else LETTERS, labels, strict=False))
+
+
+def _defined(label: str, text: str) -> str:
+    return f"{label} ({text})" if text else label
+
+
+__all__ = ["LETTERS", "UNKNOWN", "AnswerFormat", "Choice", "Free", "InvalidAnswer", "Multi", "Scale", "Slots", "Soft"]

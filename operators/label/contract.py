@@ -1,0 +1,123 @@
+"""What passes between a labelling run and the engines that answer: questions, completions, replies.
+
+An answer is read from *slots*. A slot is a place in the completion where one of a few one-token *codes* stands: the
+letter of a choice, the digit of a scale, a yes or no for each label of a multi-label task. A free answer (a JSON
+schema) has no slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: str  #: "user" or "assistant"
+    content: str
+
+
+class Rejected(NamedTuple):
+    """A first answer that is not valid, and why: what a repair shows the model."""
+
+    raw: str
+    reason: str
+
+
+class Question(NamedTuple):
+    """One document put to one annotator."""
+
+    key: bytes  #: content id of the document's text, 16 bytes
+    document: str  #: the text as the model sees it: cut, and neutralised
+    cut_tokens: int = 0  #: tokens of the text that were left out
+    rejected: Rejected | None = None
+
+
+class Completion(NamedTuple):
+    """What a model said to a question."""
+
+    text: str
+    #: for each slot the natural log-probability of each code (variants such as a leading space added up);
+    #: None where the engine does not tell, a code missing where it was not among those that it told of
+    slots: tuple[dict[str, float], ...] | None
+    logprob: float | None  #: of all that was generated (nats); None where unknown
+    input_tokens: int
+    output_tokens: int
+
+
+class Reply(NamedTuple):
+    """What came of a question: a completion, or an error.
+
+    A lasting error is a fact about this document (too long for the model, refused by the endpoint): it goes to
+    quarantine. Any other has passed all retries and may be asked again. `billed` says that the tokens of a reply
+    without a completion may have been charged (a connection lost after the request was sent): an engine does not try
+    such a question again by itself, for the budget has to admit it anew.
+    """
+
+    key: bytes
+    completion: Completion | None
+    error: str = ""
+    lasting: bool = False
+    billed: bool = False
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a completion must look like, for engines that can enforce it.
+
+    Exactly one way to say it fits every task with slots: `slots` (the codes allowed at each); `text_choices` lists all
+    completions where there are few (one slot), `pattern` is a regular expression for all of them. Tasks without slots
+    have a JSON `schema`.
+    """
+
+    slots: tuple[tuple[str, ...], ...]  #: codes at each slot; () for a free answer
+    separator: str  #: between two slots
+    text_choices: tuple[str, ...] | None
+    pattern: str | None
+    schema: dict[str, Any] | None
+    max_tokens: int  #: that a completion may take
+
+
+class Tokenizer(Protocol):
+    """Counts tokens, and says where they lie."""
+
+    exact: bool  #: whether these are the model's own tokens
+    special: frozenset[str]  #: texts that the tokenizer takes for structure, such as <|im_end|>
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones not added."""
+        ...
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a text begins and ends, in characters."""
+        ...
+
+
+class Asker(Protocol):
+    """An annotator that is ready to answer: an engine with a model and a prompt.
+
+    `answer` takes batches of questions as it has room for them and gives replies in any order, one for each question;
+    closing its generator ends what is in flight.
+    Pulling the next batch may block (a budget is waited for), and pulling may happen in another thread than the one
+    that consumes replies; an engine must hand out every reply that it has before it waits for more questions.
+    """
+
+    @property
+    def revision(self) -> str:
+        """What tells this model from another of the same name: a commit, a digest of its files."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own tokenizer where there is one, else an estimate."""
+        ...
+
+    def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
+        """Replies to all questions. Raises FatalError where no question can be answered (no model, wrong key)."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        ...

@@ -1,0 +1,100 @@
+"""Free answers: JSON, by a schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import Field, field_validator
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from operators.label.contract import Constraint
+from operators.label.part import Part
+from operators.label.reading import InvalidAnswer, as_json, parsed, read_json, shortened
+from operators.label.soft import Slots, Soft, mass
+
+SCHEMA_TOKENS = 512
+
+
+class Free(Part):
+    """JSON, by a schema."""
+
+    json_schema: dict[str, Any] = Field(alias="schema", description="JSON schema (2020-12) of the answer")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _check(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise ValueError(f"this is no JSON schema: {error.json_path}: {shortened(error.message)}") from None
+        resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+        for reference in _references(schema):
+            try:
+                resolver.lookup(reference)
+            except Unresolvable:
+                raise ValueError(f"$ref {reference!r} leads nowhere in this schema; no other is looked up") from None
+        return schema
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        return Draft202012Validator(self.json_schema, registry=Registry())
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Without the validator, which cannot be pickled."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {"json_schema": self.json_schema}}
+
+    def constraint(self) -> Constraint:
+        """No slots."""
+        return Constraint((), "", None, None, self.json_schema, SCHEMA_TOKENS)
+
+    def describe(self) -> str:
+        """The schema, and how to answer."""
+        return f"JSON schema:\n{json.dumps(self.json_schema, ensure_ascii=False)}\n\n{self.how}"
+
+    @property
+    def how(self) -> str:
+        """How to answer, in a sentence."""
+        return "Answer with JSON that fits this schema and nothing else."
+
+    def completion(self, answer: str) -> str:
+        """What a model writes to give an answer."""
+        return answer
+
+    def canonical(self, value: Any) -> str:
+        """The answer as it is stored, from a person's value: JSON as text, or its value; raises InvalidAnswer."""
+        return self._stored(parsed(value if isinstance(value, str) else as_json(value)))
+
+    def read(self, text: str) -> str:
+        """The JSON, with no blanks and keys as given; raises InvalidAnswer."""
+        return self._stored(read_json(text))
+
+    def _stored(self, value: Any) -> str:
+        try:
+            error = next(self._validator.iter_errors(value), None)
+        except (RecursionError, ArithmeticError) as limit:
+            raise InvalidAnswer(f"it cannot be held against the schema ({limit})") from None
+        if error is not None:
+            raise InvalidAnswer(f"{error.json_path}: {shortened(error.message)}")
+        return as_json(value)
+
+    def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
+        """The probability of all that was generated."""
+        return Soft(None if logprob is None else mass(logprob), None, None, None)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """All `$ref` of a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _references(inner)

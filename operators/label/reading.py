@@ -1,0 +1,240 @@
+"""Reading what a model wrote: one of several answers, or JSON, from text that may have words around it.
+
+A wrong reading is worse than none: an answer that is rejected costs one repair, a wrong one spoils a label. So words
+around an answer are accepted in a few plain forms only, and never where another answer is mentioned as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+_QUOTES = "\"'`´“”„‟‘’‚‛«»‹›「」『』"
+_BLANKS = " \t\r\n\u00a0\u200b\u3000\ufeff"
+# Not in them: `-`, `<`, `>`, `+`, `=`, which make another answer of a number, and `?`, which makes none.
+_BEFORE = _BLANKS + _QUOTES + "*_([{"
+_AFTER = _BLANKS + _QUOTES + "*_)]}.,;:!。，；：！"
+_BETWEEN_CODE_AND_LABEL = _BLANKS + _QUOTES + "*_)].:：–—"
+#: The line that states an answer: "Answer: B", "The correct label is B", "**Final answer:** B", "Option B".
+_ANNOUNCED = re.compile(
+    r"[\s*_#]*+(?:(?:so|thus|therefore|hence|the|my|final|correct|best|right|most|appropriate|likely)\b[\s,*_]*+)*"
+    r"(?:answer|label|option|choice|rating|score|category|class|number)\b[\s:=*_]*(?:is\b[\s:*_]*)?",
+    re.IGNORECASE,
+)
+_ANSWER_KEYS = frozenset(
+    ("answer", "label", "option", "choice", "rating", "score", "category", "class", "value", "code", "letter", "number")
+)
+_WORD = re.compile(r"\w+")
+_JSON_BEGINS = re.compile(r'\{\s*["}]|\[\s*(?:[\[{\]"\d-]|true|false|null)')
+_SHOWN = 80  # characters of an answer that a message quotes
+
+
+class InvalidAnswer(ValueError):
+    """What a model wrote is no answer of the task; the message says why, to the model and to people."""
+
+
+def without_thoughts(text: str) -> str:
+    """The text after the reasoning that some models print first; InvalidAnswer where the reasoning does not end."""
+    _, end, answer = text.rpartition("</think>")
+    if not end and text.lstrip().startswith("<think>"):
+        raise InvalidAnswer("the reasoning does not end, so there is no answer")
+    return answer
+
+
+def read_one(text: str, codes: Mapping[str, str]) -> str:
+    """The label that a text names, by its code (`B`), its own name, both (`B: physics`), or JSON or a sentence with it.
+
+    codes: code -> label. Raises InvalidAnswer where it names none, or not clearly one.
+    """
+    text = without_thoughts(text)
+    found = _named(text, codes) or _in_json(text, codes) or _stated(text, codes)
+    if found is None:
+        raise InvalidAnswer(f"{quoted(text)} is none of {', '.join(codes)}")
+    return found
+
+
+def read_json(text: str) -> Any:
+    """The JSON value of a text; of one with words or a code fence around it, the only object or list in it.
+
+    Strict JSON: no NaN, no infinity, no key twice. Raises InvalidAnswer where there is none, or more than one.
+    """
+    try:
+        return parsed(text.strip(_BLANKS))
+    except InvalidAnswer:
+        text = without_thoughts(text)
+    if (begin := _JSON_BEGINS.search(text)) is None:
+        raise InvalidAnswer(f"{quoted(text)} holds no JSON")
+    try:
+        value, end = _DECODER.raw_decode(text, begin.start())
+    except (ValueError, RecursionError) as error:
+        raise _broken(text, error) from None
+    if _JSON_BEGINS.search(text, end):
+        raise InvalidAnswer(f"{quoted(text)} holds more than one JSON value")
+    return value
+
+
+def parsed(text: str) -> Any:
+    """The value of a text that is strict JSON and nothing else; InvalidAnswer where it is not."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _broken(text, error) from None
+
+
+def as_json(value: Any) -> str:
+    """A value as strict JSON, without blanks, that any encoding carries; InvalidAnswer where there is none."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"{quoted(str(value))} cannot be written as JSON ({shortened(str(error))})") from None
+    return text
+
+
+def quoted(text: str) -> str:
+    """A text in short and in quotes, for a message."""
+    return repr(shortened(text))
+
+
+def shortened(text: str) -> str:
+    """A text in one line of at most 80 characters, for a message."""
+    line = " ".join(text[: 4 * _SHOWN].encode("utf-8", "replace").decode().split())
+    return line if len(line) <= _SHOWN and len(text) <= 4 * _SHOWN else line[: _SHOWN - 4] + " ..."
+
+
+def folded(label: str) -> str:
+    """A label as it is compared with others: whatever its case, its blanks, the form of its accents and minus signs."""
+    return unicodedata.normalize("NFC", " ".join(label.split())).replace("\u2212", "-").casefold()
+
+
+def by_name(text: str, labels: Sequence[str]) -> str | None:
+    """The label that a text is, quotes and a full stop around it aside."""
+    known = _names(tuple(labels))
+    if len(text) > known.longest:
+        return None
+    return known.exact.get(folded(text)) or known.bare.get(folded(_bare(text)))
+
+
+class _Names(NamedTuple):
+    exact: dict[str, str]  #: folded label -> label
+    bare: dict[str, str]  #: the same with nothing around it, where that tells labels apart
+    longest: int  #: characters that a text may have to be compared at all
+
+
+@lru_cache(maxsize=64)
+def _names(labels: tuple[str, ...]) -> _Names:
+    bare = [folded(_bare(label)) for label in labels]
+    apart = {name: label for name, label in zip(bare, labels, strict=True) if bare.count(name) == 1}
+    return _Names({folded(label): label for label in labels}, apart, 64 + 2 * max(map(len, labels)))
+
+
+def _bare(text: str) -> str:
+    return text.lstrip(_BEFORE).rstrip(_AFTER)
+
+
+def _named(text: str, codes: Mapping[str, str]) -> str | None:
+    """The label of a text that is nothing but its code, its name, or both."""
+    text, labels = text.strip(_BLANKS), tuple(codes.values())
+    if len(text) > _names(labels).longest:
+        return None
+    bare = _bare(text)
+    return codes.get(bare) or by_name(text, labels) or _by_code(bare, codes) or _by_both(bare, codes)
+
+
+def _by_code(code: str, codes: Mapping[str, str]) -> str | None:
+    """The label of a code; one in lower case stands for that in upper case, if it is no code itself."""
+    return codes.get(code) or (codes.get(code.upper()) if code.isascii() else None)
+
+
+def _by_both(bare: str, codes: Mapping[str, str]) -> str | None:
+    """`B: physics`, `B) physics`, `B - physics`, `physics (B)`: only where code and label agree."""
+    if bare[-2:-1] in ("(", "["):
+        code, names = bare[-1], [bare[:-2]]
+    elif len(bare) > 1 and not bare[1].isalnum():
+        name = bare[1:].lstrip(_BETWEEN_CODE_AND_LABEL)
+        code, names = bare[0], [name, name.removeprefix("- ")]
+    else:
+        return None
+    label = _by_code(code, codes)
+    # A code that is its own label proves nothing: 4.4 is not 4.
+    return label if label is not None and label != code and label in (by_name(n, (label,)) for n in names) else None
+
+
+def _in_json(text: str, codes: Mapping[str, str]) -> str | None:
+    """The label in the answer of a JSON object, such as {"answer": "B", "reason": "..."}."""
+    if "{" not in text:
+        return None
+    try:
+        value = read_json(text)
+    except InvalidAnswer:
+        return None
+    answers = [value[key] for key in value if folded(key) in _ANSWER_KEYS] if isinstance(value, dict) else []
+    found = {_named(_as_text(answer), codes) for answer in answers}
+    return found.pop() if len(found) == 1 else None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _stated(text: str, codes: Mapping[str, str]) -> str | None:
+    """The label that the first line is, or that the first or the last announces, if the others mention no other."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None
+    first, last = _named(lines[0], codes) or _announced(lines[0], codes), _announced(lines[-1], codes)
+    if first is not None and not _mentions_another("\n".join(lines[1:]), first, codes):
+        return first
+    if last is not None and not _mentions_another("\n".join(lines[:-1]), last, codes):
+        return last
+    return None
+
+
+def _announced(line: str, codes: Mapping[str, str]) -> str | None:
+    match = _ANNOUNCED.match(line)
+    return None if match is None else _named(line[match.end() :], codes)
+
+
+def _mentions_another(text: str, label: str, codes: Mapping[str, str]) -> bool:
+    if not {code for code in codes if codes[code] != label}.isdisjoint(_WORD.findall(text)):
+        return True
+    words = _words(text).replace(_words(label), "  ")
+    return any(_mentions(text, words, other) for other in codes.values() if other != label)
+
+
+def _mentions(text: str, words: str, label: str) -> bool:
+    if label.isascii() and _WORD.search(label):
+        return _words(label) in words
+    return label.casefold() in text.casefold()  # a script that may write without blanks, or no word at all
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(_WORD.findall(text.casefold()))} "
+
+
+def _broken(text: str, error: Exception) -> InvalidAnswer:
+    return InvalidAnswer(f"{quoted(text)} is no JSON that can be read ({shortened(str(error))})")
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(shortened(number))
+
+
+def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    return value if len(value) == len(pairs) else _refuse("an object with the same key twice")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_with_keys_once)

@@ -1,0 +1,1 @@
+"""Labelling by language models: tasks, annotators, the label store, the budget, runs."""
