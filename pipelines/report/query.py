@@ -62,6 +62,8 @@ CLUSTER_COLUMNS = pa.schema(
     ]
 )
 FUZZY_DEDUP = "fuzzy_dedup"
+#: Columns that are shown in hexadecimal.
+HASHES = (columns.CONTENT_ID, columns.TEXT_ID, "text_hash")
 #: The address of a row of a file that is named by its shard's ordinal.
 _ORDINAL = "regexp_extract(filename, '([0-9]{8}).parquet$', 1)::UBIGINT"
 _ADDRESS = f"(ordinal << {columns.ROW_BITS}) | row::UBIGINT AS address"
@@ -89,10 +91,10 @@ def query(store: str, sql: str) -> pa.Table:
     try:
         return rows(connection, sql)
     except duckdb.Error as error:
-        raise RecipeError(_explained(error, connection)) from None
+        raise RecipeError(explained(error, connection)) from None
 
 
-def _explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
+def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
     """DuckDB's message, with our views in place of its guesses."""
     held = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     views = [name for (name,) in held if not name.startswith("_")]
@@ -167,7 +169,7 @@ def _select(parts: Sequence[Sequence[tuple[str, tuple[str, ...]]]]) -> str:
 
 def _shown(table: str, name: str) -> str:
     column = f"{table}.{_name(name)}"
-    return f'lower(hex({column})) AS "{name}"' if name in ("content_id", "text_hash") else column
+    return f'lower(hex({column})) AS "{name}"' if name in HASHES else column
 
 
 def _decisions(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:

@@ -1,0 +1,87 @@
+"""Who answers: the annotators of a task, one kind for each engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from operators.base import digest_of
+from operators.label.task import Part
+
+
+class Annotator(Part):
+    """What all annotators have. The name is that under which answers are stored."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="under which its answers are stored")
+    model: str = Field(min_length=1, description="the model: a folder, a hub's id, or what the endpoint calls it")
+    revision: str | None = Field(default=None, description="commit, tag or date that tells two states of a model apart")
+    max_output_tokens: int | None = Field(
+        default=None, gt=0, description="tokens of one answer at most; by default what the kind of answer needs"
+    )
+
+
+class HttpAnnotator(Annotator):
+    """A model behind an OpenAI-compatible endpoint."""
+
+    engine: Literal["http"]
+    base_url: str = Field(pattern=r"^https?://", description="up to and with /v1, as OpenAI clients take it")
+    api_key: str | None = Field(default=None, description="sent as a bearer token; write it as ${NAME}")
+    concurrency: int = Field(default=64, gt=0, description="requests in flight at most")
+    timeout: float = Field(default=120.0, gt=0, description="seconds that one request may take")
+    retries: int = Field(default=6, ge=0, description="how often one document is tried again after a passing failure")
+    tokenizer: str | None = Field(
+        default=None, description="folder, tokenizer.json or hub id of the model's tokenizer; else tokens are estimated"
+    )
+    logprobs: bool = Field(default=True, description="ask for log-probabilities, where the endpoint has them")
+    extra: dict[str, Any] = Field(default={}, description="more keys of the request's body, such as reasoning_effort")
+
+
+class TransformersAnnotator(Annotator):
+    """A model in this process (or in Ray's workers), by transformers and torch."""
+
+    engine: Literal["transformers"]
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of the weights")
+    batch_tokens: int = Field(default=16_384, gt=0, description="tokens of one forward pass at most, padding counted")
+    replicas: int = Field(default=1, gt=0, description="on Ray: how many workers hold the model")
+
+
+class VllmAnnotator(Annotator):
+    """A model served by vLLM inside Ray Data; needs a Ray cluster."""
+
+    engine: Literal["vllm"]
+    engine_kwargs: dict[str, Any] = Field(default={}, description="vLLM's own engine arguments")
+    tensor_parallel: int = Field(default=1, gt=0, description="GPUs that one replica is spread over")
+    replicas: int = Field(default=1, gt=0, description="how many engines run side by side")
+    accelerator: str | None = Field(default=None, description="kind of GPU, as Ray calls it (A100, H100, ...)")
+    placement: dict[str, float] = Field(
+        default={"GPU": 1.0}, description="resources of one vLLM worker; {CPU: 1} for vLLM on a CPU"
+    )
+    batch_size: int = Field(default=64, gt=0, description="documents that travel together to an engine")
+    env: dict[str, str] = Field(default={}, description="environment variables of the engine's process")
+
+
+def _engine(value: Any) -> str:
+    return f"annotator[{value.get('engine') if isinstance(value, dict) else getattr(value, 'engine', None)}]"
+
+
+AnyAnnotator = Annotated[
+    Annotated[HttpAnnotator, Tag("annotator[http]")]
+    | Annotated[TransformersAnnotator, Tag("annotator[transformers]")]
+    | Annotated[VllmAnnotator, Tag("annotator[vllm]")],
+    Discriminator(
+        _engine,
+        custom_error_type="engine",
+        custom_error_message="Input should name its engine: http, transformers or vllm",
+    ),
+]
+
+
+def revision_of(annotator: Annotator, found: str | None = None) -> str:
+    """The model revision that answers are stored under.
+
+    found: what the engine knows of the model itself (a commit, a digest of its files); where it knows nothing, the
+    model's name stands for it. A folder's name has no part in it where its files have.
+    """
+    return digest_of([annotator.revision, found or annotator.model])[:16]

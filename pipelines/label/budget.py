@@ -1,0 +1,268 @@
+"""What a labelling task may cost: ceilings that hold however many questions are in flight.
+
+An answer is paid for after it was asked for, so a ceiling is kept by reserving: before questions are sent, the most
+that their answers can cost is set aside; when an answer is there, what it did cost takes the place of that.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+
+from operators.label.part import Part
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgbt]?)", re.IGNORECASE)
+
+
+def _as_count(value: Any) -> Any:
+    """`80M` is 80,000,000; what is no such text is left to be judged as a number."""
+    if isinstance(value, str) and (found := _COUNT.fullmatch(value.strip().replace(",", "").replace("_", ""))):
+        return round(float(found[1]) * _UNITS[found[2].lower()])
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_as_count, json_schema_input_type=int | str), Field(ge=0)]
+
+
+class Budget(Part):
+    """Ceilings over all runs of a task in one store. What is not named is not limited. `80M` is 80,000,000."""
+
+    documents: Count | None = Field(default=None, description="documents answered, each once for each annotator")
+    input_tokens: Count | None = Field(default=None, description="tokens of prompts")
+    output_tokens: Count | None = Field(default=None, description="tokens of answers")
+    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="money, in the prices' currency")
+
+
+class Prices(Part):
+    """What an annotator's tokens cost."""
+
+    input_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of a million prompt tokens")
+    output_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of a million answer tokens")
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """What so many tokens cost."""
+        return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
+
+
+class Bound(NamedTuple):
+    """What one question can cost at most, or did cost."""
+
+    input_tokens: int
+    output_tokens: int
+    documents: int = 1  #: 0 for a repair, whose document was counted before
+
+
+#: What a question did cost that was never charged.
+FREE = Bound(0, 0, 0)
+
+
+class Amount(NamedTuple):
+    """What was spent or is reserved, in all."""
+
+    documents: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+    def plus(self, other: Amount) -> Amount:
+        """Both together."""
+        return Amount(
+            self.documents + other.documents,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost + other.cost,
+        )
+
+    def less(self, other: Amount) -> Amount:
+        """What this is more than the other."""
+        return Amount(
+            self.documents - other.documents,
+            self.input_tokens - other.input_tokens,
+            self.output_tokens - other.output_tokens,
+            self.cost - other.cost,
+        )
+
+
+NOTHING = Amount()
+
+
+class _Held:
+    """What this ledger knows of one annotator; whole numbers, so that nothing drifts."""
+
+    def __init__(self) -> None:
+        self.settled = np.zeros(3, np.int64)  # input tokens, output tokens, documents: as in Bound
+        self.outstanding = np.zeros(3, np.int64)
+        self.questions = 0  # in flight
+        self.widening = np.ones(2)  # of bounds that answers have exceeded
+
+
+class Ledger:
+    """Keeps a budget. Thread-safe.
+
+    `spent` is what all runs before this one spent. `on_reserve(annotator, amount)` is called before `admit` returns, so
+    that what is about to be spent can be written down durably; where it raises, nothing is reserved.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        prices: Mapping[str, Prices],
+        spent: Amount = NOTHING,
+        on_reserve: Callable[[str, Amount], None] | None = None,
+    ) -> None:
+        self.budget = budget
+        #: names the ceiling that ended the run; None while there was room for all that was asked
+        self.reached: str | None = None
+        self._prices = defaultdict(Prices, prices)
+        self._before = spent
+        self._on_reserve = on_reserve
+        self._annotators: defaultdict[str, _Held] = defaultdict(_Held)
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    def admit(self, annotator: str, bounds: Sequence[Bound]) -> list[Bound]:
+        """Reserve for as many of these questions, from the first on, as fit below every ceiling.
+
+        Returns what was reserved for each of them: what `settle` takes back. Blocks while nothing fits but a question
+        in flight may turn out cheaper than it was reserved for. Empty where nothing fits and nothing is in flight
+        (`reached` names the ceiling), or after `stop`.
+        """
+        if not bounds:
+            return []
+        asked = np.array(bounds, np.int64)
+        with self._changed:
+            while True:
+                if self._stopped:
+                    return []
+                held = self._annotators[annotator]
+                reserved = _widened(asked, held.widening)
+                n, ceiling = self._fitting(annotator, reserved)
+                if n:
+                    break
+                if not any(other.questions for other in self._annotators.values()):
+                    self.reached = ceiling
+                    return []
+                self._changed.wait()
+            reserved = reserved[:n]
+            self._reserve(held, reserved, 1)
+        admitted = [Bound(*row) for row in reserved.tolist()]
+        if self._on_reserve is not None:
+            try:
+                self._on_reserve(annotator, self.worth(annotator, admitted))
+            except BaseException:
+                with self._changed:
+                    self._reserve(held, reserved, -1)
+                raise
+        return admitted
+
+    def settle(self, annotator: str, reserved: Sequence[Bound], actual: Sequence[Bound]) -> None:
+        """Put what questions (n) did cost in the place of what was reserved for them.
+
+        `actual` is FREE for a question that was not charged, and what was reserved (with no document) for one that may
+        have been charged and gave no answer. Where an answer cost more than was reserved, it counts as it is, and from
+        then on this annotator's bounds are widened in the same proportion.
+        """
+        if not reserved:
+            return
+        before, after = np.array(reserved, np.int64), np.array(actual, np.int64)
+        with self._changed:
+            held = self._annotators[annotator]
+            self._reserve(held, before, -1)
+            held.settled += after.sum(axis=0)
+            exceeded = (after[:, :2] / np.maximum(before[:, :2], 1)).max(axis=0)
+            if (exceeded > 1).any():
+                held.widening *= np.maximum(exceeded, 1)
+
+    def stop(self) -> None:
+        """Wake whoever waits in `admit`; nothing is admitted from now on."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def worth(self, annotator: str, bounds: Sequence[Bound]) -> Amount:
+        """What questions come to together, with their cost."""
+        input_tokens = sum(bound.input_tokens for bound in bounds)
+        output_tokens = sum(bound.output_tokens for bound in bounds)
+        documents = sum(bound.documents for bound in bounds)
+        return Amount(documents, input_tokens, output_tokens, self._prices[annotator].cost(input_tokens, output_tokens))
+
+    @property
+    def spent(self) -> Amount:
+        """What all runs have spent so far; nothing that is only reserved."""
+        with self._changed:
+            return self._sum(lambda held: held.settled)
+
+    @property
+    def committed(self) -> Amount:
+        """What was spent and what is reserved: never above a ceiling, unless an answer cost more than its bound."""
+        with self._changed:
+            return self._sum(lambda held: held.settled + held.outstanding)
+
+    def _reserve(self, held: _Held, reserved: NDArray[np.int64], sign: int) -> None:
+        held.outstanding += sign * reserved.sum(axis=0)
+        held.questions += sign * len(reserved)
+        if sign < 0:
+            self._changed.notify_all()
+
+    def _fitting(self, annotator: str, reserved: NDArray[np.int64]) -> tuple[int, str | None]:
+        """How many of these questions fit, and the ceiling that the next one would pass."""
+        together = self._sum(lambda held: held.settled + held.outstanding)
+        sums = np.cumsum(reserved, axis=0)
+        fitting: dict[str, int] = {}
+        for i, name in enumerate(Bound._fields):
+            ceiling = getattr(self.budget, name)
+            if ceiling is not None:
+                room = max(0, ceiling - getattr(together, name))  # what takes none of it fits even where it is passed
+                fitting[name] = int(np.searchsorted(sums[:, i], room, side="right"))
+        if self.budget.cost is not None:
+            fitting["cost"] = self._within_cost(annotator, sums)
+        if not fitting:
+            return len(reserved), None
+        ceiling = min(fitting, key=lambda name: fitting[name])
+        return fitting[ceiling], ceiling
+
+    def _within_cost(self, annotator: str, sums: NDArray[np.int64]) -> int:
+        """How many fit below the ceiling for cost, by the very sum that `committed` gives."""
+        low, high = 0, len(sums)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._sum(lambda held: held.settled + held.outstanding, annotator, sums[middle - 1]).cost <= (
+                self.budget.cost or 0.0
+            ):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _sum(
+        self,
+        of: Callable[[_Held], NDArray[np.int64]],
+        annotator: str | None = None,
+        more: NDArray[np.int64] | None = None,
+    ) -> Amount:
+        """All annotators together with what was spent before; `more` is added to what one of them has."""
+        total = self._before
+        for name, held in self._annotators.items():
+            counts = of(held) if more is None or name != annotator else of(held) + more
+            input_tokens, output_tokens, documents = counts.tolist()
+            cost = self._prices[name].cost(input_tokens, output_tokens)
+            total = total.plus(Amount(documents, input_tokens, output_tokens, cost))
+        return total
+
+
+def _widened(asked: NDArray[np.int64], widening: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Bounds (n, 3) times what answers have exceeded them by; one token at the least."""
+    if math.prod(widening) == 1.0:
+        return asked
+    wide = asked.copy()
+    wide[:, :2] = np.ceil(np.maximum(asked[:, :2], 1) * widening)
+    return wide

@@ -1,0 +1,125 @@
+"""`gristmill labels export`: the answers of a task as a table of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO, Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from operators.errors import RecipeError
+from pipelines.label.store import open_stored
+from pipelines.state import files
+
+EXPORTED = pa.schema(
+    [
+        ("id", pa.string()),  # null where no run and no import named the document
+        ("content_id", pa.string()),  # in hexadecimal
+        ("annotator", pa.string()),
+        ("answer", pa.string()),
+        ("probability", pa.float32()),
+        ("probabilities", pa.map_(pa.string(), pa.float32())),
+        ("model", pa.string()),
+        ("tokens", pa.int64()),  # input and output, of all attempts
+        ("created", pa.timestamp("us", "UTC")),
+        ("coverage", pa.float32()),
+        ("entropy", pa.float32()),
+        ("cut_tokens", pa.int32()),
+    ]
+)
+_BATCH = 100_000
+_SQL = """
+    SELECT d.id, lower(hex(r.content_id)) AS content_id, r.annotator, r.answer, r.probability, r.probabilities, r.model,
+        r.input_tokens + r.output_tokens AS tokens, r.created, r.coverage, r.entropy, r.cut_tokens
+    FROM rows r LEFT JOIN (SELECT DISTINCT content_id, id FROM documents) d USING (content_id)
+    WHERE r.answer IS NOT NULL
+        -- of several revisions of a model the one that answered last
+        QUALIFY row_number() OVER (PARTITION BY d.id, r.content_id, r.annotator ORDER BY r.created DESC) = 1
+    ORDER BY d.id, content_id, r.annotator
+"""
+
+Write = Callable[[pa.Table], None]
+
+
+def export_labels(store: str, fingerprint: str, out: str, annotator: str | None = None) -> int:
+    """Write EXPORTED, one row for each document (id) and annotator, by id; how many rows that are.
+
+    Answers only. A text that lies under several ids has a row for each; where a model answered in several revisions,
+    its latest answer is given. `out` ends in .parquet, .csv or .jsonl; in the latter two probabilities are JSON.
+    Raises RecipeError for another ending, or where the store has no labels of the task.
+    """
+    opened = _FORMATS.get("." + out.rsplit(".", 1)[-1].lower())
+    if opened is None:
+        raise RecipeError(f"--out {out}: labels are written as {', '.join(_FORMATS)}; end the name in one of these")
+    found = open_stored(store, fingerprint)
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.register("rows", found.rows(annotator))
+    connection.register("documents", found.documents())
+    written = 0
+    with files.replacing(out) as file, opened(file) as write:
+        for batch in connection.sql(_SQL).to_arrow_reader(_BATCH):
+            write(pa.Table.from_batches([batch]).cast(EXPORTED))
+            written += batch.num_rows
+    return written
+
+
+class _Parquet:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._writer = pq.ParquetWriter(file, EXPORTED, compression="zstd")
+
+    def __enter__(self) -> Write:
+        write: Write = self._writer.write_table
+        return write
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+class _Csv:
+    def __init__(self, file: IO[bytes]) -> None:
+        place = EXPORTED.get_field_index("probabilities")
+        self._place = place
+        self._writer = pa.csv.CSVWriter(file, EXPORTED.set(place, pa.field("probabilities", pa.string())))
+
+    def __enter__(self) -> Write:
+        return self._write
+
+    def _write(self, table: pa.Table) -> None:
+        shown = [None if pairs is None else orjson.dumps(dict(pairs)).decode() for pairs in _maps(table)]
+        self._writer.write_table(table.set_column(self._place, "probabilities", pa.array(shown, pa.string())))
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+class _JsonLines:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __enter__(self) -> Write:
+        return self._write
+
+    def _write(self, table: pa.Table) -> None:
+        for row, pairs in zip(table.to_pylist(), _maps(table), strict=True):
+            row["probabilities"] = None if pairs is None else dict(pairs)
+            self._file.write(orjson.dumps(row, option=orjson.OPT_UTC_Z) + b"\n")
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _maps(table: pa.Table) -> list[Any]:
+    pairs: list[Any] = table["probabilities"].to_pylist()
+    return pairs
+
+
+_FORMATS: dict[str, Callable[[IO[bytes]], _Parquet | _Csv | _JsonLines]] = {
+    ".parquet": _Parquet,
+    ".csv": _Csv,
+    ".jsonl": _JsonLines,
+}

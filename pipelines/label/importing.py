@@ -1,0 +1,213 @@
+"""`gristmill labels import`: what people said, as one more annotator."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators.columns import CONTENT_ID, ID, TEXT
+from operators.errors import RecipeError, ShardError
+from operators.label.answers import AnswerFormat
+from operators.label.reading import InvalidAnswer
+from operators.measure.content_id import content_ids
+from pipelines.label.budget import NOTHING
+from pipelines.label.rows import Annotation, Row
+from pipelines.label.store import DOCUMENTS, LabelStore
+from pipelines.sources.delimited import delimited
+from pipelines.sources.discover import ShardSpec, discover
+from pipelines.sources.json_records import is_array, json_array, json_lines
+from pipelines.sources.lines import open_lines
+from pipelines.sources.records import Record
+from pipelines.sources.spec import Source
+from pipelines.sources.storage import open_file
+from pipelines.words import plural
+
+REVISION = "imported"
+ANSWER, PROBABILITY = "answer", "probability"
+#: What names the document of a label; the first that a record has counts.
+KEYS = (CONTENT_ID, ID, TEXT)
+_SHOWN = 10  # mistakes that a message lists
+
+
+class Imported(NamedTuple):
+    """What an import did."""
+
+    records: int
+    labels: int  #: content ids that have an answer now
+    repeats: int  #: records that said of a text what another had said
+
+
+class _Label(NamedTuple):
+    place: str  #: where the record stands, for people
+    key: bytes
+    id: str | None
+    answer: str
+    probability: float | None
+
+
+def import_labels(
+    store: LabelStore, answer: AnswerFormat, path: str, annotator: str, run: str, mapping: str | None = None
+) -> Imported:
+    """Store the labels of files as the answers of an annotator; those that it gave before are replaced.
+
+    `path` is a file or glob of CSV, TSV, Parquet or JSON. A record has the field `answer` (a label, a number, a list of
+    labels, or what the schema asks for), may have `probability`, and names its document by `content_id` (32 hexadecimal
+    digits), `id` or `text`. Ids are those of the documents that runs of the task chose or, first, of `mapping`, a file
+    with the fields id and content_id.
+
+    Raises RecipeError with the first mistakes (unknown ids, answers that are none of this task, records that disagree)
+    and imports nothing then.
+    """
+    resolve = _Resolver(store, mapping)
+    mistakes: list[str] = []
+    labels: list[_Label] = []
+    records = 0
+    for place, record in _records(path):
+        records += 1
+        try:
+            labels += [_Label(place, key, id, *_said(record, answer)) for key, id in resolve(record)]
+        except ValueError as error:
+            mistakes.append(f"{place}: {error}")
+    kept = _once(labels, mistakes)
+    if mistakes:
+        shown = "\n".join(mistakes[:_SHOWN])
+        more = f"\n... and {len(mistakes) - _SHOWN:,} more" if len(mistakes) > _SHOWN else ""
+        raise RecipeError(f"nothing was imported from {path}: {plural(len(mistakes), 'mistake')}\n{shown}{more}")
+    if not kept:
+        raise RecipeError(
+            f"{path} holds no labels; give a file of records with an answer and an id, content_id or text"
+        )
+    with store.open_run(run) as writer:
+        named = [(label.key, label.id, f"import: {annotator}") for label in kept if label.id is not None]
+        if named:
+            store.write_documents(run, [pa.table(list(zip(*named, strict=True)), schema=DOCUMENTS)])
+        rows = [Row(label.key, 0, label.answer, label.probability) for label in kept]
+        writer.append(Annotation(annotator, annotator, REVISION), rows, NOTHING)
+    return Imported(records, len(kept), len(labels) - len(kept))
+
+
+def _said(record: Mapping[str, Any], answer: AnswerFormat) -> tuple[str, float | None]:
+    """The answer as it is stored, and its probability. Raises ValueError."""
+    value = record.get(ANSWER)
+    if value is None or value == "":
+        raise ValueError("there is no answer")
+    try:
+        canonical = answer.canonical(value)
+    except InvalidAnswer as error:
+        raise ValueError(str(error)) from None
+    given = record.get(PROBABILITY)
+    if given is None or given == "":
+        return canonical, None
+    try:
+        probability = float(given)
+    except (TypeError, ValueError):
+        probability = math.nan
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"the probability {given!r} is no number from 0 to 1")
+    return canonical, probability
+
+
+def _once(labels: Sequence[_Label], mistakes: list[str]) -> list[_Label]:
+    """One label for each content id; records that disagree are mistakes."""
+    kept: dict[bytes, _Label] = {}
+    for label in labels:
+        first = kept.setdefault(label.key, label)
+        if (first.answer, first.probability) != (label.answer, label.probability):
+            mistakes.append(f"{label.place}: {label.answer}, but {first.place} says {first.answer} of the same text")
+    return list(kept.values())
+
+
+class _Resolver:
+    """From records to content ids."""
+
+    def __init__(self, store: LabelStore, mapping: str | None) -> None:
+        self._store, self._mapping = store, mapping
+        self._keys: dict[str, list[bytes]] | None = None
+
+    def __call__(self, record: Mapping[str, Any]) -> list[tuple[bytes, str | None]]:
+        """Content ids that a record is about, with the id that it names. Raises ValueError where there is none."""
+        id = str(record[ID]) if record.get(ID) not in (None, "") else None
+        if record.get(CONTENT_ID):
+            return [(_parsed(record[CONTENT_ID]), id)]
+        if id is not None and (found := self._known_ids().get(id)):
+            return [(key, id) for key in found]
+        if record.get(TEXT):
+            return [(content_ids(pa.array([record[TEXT]], pa.large_string()))[0].as_py(), id)]
+        if id is not None:
+            raise ValueError(
+                f"no document has the id {id}; label documents first, or give a table of id and content_id, or the "
+                f"field {TEXT}"
+            )
+        raise ValueError(f"the record names no document; give one of {', '.join(KEYS)}")
+
+    def _known_ids(self) -> dict[str, list[bytes]]:
+        """Content ids by id, several where texts of several runs bear one id; read when the first id is asked for."""
+        if self._keys is None:
+            pairs = dict.fromkeys(self._pairs())
+            by_id: defaultdict[str, list[bytes]] = defaultdict(list)
+            for id, key in pairs:
+                by_id[id].append(key)
+            self._keys = dict(by_id)
+        return self._keys
+
+    def _pairs(self) -> Iterator[tuple[str, bytes]]:
+        if self._mapping is None:
+            held = self._store.documents()
+            yield from zip(held[ID].to_pylist(), held[CONTENT_ID].to_pylist(), strict=True)
+            return
+        for place, record in _records(self._mapping, ID):
+            try:
+                yield str(record[ID]), _parsed(record.get(CONTENT_ID))
+            except (KeyError, ValueError) as error:
+                raise RecipeError(f"{place}: {error}; the table needs the fields {ID} and {CONTENT_ID}") from None
+
+
+def _parsed(value: Any) -> bytes:
+    if isinstance(value, bytes) and len(value) == 16:
+        return value
+    try:
+        key = bytes.fromhex(value)
+    except (TypeError, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise ValueError(f"the content_id {value!r} is not 32 hexadecimal digits")
+    return key
+
+
+def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The records of files with the places where they stand. Raises RecipeError where one cannot be read."""
+    source = Source(name="labels", path=path, text=required, id=None)
+    for spec in discover([source], "."):
+        try:
+            for i, record in enumerate(_read(spec, source)):
+                place = f"{spec.name}:{record.line}" if record.line is not None else f"{spec.name} row {i}"
+                if record.fault is not None:
+                    raise RecipeError(f"{place}: {record.fault.detail}; correct the record or remove it")
+                if not isinstance(record.value, dict):
+                    raise RecipeError(f"{place}: this is no record with fields; correct or remove it")
+                yield place, record.value
+        except ShardError as error:
+            raise RecipeError(str(error)) from None
+
+
+def _read(spec: ShardSpec, source: Source) -> Iterator[Record]:
+    file, limit = spec.files[0], int(source.document_bytes)
+    if spec.format == "parquet":
+        with open_file(file) as opened:
+            held = pq.ParquetFile(opened)
+            groups = range(*spec.part) if spec.part is not None else range(held.num_row_groups)
+            for group in groups:
+                yield from map(Record, held.read_row_group(group, use_threads=False).to_pylist())
+    elif spec.format == "json" and is_array(file, spec.compression):
+        yield from json_array(file, spec.compression)
+    else:
+        with open_lines(file, spec.compression, spec.part, limit) as lines:
+            if spec.format in ("json", "jsonl"):
+                yield from json_lines(lines, limit)
+            else:
+                yield from delimited(file.name, lines, "\t" if spec.format == "tsv" else ",", source)

@@ -1,0 +1,206 @@
+"""The journal of a run: JSON lines of what was paid for, or may have to be, and lies in no Parquet file yet.
+
+Three kinds of lines:
+
+    {"annotator", "model", "revision", "created", <rows.to_columns>, "settled": [in, out, cost]}
+    {"annotator", "reserved": [in, out, cost]}           questions are about to be sent
+    {"outstanding": {annotator: [in, out, cost]}}        what earlier lines, or an earlier file, left reserved
+
+What was reserved and never settled when a process was killed may have been charged: it is outstanding. A line is
+written by one system call, so the journal of a killed process ends at worst in a line without its end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from operators.errors import FatalError
+from pipelines.label.budget import Amount
+from pipelines.label.rows import Annotation, Row, to_columns
+from pipelines.state import files
+
+_NAME = re.compile(r"(?P<kind>answers|journal)-(?P<run>.+)-(?P<number>\d{6})\.(?:parquet|jsonl)")
+
+
+class Name(NamedTuple):
+    """Name of a file of answers or of a journal. A journal becomes the answers of its run and number."""
+
+    run: str
+    number: int
+
+    @property
+    def journal(self) -> str:
+        """The file name as a journal."""
+        return f"journal-{self.run}-{self.number:06d}.jsonl"
+
+    @property
+    def answers(self) -> str:
+        """The file name as answers."""
+        return f"answers-{self.run}-{self.number:06d}.parquet"
+
+
+def parse_name(file: str) -> Name | None:
+    """What a file name says; None where it is neither answers nor a journal."""
+    found = _NAME.fullmatch(file)
+    return Name(found["run"], int(found["number"])) if found else None
+
+
+class Outstanding:
+    """Tokens and cost by annotator that were reserved and not settled."""
+
+    def __init__(self, amounts: Mapping[str, Amount] | None = None) -> None:
+        self.amounts: dict[str, Amount] = dict(amounts or {})
+
+    def add(self, annotator: str, amount: Amount) -> None:
+        """Count more as reserved."""
+        self.amounts[annotator] = self.amounts.get(annotator, Amount()).plus(amount)
+
+    def take(self, annotator: str, amount: Amount) -> None:
+        """Count as settled; never below nothing."""
+        held = self.amounts.get(annotator, Amount())
+        input_tokens = max(0, held.input_tokens - amount.input_tokens)
+        output_tokens = max(0, held.output_tokens - amount.output_tokens)
+        # where no token is left, what is left of the cost is rounding
+        cost = max(0.0, held.cost - amount.cost) if input_tokens or output_tokens else 0.0
+        self.amounts[annotator] = Amount(0, input_tokens, output_tokens, cost)
+
+    def total(self) -> Amount:
+        """All annotators together."""
+        total = Amount()
+        for amount in self.amounts.values():
+            total = total.plus(amount)
+        return total
+
+    def as_unanswered(self) -> list[tuple[Annotation, Row, Amount]]:
+        """Rows that keep it for ever, with what each of them settles."""
+        why = "asked by a run that ended before the answer came"
+        return [
+            (
+                Annotation(annotator, "", ""),
+                Row(
+                    None,
+                    1,
+                    None,
+                    input_tokens=amount.input_tokens,
+                    output_tokens=amount.output_tokens,
+                    cost=amount.cost,
+                    error=why,
+                ),
+                amount,
+            )
+            for annotator, amount in self.amounts.items()
+            if amount != Amount()
+        ]
+
+
+class Replayed(NamedTuple):
+    """What a journal holds."""
+
+    batches: list[dict[str, Any]]  #: for rows.to_table
+    outstanding: Outstanding
+    size: int  #: bytes of its whole lines
+
+
+def replay(content: bytes, name: str) -> Replayed:
+    """Read a journal, a torn last line left out. Raises FatalError where another line is damaged."""
+    size = content.rfind(b"\n") + 1
+    batches: list[dict[str, Any]] = []
+    outstanding = Outstanding()
+    for i, line in enumerate(content[:size].split(b"\n")[:-1]):
+        try:
+            _replay_line(orjson.loads(line), batches, outstanding)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise FatalError(
+                f"{name}:{i + 1}: this line of the journal is damaged. Remove the line and run again: "
+                "its answers will be asked for anew"
+            ) from None
+    return Replayed(batches, outstanding, size)
+
+
+def _replay_line(line: dict[str, Any], batches: list[dict[str, Any]], outstanding: Outstanding) -> None:
+    if "reserved" in line:
+        outstanding.add(line["annotator"], Amount(0, *line["reserved"]))
+    elif "outstanding" in line:
+        outstanding.amounts = {name: Amount(0, *amount) for name, amount in line["outstanding"].items()}
+    else:
+        outstanding.take(line["annotator"], Amount(0, *line["settled"]))
+        batches.append(line)
+
+
+def rows_line(annotation: Annotation, rows: Sequence[Row], settled: Amount) -> bytes:
+    """The line of some rows of one annotator, created now, and what was reserved for them."""
+    line = {**annotation._asdict(), "created": time.time_ns() // 1000, "settled": settled[1:]}
+    line.update(to_columns(rows))
+    try:
+        return orjson.dumps(line) + b"\n"
+    except TypeError:  # half of a surrogate pair, which a model's JSON may hold and UTF-8 may not
+        for name in ("answer", "raw", "error"):
+            if name in line:
+                line[name] = [None if text is None else _encodable(text) for text in line[name]]
+        return orjson.dumps(line) + b"\n"
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def reserved_line(annotator: str, amount: Amount) -> bytes:
+    """The line of a reservation."""
+    return orjson.dumps({"annotator": annotator, "reserved": amount[1:]}) + b"\n"
+
+
+def outstanding_line(outstanding: Outstanding) -> bytes:
+    """The line that says what is outstanding, whatever was said before."""
+    return orjson.dumps({"outstanding": {name: amount[1:] for name, amount in outstanding.amounts.items()}}) + b"\n"
+
+
+def unanswered_lines(outstanding: Outstanding) -> bytes:
+    """The lines after which nothing is outstanding: what was is now a row."""
+    return b"".join(rows_line(annotation, [row], amount) for annotation, row, amount in outstanding.as_unanswered())
+
+
+class LocalJournal:
+    """A journal on the local disk, open to be written."""
+
+    def __init__(self, url: str, first: Iterable[bytes] = ()) -> None:
+        self.url = url
+        self.bytes = 0
+        path = files.local_path(url)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            raise FatalError(
+                f"{url} cannot be written: {error.strerror}. Give this user the right to write there, make room, or "
+                "choose another store; what is finished is kept"
+            ) from None
+        for line in first:
+            self.write(line)
+
+    def write(self, line: bytes) -> None:
+        """Write a line; it survives the end of this process, however it ends, though not that of the machine.
+
+        Raises FatalError where the disk does not take it; the journal then ends before the line.
+        """
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                os.lseek(self._file, self.bytes, os.SEEK_SET)
+                os.ftruncate(self._file, self.bytes)
+                raise OSError(28, "no space left for a whole line")
+        except OSError as error:
+            raise FatalError(
+                f"{self.url} cannot be written: {error.strerror}. Make room there, or choose another store; "
+                "what is finished is kept"
+            ) from None
+        self.bytes += written
+
+    def close(self) -> None:
+        """Nothing is written from now on."""
+        os.close(self._file)

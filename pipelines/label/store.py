@@ -1,0 +1,181 @@
+"""The label store: answers by content id, task, annotator and model revision, over all runs.
+
+    labels/<task fingerprint>/task.json                  the task as written, its name and fingerprint
+    labels/<task fingerprint>/documents-<run>.parquet    DOCUMENTS: which documents a run chose
+    labels/<task fingerprint>/...                        answers and journals: `listing`
+
+One writer at a time in a task's folder; readers need no lock and see what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from operators.columns import CONTENT_ID, ID, SOURCE, TYPES
+from operators.errors import FatalError, RecipeError
+from pipelines.label.budget import Amount
+from pipelines.label.compaction import compact, compact_if_many
+from pipelines.label.journal import Outstanding
+from pipelines.label.known import NEEDED, Known
+from pipelines.label.listing import Listing, list_folder
+from pipelines.label.rows import SCHEMA, SUMMED, halves, last_of_each, merged, sorted_order, to_table
+from pipelines.label.writer import Writer, open_writer, recover
+from pipelines.state import files
+from pipelines.state.lock import writer_lock
+
+FOLDER = "labels"
+DOCUMENTS = pa.schema([(CONTENT_ID, TYPES[CONTENT_ID]), (ID, pa.string()), (SOURCE, pa.string())])
+_ATTEMPTS = 5  # at reading files that a writer replaces meanwhile
+_T = TypeVar("_T")
+
+
+class LabelStore:
+    """The answers to one task in a store."""
+
+    def __init__(self, store: str, fingerprint: str) -> None:
+        self.store, self.fingerprint = store, fingerprint
+        self.url = files.join(store, FOLDER, fingerprint)
+
+    @contextlib.contextmanager
+    def open_run(self, run: str) -> Iterator[Writer]:
+        """Hold the task's folder for writing, and put in order what killed runs left there.
+
+        Raises StoreLocked while another run writes there.
+        """
+        with writer_lock(self.url):
+            files.sweep(self.url)
+            recover(self.url)
+            compact_if_many(self.url)
+            writer = open_writer(self.url, run)
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+    def compact(self) -> None:
+        """Make few files of many; what counts and what was paid stay the same."""
+        with writer_lock(self.url):
+            files.sweep(self.url)
+            recover(self.url)
+            compact(self.url)
+
+    def known(self, annotator: str, revision: str) -> Known:
+        """What an annotator has answered with a revision of its model."""
+        only = (pc.field("annotator") == annotator) & (pc.field("revision") == revision)
+        return self._reading(lambda listing: Known(self._tables(listing, NEEDED, only)))
+
+    def rows(self, annotator: str | None = None) -> pa.Table:
+        """What counts (SCHEMA): one row for each content id, annotator and revision, sorted by content id.
+
+        That of the highest attempt and, of several, the latest; its tokens and cost are those of all attempts. Rows
+        that are not valid are among them, what was paid without an answer is not.
+        """
+        only = pc.is_valid(pc.field(CONTENT_ID))
+        if annotator is not None:
+            only &= pc.field("annotator") == annotator
+        return merged(self._all(SCHEMA.names, only))
+
+    def unanswered(self) -> pa.Table:
+        """What was paid without an answer (SCHEMA): a row for each annotator and revision."""
+        found = self._all(SCHEMA.names, ~pc.is_valid(pc.field(CONTENT_ID)))
+        return merged(found)
+
+    def spent(self) -> Amount:
+        """What all runs have spent, and what those that were killed, or go on, may have spent besides."""
+        columns = [CONTENT_ID, "annotator", "revision", "attempt", *SUMMED]
+        rows = self._all(columns, None)
+        paid = {name: pc.sum(rows[name], min_count=0).as_py() for name in SUMMED}
+        return Amount(_documents(rows), **paid).plus(self.outstanding().total())
+
+    def outstanding(self) -> Outstanding:
+        """What runs that were killed, or go on, have reserved and not settled."""
+
+        def read(listing: Listing) -> Outstanding:
+            found = Outstanding()
+            for journal in listing.last_journals():
+                for annotator, amount in listing.replay(journal).outstanding.amounts.items():
+                    found.add(annotator, amount)
+            return found
+
+        return self._reading(read)
+
+    def write_task(self, name: str, task: Mapping[str, Any]) -> None:
+        """Keep the task as written; secrets are to stand in it as `${NAME}`."""
+        held = {"name": name, "fingerprint": self.fingerprint, "task": dict(task)}
+        files.write_json(files.join(self.url, "task.json"), held)
+
+    def task(self) -> dict[str, Any]:
+        """What `write_task` kept: name, fingerprint, task; the fingerprint for a name where there is nothing."""
+        try:
+            held: dict[str, Any] = files.read_json(files.join(self.url, "task.json"))
+        except FileNotFoundError:
+            return {"name": self.fingerprint, "fingerprint": self.fingerprint, "task": {}}
+        return held
+
+    def write_documents(self, run: str, batches: Iterable[pa.Table]) -> None:
+        """Keep which documents a run chose (DOCUMENTS), so that answers find their ids."""
+        url = files.join(self.url, f"documents-{run}.parquet")
+        with files.replacing(url) as file, pq.ParquetWriter(file, DOCUMENTS, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_table(batch.select(DOCUMENTS.names).cast(DOCUMENTS))
+
+    def documents(self) -> pa.Table:
+        """The documents that any run chose (DOCUMENTS), each once."""
+        found = [name for name in files.names(self.url) if name.startswith("documents-")]
+        tables = [files.read_table(files.join(self.url, name)) for name in found]
+        together = pa.concat_tables([DOCUMENTS.empty_table(), *tables])
+        return together.group_by(DOCUMENTS.names, use_threads=False).aggregate([]) if len(tables) > 1 else together
+
+    def _all(self, columns: Sequence[str], only: pc.Expression | None) -> pa.Table:
+        empty = SCHEMA.empty_table().select(columns)
+        return self._reading(lambda listing: pa.concat_tables([empty, *self._tables(listing, columns, only)]))
+
+    def _tables(self, listing: Listing, columns: Sequence[str], only: pc.Expression | None) -> Iterator[pa.Table]:
+        for name in listing.answers:
+            found = files.read_table(listing.place(name), list(columns), only)
+            yield found.replace_schema_metadata(None)
+        for journal in listing.journals:
+            found = to_table(listing.replay(journal).batches, journal.run)
+            yield (found if only is None else found.filter(only)).select(list(columns))
+
+    def _reading(self, read: Callable[[Listing], _T]) -> _T:
+        """Read files of one moment; again where a writer has replaced one of them meanwhile."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return read(list_folder(self.url))
+            except FileNotFoundError:
+                continue
+        raise FatalError(f"{self.url} changes faster than it can be read; try again when the run that writes is over")
+
+
+def _documents(rows: pa.Table) -> int:
+    """How many documents have replies, each once for each annotator and revision; imported ones do not count."""
+    asked = rows.filter((pc.field("attempt") > 0) & pc.is_valid(pc.field(CONTENT_ID)))
+    high, low = halves(asked[CONTENT_ID])
+    pairs = pc.binary_join_element_wise(asked["annotator"], asked["revision"], "/")
+    encoded = pairs.combine_chunks().dictionary_encode()
+    codes = (encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded).indices.to_numpy()
+    order = sorted_order(high, low, codes)
+    return int(np.count_nonzero(last_of_each(order, high, low, codes)))
+
+
+def fingerprints(store: str) -> list[str]:
+    """The tasks that a store has answers to, by fingerprint."""
+    return files.names(files.join(store, FOLDER))
+
+
+def open_stored(store: str, fingerprint: str) -> LabelStore:
+    """A task that a store has answers to. Raises RecipeError where it has none."""
+    if fingerprint not in fingerprints(store):
+        raise RecipeError(
+            f"the store {store} has no labels of this task ({fingerprint}); `gristmill label` makes them. A task whose "
+            "instruction, answer, examples or text was changed is another task"
+        )
+    return LabelStore(store, fingerprint)

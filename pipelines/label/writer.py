@@ -1,0 +1,227 @@
+"""Appending to the label store: what was paid for is kept, whatever becomes of the process.
+
+On the local disk each append is written to the journal at once and survives `kill -9`. Other stores cannot append to a
+file: there rows are held back for up to FLUSH_SECONDS and written as small Parquet files, and a process that is killed
+loses those of its last seconds. What was reserved for them is on record, so they count as spent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from operators.errors import GristmillError, RetryableError
+from pipelines.label.budget import NOTHING, Amount
+from pipelines.label.compaction import compact_if_many
+from pipelines.label.journal import (
+    LocalJournal,
+    Name,
+    Outstanding,
+    outstanding_line,
+    replay,
+    reserved_line,
+    rows_line,
+    unanswered_lines,
+)
+from pipelines.label.listing import Listing, list_folder
+from pipelines.label.rows import Annotation, Row, to_table
+from pipelines.state import files
+
+#: A journal becomes a Parquet file when it has so many rows or bytes.
+JOURNAL_ROWS = 50_000
+JOURNAL_BYTES = 64_000_000
+FLUSH_SECONDS = 2.0
+#: On other stores what may be charged is put on record with so much to spare, so that it is seldom written.
+HEADROOM = 1.25
+
+
+class Writer:
+    """Appends rows of one run. Thread-safe; `LabelStore.open_run` makes it and closes it."""
+
+    def __init__(self, url: str, run: str) -> None:
+        self.url, self.run = url, run
+        self._number = list_folder(url).next_number(run)
+        self._outstanding = Outstanding()
+        self._lock = threading.Lock()
+
+    def append(self, annotation: Annotation, rows: Sequence[Row], settled: Amount = NOTHING) -> None:
+        """Store rows of one annotator, and take what was reserved for them off the record, in one step.
+
+        `rows` may be empty where questions came to nothing and were not charged. Raises FatalError where the store
+        takes no more.
+        """
+        line = rows_line(annotation, rows, settled)
+        with self._lock:
+            self._append(line, annotation.annotator, len(rows), settled)
+
+    def reserve(self, annotator: str, amount: Amount) -> None:
+        """Put on record, durably, that so much may be charged from now on: `Ledger`'s `on_reserve`."""
+        with self._lock:
+            self._outstanding.add(annotator, amount)
+            self._reserve(annotator, amount)
+
+    def close(self) -> None:
+        """Turn all into Parquet files; what is still reserved then may have been charged and is kept as unanswered."""
+        raise NotImplementedError(f"{type(self).__name__} must define close()")
+
+    def _append(self, line: bytes, annotator: str, rows: int, settled: Amount) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must define _append()")
+
+    def _reserve(self, annotator: str, amount: Amount) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must define _reserve()")
+
+    def _next(self) -> Name:
+        """The next name of a file of this run."""
+        name = Name(self.run, self._number)
+        self._number += 1
+        return name
+
+
+class LocalWriter(Writer):
+    """Writes a journal on the local disk."""
+
+    def __init__(self, url: str, run: str) -> None:
+        super().__init__(url, run)
+        self._open()
+
+    def _open(self) -> None:
+        self._name = self._next()
+        first = [outstanding_line(self._outstanding)]
+        self._journal = LocalJournal(files.join(self.url, self._name.journal), first)
+        self._rows = 0
+
+    def _append(self, line: bytes, annotator: str, rows: int, settled: Amount) -> None:
+        self._journal.write(line)
+        self._outstanding.take(annotator, settled)
+        self._rows += rows
+        if self._rows >= JOURNAL_ROWS or self._journal.bytes >= JOURNAL_BYTES:
+            self._roll()
+
+    def _reserve(self, annotator: str, amount: Amount) -> None:
+        self._journal.write(reserved_line(annotator, amount))
+
+    def _roll(self) -> None:
+        """The journal becomes a Parquet file. The next one is there before it goes: it knows what is outstanding."""
+        full, journal, listing = self._name, self._journal, list_folder(self.url)
+        _store_rows(listing, full)
+        self._open()
+        journal.close()
+        files.remove(listing.place(full.journal))
+        compact_if_many(self.url)
+
+    def close(self) -> None:
+        with self._lock:
+            self._journal.write(unanswered_lines(self._outstanding))
+            self._journal.close()
+            recover(self.url)
+            compact_if_many(self.url)
+
+
+class BufferedWriter(Writer):
+    """Writes small Parquet files to a store that cannot append."""
+
+    def __init__(self, url: str, run: str) -> None:
+        super().__init__(url, run)
+        self._record = self._next()  # a journal that only says what may be charged
+        self._recorded = Outstanding()
+        self._lines: list[bytes] = []
+        self._settled: list[tuple[str, Amount]] = []
+        self._failed: GristmillError | None = None
+        self._closing = threading.Event()
+        self._flusher = threading.Thread(target=self._keep_flushing, name="gristmill-labels", daemon=True)
+        self._flusher.start()
+
+    def _append(self, line: bytes, annotator: str, rows: int, settled: Amount) -> None:
+        if self._failed is not None:
+            raise self._failed
+        self._lines.append(line)
+        self._settled.append((annotator, settled))
+
+    def _reserve(self, annotator: str, amount: Amount) -> None:
+        held, recorded = (o.amounts.get(annotator, NOTHING) for o in (self._outstanding, self._recorded))
+        if all(a <= b for a, b in zip(held[1:], recorded[1:], strict=True)):
+            return
+        spare = Amount(0, int(HEADROOM * held[1]) + 1, int(HEADROOM * held[2]) + 1, HEADROOM * held[3])
+        self._recorded.amounts[annotator] = spare
+        files.write_bytes(files.join(self.url, self._record.journal), outstanding_line(self._recorded))
+
+    def _keep_flushing(self) -> None:
+        while not self._closing.wait(FLUSH_SECONDS):
+            try:
+                self._flush()
+                compact_if_many(self.url)
+            except RetryableError:
+                continue  # the rows are held back; `close` says so where it lasts
+            except GristmillError as error:
+                self._failed = error
+                return
+
+    def _flush(self) -> None:
+        """Write what was held back. What it settles was outstanding until it is stored."""
+        with self._lock:
+            lines, settled = self._lines, self._settled
+            self._lines, self._settled = [], []
+        try:
+            batches = replay(b"".join(lines), "rows that are not stored yet").batches
+            if any(batch["attempt"] for batch in batches):
+                files.write_table(files.join(self.url, self._next().answers), to_table(batches, self.run))
+        except BaseException:
+            with self._lock:
+                self._lines, self._settled = lines + self._lines, settled + self._settled
+            raise
+        with self._lock:
+            for annotator, amount in settled:
+                self._outstanding.take(annotator, amount)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._flusher.join()
+        self._flush()
+        if self._recorded.amounts:
+            record = outstanding_line(self._outstanding) + unanswered_lines(self._outstanding)
+            files.write_bytes(files.join(self.url, self._record.journal), record)
+        recover(self.url)
+        compact_if_many(self.url)
+
+
+def open_writer(url: str, run: str) -> Writer:
+    """A writer for a task's folder, whose lock is held."""
+    return LocalWriter(url, run) if files.is_local(url) else BufferedWriter(url, run)
+
+
+def recover(url: str) -> None:
+    """Turn the journals of ended runs into Parquet files. Only the folder's writer may call this.
+
+    What they had reserved and never settled becomes rows without a key. Killed at any moment it can be run again.
+    """
+    listing = list_folder(url)
+    for journal in listing.last_journals():
+        _settle_all(listing, journal)
+    listing = list_folder(url)
+    for journal in sorted(listing.journals):
+        _store_rows(listing, journal)
+    for journal in sorted([*listing.journals, *listing.absorbed]):
+        files.remove(listing.place(journal.journal))
+
+
+def _settle_all(listing: Listing, journal: Name) -> None:
+    """End a run's journal with what is outstanding as rows.
+
+    Where the rows of the last one are stored, and the run was killed before it opened the next, that one is written.
+    """
+    url = listing.place(journal.journal)
+    content = files.read_bytes(url)
+    held = replay(content, url)
+    if not (lines := unanswered_lines(held.outstanding)):
+        return
+    before = content[: held.size]
+    if journal in listing.absorbed:
+        url = listing.place(Name(journal.run, listing.next_number(journal.run)).journal)
+        before = outstanding_line(held.outstanding)
+    files.write_bytes(url, before + lines)
+
+
+def _store_rows(listing: Listing, journal: Name) -> None:
+    batches = listing.replay(journal).batches
+    if any(batch["attempt"] for batch in batches):
+        files.write_table(listing.place(journal.answers), to_table(batches, journal.run))

@@ -1,0 +1,148 @@
+"""`gristmill labels info` and `query`: what a store's labelling tasks have cost and given.
+
+| view       | one row per                                                                      |
+|------------|----------------------------------------------------------------------------------|
+| labels     | answer: task, content_id, annotator, answer, probability, tokens, cost, ...      |
+| quarantine | content id and annotator without a valid answer: raw, error                      |
+| documents  | document that a run of a task chose: task, id, content_id, source                |
+| tasks      | task: name, fingerprint, as written                                              |
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from operators.columns import CONTENT_ID
+from operators.errors import RecipeError
+from pipelines.label.store import LabelStore, fingerprints, open_stored
+from pipelines.report import query as queries
+from pipelines.words import plural
+
+TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
+_TASK = [pa.field("task", pa.string()), pa.field("fingerprint", pa.string())]
+_BY_ANNOTATOR = """
+    SELECT annotator, string_agg(DISTINCT model, ', ' ORDER BY model) FILTER (model <> '') AS model,
+        count(*) FILTER (answer IS NOT NULL) AS answers,
+        count(*) FILTER (answer IS NULL AND content_id IS NOT NULL) AS invalid,
+        avg(probability) FILTER (answer IS NOT NULL) AS probability,
+        sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens, sum(cost) AS cost,
+        coalesce(sum(input_tokens + output_tokens) FILTER (content_id IS NULL), 0)::BIGINT AS unanswered_tokens,
+        min(created) AS first, max(created) AS last
+    FROM rows GROUP BY annotator ORDER BY annotator
+"""
+
+
+def info(store: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
+    """A task of a store, or all: what each annotator has answered and what that cost.
+
+    Raises RecipeError where the store has no labels, or none of that task.
+    """
+    named = fingerprints(store) if fingerprint is None else [fingerprint]
+    if not named:
+        raise RecipeError(f"the store {store} has no labels; `gristmill label TASK --store {store}` makes them")
+    return [_info(open_stored(store, one)) for one in named]
+
+
+def _info(found: LabelStore) -> dict[str, Any]:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.register("rows", pa.concat_tables([found.rows(), found.unanswered()]))
+    annotators = queries.rows(connection, _BY_ANNOTATOR).to_pylist()
+    for annotator in annotators:
+        for moment in ("first", "last"):
+            annotator[moment] = annotator[moment].isoformat(timespec="seconds")
+    spent = found.spent()._asdict()
+    task = found.task()["name"]
+    documents = found.documents().num_rows
+    return {
+        "task": task,
+        "fingerprint": found.fingerprint,
+        "documents": documents,
+        "annotators": annotators,
+        "spent": spent,
+    }
+
+
+def show(found: list[dict[str, Any]], console: Console) -> None:
+    """Print tasks: a line for each annotator, then what was spent in all."""
+    for task in found:
+        console.print(f"task {task['task']}: {plural(task['documents'], 'document')}", style="bold", markup=False)
+        console.print(f"  labels/{task['fingerprint']}", style="dim", markup=False)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("annotator", "model"):
+            table.add_column(heading)
+        for heading in ("answers", "invalid", "mean probability", "input", "output", "cost", "first", "last"):
+            table.add_column(heading, justify="right")
+        for row in task["annotators"]:
+            counts = (f"{row[name]:,}" for name in ("answers", "invalid"))
+            probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
+            used = (f"{row[name]:,}" for name in ("input_tokens", "output_tokens"))
+            moments = (row[name].replace("T", " ").removesuffix("+00:00") for name in ("first", "last"))
+            cells = (row["annotator"], row["model"] or "", *counts, probability, *used, f"{row['cost']:,.4f}")
+            table.add_row(*map(Text, (*cells, *moments)))
+        console.print(table)
+        spent = task["spent"]
+        tokens = f"{spent['input_tokens']:,} input and {spent['output_tokens']:,} output tokens"
+        console.print(
+            f"spent: {plural(spent['documents'], 'document')}, {tokens}, cost {spent['cost']:,.4f}", markup=False
+        )
+        if lost := sum(row["unanswered_tokens"] for row in task["annotators"]):
+            console.print(f"  of these {lost:,} tokens may have been charged and gave no answer", style="dim")
+
+
+def query(store: str, sql: str) -> pa.Table:
+    """The result of a query over the views above; a mistake in the SQL is a RecipeError."""
+    connection = connect(store)
+    try:
+        return queries.rows(connection, sql)
+    except duckdb.Error as error:
+        raise RecipeError(queries.explained(error, connection)) from None
+
+
+def connect(store: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the views of a store's labels. Raises RecipeError where it has none."""
+    named = fingerprints(store)
+    if not named:
+        raise RecipeError(f"the store {store} has no labels; `gristmill label TASK --store {store}` makes them")
+    rows, documents, tasks = [], [], []
+    for fingerprint in named:
+        found = LabelStore(store, fingerprint)
+        task = found.task()
+        rows.append(_of_task(found.rows(), task))
+        documents.append(_of_task(found.documents(), task))
+        tasks.append(
+            {
+                "task": task["name"],
+                "fingerprint": fingerprint,
+                "written": json.dumps(task["task"], ensure_ascii=False),
+            }
+        )
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.register("_rows", pa.concat_tables(rows))
+    connection.register("_documents", pa.concat_tables(documents))
+    connection.register("tasks", pa.Table.from_pylist(tasks, schema=TASK_COLUMNS))
+    shown = f"* REPLACE (lower(hex({CONTENT_ID})) AS {CONTENT_ID})"
+    connection.execute(f"CREATE VIEW labels AS SELECT {shown} FROM _rows WHERE answer IS NOT NULL")
+    connection.execute(
+        f"CREATE VIEW quarantine AS SELECT task, fingerprint, lower(hex({CONTENT_ID})) AS {CONTENT_ID}, annotator, "
+        "model, revision, attempt, raw, error, input_tokens, output_tokens, cost, created, run "
+        "FROM _rows WHERE answer IS NULL"
+    )
+    connection.execute(f"CREATE VIEW documents AS SELECT {shown} FROM _documents")
+    return connection
+
+
+def _of_task(table: pa.Table, task: dict[str, Any]) -> pa.Table:
+    """A table with the task's name and fingerprint before its columns."""
+    for i, field in enumerate(_TASK):
+        value = task["name" if field.name == "task" else "fingerprint"]
+        table = table.add_column(i, field, pa.repeat(pa.scalar(value, pa.string()), table.num_rows))
+    return table

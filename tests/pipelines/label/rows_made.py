@@ -1,0 +1,27 @@
+"""Rows that tests of the label store are made of."""
+
+from __future__ import annotations
+
+from pipelines.label.rows import Annotation, Row
+
+BIG = Annotation("big", "some/model", "rev-1")
+
+
+def key(i: int) -> bytes:
+    """A content id of its own for each number."""
+    return i.to_bytes(16, "little")
+
+
+def answered(i: int, answer: str = "4", attempt: int = 1, tokens: int = 100) -> Row:
+    """A valid answer."""
+    return Row(key(i), attempt, answer, 0.75, {"4": 0.75, "5": 0.25}, 0.99, 0.56, None, tokens, 1, tokens / 1024)
+
+
+def refused(i: int) -> Row:
+    """A document that the model does not take."""
+    return Row(key(i), 1, None, error="too long for the model")
+
+
+def rejected(i: int, attempt: int = 1, tokens: int = 100) -> Row:
+    """An answer that is not valid."""
+    return Row(key(i), attempt, None, input_tokens=tokens, output_tokens=1, raw=f"raw {i}", error=f"reason {i}")
