@@ -28,6 +28,7 @@ from pipelines.command_line import (
     print_result,
 )
 from pipelines.index.commands import index_app
+from pipelines.label.commands import Yes, confirmation, label, labels_app
 
 app = typer.Typer(
     name="gristmill",
@@ -41,6 +42,8 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
+app.command()(label)
+app.add_typer(labels_app, name="labels")
 
 
 @app.command()
@@ -53,6 +56,7 @@ def run(
         bool, typer.Option("--refit", help="Fit measures such as importance anew on the corpus as it is now.")
     ] = False,
     examples: Annotated[int, typer.Option(min=0, help="Show some documents that were dropped, with the reason.")] = 0,
+    yes: Yes = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -66,7 +70,8 @@ def run(
         from pipelines.run import run as run_recipe
 
         loaded = load_recipe(recipe, set_ or ())
-        result = run_recipe(loaded, partial(open_engine, engine.value, workers), Reporter(err, quiet), refit, examples)
+        late, reporter = partial(open_engine, engine.value, workers), Reporter(err, quiet)
+        result = run_recipe(loaded, late, reporter, refit, examples, confirmation(yes))
         print_result(as_json, result.to_json(), lambda: show_result(result, out))
 
 

@@ -19,8 +19,8 @@ from pipelines.mistakes import Mistakes
 from pipelines.overrides import override
 from pipelines.sources.listing import absolute
 from pipelines.sources.spec import Size, Source
-from pipelines.state import files
 from pipelines.words import did_you_mean
+from pipelines.yaml_file import folder_of, read_text
 
 
 class Section(BaseModel):
@@ -71,6 +71,9 @@ class Recipe(Section):
     transform: tuple[Transform, ...] = Field(default=(), description="what is done to texts, in this order")
     measure: tuple[Measure, ...] = Field(default=(), description="what is computed of each document")
     decide: tuple[Rule, ...] = Field(default=(), description="rules, in this order; each sees what those before kept")
+    label: tuple[str, ...] = Field(
+        default=(), description="task files: a language model answers about what was kept, in columns of the dataset"
+    )
     write: Write = Field(description="how the dataset is written; {} for the defaults")
     limits: Limits = Field(default=Limits(), description="when a run refuses to commit")
 
@@ -103,21 +106,8 @@ def load_recipe(url: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
 
     Raises RecipeError with every mistake found, one a line.
     """
-    try:
-        text = files.read_bytes(url).decode()
-    except FileNotFoundError:
-        raise RecipeError(
-            f"{url}: there is no such recipe; `gristmill run RECIPE` takes the path of a YAML file"
-        ) from None
-    except IsADirectoryError:
-        raise RecipeError(f"{url} is a folder; name the recipe's YAML file in it") from None
-    except PermissionError:
-        raise RecipeError(f"{url} may not be read; give this user the right to") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{url}: a recipe is UTF-8 text; byte {error.start} is not") from None
-    except (ImportError, ValueError) as error:
-        raise RecipeError(f"{url} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf") from None
-    return read_recipe(text, url, url.rpartition("/")[0] or ("/" if url.startswith("/") else "."), overrides)
+    text = read_text(url, "recipe", "`gristmill run RECIPE` takes the path of a YAML file")
+    return read_recipe(text, url, folder_of(url), overrides)
 
 
 def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) -> LoadedRecipe:

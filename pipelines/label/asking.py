@@ -1,0 +1,243 @@
+"""Asking: questions go out as the budget admits them, replies are judged and stored as they come."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from operators.label.answers import UNKNOWN, AnswerFormat
+from operators.label.contract import Asker, Completion, Question, Reply
+from operators.label.reading import InvalidAnswer
+from pipelines.label.budget import FREE, Bound, Ledger, Prices
+from pipelines.label.chunks import StreamingAsker
+from pipelines.label.forecast import Sizes
+from pipelines.label.questions import ReadingChunk
+from pipelines.label.rows import Annotation, Row
+from pipelines.label.writer import Writer
+from pipelines.report.progress import Stage
+
+#: Batches of questions that are read ahead of the engine.
+AHEAD = 8
+#: Documents of one execution on Ray, where what each may cost is held in memory.
+WINDOW = 500_000
+
+T = TypeVar("T")
+
+
+@dataclass
+class Tally:
+    """What came of the questions of one round."""
+
+    answered: int = 0
+    invalid: int = 0  #: an answer came, and is none of the task's
+    refused: int = 0  #: facts about documents: too long, refused by the endpoint
+    failed: int = 0  #: no answer this time
+    lost: int = 0  #: of them, that may have been charged: to be admitted and asked anew
+    first_failure: str = ""
+
+    def add(self, other: Tally) -> None:
+        """Count what came of another round."""
+        self.answered += other.answered
+        self.invalid += other.invalid
+        self.refused += other.refused
+        self.failed += other.failed
+        self.lost += other.lost
+        self.first_failure = self.first_failure or other.first_failure
+
+
+@dataclass(frozen=True)
+class Round:
+    """Questions to one annotator: first ones (attempt 1), or repairs (attempt 2)."""
+
+    answer: AnswerFormat
+    annotation: Annotation
+    asker: Asker
+    sizes: Sizes
+    prices: Prices
+    ledger: Ledger
+    writer: Writer
+    stage: Stage
+    attempt: int
+
+    def ask(self, chunks: Sequence[ReadingChunk]) -> Tally:
+        """Ask about all documents of the chunks, or as many as the budget admits; store every answer.
+
+        What was stored stays, whatever is raised.
+        """
+        asked = Asked(self, {}, Tally())
+        if isinstance(self.asker, StreamingAsker):
+            asked.consume(asked.streamed(self.asker, chunks))
+        else:
+            with closing(ahead(batch for chunk in chunks for batch in chunk.batches())) as batches:
+                asked.consume(self.asker.answer(asked.admitted(batches)))
+        return asked.tally
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions of a round that are in flight."""
+
+    round: Round
+    pending: dict[bytes, tuple[int, Bound]]  #: tokens cut and what was reserved, by key
+    tally: Tally
+
+    def admitted(self, batches: Iterable[Sequence[Question]]) -> Iterator[Sequence[Question]]:
+        """The questions, as far as the budget goes. Waits where answers in flight may still free room."""
+        sizes, ledger, name = self.round.sizes, self.round.ledger, self.round.annotation.annotator
+        for batch in batches:
+            while batch:
+                reserved = ledger.admit(name, [sizes.bound(question) for question in batch])
+                if not reserved:
+                    return
+                now, batch = batch[: len(reserved)], batch[len(reserved) :]
+                for question, bound in zip(now, reserved, strict=True):
+                    self.pending[question.key] = (question.cut_tokens, bound)
+                yield now
+
+    def streamed(self, asker: StreamingAsker, chunks: Sequence[ReadingChunk]) -> Generator[Sequence[Reply]]:
+        """Replies to chunks that an engine reads itself. As much goes out at once as the budget admits at worst."""
+        for window in _windows(chunks):
+            left = window
+            while left:
+                now, left = self._admitted_chunks(left)
+                if not now:
+                    return
+                with closing(asker.answer_chunks(now)) as replies:
+                    yield from replies
+
+    def _admitted_chunks(self, chunks: list[ReadingChunk]) -> tuple[list[ReadingChunk], list[ReadingChunk]]:
+        """The chunks that the budget admits, the last of them cut short, and the others. Nothing is in flight."""
+        bounds = [bound for chunk in chunks for bound in self.round.sizes.bounds_of(chunk)]
+        reserved = self.round.ledger.admit(self.round.annotation.annotator, bounds)
+        keys = [key for chunk in chunks for key in chunk.part.keys]
+        self.pending.update((key, (0, bound)) for key, bound in zip(keys, reserved, strict=False))
+        now: list[ReadingChunk] = []
+        left: list[ReadingChunk] = []
+        room = len(reserved)
+        for chunk in chunks:
+            first, rest = chunk.split(room)
+            now += [first] if first.documents else []
+            left += [rest] if rest.documents else []
+            room -= first.documents
+        return now, left
+
+    def consume(self, replies: Generator[Sequence[Reply]]) -> None:
+        """Store replies as they come."""
+        try:
+            for some in replies:
+                self._store(some)
+        except BaseException:
+            self.round.ledger.stop()  # whoever waits for room to ask more
+            raise
+        finally:
+            replies.close()
+
+    def _store(self, replies: Sequence[Reply]) -> None:
+        name = self.round.annotation.annotator
+        rows: list[Row] = []
+        reserved: list[Bound] = []
+        actual: list[Bound] = []
+        for reply in replies:
+            known = self.pending.pop(reply.key, None)
+            if known is None:  # asked twice by an engine whose worker died: the first reply counts
+                continue
+            cut_tokens, bound = known
+            reserved.append(bound)
+            actual.append(self._judged(reply, cut_tokens, bound, rows))
+        self.round.writer.append(self.round.annotation, rows, self.round.ledger.worth(name, reserved))
+        self.round.ledger.settle(name, reserved, actual)
+        self.round.stage.advance(len(reserved))
+
+    def _judged(self, reply: Reply, cut_tokens: int, bound: Bound, rows: list[Row]) -> Bound:
+        """What a reply did cost; its row is added to `rows`."""
+        completion, tally = reply.completion, self.tally
+        if completion is not None:
+            cost = Bound(completion.input_tokens, completion.output_tokens, bound.documents)
+            rows.append(self._row(reply.key, completion, cut_tokens))
+            return cost
+        if reply.lasting:
+            tally.refused += 1
+            rows.append(Row(reply.key, self.round.attempt, None, cut_tokens=cut_tokens, error=reply.error))
+            return Bound(0, 0, bound.documents)
+        tally.failed += 1
+        tally.first_failure = tally.first_failure or reply.error
+        if not reply.billed:
+            return FREE
+        tally.lost += 1
+        cost = bound._replace(documents=0)
+        tokens = (cost.input_tokens, cost.output_tokens)
+        paid = (None, *tokens, self.round.prices.cost(*tokens), 0, None, reply.error)
+        rows.append(Row._make((None, 1, None, *UNKNOWN, *paid)))
+        return cost
+
+    def _row(self, key: bytes, completion: Completion, cut_tokens: int) -> Row:
+        """The row of a completion. What the model wrote is kept where it is not valid, or was repaired."""
+        attempt, tokens = self.round.attempt, (completion.input_tokens, completion.output_tokens)
+        paid = (completion.logprob, *tokens, self.round.prices.cost(*tokens), cut_tokens)
+        try:
+            answer = self.round.answer.read(completion.text)
+        except InvalidAnswer as error:
+            self.tally.invalid += 1
+            return Row._make((key, attempt, None, *UNKNOWN, *paid, completion.text, str(error)))
+        self.tally.answered += 1
+        soft = self.round.answer.soft(answer, completion.slots, completion.logprob)
+        return Row._make((key, attempt, answer, *soft, *paid, completion.text if attempt > 1 else None, None))
+
+
+def ahead(items: Iterable[T], depth: int = AHEAD) -> Generator[T]:
+    """The items, made in a thread of their own, at most `depth` ahead of who takes them; errors come through."""
+    ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(depth)
+    closed = threading.Event()
+
+    def put(item: T | None, error: BaseException | None, last: bool) -> None:
+        while not closed.is_set():
+            try:
+                ready.put((item, error, last), timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(item, None, False)
+                if closed.is_set():
+                    return
+            put(None, None, True)
+        except BaseException as error:
+            put(None, error, True)
+
+    thread = threading.Thread(target=make, name="gristmill-questions", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, last = ready.get()
+            if error is not None:
+                raise error
+            if last:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        closed.set()
+        thread.join()
+
+
+def _windows(chunks: Sequence[ReadingChunk]) -> Iterator[list[ReadingChunk]]:
+    """Consecutive chunks of at most WINDOW documents together, one chunk at least."""
+    sizes = np.cumsum([chunk.documents for chunk in chunks])
+    window: list[ReadingChunk] = []
+    number = 0
+    for chunk, total in zip(chunks, sizes.tolist(), strict=True):
+        if window and (total - 1) // WINDOW != number:
+            yield window
+            window = []
+        number = (total - 1) // WINDOW
+        window.append(chunk)
+    if window:
+        yield window

@@ -1,0 +1,176 @@
+"""`gristmill label` and `gristmill labels`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from operators.errors import RecipeError
+from pipelines.command_line import AsJson, Debug, EngineChoice, Engines, Store, Workers, err, errors, out, print_result
+
+if TYPE_CHECKING:
+    from pipelines.label.result import Confirm, LabelPlan
+
+labels_app = typer.Typer(
+    help="Labels that language models and people gave: see, take out, put in.", no_args_is_help=True
+)
+TaskPath = Annotated[str, typer.Argument(metavar="TASK", help="The task, a YAML file.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask without confirmation.")]
+
+
+def confirmation(yes: bool) -> Confirm:
+    """Shows what is about to be asked, and asks whether to go on: not with --yes, not without a terminal."""
+
+    def confirm(plan: LabelPlan) -> bool:
+        from pipelines.report.labelling import show_plan
+
+        show_plan(plan, err)
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise RecipeError(
+                f"{plan.task}: {plan.questions:,} questions are about to be asked, and there is no terminal to confirm "
+                "it on: add --yes"
+            )
+        return typer.confirm("Ask?", err=True)
+
+    return confirm
+
+
+def label(
+    task: TaskPath,
+    store: Store = "./store",
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Label this dataset of the store.")] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Label these files, of any format.")
+    ] = None,
+    text: Annotated[str, typer.Option("--text", help="Field that holds the text.")] = "text",
+    id: Annotated[str, typer.Option("--id", help="Field that holds the id.")] = "id",
+    yes: Yes = False,
+    engine: Engines = EngineChoice.auto,
+    workers: Workers = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Put a labelling task to documents; what is answered already is not asked again."""
+    with errors(debug):
+        from contextlib import closing
+
+        from pipelines.engine import open_engine
+        from pipelines.label.run import label_source
+        from pipelines.label.scan import source_of
+        from pipelines.label.task import load_task
+        from pipelines.report.labelling import show_label_result
+        from pipelines.report.progress import Reporter
+        from pipelines.sources.listing import absolute
+        from pipelines.state import files
+        from pipelines.state.datasets import FOLDER
+
+        if (dataset is None) == (not input_):
+            raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
+        loaded = load_task(task)
+        store = absolute(store, ".")
+        paths = input_ or [files.join(store, FOLDER, str(dataset))]
+        source = source_of(paths, dataset or "input", text, id, loaded.task.sample)
+        with closing(open_engine(engine.value, workers)) as opened:
+            result = label_source(loaded, store, source, opened, Reporter(err, quiet), confirmation(yes))
+        print_result(as_json, result.to_json(), lambda: show_label_result(result, out))
+        if not result.complete and result.reached is None:
+            raise typer.Exit(1)
+
+
+@labels_app.command("info")
+def labels_info(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="One task; by default all.", show_default=False)
+    ] = None,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show who has answered what: answers, quarantine, confidence, tokens, cost."""
+    with errors(debug):
+        from pipelines.label.task import load_task
+        from pipelines.report import labels
+
+        found = labels.info(store, None if task is None else load_task(task).fingerprint)
+        print_result(as_json, found, lambda: labels.show(found, out))
+
+
+@labels_app.command("export")
+def labels_export(
+    task: TaskPath,
+    to: Annotated[str, typer.Option("--out", metavar="FILE", help="A .parquet, .csv or .jsonl file to write.")],
+    annotator: Annotated[str | None, typer.Option("--annotator", help="Only this annotator's answers.")] = None,
+    store: Store = "./store",
+    debug: Debug = False,
+) -> None:
+    """Write the answers: a row for each document and annotator."""
+    with errors(debug):
+        from pipelines.label.export import export_labels
+        from pipelines.label.task import load_task
+        from pipelines.words import plural
+
+        written = export_labels(store, load_task(task).fingerprint, to, annotator)
+        out.print(f"{plural(written, 'row')} in {to}", markup=False)
+
+
+@labels_app.command("import")
+def labels_import(
+    task: TaskPath,
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="CSV, Parquet or JSON lines: id, content_id or text; answer.", show_default=False
+        ),
+    ],
+    annotator: Annotated[str, typer.Option("--annotator", help="Who gave them, such as gold.")],
+    mapping: Annotated[
+        str | None, typer.Option("--ids", metavar="FILE", help="A file with id and content_id, where ids are others'.")
+    ] = None,
+    store: Store = "./store",
+    debug: Debug = False,
+) -> None:
+    """Take in labels that people gave, as one more annotator's."""
+    with errors(debug):
+        import datetime
+
+        from pipelines.label.importing import import_labels
+        from pipelines.label.store import LabelStore
+        from pipelines.label.task import load_task
+        from pipelines.words import plural
+
+        loaded = load_task(task)
+        if annotator in (one.name for one in loaded.task.annotators):
+            raise RecipeError(f"{annotator} is a model of {task}; give the labels another --annotator")
+        labels = LabelStore(os.path.abspath(store) if "://" not in store else store, loaded.fingerprint)
+        run = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
+        imported = import_labels(labels, loaded.task.answer, path, annotator, run, mapping)
+        labels.write_task(loaded.name, loaded.as_written)
+        out.print(f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}", markup=False)
+
+
+@labels_app.command("query")
+def labels_query(
+    sql: Annotated[
+        str,
+        typer.Argument(metavar="SQL", help="DuckDB SQL over labels, quarantine, documents, tasks.", show_default=False),
+    ],
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Ask the label store: SQL over answers, quarantine, documents and tasks."""
+    with errors(debug):
+        from pipelines.report import labels
+        from pipelines.report import query as queries
+
+        found = labels.query(store, sql)
+        if as_json:
+            print(queries.to_json(found))
+        else:
+            queries.show(found, out)

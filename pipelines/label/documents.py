@@ -1,0 +1,137 @@
+"""The documents that a task may be put to: what is known of each without its text, and how its text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from operators import columns
+from operators.label.clusters import ngram_vectors
+from operators.label.sample import Sample
+from operators.label.samplers import choose
+from pipelines.label.rows import first_of_each, halves, sorted_order
+from pipelines.removal import Removal
+from pipelines.texts import Texts
+
+SHARD = "shard"  #: ordinal of a document's shard
+KEY = "key"  #: content id of the text as the model gets to see it, before it is cut
+#: Columns of every table of documents; those that a sample goes by come after them.
+DOCUMENT = pa.schema(
+    [
+        (SHARD, pa.uint32()),
+        (columns.ROW, columns.TYPES[columns.ROW]),
+        (columns.CONTENT_ID, columns.TYPES[columns.CONTENT_ID]),
+        (KEY, columns.TYPES[columns.CONTENT_ID]),
+        (columns.ID, pa.string()),
+        (columns.SOURCE, pa.string()),
+        (columns.BYTES, pa.uint64()),
+    ]
+)
+#: A cluster-diverse sample is taken from so many random candidates for each document asked for, for their n-gram
+#: vectors (a kilobyte each) are held in memory.
+CANDIDATES_A_DOCUMENT = 10
+LEAST_CANDIDATES = 50_000
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents (n rows of DOCUMENT, columns to sample by, what the removal goes by) and the way to their texts."""
+
+    table: pa.Table
+    texts: Texts
+    removal: Removal | None = None
+    rejects: int = 0  #: records that are no documents
+    first_reject: str = ""
+
+    def chosen_by(self, sample: Sample | None, ids: set[str] | None = None) -> Documents:
+        """Those that a sample chooses; each text may be there several times, under several ids."""
+        if sample is None:
+            return self
+        return self.filter(self._mask(sample, ids))
+
+    def _mask(self, sample: Sample, ids: set[str] | None) -> NDArray[np.bool_]:
+        if not sample.needs_vectors:
+            return choose(sample, self.table, ids=ids)
+        assert sample.documents is not None
+        pool = max(CANDIDATES_A_DOCUMENT * sample.documents, LEAST_CANDIDATES)
+        candidates = choose(Sample(documents=pool, seed=sample.seed), self.table)
+        among = self.filter(candidates)
+        mask = np.zeros(self.table.num_rows, np.bool_)
+        mask[np.flatnonzero(candidates)] = choose(sample, among.table, among._vectors())
+        return mask
+
+    def _vectors(self) -> NDArray[np.float32]:
+        """n-gram vectors (n, d) of the documents, in the table's order."""
+        found = [(places, pa.concat_arrays(list(part.read()))) for places, part in self.by_shard()]
+        vectors = np.concatenate([ngram_vectors(texts) for _, texts in found])
+        ordered = np.empty_like(vectors)
+        ordered[np.concatenate([places for places, _ in found])] = vectors
+        return ordered
+
+    def by_shard(self) -> Iterator[tuple[NDArray[np.int64], ShardDocuments]]:
+        """The documents of each shard: their places in the table, and what is known of them."""
+        shards, rows = (self.table[name].to_numpy() for name in (SHARD, columns.ROW))
+        order = np.lexsort((rows, shards))
+        for places in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+            if len(places):
+                known = self.table.take(pa.array(places)).combine_chunks()
+                ordinal = int(shards[places[0]])
+                texts = replace(self.texts, shards={ordinal: self.texts.shards[ordinal]})
+                yield places, ShardDocuments(known, texts, self.removal)
+
+    def filter(self, mask: NDArray[np.bool_]) -> Documents:
+        """Some of them."""
+        return replace(self, table=self.table.filter(pa.array(mask)))
+
+    def without_repeats(self) -> Documents:
+        """Each text once, under its first address."""
+        high, low = halves(self.table[KEY])
+        order = sorted_order(high, low)
+        mask = np.zeros(len(order), np.bool_)
+        mask[order[first_of_each(order, high, low)]] = True
+        return self.filter(mask)
+
+
+@dataclass(frozen=True)
+class ShardDocuments:
+    """Documents of one shard, by ascending row (columns of DOCUMENT and those that the removal goes by). Picklable."""
+
+    known: pa.Table
+    texts: Texts  #: of this shard
+    removal: Removal | None
+
+    @property
+    def ordinal(self) -> int:
+        """The shard's ordinal."""
+        return next(iter(self.texts.shards))
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Their keys (n)."""
+        return self.known[KEY].to_pylist()  # type: ignore[no-any-return]
+
+    def read(self) -> Iterator[pa.LargeStringArray]:
+        """Their texts, as they are written to a dataset, batch by batch; ShardError where the shard has changed."""
+        done = 0
+        for text in self.texts.read(self.ordinal, self.known):
+            if self.removal is not None:
+                text = self.removal.apply(text, self.known.slice(done, len(text)))
+            done += len(text)
+            yield text
+
+    def every(self, step: int) -> ShardDocuments:
+        """Every step-th of them."""
+        return replace(self, known=self.known.take(pa.array(range(0, self.known.num_rows, step))))
+
+    def split(self, rows: int, text_bytes: int) -> Iterator[ShardDocuments]:
+        """The same in pieces of at most so many rows and about so many bytes of text."""
+        sizes = self.known[columns.BYTES].to_numpy().astype(np.int64)
+        piece = np.maximum(np.arange(len(sizes)) // rows, (np.cumsum(sizes) - sizes) // text_bytes)
+        borders = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(sizes)]
+        for start, stop in pairwise(borders):
+            yield replace(self, known=self.known.slice(start, stop - start))

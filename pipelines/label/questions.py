@@ -1,0 +1,66 @@
+"""From documents to questions: read, neutralised, cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from operators.label.contract import Question, Rejected, Tokenizer
+from operators.label.cutting import Cutter
+from operators.label.prompt import Prompt
+from operators.label.task import Asked
+from pipelines.label.documents import ShardDocuments
+
+BATCH = 256  # questions that travel together
+
+
+class Preparer:
+    """Makes questions of texts."""
+
+    def __init__(self, asked: Asked, tokenizer: Tokenizer) -> None:
+        self.prompt = Prompt(asked, tokenizer.special)
+        self._cutter = Cutter(tokenizer, asked.text)
+
+    def question(self, key: bytes, text: str, rejected: Rejected | None = None) -> Question:
+        """The question about one text, of which `key` is the content id."""
+        document, cut_tokens = self._cutter.cut(self.prompt.neutralise(text))
+        return Question(key, document, cut_tokens, rejected)
+
+
+@dataclass(frozen=True)
+class ReadingChunk:
+    """Documents of a shard, to be read and asked about. Picklable: on Ray it is read where a worker is free."""
+
+    part: ShardDocuments
+    asked: Asked
+    tokenizer: Tokenizer
+    rejected: Mapping[bytes, Rejected] = field(default_factory=dict)  #: first answers that are not valid, by key
+
+    def __str__(self) -> str:
+        return f"{self.documents} documents of {self.part.texts.shards[self.part.ordinal].spec.name}"
+
+    @property
+    def documents(self) -> int:
+        """How many questions it gives."""
+        return int(self.part.known.num_rows)
+
+    def questions(self) -> Sequence[Question]:
+        """All questions at once."""
+        return [question for batch in self.batches() for question in batch]
+
+    def batches(self) -> Iterator[list[Question]]:
+        """The questions, as the documents are read."""
+        preparer = Preparer(self.asked, self.tokenizer)
+        keys, done = self.part.keys, 0
+        for texts in self.part.read():
+            for start in range(0, len(texts), BATCH):
+                some = texts.slice(start, BATCH).to_pylist()
+                named = zip(keys[done : done + len(some)], some, strict=True)
+                yield [preparer.question(key, text, self.rejected.get(key)) for key, text in named]
+                done += len(some)
+
+    def split(self, documents: int) -> tuple[ReadingChunk, ReadingChunk]:
+        """The first so many documents, and the others."""
+        known = self.part.known
+        first, rest = known.slice(0, documents), known.slice(documents)
+        return replace(self, part=replace(self.part, known=first)), replace(self, part=replace(self.part, known=rest))

@@ -1,0 +1,84 @@
+"""What a labelling run is about to do, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines.label.budget import NOTHING, Amount, Budget
+from pipelines.label.forecast import Forecast
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """What a run is about to ask."""
+
+    task: str
+    documents: int  #: that were chosen
+    of: int  #: that there were
+    texts: int  #: different ones among the chosen
+    forecasts: Sequence[Forecast]
+    budget: Budget
+    spent: Amount  #: by all runs before
+
+    @property
+    def questions(self) -> int:
+        """How many questions are to be sent; repairs of answers that are yet to come are not counted."""
+        return sum(forecast.questions for forecast in self.forecasts)
+
+
+#: Shown the plan; says whether to go on.
+Confirm = Callable[[LabelPlan], bool]
+
+
+@dataclass(frozen=True)
+class AnnotatorResult:
+    """What one annotator's part of a run came to. texts = answered + quarantined + unanswered."""
+
+    annotator: str
+    model: str
+    revision: str
+    texts: int  #: different ones that were chosen
+    cached: int  #: of them, answered or in quarantine before this run
+    answered: int  #: of them, with an answer now
+    quarantined: int  #: of them, without an answer and never to be asked again
+    unanswered: int  #: of them, for a later run
+    repaired: int = 0  #: valid at the second attempt, in this run
+    first_failure: str = ""  #: why, of one of them
+    seconds: float = 0.0
+
+    @property
+    def asked(self) -> int:
+        """How many got an answer, or went to quarantine, in this run."""
+        return self.answered + self.quarantined - self.cached
+
+
+@dataclass
+class LabelResult:
+    """What a run came to."""
+
+    task: str
+    fingerprint: str
+    run: str
+    documents: int
+    of: int
+    texts: int
+    rejects: int  #: records that are no documents
+    first_reject: str
+    annotators: list[AnnotatorResult] = field(default_factory=list)
+    declined: bool = False
+    reached: str | None = None  #: the ceiling that ended the run
+    before: Amount = NOTHING  #: spent by all earlier runs
+    spent: Amount = NOTHING  #: spent by all runs, this one included
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every text has an answer or is in quarantine."""
+        return not self.declined and not any(result.unanswered for result in self.annotators)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        named = {"before": self.before._asdict(), "spent": self.spent._asdict(), "complete": self.complete}
+        return {**asdict(self), **named}

@@ -1,0 +1,224 @@
+"""A labelling run: choose documents, forecast, ask who has not answered yet, store."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators import columns
+from operators.label.contract import Asker, Rejected
+from pipelines.engine.base import Engine
+from pipelines.label.annotators import AnyAnnotator
+from pipelines.label.asking import Round, Tally
+from pipelines.label.budget import Amount, Ledger
+from pipelines.label.chunks import StreamingAsker
+from pipelines.label.documents import KEY, Documents
+from pipelines.label.engines import OpenAsker, open_asker
+from pipelines.label.forecast import Forecast, Sizes, forecast
+from pipelines.label.known import MISSING, QUARANTINED, REPAIR, Known
+from pipelines.label.questions import ReadingChunk
+from pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
+from pipelines.label.rows import Annotation
+from pipelines.label.scan import imported_ids, scan
+from pipelines.label.store import DOCUMENTS, LabelStore
+from pipelines.label.task import LoadedTask
+from pipelines.label.writer import Writer
+from pipelines.report.progress import Reporter
+from pipelines.sources.spec import Source
+
+#: Documents, and bytes of their text, that travel together to an engine on Ray.
+CHUNK_DOCUMENTS = 2048
+CHUNK_BYTES = 16_000_000
+#: How often questions are asked again that were lost on the way to an endpoint or back.
+ROUNDS = 6
+
+
+def choose_documents(loaded: LoadedTask, documents: Documents) -> Documents:
+    """The documents that the task's sample chooses."""
+    sample = loaded.task.sample
+    ids = None if sample is None or sample.import_ is None else imported_ids(loaded.resolve(sample.import_))
+    return documents.chosen_by(sample, ids)
+
+
+def label(
+    loaded: LoadedTask,
+    store_url: str,
+    documents: Documents,
+    reporter: Reporter,
+    confirm: Confirm,
+    opener: OpenAsker = open_asker,
+) -> LabelResult:
+    """Put a task to the documents that it chooses of these: see `label_chosen`."""
+    chosen = choose_documents(loaded, documents)
+    return label_chosen(loaded, store_url, chosen, documents.table.num_rows, reporter, confirm, opener)
+
+
+def label_chosen(
+    loaded: LoadedTask,
+    store_url: str,
+    chosen: Documents,
+    of: int,
+    reporter: Reporter,
+    confirm: Confirm,
+    opener: OpenAsker = open_asker,
+) -> LabelResult:
+    """Put a task to documents, chosen of so many, and store the answers. Nothing that is known is asked.
+
+    Raises GristmillError; what was answered before the error stays in the store.
+    """
+    started = time.monotonic()
+    texts = chosen.without_repeats()
+    run = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
+    counts = (chosen.table.num_rows, of, texts.table.num_rows)
+    result = LabelResult(loaded.name, loaded.fingerprint, run, *counts, chosen.rejects, chosen.first_reject)
+    store = LabelStore(store_url, loaded.fingerprint)
+    with ExitStack() as stack:
+        askers = [stack.enter_context(closing(opener(loaded.local(a), loaded.task))) for a in loaded.task.annotators]
+        writer = stack.enter_context(store.open_run(run))
+        result.before = result.spent = store.spent()
+        labelling = Labelling(loaded, store, texts, _ledger(loaded, result.before, writer), writer, reporter)
+        parts = [labelling.part_of(*pair) for pair in zip(loaded.task.annotators, askers, strict=True)]
+        forecasts = [labelling.forecast(part) for part in parts]
+        plan = LabelPlan(loaded.name, *counts, forecasts, loaded.task.budget, result.before)
+        result.declined = plan.questions > 0 and not confirm(plan)
+        if not result.declined:
+            store.write_task(loaded.name, loaded.as_written)
+            named = chosen.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
+            store.write_documents(run, [named])
+            result.annotators = [labelling.ask(part) for part in parts]
+            result.reached, result.spent = labelling.ledger.reached, labelling.ledger.spent
+    result.seconds = time.monotonic() - started
+    return result
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one annotator has to do."""
+
+    annotator: AnyAnnotator
+    asker: Asker
+    sizes: Sizes
+    states: NDArray[np.uint8]  #: of the texts, before the run
+
+    @property
+    def annotation(self) -> Annotation:
+        """Under what its answers are stored."""
+        return Annotation(self.annotator.name, self.annotator.model, self.asker.revision)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the engine's own workers read the documents."""
+        return isinstance(self.asker, StreamingAsker)
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A run of a task over some texts, each of them once."""
+
+    loaded: LoadedTask
+    store: LabelStore
+    texts: Documents
+    ledger: Ledger
+    writer: Writer
+    reporter: Reporter
+
+    def part_of(self, annotator: AnyAnnotator, asker: Asker) -> Part:
+        """What is left to do for an annotator."""
+        known = self.store.known(annotator.name, asker.revision)
+        sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
+        return Part(annotator, asker, sizes, known.states(self.texts.table[KEY]))
+
+    def forecast(self, part: Part) -> Forecast:
+        """What an annotator will be asked and what it will take, about."""
+        missing, repairs = (self.texts.filter(part.states == state) for state in (MISSING, REPAIR))
+        prices = self.loaded.task.prices_of(part.annotator)
+        known = len(part.states) - missing.table.num_rows - repairs.table.num_rows
+        return forecast(part.annotator, part.sizes, prices, missing, repairs, known)
+
+    def ask(self, part: Part) -> AnnotatorResult:
+        """First questions, then repairs of the answers that are not valid."""
+        started = time.monotonic()
+        first, _ = self._rounds(part, MISSING)
+        second, states = self._rounds(part, REPAIR)
+        unanswered = int(np.isin(states, (MISSING, REPAIR)).sum())
+        quarantined = int((states == QUARANTINED).sum())
+        return AnnotatorResult(
+            *part.annotation,
+            texts=len(states),
+            cached=int((~np.isin(part.states, (MISSING, REPAIR))).sum()),
+            answered=len(states) - unanswered - quarantined,
+            quarantined=quarantined,
+            unanswered=unanswered,
+            repaired=second.answered,
+            first_failure=second.first_failure or first.first_failure,
+            seconds=time.monotonic() - started,
+        )
+
+    def _rounds(self, part: Part, state: int) -> tuple[Tally, NDArray[np.uint8]]:
+        """Ask about texts in a state until none of them was lost on the way: what came of it, and the states then."""
+        total = Tally()
+        for _ in range(1 + ROUNDS):
+            known = self._known(part)
+            states = known.states(self.texts.table[KEY])
+            documents = self.texts.filter(states == state)
+            keys = documents.table[KEY].to_pylist() if state == REPAIR else ()
+            tally = self._round(part, documents, {key: known.rejected(key) for key in keys})
+            total.add(tally)
+            if not tally.lost:
+                break
+        return total, self._known(part).states(self.texts.table[KEY])
+
+    def _known(self, part: Part) -> Known:
+        return self.store.known(part.annotation.annotator, part.annotation.revision)
+
+    def _round(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Tally:
+        if not documents.table.num_rows:
+            return Tally()
+        title = f"{self.loaded.name} {part.annotator.name}{' repairs' if rejected else ''}"
+        with self.reporter.stage(title, documents.table.num_rows, "document") as stage:
+            return Round(
+                self.loaded.task.answer,
+                part.annotation,
+                part.asker,
+                part.sizes,
+                self.loaded.task.prices_of(part.annotator),
+                self.ledger,
+                self.writer,
+                stage,
+                attempt=2 if rejected else 1,
+            ).ask(list(self._chunks(part, documents, rejected)))
+
+    def _chunks(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Iterator[ReadingChunk]:
+        for _, of_shard in documents.by_shard():
+            pieces = of_shard.split(CHUNK_DOCUMENTS, CHUNK_BYTES) if part.streams else [of_shard]
+            for piece in pieces:
+                mine = {key: rejected[key] for key in piece.keys} if rejected else {}
+                yield ReadingChunk(piece, self.loaded.task, part.asker.tokenizer, mine)
+
+
+def _ledger(loaded: LoadedTask, before: Amount, writer: Writer) -> Ledger:
+    """The budget's keeper. What is in flight to an endpoint is on record: it may be charged if this process dies.
+
+    A model of our own owes nobody anything for an answer that never came.
+    """
+    remote = {annotator.name for annotator in loaded.task.annotators if annotator.engine == "http"}
+
+    def on_reserve(annotator: str, amount: Amount) -> None:
+        if annotator in remote:
+            writer.reserve(annotator, amount)
+
+    return Ledger(loaded.task.budget, loaded.task.prices, before, on_reserve)
+
+
+def label_source(
+    loaded: LoadedTask, store_url: str, source: Source, engine: Engine, reporter: Reporter, confirm: Confirm
+) -> LabelResult:
+    """Put a task to the documents of a source."""
+    documents = scan(source, ".", engine, reporter)
+    return label(loaded, store_url, documents, reporter, confirm)

@@ -1,0 +1,103 @@
+"""A first look at files to label: what documents there are, and what a sample goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators import columns
+from operators.label.sample import Sample
+from operators.measure.content_id import content_ids
+from pipelines.engine.base import Engine
+from pipelines.label.documents import DOCUMENT, Documents
+from pipelines.measure import lengths
+from pipelines.report.progress import Reporter
+from pipelines.sources.discover import discover
+from pipelines.sources.read import derived_ids, read_documents, read_shard
+from pipelines.sources.spec import MetadataField, Source
+from pipelines.state.registry import Shard
+from pipelines.texts import Texts
+from pipelines.yaml_file import read_text
+
+_SAMPLED = "sampled_{}"  # a metadata column may not bear the name of one of ours, such as source
+
+
+def source_of(path: str | Sequence[str], name: str, text: str, id: str | None, sample: Sample | None) -> Source:
+    """Files to label as a source that carries along what the sample goes by."""
+    needed = (
+        {}
+        if sample is None
+        else {
+            _SAMPLED.format(column): MetadataField(field=column, type="float" if column == sample.score else "string")
+            for column in sorted(sample.columns_needed())
+        }
+    )
+    return Source(name=name, path=path if isinstance(path, str) else list(path), text=text, id=id, metadata=needed)
+
+
+def scan(source: Source, base: str, engine: Engine, reporter: Reporter) -> Documents:
+    """Look at all documents of a source once: ids, content ids, lengths, what a sample goes by.
+
+    Raises RecipeError where nothing is there, ShardError where a shard cannot be read.
+    """
+    shards = [Shard(i, spec, source) for i, spec in enumerate(discover([source], base))]
+    scanned: dict[int, Scanned] = {}
+    with reporter.stage("scan", len(shards)) as stage:
+        for outcome in engine.map(scan_shard, shards):
+            scanned[outcome.index] = found = outcome.unwrap()
+            stage.advance(1, found.text_bytes)
+    in_order = [scanned[i] for i in range(len(shards))]
+    table = pa.concat_tables([found.table for found in in_order])
+    first = next((found.first_reject for found in in_order if found.first_reject), "")
+    texts = Texts({shard.ordinal: shard for shard in shards}, ())
+    return Documents(table, texts, rejects=sum(found.rejects for found in in_order), first_reject=first)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a look at one shard gave."""
+
+    table: pa.Table
+    rejects: int
+    first_reject: str
+    text_bytes: int
+
+
+def scan_shard(shard: Shard) -> Scanned:
+    """The documents of a shard without their texts."""
+    batches: list[pa.Table] = []
+    rejects, first_reject, text_bytes = 0, "", 0
+    sampled = {column: field for column, field, _ in shard.source.metadata_types()}
+    for batch in read_shard(shard.spec, shard.source):
+        rejects += len(batch.rejects)
+        if batch.rejects and not first_reject:
+            bad = batch.rejects[0]
+            first_reject = f"{shard.spec.name}{f':{bad.line}' if bad.line else f' row {bad.row}'}: {bad.detail}"
+        found = batch.documents
+        text, rows = found[columns.TEXT], found[columns.ROW]
+        keys, sizes = content_ids(text), lengths(text)
+        text_bytes += pc.sum(sizes, min_count=0).as_py()
+        held = [
+            pa.repeat(pa.scalar(shard.ordinal, pa.uint32()), len(text)),
+            rows,
+            keys,
+            keys,
+            derived_ids(found[columns.ID], keys, shard.ordinal, rows),
+            pa.repeat(pa.scalar(shard.source.name, pa.string()), len(text)),
+            sizes,
+        ]
+        named = dict(zip(DOCUMENT.names, held, strict=True))
+        batches.append(pa.table(named | {field: found[column] for column, field in sampled.items()}))
+    return Scanned(pa.concat_tables(batches), rejects, first_reject, text_bytes)
+
+
+def imported_ids(path: str) -> set[str]:
+    """The ids that a file lists: one on each line of a text file, or the field `id` of JSON lines, Parquet or CSV."""
+    if path.endswith((".txt", ".ids")):
+        lines = read_text(path, "list of ids", "`import` names a file with an id on each line").split("\n")
+        return {line.strip() for line in lines if line.strip()}
+    batches = read_documents(path, text=columns.ID, id=None)
+    return {id for batch in batches for id in batch.column(columns.TEXT).to_pylist()}

@@ -1,0 +1,114 @@
+"""A labelling task: a YAML file that says what is asked, who answers, of which documents, and what it may cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from operators.errors import RecipeError
+from operators.label.sample import Sample
+from operators.label.task import Asked
+from pipelines import located_yaml
+from pipelines.label.annotators import Annotator, AnyAnnotator
+from pipelines.label.budget import Budget, Prices
+from pipelines.located_yaml import LocatedYaml
+from pipelines.mistakes import Mistakes
+from pipelines.sources.listing import absolute
+from pipelines.words import did_you_mean
+from pipelines.yaml_file import folder_of, read_text
+
+USAGE = "`gristmill label TASK` takes the path of a YAML file"
+
+
+class LabelTask(Asked):
+    """A checked task. Its fingerprint (`asked_fingerprint`) names its answers in the store."""
+
+    version: Literal[1] = Field(description="version of this format")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the task, for people and columns")
+    annotators: tuple[AnyAnnotator, ...] = Field(min_length=1, description="who answers, in this order")
+    sample: Sample | None = Field(default=None, description="which documents; without it all")
+    budget: Budget = Field(default=Budget(), description="ceilings over all runs of the task in a store")
+    prices: dict[str, Prices] = Field(default={}, description="what tokens cost, by annotator")
+
+    @model_validator(mode="after")
+    def _check_names(self) -> LabelTask:
+        names = [annotator.name for annotator in self.annotators]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two annotators are called {twice!r}; give each a name of its own")
+        if unknown := next((name for name in self.prices if name not in names), None):
+            raise ValueError(f"prices has {unknown!r}, which is no annotator{did_you_mean(unknown, names)}")
+        if self.budget.cost is not None and not self.prices:
+            raise ValueError("budget has a ceiling for cost, but no annotator has prices; add them under prices")
+        return self
+
+    def prices_of(self, annotator: Annotator) -> Prices:
+        """What the annotator's tokens cost; nothing where the task does not say."""
+        return self.prices.get(annotator.name, Prices())
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task with where it came from."""
+
+    task: LabelTask
+    document: LocatedYaml
+    base: str  #: folder (path or URL) of the file
+    as_written: dict[str, Any]  #: the task as a value, `${NAME}` unresolved: what stores keep
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    @property
+    def fingerprint(self) -> str:
+        """What names the task's answers in a store."""
+        return self.task.asked_fingerprint()
+
+    def local(self, annotator: AnyAnnotator) -> AnyAnnotator:
+        """The annotator, with paths that start from the task's folder where there is such a file or folder."""
+        named = {"model": annotator.model, "tokenizer": getattr(annotator, "tokenizer", None)}
+        if annotator.engine == "http":
+            del named["model"]
+        found = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
+        return annotator.model_copy(update=found)
+
+    def resolve(self, path: str) -> str:
+        """A path of the task as one that can be opened from anywhere."""
+        return absolute(path, self.base)
+
+    def _place(self, value: str) -> str | None:
+        path = self.resolve(value)
+        return path if os.path.exists(path) else None
+
+
+def load_task(url: str) -> LoadedTask:
+    """Read and check a task; RecipeError with every mistake found, one a line."""
+    return read_task(read_text(url, "task", USAGE), url, folder_of(url))
+
+
+def read_task(text: str, file: str, base: str) -> LoadedTask:
+    """Check a task given as text."""
+    document = located_yaml.load(text, file)
+    if not isinstance(document.value, dict):
+        raise RecipeError(f"{document.where(())}: a task is a mapping (version: 1, name: ..., instruction: ...)")
+    mistakes = Mistakes(document)
+    try:
+        task = LabelTask.model_validate(document.value)
+    except ValidationError as error:
+        mistakes.add_invalid(error, (), LabelTask)
+    mistakes.raise_if_any()
+    return LoadedTask(task, document, base, document.redact_value(document.value))
+
+
+def load_tasks(urls: Sequence[str]) -> list[LoadedTask]:
+    """Several tasks, each with a name of its own."""
+    loaded = [load_task(url) for url in urls]
+    names = [task.name for task in loaded]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise RecipeError(f"two tasks are called {twice}; their columns would have the same names: rename one")
+    return loaded

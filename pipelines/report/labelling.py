@@ -1,0 +1,110 @@
+"""A labelling run as a person sees it: what it is about to ask, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.label.budget import Amount, Budget
+from pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
+from pipelines.words import plural
+
+#: What a ceiling's name is called in a sentence.
+CEILINGS = {
+    "documents": "documents",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "cost": "cost",
+}
+
+
+def show_plan(plan: LabelPlan, console: Console) -> None:
+    """Print the forecast: what each annotator will be asked, what it takes, what is known already."""
+    console.print(f"{plan.task}: {_chosen(plan.documents, plan.of, plan.texts)}", style="bold", markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("annotator", "model"):
+        table.add_column(name, overflow="fold")
+    for name in ("known", "to ask", "repairs", "tokens in", "tokens out", "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for forecast in plan.forecasts:
+        share = forecast.known / max(1, plan.texts)
+        about = "" if forecast.exact else "~"
+        table.add_row(
+            forecast.annotator,
+            forecast.model,
+            f"{forecast.known:,} ({share:.0%})",
+            f"{forecast.asked:,}",
+            f"{forecast.repairs:,}",
+            f"{about}{count(forecast.input_tokens)}",
+            count(forecast.output_tokens),
+            f"{forecast.cost:,.2f}",
+        )
+    console.print(table)
+    if limits := list(_limits(plan.budget, plan.spent)):
+        console.print(f"budget: {'; '.join(limits)}", markup=False)
+
+
+def show_label_result(result: LabelResult, console: Console) -> None:
+    """Print what came of each annotator, what was spent, and what is left."""
+    if result.rejects:
+        told = f"! {plural(result.rejects, 'record')} left out, such as {result.first_reject}"
+        console.print(told, style="yellow", markup=False)
+    if result.declined:
+        console.print(f"{result.task}: nothing was asked", style="yellow", markup=False)
+        return
+    for annotator in result.annotators:
+        for line, style in _lines(annotator, result):
+            console.print(line, style=style, markup=False)
+    now, total = _amount(result.spent.less(result.before)), _amount(result.spent)
+    console.print(f"spent    {now} in {result.seconds:.1f} s; by all runs {total}", style="dim")
+    if result.reached is not None:
+        console.print(
+            f"! the budget's ceiling for {CEILINGS[result.reached]} ends the run here: all that was paid is stored; "
+            "raise it and run again to go on",
+            style="yellow",
+            markup=False,
+        )
+
+
+def count(tokens: int) -> str:
+    """`41.2M`, `3.1k`, `512`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if tokens >= size:
+            return f"{tokens / size:.3g}{unit}"
+    return str(tokens)
+
+
+def _lines(annotator: AnnotatorResult, result: LabelResult) -> Iterator[tuple[str, str | None]]:
+    head = f"{result.task} by {annotator.annotator}"
+    rate = f", {annotator.asked / annotator.seconds:,.0f} documents/s" if annotator.asked and annotator.seconds else ""
+    told = [f"{plural(annotator.answered, 'text')} of {annotator.texts:,} answered"]
+    told += [f"{annotator.cached:,} known before"] if annotator.cached else []
+    told += [f"{plural(annotator.repaired, 'answer')} repaired"] if annotator.repaired else []
+    yield f"{head}: {', '.join(told)}{rate}", "bold"
+    if annotator.quarantined:
+        yield f"! {plural(annotator.quarantined, 'text')} in quarantine: `gristmill labels query` shows why", "yellow"
+    if annotator.unanswered and not result.reached:
+        why = f": {annotator.first_failure}" if annotator.first_failure else ""
+        yield f"! {plural(annotator.unanswered, 'text')} without an answer, run again to ask them{why}", "yellow"
+
+
+def _chosen(documents: int, of: int, texts: int) -> str:
+    told = plural(documents, "document")
+    if documents < of:
+        told += f" chosen of {of:,}"
+    return told + (f", {texts:,} different texts" if texts < documents else "")
+
+
+def _limits(budget: Budget, spent: Amount) -> Iterator[str]:
+    for name, words in CEILINGS.items():
+        if (ceiling := getattr(budget, name)) is not None:
+            done = getattr(spent, name)
+            shown = (f"{done:,.2f}", f"{ceiling:,.2f}") if name == "cost" else (count(done), count(ceiling))
+            yield f"{words} {shown[0]} of {shown[1]} spent"
+
+
+def _amount(amount: Amount) -> str:
+    tokens = f"{count(amount.input_tokens)} tokens in, {count(amount.output_tokens)} out"
+    return tokens + (f", cost {amount.cost:,.4g}" if amount.cost else "")
