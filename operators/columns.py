@@ -9,6 +9,7 @@ TEXT = "text"
 URL = "url"
 SOURCE = "source"
 CONTENT_ID = "content_id"  #: 128-bit hash of the text as read, little-endian bytes
+TEXT_ID = "text_id"  #: 128-bit hash of the text after the transforms, where something asks for it
 BYTES = "bytes"  #: length of the text in UTF-8 bytes, after the transforms
 
 TYPES: dict[str, pa.DataType] = {
@@ -19,6 +20,7 @@ TYPES: dict[str, pa.DataType] = {
     URL: pa.string(),
     SOURCE: pa.string(),
     CONTENT_ID: pa.binary(16),
+    TEXT_ID: pa.binary(16),
     BYTES: pa.uint64(),
 }
 

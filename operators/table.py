@@ -14,6 +14,7 @@ from operators.measure.minhash import MinHash
 from operators.measure.paragraph_hashes import ParagraphHashes
 from operators.measure.quality import Quality
 from operators.measure.text_hash import TextHash
+from operators.measure.text_id import TextId
 from operators.measure.tokens import Tokens
 from operators.select.select import Select
 from operators.transform.normalize_unicode import NormalizeUnicode
@@ -25,6 +26,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "quality": Quality,
     "importance": Importance,
     "text_hash": TextHash,
+    "text_id": TextId,
     "minhash": MinHash,
     "paragraph_hashes": ParagraphHashes,
     "drop": Drop,

@@ -10,6 +10,8 @@ from operators import columns
 from operators.base import Measure, Operator
 from operators.table import name_of, of_kind
 from pipelines.decide import given_columns, rule_names
+from pipelines.label.columns import label_columns
+from pipelines.label.task import LoadedTask
 from pipelines.located_yaml import Path
 from pipelines.mistakes import Mistakes
 from pipelines.recipe import Recipe
@@ -18,7 +20,7 @@ from pipelines.words import did_you_mean
 #: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
 TOKENS = "tokens"
 
-WRITE = "write"
+LABEL, WRITE = "label", "write"
 
 
 class Need(NamedTuple):
@@ -31,17 +33,19 @@ class Need(NamedTuple):
     given: AbstractSet[str] = frozenset()  #: columns that rules before it give
 
 
-def implied_measures(recipe: Recipe, documents: Sequence[str], mistakes: Mistakes) -> list[tuple[Measure, str]]:
+def implied_measures(
+    recipe: Recipe, documents: Sequence[str], tasks: Sequence[LoadedTask], mistakes: Mistakes
+) -> list[tuple[Measure, str]]:
     """The measures to add to those of the recipe, each with what needs it; columns that nothing gives are mistakes.
 
-    `documents` are the columns that documents have before they are measured.
+    `documents` are the columns that documents have before they are measured; `tasks` what is labelled.
     """
     have: dict[str, Measure | None] = dict.fromkeys(documents)
     for measure in recipe.measure:
         have.update(dict.fromkeys(measure.schema().names, measure))
     defaults = _default_measures()
     added: list[tuple[Measure, str]] = []
-    for need in _needs(recipe, mistakes):
+    for need in _needs(recipe, tasks, mistakes):
         own = _giver(need.column, need.signs)
         if need.column in have and own not in (None, have[need.column]):
             mistakes.add(
@@ -59,7 +63,7 @@ def implied_measures(recipe: Recipe, documents: Sequence[str], mistakes: Mistake
     return added
 
 
-def _needs(recipe: Recipe, mistakes: Mistakes) -> Iterator[Need]:
+def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> Iterator[Need]:
     given: set[str] = set()
     for i, (rule, columns_given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         path: Path = ("decide", i, name_of(rule))
@@ -67,6 +71,12 @@ def _needs(recipe: Recipe, mistakes: Mistakes) -> Iterator[Need]:
             names = sorted(rule.columns())
             yield from [Need(column, name_of(rule), path, rule.signs(), frozenset(given)) for column in names]
         given.update(columns_given.names)
+    for i, task in enumerate(tasks):
+        if recipe.transform:
+            yield Need(columns.TEXT_ID, LABEL, ("label", i))
+        for column in sorted(task.task.sample.columns_needed() if task.task.sample else ()):
+            yield Need(column, f"the sample of {task.name}", ("label", i), given=frozenset(given))
+        given.update(label_columns(task.task).names)
     for i, column in enumerate(recipe.write.columns or ()):
         if column != columns.TEXT:
             yield Need(column, WRITE, ("write", "columns", i), given=given)

@@ -44,6 +44,7 @@ def build(
         "sources": [_source(source.name, shards, counts) for source in plan.loaded.recipe.sources],
         "funnel": funnel.to_json(),
         "measures": plan.measured_by(),
+        "labels": [{"task": task.name, "fingerprint": task.fingerprint} for task in plan.tasks],
         "recipe": recipe,
     }
 

@@ -15,6 +15,8 @@ from pipelines.decide import given_columns, kind_of, with_given
 from pipelines.fit import Fit, find_fit, fit_resource
 from pipelines.implied import implied_measures
 from pipelines.index.parameters import index_parameters, indexed_rule
+from pipelines.label.columns import label_columns, with_labels
+from pipelines.label.task import LoadedTask, load_task
 from pipelines.located_yaml import Path
 from pipelines.measure import DOCUMENT_VERSION
 from pipelines.mistakes import Mistakes
@@ -50,6 +52,8 @@ class Plan:
     measures: list[PlannedMeasure]
     schema: pa.Schema  #: all columns of a measured document
     decided: pa.Schema  #: the same, and the columns that rules give
+    tasks: tuple[LoadedTask, ...]  #: what is labelled of the documents that are kept
+    labelled: pa.Schema  #: the same as decided, and the columns that tasks give
     output: pa.Schema  #: columns of the dataset
 
     def __post_init__(self) -> None:
@@ -132,9 +136,15 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     measures: list[tuple[Measure, Path, str | None]] = [
         (measure, ("measure", i, name_of(measure)), None) for i, measure in enumerate(recipe.measure)
     ]
-    measures += [(m, ("decide",), needed_by) for m, needed_by in implied_measures(recipe, documents.names, mistakes)]
+    tasks = _load_tasks(loaded, mistakes)
+    implied = implied_measures(recipe, documents.names, tasks, mistakes)
+    measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
     decided = _check_rules(recipe, schema, mistakes)
+    labelled = decided
+    for i, task in enumerate(tasks):
+        with mistakes.noted(("label", i)):
+            labelled = with_labels(labelled, task)
     with mistakes.noted(("decide",)):
         indexed_rule(recipe.decide)
     transforms = []
@@ -147,8 +157,8 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
         with mistakes.located(path):
             planned.append(_plan_measure(loaded, measure, path, needed_by, transforms, [spec for spec, _ in specs]))
     mistakes.raise_if_any()
-    output = _output_schema(recipe, schema, decided)
-    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, output)
+    output = _output_schema(recipe, schema, labelled, tasks)
+    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, labelled, output)
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:
@@ -220,11 +230,27 @@ def _plan_measure(
     return PlannedMeasure(name_of(measure), measure, path, fit_made, fit, needed_by)
 
 
-def _output_schema(recipe: Recipe, schema: pa.Schema, decided: pa.Schema) -> pa.Schema:
+def _load_tasks(loaded: LoadedRecipe, mistakes: Mistakes) -> tuple[LoadedTask, ...]:
+    """The tasks of the recipe; what is wrong in their files is told with their lines."""
+    tasks = []
+    for i, path in enumerate(loaded.recipe.label):
+        with mistakes.located(("label", i)):
+            tasks.append(load_task(loaded.resolve(path)))
+    return tuple(tasks)
+
+
+def _output_schema(recipe: Recipe, schema: pa.Schema, labelled: pa.Schema, tasks: Sequence[LoadedTask]) -> pa.Schema:
     text = pa.field(columns.TEXT, pa.string())
-    available = {columns.ID: schema.field(columns.ID), columns.TEXT: text, **{f.name: f for f in decided}}
+    available = {columns.ID: schema.field(columns.ID), columns.TEXT: text, **{f.name: f for f in labelled}}
     chosen = recipe.write.columns
     if chosen is None:
-        left_out = {columns.CONTENT_ID, columns.BYTES, *(f.name for f in schema if columns.is_signature(f.type))}
-        chosen = tuple(dict.fromkeys([columns.ID, columns.TEXT, *(f.name for f in schema if f.name not in left_out)]))
+        left_out = {
+            columns.CONTENT_ID,
+            columns.TEXT_ID,
+            columns.BYTES,
+            *(f.name for f in schema if columns.is_signature(f.type)),
+        }
+        measured = (f.name for f in schema if f.name not in left_out)
+        labels = (name for task in tasks for name in label_columns(task.task).names)
+        chosen = tuple(dict.fromkeys([columns.ID, columns.TEXT, *measured, *labels]))
     return pa.schema([available[name] for name in chosen])

@@ -24,9 +24,12 @@ from pipelines.engine.base import Engine
 from pipelines.fit import make_fit
 from pipelines.index.recovery import recovered
 from pipelines.index.remembering import remember
+from pipelines.label.result import Confirm, LabelResult
+from pipelines.label.survivors import Survivors, label_survivors
 from pipelines.measuring import Measured, measure_all
 from pipelines.plan import Plan, fitted, make_plan
 from pipelines.recipe import LoadedRecipe
+from pipelines.removal import removal_by
 from pipelines.report import quarantine
 from pipelines.report.examples import examples as dropped_examples
 from pipelines.report.funnel import Funnel, build_funnel
@@ -59,16 +62,26 @@ class RunResult:
     processor_seconds: Mapping[str, float]  #: by step, of what this run did
     indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
     examples: Sequence[Mapping[str, Any]] = ()  #: dropped documents, where they were asked for
+    labels: Sequence[LabelResult] = ()  #: what came of each labelling task
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "funnel": self.funnel.to_json()}
+        labels = [result.to_json() for result in self.labels]
+        return {**asdict(self), "funnel": self.funnel.to_json(), "labels": labels}
 
 
 def run(
-    loaded: LoadedRecipe, open_engine: Callable[[], Engine], reporter: Reporter, refit: bool = False, examples: int = 0
+    loaded: LoadedRecipe,
+    open_engine: Callable[[], Engine],
+    reporter: Reporter,
+    refit: bool = False,
+    examples: int = 0,
+    confirm: Confirm = lambda plan: True,
 ) -> RunResult:
     """Run a recipe against its store; `examples` dropped documents are shown in the result.
+
+    `confirm` is shown what labelling tasks are about to ask, and says whether they go on; without their answers the
+    dataset is written with what is known.
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
@@ -80,7 +93,7 @@ def run(
             recovered(loaded.store, plan.index.name)
         plan.read_state()
         engine = stack.enter_context(LateEngine(open_engine))
-        this = Run(plan, engine, reporter)
+        this = Run(plan, engine, reporter, confirm)
         result = this.run(refit) if plan.pending else this.nothing_new()
         return replace(result, examples=dropped_examples(this.plan, this.shards, examples)) if examples else result
 
@@ -111,6 +124,10 @@ class LateEngine:
         """`Engine.map`; no items, no engine."""
         return self._started().map(function, items) if items else iter(())
 
+    def start(self) -> None:
+        """Start the engine: models may run on its cluster."""
+        self._started()
+
     def close(self) -> None:
         """Close the engine if it was started."""
         if self._engine is not None:
@@ -126,8 +143,8 @@ class LateEngine:
 class Run:
     """The stages of one run, in the order in which they happen."""
 
-    def __init__(self, plan: Plan, engine: Engine, reporter: Reporter) -> None:
-        self.plan, self.engine, self.reporter = plan, engine, reporter
+    def __init__(self, plan: Plan, engine: LateEngine, reporter: Reporter, confirm: Confirm) -> None:
+        self.plan, self.engine, self.reporter, self.confirm = plan, engine, reporter, confirm
         self.loaded, self.recipe, self.store = plan.loaded, plan.loaded.recipe, plan.loaded.store
         self.started = time.monotonic()
         self.shards = plan.registry.register(plan.pending, plan.loaded.document)
@@ -143,13 +160,13 @@ class Run:
         rejects = quarantine.gather(measured.shards, measured.counts, measured.measures)
         quarantine.check_limit(self.recipe, measured.shards, measured.counts, rejects)
         asked = self._fingerprint(measured)
-        for earlier in runs.finished_runs(self.store):
+        for earlier in () if self.plan.tasks else runs.finished_runs(self.store):  # answers may have come since
             if earlier.record["fingerprint"] == asked and (version := self._committed(earlier)) is not None:
                 return self._cached(earlier, version, measured, asked)
         name = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}-{asked[:8]}"
         url = files.join(self.store, runs.FOLDER, name)
         funnel, duplicates = self._decide(measured, url)
-        given = self._with_given(measured, url)
+        given, labels = self._label(self._with_given(measured, url), url)
         version, funnel, seconds = write_dataset(self.plan, given, url, funnel, self.engine, self.reporter)
         self.seconds.update(seconds)
         files.write_table(files.join(url, "rejects.parquet"), rejects)
@@ -170,6 +187,7 @@ class Run:
             unreadable=measured.unreadable,
             seconds=time.monotonic() - self.started,
             processor_seconds=dict(self.seconds),
+            labels=labels,
         )
         held = self.loaded.document.redact_value(result.to_json())
         record = {"name": self.recipe.name, "fingerprint": asked, "version": version.name, "result": held}
@@ -211,7 +229,8 @@ class Run:
         shards = [[shard.ordinal, shard.source.name] for shard in measured.shards]
         output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names]
         index = [] if self.plan.index is None else [g.name for g in self.plan.index.generations]
-        return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, VERSION])
+        labels = [task.fingerprint for task in self.plan.tasks]
+        return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, *labels, VERSION])
 
     def _committed(self, earlier: runs.Run) -> Version | None:
         versions = Dataset(self.store, self.recipe.name).versions()
@@ -230,7 +249,14 @@ class Run:
         """An earlier run's result, with what is different now; its version becomes the one that readers take."""
         Dataset(self.store, self.recipe.name).point_at(version)
         held = {**earlier.record["result"], "funnel": Funnel.from_json(earlier.record["result"]["funnel"])}
-        now = {"measured_now": 0, **now, "dataset": version.url, "indexed": self.plan.indexed, "processor_seconds": {}}
+        now = {
+            "measured_now": 0,
+            **now,
+            "dataset": version.url,
+            "indexed": self.plan.indexed,
+            "processor_seconds": {},
+            "labels": (),
+        }
         return RunResult(**{**held, **now, "cached": True, "seconds": time.monotonic() - self.started})
 
     def _decide(self, measured: Measured, url: str) -> tuple[Funnel, Mapping[str, Any]]:
@@ -245,6 +271,16 @@ class Run:
         funnel = build_funnel(measured.counts, decided)
         funnel.check()
         return funnel, duplicates
+
+    def _label(self, measured: Measured, url: str) -> tuple[Measured, Sequence[LabelResult]]:
+        """The shards with the columns of the labelling tasks, and what came of each task."""
+        if not self.plan.tasks:
+            return measured, ()
+        texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
+        survivors = Survivors(self.store, url, measured, texts, removal_by(self.plan.rules))
+        self.engine.start()
+        measures, results = label_survivors(self.plan.tasks, survivors, self.reporter, self.confirm)
+        return replace(measured, measures=measures), results
 
     def _with_given(self, measured: Measured, url: str) -> Measured:
         """The shards with the columns that rules gave: the dataset and the run's record may name them."""

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from operators.table import name_of
 from pipelines.decide import given_columns, rule_names
+from pipelines.label.columns import label_columns
 from pipelines.plan import Plan, PlannedMeasure
 from pipelines.words import in_short, plural
 
@@ -35,6 +36,14 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "decide": [
             {"name": name, "operator": name_of(rule), "reads": sorted(rule.columns()), "columns": _columns(given)}
             for name, rule, given in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
+        ],
+        "label": [
+            {
+                "name": task.name,
+                "annotators": [annotator.name for annotator in task.task.annotators],
+                "columns": _columns(label_columns(task.task)),
+            }
+            for task in plan.tasks
         ],
         "write": {"shard_bytes": int(recipe.write.shard_bytes), "columns": _columns(plan.output)},
         "shards": len(plan.pending),
@@ -90,6 +99,8 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for rule in plan["decide"]:
         gives = f"; gives {_columns_in_short(rule)}" if rule["columns"] else ""
         yield "decide", rule["name"], "reads " + (", ".join(in_short(rule["reads"])) or "nothing") + gives
+    for task in plan["label"]:
+        yield "label", task["name"], f"asks {', '.join(task['annotators'])}; gives {_columns_in_short(task)}"
     size = f"{plan['write']['shard_bytes'] / 1e6:,.0f} MB of text a file"
     yield "write", "dataset", f"{size}: {_columns_in_short(plan['write'])}"
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from pipelines.report.examples import show as show_examples
 from pipelines.report.funnel import show as show_funnel
+from pipelines.report.labelling import show_label_result
 from pipelines.run import RunResult
 from pipelines.words import plural
 
@@ -20,6 +21,8 @@ def show_result(result: RunResult, console: Console) -> None:
         console.print(f"! quarantined {line}", style="yellow", markup=False)
     if duplicates := _duplicate_ids(result):
         console.print(f"! {duplicates}", style="yellow", markup=False)
+    for labelled in result.labels:
+        show_label_result(labelled, console)
     show_examples(result.examples, console)
     show_funnel(result.funnel, console)
     console.print(f"time     {_time(result)}", style="dim", markup=False)

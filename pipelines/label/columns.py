@@ -1,0 +1,77 @@
+"""The columns that a task adds to a dataset: answer, probability, annotator, entropy."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.columns import CONTENT_ID
+from operators.errors import RecipeError
+from operators.label.answers import Multi, Scale
+from pipelines.label.rows import first_of_each, halves, sorted_order
+from pipelines.label.store import LabelStore
+from pipelines.label.task import LabelTask, LoadedTask
+
+ANSWER, PROBABILITY, ANNOTATOR, ENTROPY = "answer", "probability", "annotator", "entropy"
+
+
+def label_columns(task: LabelTask) -> pa.Schema:
+    """`<task>_answer` (int64 of a scale, a list of labels of multi, else text), `<task>_probability`, ..."""
+    prefix = re.sub(r"\W", "_", task.name)
+    types = {
+        ANSWER: answer_type(task),
+        PROBABILITY: pa.float32(),
+        ANNOTATOR: pa.string(),
+        ENTROPY: pa.float32(),
+    }
+    return pa.schema([pa.field(f"{prefix}_{what}", type) for what, type in types.items()])
+
+
+def answer_type(task: LabelTask) -> pa.DataType:
+    """The type of a task's answers in datasets."""
+    if isinstance(task.answer, Scale):
+        return pa.int64()
+    return pa.list_(pa.string()) if isinstance(task.answer, Multi) else pa.string()
+
+
+def typed_answers(task: LabelTask, answers: pa.Array) -> pa.Array:
+    """Answers as the store keeps them (text, n) as datasets have them (n)."""
+    if isinstance(task.answer, Multi):
+        return pa.array([None if a is None else json.loads(a) for a in answers.to_pylist()], answer_type(task))
+    return answers.cast(answer_type(task))
+
+
+def labels_of(task: LabelTask, store: LabelStore, keys: pa.ChunkedArray) -> pa.Table:
+    """The columns of documents by their keys (n), null where there is no answer.
+
+    Of several annotators the first counts that has one: those whose labels were imported, by name, then the task's own
+    in its order.
+    """
+    rows = store.rows()
+    rows = rows.filter(pc.is_valid(rows["answer"]))
+    own = [annotator.name for annotator in task.annotators]
+    others = sorted({*rows["annotator"].unique().to_pylist()} - {*own})
+    rank = {name: place for place, name in enumerate([*others, *own])}
+    ranked = np.array([rank[name] for name in rows["annotator"].to_pylist()], np.int64)
+    latest = -rows["created"].cast(pa.int64()).to_numpy()
+    high, low = halves(rows[CONTENT_ID])
+    order = sorted_order(high, low, ranked, latest)
+    best = rows.take(pa.array(order[first_of_each(order, high, low)]))
+    picked = best.take(pc.index_in(keys.combine_chunks(), best[CONTENT_ID].combine_chunks()))
+    values = (
+        typed_answers(task, picked["answer"].combine_chunks()),
+        *(picked[name].combine_chunks() for name in (PROBABILITY, ANNOTATOR, ENTROPY)),
+    )
+    return pa.table(list(values), schema=label_columns(task))
+
+
+def with_labels(schema: pa.Schema, loaded: LoadedTask) -> pa.Schema:
+    """A schema with the columns of a task; RecipeError where it has one of that name."""
+    given = label_columns(loaded.task)
+    if clash := next((name for name in given.names if name in schema.names), None):
+        raise RecipeError(f"there is a column {clash} already; give the task {loaded.name} another name")
+    return pa.schema([*schema, *given])

@@ -1,0 +1,100 @@
+"""The label stage of a recipe: what was kept is put to its tasks, and the answers become columns of the dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators import columns
+from pipelines.decide import decisions_file
+from pipelines.decide.given import write_given
+from pipelines.label.columns import labels_of
+from pipelines.label.documents import DOCUMENT, KEY, SHARD, Documents
+from pipelines.label.result import Confirm, LabelResult
+from pipelines.label.run import choose_documents, label_chosen
+from pipelines.label.store import LabelStore
+from pipelines.label.task import LoadedTask
+from pipelines.measuring import Measured
+from pipelines.removal import Removal
+from pipelines.report.progress import Reporter
+from pipelines.state import files
+from pipelines.state.measures import ShardMeasures
+from pipelines.texts import Texts
+from pipelines.write import kept_rows
+
+FOLDER = "labels"  #: below the run's folder: labels/<position of the task>/<ordinal>.parquet
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What a run has kept, and how its texts are read."""
+
+    store: str
+    run_url: str
+    measured: Measured
+    texts: Texts
+    removal: Removal | None
+
+    def documents(self, task: LoadedTask) -> Documents:
+        """The kept documents, with the columns that the task's sample goes by."""
+        sample = task.task.sample
+        sampled = [] if sample is None else sorted(sample.columns_needed())
+        tables = [self._kept(held, sampled) for held in self.measured.measures]
+        return Documents(pa.concat_tables(tables), self.texts, self.removal)
+
+    def _kept(self, held: ShardMeasures, sampled: Sequence[str]) -> pa.Table:
+        own = (columns.TEXT_ID,) if self.texts.transforms else ()
+        removed = () if self.removal is None else self.removal.columns
+        document = [name for name in DOCUMENT.names if name not in (SHARD, KEY)]
+        wanted = list(dict.fromkeys([*document, *own, *removed, *sampled]))
+        table = held.read(wanted).filter(kept_rows(decisions_file(self.run_url, held.ordinal))).combine_chunks()
+        keys = table[columns.TEXT_ID if own else columns.CONTENT_ID]
+        if self.removal is not None:
+            keys = keys_after(keys, table[self.removal.columns[0]])
+        shard = pa.repeat(pa.scalar(held.ordinal, pa.uint32()), table.num_rows)
+        return table.append_column(SHARD, shard).append_column(KEY, keys)
+
+
+def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
+    """Keys (n) of texts of which the pieces at some positions (n lists) are removed: others where anything is."""
+    kept = keys.to_pylist()
+    touched = np.flatnonzero(pc.fill_null(pc.greater(pc.list_value_length(positions), 0), False).to_numpy())
+    for place in touched.tolist():
+        told = kept[place] + repr(positions[place].as_py()).encode()
+        kept[place] = hashlib.blake2b(told, digest_size=16).digest()
+    return pa.array(kept, columns.TYPES[columns.CONTENT_ID])
+
+
+def label_survivors(
+    tasks: Sequence[LoadedTask], survivors: Survivors, reporter: Reporter, confirm: Confirm
+) -> tuple[list[ShardMeasures], list[LabelResult]]:
+    """Put tasks to what was kept; returns the shards with the tasks' columns besides, and what each task came to.
+
+    Only what a task's sample chose has answers in the dataset, whatever else the store knows.
+    """
+    held = list(survivors.measured.measures)
+    results = []
+    for position, task in enumerate(tasks):
+        documents = survivors.documents(task)
+        chosen = choose_documents(task, documents)
+        results.append(label_chosen(task, survivors.store, chosen, documents.table.num_rows, reporter, confirm))
+        given = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), chosen.table[KEY])
+        folder = files.join(survivors.run_url, FOLDER, f"{position:02d}")
+        held = [_with_labels(shard, folder, chosen.table, given) for shard in held]
+    return held, results
+
+
+def _with_labels(shard: ShardMeasures, folder: str, chosen: pa.Table, given: pa.Table) -> ShardMeasures:
+    """The shard, and a file with the columns of the documents (n) that were chosen: null for all others."""
+    url = files.join(folder, f"{shard.ordinal:08d}.parquet")
+    mine = np.flatnonzero(chosen[SHARD].to_numpy() == shard.ordinal)
+    rows = shard.read([columns.ROW])[columns.ROW].combine_chunks()
+    places = np.searchsorted(rows.to_numpy(), chosen[columns.ROW].to_numpy()[mine])
+    write_given(url, given.take(pa.array(mine)), places, rows)
+    schema = pa.schema([*shard.schema, *given.schema])
+    return replace(shard, parts=(*shard.parts, (url, tuple(given.column_names))), schema=schema)
