@@ -58,12 +58,12 @@ def main() -> None:
         pq.write_table(table, Path(folder, "data.parquet"), compression="zstd")
         print(f"{DOCUMENTS:,} documents of {sum(map(len, texts)) / DOCUMENTS:.0f} bytes")
         loaded = read_task(TASK, "task.yaml", ".")
-        walls, processors = [], []
+        walls, processors, quiet = [], [], Reporter(quiet=True)
         for trial in range(5):
             start, processor = time.perf_counter(), time.process_time()
             source = source_of(f"{folder}/data.parquet", "data", "text", "id", None)
-            documents = scan(source, ".", LocalEngine(1), Reporter(quiet=True))
-            result = label(loaded, f"{folder}/store-{trial}", documents, Reporter(quiet=True), lambda plan: True, Instant)
+            documents = scan(source, ".", LocalEngine(1), quiet)
+            result = label(loaded, f"{folder}/store-{trial}", documents, quiet, lambda plan: True, Instant)
             assert result.annotators[0].answered == DOCUMENTS
             walls.append(time.perf_counter() - start)
             processors.append(time.process_time() - processor)

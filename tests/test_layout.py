@@ -59,7 +59,8 @@ def test_operators_load_no_engine_no_files_no_pipeline() -> None:
 
 
 def test_the_command_line_loads_little_before_it_knows_what_is_asked() -> None:
-    assert not loaded_after("import pipelines.cli") & {"ray", "numba", "duckdb", "pyarrow", "fsspec", "fasttext", "aiohttp", "torch", "jsonschema"}
+    heavy = {"ray", "numba", "duckdb", "pyarrow", "fsspec", "fasttext", "aiohttp", "torch", "jsonschema"}
+    assert not loaded_after("import pipelines.cli") & heavy
 
 
 def test_a_local_run_never_loads_ray(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def topical(n: int, seed: int = 0) -> list[dict[str, Any]]:
     ]
 
 
-def task_file(folder: Path, name: str = "task.yaml", **keys: Any) -> Path:
+def task_file(folder: Path, file: str = "task.yaml", **keys: Any) -> Path:
     """A task file: the given keys over the smallest one."""
     smallest = {
         "version": 1,
@@ -48,7 +48,7 @@ def task_file(folder: Path, name: str = "task.yaml", **keys: Any) -> Path:
         "answer": {"choice": {"physics": "atoms", "biology": "cells"}},
         "annotators": [{"name": "api", "engine": "http", "base_url": "http://127.0.0.1:9/v1", "model": "m"}],
     }
-    path = folder / name
+    path = folder / file
     path.write_text(yaml.safe_dump({**smallest, **keys}, sort_keys=False))
     return path
 
