@@ -26,7 +26,7 @@ format: .venv/test
 	$(BIN)/ruff format .
 
 schema: .venv/run
-	$(BIN)/python -m pipelines.schema > configs/schema.json
+	$(BIN)/python -m pipelines.schema
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.all

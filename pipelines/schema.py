@@ -1,12 +1,14 @@
-"""The JSON schema of recipes, for editors: `python -m pipelines.schema > configs/schema.json`."""
+"""The JSON schemas of recipes and of labelling tasks, for editors: `make schema` writes both below configs/."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from operators.base import Operator
 from operators.table import SECTIONS, of_kind
+from pipelines.label.task import LabelTask
 from pipelines.recipe import Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,6 +23,11 @@ def recipe_schema() -> dict[str, Any]:
         schema["properties"][section] = described | _section(of_kind(kind), definitions)
     schema["$defs"] = {name: value for name, value in definitions.items() if _is_used(name, schema)}
     return {"$schema": DIALECT, **schema, "title": "gristmill recipe"}
+
+
+def task_schema() -> dict[str, Any]:
+    """What a labelling task may hold."""
+    return {"$schema": DIALECT, **LabelTask.model_json_schema(), "title": "gristmill labelling task"}
 
 
 def _section(operators: dict[str, type[Operator]], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -56,4 +63,5 @@ def _is_used(name: str, schema: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+    for file, schema in (("schema.json", recipe_schema()), ("tasks/schema.json", task_schema())):
+        Path("configs", file).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")

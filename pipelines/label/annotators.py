@@ -25,7 +25,10 @@ class HttpAnnotator(Annotator):
     """A model behind an OpenAI-compatible endpoint."""
 
     engine: Literal["http"]
-    base_url: str = Field(pattern=r"^https?://", description="up to and with /v1, as OpenAI clients take it")
+    base_url: str = Field(
+        pattern=r"^(https?://|\$\{)",  # the second for editors, which see ${NAME} unresolved
+        description="up to and with /v1, as OpenAI clients take it",
+    )
     api_key: str | None = Field(default=None, description="sent as a bearer token; write it as ${NAME}")
     concurrency: int = Field(default=64, gt=0, description="requests in flight at most")
     timeout: float = Field(default=120.0, gt=0, description="seconds that one request may take")

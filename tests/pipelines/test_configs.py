@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from tests.operators.measure.fasttext_models import THREADS
+from tests.pipelines.label.endpoint import endpoint
 from tests.support import make_documents, sentences, write_jsonl
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -44,7 +45,9 @@ def dropped(result: Any) -> dict[str, int]:
 
 
 def test_every_recipe_is_tested() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"dedup", "fuzzy", "gopher", "paragraphs", "quickstart"}
+    tested = {"dedup", "fuzzy", "gopher", "label", "paragraphs", "quickstart"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == tested
+    assert {path.stem for path in CONFIGS.glob("tasks/*.yaml")} == {"edu"}
 
 
 def test_dedup(copied: Path) -> None:
@@ -77,6 +80,21 @@ def test_gopher(copied: Path) -> None:
     table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")), columns=["url", "gopher_words"])
     assert len(set(table["url"].to_pylist())) == table.num_rows == result["funnel"]["kept"]
     assert min(table["gopher_words"].to_pylist()) >= 50
+
+
+def test_label(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = make_documents(200)
+    write_jsonl(copied / "data" / "a.jsonl", documents)
+    with endpoint(answers={"river": "4", "stone": "1", "a": "2"}) as server:
+        for name, value in {"LABEL_URL": server.url, "LABEL_KEY": "sesame", "LABEL_MODEL": "m"}.items():
+            monkeypatch.setenv(name, value)
+        result = gristmill("run", copied / "label.yaml", "--yes")
+    assert dropped(result) == {"exact_dedup": 20}
+    assert result["labels"][0]["complete"]
+    table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")))
+    assert table.column_names == ["id", "text", "source", "edu_answer", "edu_probability", "edu_entropy"]
+    assert {*table["edu_answer"].to_pylist()} <= {1, 2, 4, None}
+    assert table["edu_answer"].null_count == result["labels"][0]["annotators"][0]["quarantined"] < 20
 
 
 def test_paragraphs(copied: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from pipelines.schema import recipe_schema
+from pipelines.schema import recipe_schema, task_schema
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPE: dict[str, Any] = {
@@ -32,9 +32,24 @@ def validator() -> Draft202012Validator:
 
 def test_the_file_is_up_to_date() -> None:
     assert json.loads((CONFIGS / "schema.json").read_text()) == recipe_schema(), "run `make schema`"
+    assert json.loads((CONFIGS / "tasks" / "schema.json").read_text()) == task_schema(), "run `make schema`"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_tasks_of_the_repository_fit_their_schema() -> None:
+    schema = json.loads((CONFIGS / "tasks" / "schema.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    for path in CONFIGS.glob("tasks/*.yaml"):
+        task = yaml.safe_load(path.read_text())
+        validator.validate(task)
+        assert not validator.is_valid({**task, "anotators": []})
+        assert not validator.is_valid({**task, "answer": {"choose": ["a", "b"]}})
+
+
+RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "tasks")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_it_takes_the_recipes_of_the_repository(validator: Draft202012Validator, path: Path) -> None:
     validator.validate(yaml.safe_load(path.read_text()))
 
@@ -80,5 +95,6 @@ def test_it_refuses_mistakes(
 
 
 def test_everything_is_described() -> None:
-    for name, value in recipe_schema()["properties"].items():
-        assert value.get("description"), name
+    for schema in (recipe_schema(), task_schema()):
+        for name, value in schema["properties"].items():
+            assert value.get("description"), name

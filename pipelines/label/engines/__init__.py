@@ -7,13 +7,20 @@ from collections.abc import Callable
 
 from operators.label.contract import Asker
 from operators.label.task import Asked
+from pipelines.engine.ray_labels import on_ray
 from pipelines.label.annotators import AnyAnnotator
 
 OpenAsker = Callable[[AnyAnnotator, Asked], Asker]
 
 
 def open_asker(annotator: AnyAnnotator, asked: Asked) -> Asker:
-    """An annotator, ready to answer. Raises RecipeError where its engine or its model is not there."""
-    engine = importlib.import_module(f"{__name__}.{annotator.engine}")
-    opened: Asker = engine.open_asker(annotator, asked)
+    """An annotator, ready to answer. Raises RecipeError where its engine or its model is not there.
+
+    Where this process is connected to a Ray cluster, a model of transformers is held by the cluster's workers.
+    """
+    if annotator.engine == "transformers" and on_ray():
+        from pipelines.label.engines.on_ray import open_replicas
+
+        return open_replicas(annotator, asked)
+    opened: Asker = importlib.import_module(f"{__name__}.{annotator.engine}").open_asker(annotator, asked)
     return opened
