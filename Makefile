@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format schema bench clean
+# `make test-lm TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"` takes the small build for machines without a GPU.
+TORCH_PIP ?=
+
+.PHONY: demo test test-lm test-vllm test-slow lint format schema bench clean
 
 demo: .venv/run
 	$(BIN)/gristmill run configs/demo/harvest.yaml
@@ -12,6 +15,9 @@ demo: .venv/run
 
 test: .venv/test
 	$(BIN)/pytest
+
+test-lm: .venv/lm
+	$(BIN)/pytest -m lm
 
 test-slow: .venv/test
 	$(BIN)/pytest -m "slow or peers"
@@ -32,7 +38,7 @@ bench: .venv/test
 	$(BIN)/python -m benchmarks.all
 
 clean:
-	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-vllm demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/run: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -42,4 +48,9 @@ clean:
 
 .venv/test: .venv/run
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+.venv/lm: .venv/test
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH_PIP) torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm]'
 	touch $@

@@ -94,7 +94,7 @@ def test_label(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")))
     assert table.column_names == ["id", "text", "source", "edu_answer", "edu_probability", "edu_entropy"]
     assert {*table["edu_answer"].to_pylist()} <= {1, 2, 4, None}
-    assert table["edu_answer"].null_count == result["labels"][0]["annotators"][0]["quarantined"] < 20
+    assert table["edu_answer"].null_count == result["labels"][0]["annotators"][0]["quarantined"] < 60
 
 
 def test_paragraphs(copied: Path) -> None:

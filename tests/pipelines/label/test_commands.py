@@ -1,0 +1,151 @@
+"""`gristmill label` and `gristmill labels` as people call them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from tests.pipelines.label.endpoint import Server, endpoint
+from tests.pipelines.label.tasks import ANSWERS, task_file, topical, truth
+from tests.support import write_jsonl
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with endpoint(answers=ANSWERS) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a task and 60 documents, which is the current one."""
+    make_task(tmp_path, server)
+    write_jsonl(tmp_path / "docs.jsonl.gz", topical(60))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_task(folder: Path, server: Server, **keys: Any) -> None:
+    task_file(folder, annotators=[{"name": "api", "engine": "http", "base_url": server.url, "model": "m"}], **keys)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_label_then_look_at_the_labels(folder: Path) -> None:
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "60 documents" in done.stderr, "the forecast"
+    assert "60 texts of 60 answered" in done.stdout
+    assert call("labels", "info").exit_code == 0
+    exported = call("labels", "export", "task.yaml", "--out", "labels.jsonl")
+    assert "60 rows in labels.jsonl" in exported.stdout
+    rows = [json.loads(line) for line in Path("labels.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["answer"] for row in rows} == truth(topical(60))
+    told = call("labels", "query", "SELECT answer, count(*) AS n FROM labels GROUP BY ALL ORDER BY answer", "--json")
+    assert json.loads(told.stdout) == [{"answer": "biology", "n": 30}, {"answer": "physics", "n": 30}]
+    again = call("label", "task.yaml", "--input", "docs.jsonl.gz")
+    assert again.exit_code == 0, "nothing is asked, so nothing is to be confirmed"
+    assert "60 known before" in again.stdout
+
+
+def test_nothing_is_asked_without_consent(folder: Path, server: Server) -> None:
+    before = server.stats().requests
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz")
+    assert done.exit_code == 2
+    assert "60 questions are about to be asked" in done.stderr
+    assert "--yes" in done.stderr
+    assert server.stats().requests == before
+
+
+def test_json(folder: Path) -> None:
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes", "--json", "--quiet")
+    told = json.loads(done.stdout)
+    assert told["complete"]
+    assert told["annotators"][0]["answered"] == told["spent"]["documents"] == 60
+
+
+def test_import_labels_of_people(folder: Path) -> None:
+    call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
+    Path("gold.csv").write_text("id,answer\nd00000,physics\nd00001,physics\n")
+    done = call("labels", "import", "task.yaml", "gold.csv", "--annotator", "gold")
+    assert done.exit_code == 0, done.output
+    assert "2 labels of gold" in done.stdout
+    told = call("labels", "query", "SELECT count(*) AS n FROM labels WHERE annotator = 'gold'", "--json")
+    assert json.loads(told.stdout) == [{"n": 2}]
+    Path("wrong.csv").write_text("id,answer\nd00000,physics\nd00001,poetry\nnobody,physics\n")
+    wrong = call("labels", "import", "task.yaml", "wrong.csv", "--annotator", "gold")
+    assert wrong.exit_code == 2
+    assert "wrong.csv:3" in wrong.stderr
+    assert "wrong.csv:4" in wrong.stderr
+    mixed = call("labels", "import", "task.yaml", "gold.csv", "--annotator", "api")
+    assert mixed.exit_code == 2
+    assert "another --annotator" in mixed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label", "task.yaml"], "--dataset NAME of the store, or --input GLOB"),
+        (["label", "task.yaml", "--dataset", "web", "--input", "x"], "--dataset NAME of the store, or --input GLOB"),
+        (["label", "nothing.yaml", "--input", "docs.jsonl.gz"], "nothing.yaml: there is no such task"),
+        (["label", "task.yaml", "--input", "nothing/*"], "nothing matches"),
+        (["label", "task.yaml", "--dataset", "web"], "nothing matches"),
+        (["labels", "export", "task.yaml", "--out", "x.parquet"], "has no labels of this task"),
+        (["labels", "query", "SELECT * FROM labels"], "has no labels"),
+    ],
+)
+def test_what_is_wrong_is_told(folder: Path, arguments: list[str], message: str) -> None:
+    done = call(*arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_every_mistake_of_a_task_is_told_with_its_line(folder: Path) -> None:
+    Path("bad.yaml").write_text(
+        "version: 1\nname: bad\ninstruction: x\nanswer: {choice: [one]}\n"
+        "annotators:\n  - {name: a, engine: htp, model: m}\n  - {name: b, engine: http, model: m, base_url: local}\n"
+        "sample: {documents: 5, by: top}\nbudget: {cost: 1.0}\n"
+    )
+    done = call("label", "bad.yaml", "--input", "docs.jsonl.gz")
+    assert done.exit_code == 2
+    for line, what in ((4, "2 to 52 labels"), (6, "http, transformers or vllm"), (7, "base_url"), (8, "`score`")):
+        assert any(f"bad.yaml:{line}" in told and what in told for told in done.stderr.splitlines()), (
+            what,
+            done.stderr,
+        )
+
+
+def test_no_model_tells_the_three_ways_to_one(folder: Path) -> None:
+    annotators = [{"name": "small", "engine": "transformers", "model": "./no-such-model"}]
+    task_file(folder, annotators=annotators)
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
+    assert done.exit_code == 2
+    for way in ("gristmill[lm]", "engine: http", "engine: vllm"):
+        assert way in done.stderr
+
+
+def test_an_endpoint_that_refuses_the_key_ends_the_run_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_KEY", "wrong-sesame")
+    with endpoint(answers=ANSWERS, api_key="right-sesame") as server:
+        annotator = {"name": "api", "engine": "http", "base_url": server.url, "model": "m", "api_key": "${LABEL_KEY}"}
+        task_file(folder, annotators=[annotator])
+        done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
+    assert done.exit_code == 1
+    assert "api_key" in done.stderr
+    assert "wrong-sesame" not in done.output
+
+
+def test_a_ceiling_is_told_and_is_no_failure(folder: Path, server: Server) -> None:
+    make_task(folder, server, budget={"documents": 20})
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
+    assert done.exit_code == 0
+    assert "ceiling for documents" in done.stdout
