@@ -115,7 +115,10 @@ class Asker(Protocol):
         ...
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
-        """Replies to all questions. Raises FatalError where no question can be answered (no model, wrong key)."""
+        """Replies to all questions. Raises FatalError where no question can be answered (no model, wrong key).
+
+        By then every reply that may be charged was handed out.
+        """
         ...
 
     def close(self) -> None:

@@ -11,13 +11,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from operators.errors import FatalError
 from operators.label.answers import UNKNOWN, AnswerFormat
 from operators.label.contract import Asker, Completion, Question, Reply
 from operators.label.reading import InvalidAnswer
 from pipelines.label.budget import FREE, Bound, Ledger, Prices
 from pipelines.label.chunks import StreamingAsker
 from pipelines.label.forecast import Sizes
-from pipelines.label.questions import ReadingChunk
+from pipelines.label.questions import BATCH, ReadingChunk
 from pipelines.label.rows import Annotation, Row
 from pipelines.label.writer import Writer
 from pipelines.report.progress import Stage
@@ -64,6 +65,7 @@ class Round:
     writer: Writer
     stage: Stage
     attempt: int
+    at_once: int = BATCH  #: questions that are reserved for together: what an endpoint was never sent is not reserved
 
     def ask(self, chunks: Sequence[ReadingChunk]) -> Tally:
         """Ask about all documents of the chunks, or as many as the budget admits; store every answer.
@@ -92,7 +94,8 @@ class Asked:
         sizes, ledger, name = self.round.sizes, self.round.ledger, self.round.annotation.annotator
         for batch in batches:
             while batch:
-                reserved = ledger.admit(name, [sizes.bound(question) for question in batch])
+                some = batch[: self.round.at_once]
+                reserved = ledger.admit(name, [sizes.bound(question) for question in some])
                 if not reserved:
                     return
                 now, batch = batch[: len(reserved)], batch[len(reserved) :]
@@ -130,7 +133,7 @@ class Asked:
     def consume(self, replies: Generator[Sequence[Reply]]) -> None:
         """Store replies as they come."""
         try:
-            for some in replies:
+            while (some := self._next(replies)) is not None:
                 self._store(some)
         except BaseException:
             self.round.ledger.stop()  # whoever waits for room to ask more
@@ -138,8 +141,17 @@ class Asked:
         finally:
             replies.close()
 
+    def _next(self, replies: Iterator[Sequence[Reply]]) -> Sequence[Reply] | None:
+        """The next replies; None after the last. An engine that gives up has handed out all that may be charged."""
+        try:
+            return next(replies, None)
+        except FatalError:
+            reserved = [bound for _, bound in self.pending.values()]
+            self.pending.clear()
+            self._settle([], reserved, [FREE] * len(reserved))
+            raise
+
     def _store(self, replies: Sequence[Reply]) -> None:
-        name = self.round.annotation.annotator
         rows: list[Row] = []
         reserved: list[Bound] = []
         actual: list[Bound] = []
@@ -150,9 +162,13 @@ class Asked:
             cut_tokens, bound = known
             reserved.append(bound)
             actual.append(self._judged(reply, cut_tokens, bound, rows))
+        self._settle(rows, reserved, actual)
+        self.round.stage.advance(len(reserved))
+
+    def _settle(self, rows: Sequence[Row], reserved: Sequence[Bound], actual: Sequence[Bound]) -> None:
+        name = self.round.annotation.annotator
         self.round.writer.append(self.round.annotation, rows, self.round.ledger.worth(name, reserved))
         self.round.ledger.settle(name, reserved, actual)
-        self.round.stage.advance(len(reserved))
 
     def _judged(self, reply: Reply, cut_tokens: int, bound: Bound, rows: list[Row]) -> Bound:
         """What a reply did cost; its row is added to `rows`."""

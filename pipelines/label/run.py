@@ -22,7 +22,7 @@ from pipelines.label.documents import KEY, Documents
 from pipelines.label.engines import OpenAsker, open_asker
 from pipelines.label.forecast import Forecast, Sizes, forecast
 from pipelines.label.known import MISSING, QUARANTINED, REPAIR, Known
-from pipelines.label.questions import ReadingChunk
+from pipelines.label.questions import BATCH, ReadingChunk
 from pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
 from pipelines.label.rows import Annotation
 from pipelines.label.scan import imported_ids, scan
@@ -192,6 +192,7 @@ class Labelling:
                 self.writer,
                 stage,
                 attempt=2 if rejected else 1,
+                at_once=max(1, getattr(part.annotator, "concurrency", 2 * BATCH) // 2),
             ).ask(list(self._chunks(part, documents, rejected)))
 
     def _chunks(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Iterator[ReadingChunk]:

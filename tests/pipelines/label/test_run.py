@@ -12,6 +12,7 @@ import pytest
 
 from operators.errors import FatalError
 from operators.label.contract import Completion, Question, Reply
+from pipelines.label.budget import NOTHING
 from pipelines.label.export import export_labels
 from pipelines.label.result import LabelPlan, LabelResult
 from pipelines.label.run import label
@@ -170,6 +171,17 @@ def test_an_engine_that_dies_loses_nothing_that_it_said(tmp_path: Path) -> None:
     engine = Scripted()
     assert run(tmp_path, task, documents, engine).complete
     assert len(engine.asked) == 600 - stored.num_rows
+
+
+def test_what_an_endpoint_refused_is_not_spent(tmp_path: Path) -> None:
+    with endpoint(answers={"physics": "A", "biology": "B"}, api_key="sesame") as server:
+        annotator = {"name": "api", "engine": "http", "base_url": server.url, "model": "m", "api_key": "wrong"}
+        task = loaded_task(tmp_path, annotators=[annotator])
+        with pytest.raises(FatalError, match="api_key"):
+            run(tmp_path, task, topical(300))
+    store = LabelStore(str(tmp_path / "store"), task.fingerprint)
+    assert store.spent() == NOTHING
+    assert not store.unanswered().num_rows
 
 
 def test_the_forecast_comes_before_the_first_question_and_a_no_asks_nothing(tmp_path: Path) -> None:
