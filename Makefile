@@ -19,6 +19,9 @@ test: .venv/test
 test-lm: .venv/lm
 	$(BIN)/pytest -m lm
 
+test-vllm: .venv-vllm/ready
+	.venv-vllm/bin/pytest tests/vllm -m vllm
+
 test-slow: .venv/test
 	$(BIN)/pytest -m "slow or peers"
 
@@ -53,4 +56,12 @@ clean:
 .venv/lm: .venv/test
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH_PIP) torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm]'
+	touch $@
+
+# vLLM for CPUs goes with one version of torch: an environment of its own (4 GB).
+.venv-vllm/ready: pyproject.toml tests/vllm/requirements.txt tests/vllm/constraints.txt
+	test -d .venv-vllm || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check $(TORCH_PIP) torch==2.13.0
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -c tests/vllm/constraints.txt -r tests/vllm/requirements.txt -e .
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@

@@ -78,7 +78,7 @@ class RayEngine:
         """Outcomes as tasks end; none for a task that Ray could not bring to an end."""
         from ray.data import TaskPoolStrategy, from_items
 
-        self._configure()
+        configure(self._ray)
         descriptors = from_items(list(rows), override_num_blocks=len(rows))
         with warnings.catch_warnings():
             # Ray Data retries without limit unless told so, and Ray 2.60 has no other way to tell it.
@@ -103,12 +103,15 @@ class RayEngine:
             return Outcome(row["index"], error=_given_up(what, error, self._ray.exceptions))
         return outcome
 
-    def _configure(self) -> None:
-        context = self._ray.data.DataContext.get_current()
-        context.max_errored_blocks = -1  # a dead task must not end the others; `map` knows which are missing
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+def configure(ray: Any) -> None:
+    """Quiet, and with the errors left to whoever maps: before anything is executed."""
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1  # a dead task must not end the others; whoever maps knows which are missing
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.llm"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _start(ray: Any, workers: int | None) -> None:
@@ -132,12 +135,12 @@ def _join(ray: Any) -> None:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except ray.exceptions.AuthenticationError as error:
         raise FatalError(
-            f"the Ray cluster at {ADDRESS}={address} refuses this user's token: {_last_line(error)}. Put the cluster's "
+            f"the Ray cluster at {ADDRESS}={address} refuses this user's token: {last_line(error)}. Put the cluster's "
             "token into ~/.ray/auth_token or RAY_AUTH_TOKEN and set RAY_AUTH_MODE=token"
         ) from None
     except (OSError, RuntimeError, ValueError) as error:
         raise FatalError(
-            f"no Ray cluster answers at {ADDRESS}={address}: {_last_line(error)}. Start one (ray start --head), unset "
+            f"no Ray cluster answers at {ADDRESS}={address}: {last_line(error)}. Start one (ray start --head), unset "
             "the variable, or use --engine local"
         ) from None
 
@@ -165,32 +168,32 @@ def _run(function: Callable[[Any], Any], batch: pa.Table) -> pa.Table:
         attempt(lambda item: function(pickle.loads(item)), index, item)
         for index, item in zip(batch["index"].to_pylist(), batch["item"].to_pylist(), strict=True)
     ]
-    pickled = pa.array([_pickle(outcome) for outcome in outcomes], pa.large_binary())
-    return pa.table({"index": [outcome.index for outcome in outcomes], "outcome": pickled})
+    outcomes_pickled = pa.array(map(pickled, outcomes), pa.large_binary())
+    return pa.table({"index": [outcome.index for outcome in outcomes], "outcome": outcomes_pickled})
 
 
-def _pickle(outcome: Outcome[Any]) -> bytes:
+def pickled(outcome: Outcome[Any]) -> bytes:
     """The outcome for the way back; an error that would not survive it is told in words instead."""
     try:
-        pickled = pickle.dumps((outcome.value, outcome.error))
+        content = pickle.dumps((outcome.value, outcome.error))
         if outcome.error is not None:
-            pickle.loads(pickled)
-        return pickled
+            pickle.loads(content)
+        return content
     except Exception as trouble:
         error = outcome.error or trouble
         return pickle.dumps((None, FatalError(f"{type(error).__name__}: {error}")))
 
 
 def _outcomes(batch: pa.Table) -> Iterator[Outcome[Any]]:
-    for index, pickled in zip(batch["index"].to_pylist(), batch["outcome"].to_pylist(), strict=True):
-        value, error = pickle.loads(pickled)
+    for index, content in zip(batch["index"].to_pylist(), batch["outcome"].to_pylist(), strict=True):
+        value, error = pickle.loads(content)
         yield Outcome(index, value=value, error=error)
 
 
 def _given_up(what: str, error: Exception, exceptions: Any) -> FatalError:
     if isinstance(error, exceptions.RayTaskError):
         return FatalError(
-            f"{what} could not start on the cluster: {_last_line(error)}. Every node needs gristmill as it is here: "
+            f"{what} could not start on the cluster: {last_line(error)}. Every node needs gristmill as it is here: "
             "install it there, or send it along with `ray job submit --working-dir`"
         )
     return FatalError(
@@ -208,5 +211,5 @@ def _shown(item: Any) -> str:
     return textwrap.shorten(str(item), 200, placeholder=" ...")
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

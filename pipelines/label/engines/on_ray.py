@@ -1,0 +1,51 @@
+"""Askers whose models are held by actors of the Ray cluster that this process is connected to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
+
+from operators.label.contract import Question, Reply, Tokenizer
+from operators.label.task import Asked
+from pipelines.engine.ray_labels import answer_with_actors, cluster_has, preflight
+from pipelines.label.annotators import Annotator, TransformersAnnotator, revision_of
+from pipelines.label.chunks import Chunk, HeldChunk
+from pipelines.label.engines import transformers
+from pipelines.label.engines.model_files import found_revision
+from pipelines.label.placement import Placement
+from pipelines.label.tokenizers import load_tokenizer
+
+Run = Callable[[Sequence[Chunk]], Generator[Sequence[Reply]]]
+
+
+class RayAsker:
+    """See StreamingAsker. Each call that answers starts the actors, and ends them with its last reply."""
+
+    def __init__(self, annotator: Annotator, tokenizer: Tokenizer, run: Run) -> None:
+        self.tokenizer = tokenizer
+        self.revision = revision_of(annotator, found_revision(annotator.model, annotator.revision))
+        self._run = run
+
+    def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
+        """Replies to all questions; every batch is pulled before the first is asked."""
+        return self._run([HeldChunk(tuple(batch)) for batch in batches])
+
+    def answer_chunks(self, chunks: Sequence[Chunk]) -> Generator[Sequence[Reply]]:
+        """Replies to the questions of all chunks."""
+        return self._run(chunks)
+
+    def close(self) -> None:
+        """Actors end with the replies."""
+
+
+def open_replicas(annotator: TransformersAnnotator, asked: Asked) -> RayAsker:
+    """The engine `transformers` in `annotator.replicas` actors, each with a GPU where the annotator's device is one.
+
+    Raises RecipeError where the cluster has no room for them, or there is no such model.
+    """
+    on_gpu = annotator.device.startswith("cuda") or (annotator.device == "auto" and cluster_has("GPU"))
+    placement = Placement(annotator.replicas, 1, {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": 1.0})
+    preflight(annotator.name, placement)
+    opener = partial(transformers.open_asker, annotator, asked)
+    run = partial(answer_with_actors, annotator.name, placement, opener)
+    return RayAsker(annotator, load_tokenizer(annotator.model), run)
