@@ -23,6 +23,7 @@ from operators.columns import CONTENT_ID
 from operators.errors import RecipeError
 from pipelines.label.store import LabelStore, fingerprints, open_stored
 from pipelines.report import query as queries
+from pipelines.report.labelling import count
 from pipelines.words import plural
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
@@ -75,26 +76,26 @@ def show(found: list[dict[str, Any]], console: Console) -> None:
     for task in found:
         console.print(f"task {task['task']}: {plural(task['documents'], 'document')}", style="bold", markup=False)
         console.print(f"  labels/{task['fingerprint']}", style="dim", markup=False)
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("annotator", "model"):
-            table.add_column(heading)
-        for heading in ("answers", "invalid", "mean probability", "input", "output", "cost", "first", "last"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, overflow="fold")
+        for heading in ("answers", "invalid", "sure", "tokens in", "out", "cost", "last"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in task["annotators"]:
             counts = (f"{row[name]:,}" for name in ("answers", "invalid"))
-            probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
-            used = (f"{row[name]:,}" for name in ("input_tokens", "output_tokens"))
-            moments = (row[name].replace("T", " ").removesuffix("+00:00") for name in ("first", "last"))
-            cells = (row["annotator"], row["model"] or "", *counts, probability, *used, f"{row['cost']:,.4f}")
-            table.add_row(*map(Text, (*cells, *moments)))
+            probability = "" if row["probability"] is None else f"{row['probability']:.2f}"
+            used = (count(row[name]) for name in ("input_tokens", "output_tokens"))
+            cells = (row["annotator"], row["model"] or "", *counts, probability, *used, f"{row['cost']:,.2f}")
+            table.add_row(*map(Text, (*cells, row["last"][:10])))
         console.print(table)
         spent = task["spent"]
-        tokens = f"{spent['input_tokens']:,} input and {spent['output_tokens']:,} output tokens"
-        console.print(
-            f"spent: {plural(spent['documents'], 'document')}, {tokens}, cost {spent['cost']:,.4f}", markup=False
-        )
+        tokens = f"{count(spent['input_tokens'])} tokens in, {count(spent['output_tokens'])} out"
+        answers = plural(spent["documents"], "document")
+        console.print(f"spent    {answers}, {tokens}, cost {spent['cost']:,.4g}", markup=False)
         if lost := sum(row["unanswered_tokens"] for row in task["annotators"]):
-            console.print(f"  of these {lost:,} tokens may have been charged and gave no answer", style="dim")
+            console.print(
+                f"         of these {count(lost)} tokens may have been charged without an answer", style="dim"
+            )
 
 
 def query(store: str, sql: str) -> pa.Table:
