@@ -1,0 +1,90 @@
+"""A model that answers the questions of a task, batch by batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Iterable, Sequence
+
+from operators.label.contract import Completion, Question, Reply, Tokenizer
+from operators.label.prompt import Prompt
+from operators.label.task import Asked
+from pipelines.label.annotators import TransformersAnnotator, revision_of
+from pipelines.label.engines.batching import Batcher
+from pipelines.label.engines.code_tokens import slot_tokens
+from pipelines.label.engines.completing import Codes, Text
+from pipelines.label.engines.forward import Forward, common_beginning
+from pipelines.label.engines.loading import Loaded
+from pipelines.label.engines.rendering import Prompted, Renderer
+from pipelines.label.tokenizers import HubTokenizer
+
+#: Documents by which it is found how all prompts begin. A line feed may be one token with what stands before it.
+_PROBES = ("a", "\n")
+
+
+class ModelAsker:
+    """See Asker. Questions that are pulled together are answered in order of length, the longest first."""
+
+    def __init__(self, annotator: TransformersAnnotator, asked: Asked, loaded: Loaded, found: str) -> None:
+        """found: the state of the model's files. Raises RecipeError where the model has no token for a code."""
+        self.revision = revision_of(annotator, found)
+        # A copy, because questions are cut in another thread, and a tokenizer cannot be used by two at once.
+        self.tokenizer: Tokenizer = HubTokenizer(copy.deepcopy(loaded.tokenizer.backend_tokenizer))
+        self._model, self._context = annotator.model, loaded.context
+        self._prompt = Prompt(asked, self.tokenizer.special)
+        self._renderer = Renderer(loaded.tokenizer)
+        self._batcher = Batcher(annotator.batch_tokens)
+        self._completer = self._completer_of(annotator, asked, loaded)
+
+    def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
+        """Replies to all questions, after each forward pass those that it gave."""
+        for questions in batches:
+            prompts = self._prompts(questions)
+            too_long = [self._refused(prompt) for prompt in prompts if prompt.most < self._fewest]
+            if too_long:
+                yield too_long
+            yield from self._batcher.map(self._replies, [prompt for prompt in prompts if prompt.most >= self._fewest])
+
+    def close(self) -> None:
+        """Let go of the model."""
+        del self._completer
+
+    @property
+    def _fewest(self) -> int:
+        """Tokens that a completion takes at least."""
+        return self._completer.most_tokens if isinstance(self._completer, Codes) else 1
+
+    def _prompts(self, questions: Sequence[Question]) -> list[Prompted]:
+        chats = [self._prompt.messages(question.document, question.rejected) for question in questions]
+        rendered = self._renderer.tokens(chats)
+        return [
+            Prompted(question.key, ids, self._room_after(len(ids)))
+            for question, ids in zip(questions, rendered, strict=True)
+        ]
+
+    def _room_after(self, tokens: int) -> int:
+        """How many tokens may follow so many: the last of them is not looked at any more."""
+        most = self._completer.most_tokens
+        return most if self._context is None else min(most, self._context - tokens + 1)
+
+    def _refused(self, prompt: Prompted) -> Reply:
+        error = (
+            f"the prompt has {len(prompt.ids):,} tokens, and {self._model} looks at {self._context:,} at most; let the "
+            "task take fewer of each text (text: max_tokens)"
+        )
+        return Reply(prompt.key, None, error, lasting=True)
+
+    def _replies(self, prompts: Sequence[Prompted]) -> list[Reply]:
+        completions: list[Completion] = self._completer.complete(prompts)
+        return [Reply(prompt.key, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+
+    def _completer_of(self, annotator: TransformersAnnotator, asked: Asked, loaded: Loaded) -> Codes | Text:
+        constraint = asked.answer.constraint()
+        slots = slot_tokens(constraint, self._renderer.encode, annotator.model)
+        forward = Forward(loaded.model, self._shared())
+        if slots:
+            return Codes(forward, slots, constraint.separator)
+        most = annotator.max_output_tokens or constraint.max_tokens
+        return Text(forward, loaded.ends, self._renderer.decode, most)
+
+    def _shared(self) -> list[int]:
+        return common_beginning(*self._renderer.tokens([self._prompt.messages(probe) for probe in _PROBES]))
