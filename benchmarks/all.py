@@ -1,7 +1,7 @@
 """All benchmarks that need no peer, one after the other: what `make bench` runs. Each prints its own table.
 
 Peers are timed in the same run where an interpreter that has them is named: see `--peer-python` of benchmarks/gopher.py
-and benchmarks/importance.py.
+and benchmarks/importance.py. benchmarks/label_transformers.py needs what `make test-lm` installs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ MODULES = (
     "dedup",
     "end_to_end",
     "growth",
+    "label_overhead",
+    "label_http",
+    "label_store",
 )
 
 

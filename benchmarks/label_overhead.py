@@ -1,16 +1,23 @@
-"""What labelling costs besides the model: documents per second from dataset to stored labels with an instant engine."""
+"""What labelling costs besides the model: documents/s from dataset to stored labels, the engine answering at once.
+
+    python -m benchmarks.label_overhead
+
+New stores, medians.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.common import print_table
 from operators.label.contract import Completion, Question, Reply
 from operators.label.cutting import Estimate
 from operators.label.task import Asked
@@ -18,11 +25,12 @@ from pipelines.engine.local import LocalEngine
 from pipelines.label.annotators import AnyAnnotator
 from pipelines.label.run import label
 from pipelines.label.scan import scan, source_of
-from pipelines.label.task import read_task
+from pipelines.label.task import LoadedTask, read_task
 from pipelines.report.progress import Reporter
 from tests.support import sentences
 
 DOCUMENTS = 200_000
+RUNS = 5
 TASK = """
 version: 1
 name: topic
@@ -50,26 +58,37 @@ class Instant:
         pass
 
 
+class Measured(NamedTuple):
+    """One run: seconds on the wall and of this process's threads."""
+
+    wall: float
+    processor: float
+
+
+def measure(loaded: LoadedTask, data: str, store: str) -> Measured:
+    """Label everything into a new store."""
+    quiet = Reporter(quiet=True)
+    wall, processor = time.perf_counter(), time.process_time()
+    documents = scan(source_of(data, "data", "text", "id", None), ".", LocalEngine(1), quiet)
+    result = label(loaded, store, documents, quiet, lambda plan: True, Instant)
+    if result.annotators[0].answered != DOCUMENTS:
+        raise SystemExit("not all documents were answered")
+    return Measured(time.perf_counter() - wall, time.process_time() - processor)
+
+
 def main() -> None:
-    """Print documents per second and per second of processor time."""
     with tempfile.TemporaryDirectory() as folder:
         texts = [f"{i} {sentences(i, 50)}" for i in range(DOCUMENTS)]
-        table = pa.table({"id": [f"d{i}" for i in range(DOCUMENTS)], "text": texts})
-        pq.write_table(table, Path(folder, "data.parquet"), compression="zstd")
-        print(f"{DOCUMENTS:,} documents of {sum(map(len, texts)) / DOCUMENTS:.0f} bytes")
+        data = f"{folder}/data.parquet"
+        pq.write_table(pa.table({"id": [f"d{i}" for i in range(DOCUMENTS)], "text": texts}), data, compression="zstd")
         loaded = read_task(TASK, "task.yaml", ".")
-        walls, processors, quiet = [], [], Reporter(quiet=True)
-        for trial in range(5):
-            start, processor = time.perf_counter(), time.process_time()
-            source = source_of(f"{folder}/data.parquet", "data", "text", "id", None)
-            documents = scan(source, ".", LocalEngine(1), quiet)
-            result = label(loaded, f"{folder}/store-{trial}", documents, quiet, lambda plan: True, Instant)
-            assert result.annotators[0].answered == DOCUMENTS
-            walls.append(time.perf_counter() - start)
-            processors.append(time.process_time() - processor)
-        for name, seconds in (("wall", walls), ("processor", processors)):
-            middle = sorted(seconds)[len(seconds) // 2]
-            print(f"{name:<10} {middle:6.2f} s  {DOCUMENTS / middle:10,.0f} documents/s")
+        runs = [measure(loaded, data, f"{folder}/store-{trial}") for trial in range(RUNS)]
+    wall = statistics.median(run.wall for run in runs)
+    processor = statistics.median(run.processor for run in runs)
+    print_table(
+        ["documents", "bytes each", "wall (s)", "documents/s", "documents/s of processor time"],
+        [[DOCUMENTS, sum(map(len, texts)) / DOCUMENTS, wall, DOCUMENTS / wall, DOCUMENTS / processor]],
+    )
 
 
 if __name__ == "__main__":
