@@ -235,7 +235,9 @@ def _load_tasks(loaded: LoadedRecipe, mistakes: Mistakes) -> tuple[LoadedTask, .
     tasks = []
     for i, path in enumerate(loaded.recipe.label):
         with mistakes.located(("label", i)):
-            tasks.append(load_task(loaded.resolve(path)))
+            task = load_task(loaded.resolve(path))
+            task.require_folders()
+            tasks.append(task)
     return tuple(tasks)
 
 

@@ -43,7 +43,7 @@ class HttpAnnotator(Annotator):
 class TransformersAnnotator(Annotator):
     """A model in this process (or in Ray's workers), by transformers and torch."""
 
-    engine: Literal["transformers"]
+    engine: Literal["transformers"] = "transformers"
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of the weights")
     batch_tokens: int = Field(default=16_384, gt=0, description="tokens of one forward pass at most, padding counted")
@@ -66,7 +66,9 @@ class VllmAnnotator(Annotator):
 
 
 def _engine(value: Any) -> str:
-    return f"annotator[{value.get('engine') if isinstance(value, dict) else getattr(value, 'engine', None)}]"
+    """The tag of an annotator's engine: where none is named, the one that needs neither endpoint nor cluster."""
+    named = value.get("engine", "transformers") if isinstance(value, dict) else getattr(value, "engine", None)
+    return f"annotator[{named}]"
 
 
 AnyAnnotator = Annotated[
@@ -76,7 +78,7 @@ AnyAnnotator = Annotated[
     Discriminator(
         _engine,
         custom_error_type="engine",
-        custom_error_message="Input should name its engine: http, transformers or vllm",
+        custom_error_message="Input should name an engine that there is: http, transformers or vllm",
     ),
 ]
 

@@ -51,7 +51,7 @@ def labels_of(task: LabelTask, store: LabelStore, keys: pa.ChunkedArray) -> pa.T
     Of several annotators the first counts that has one: those whose labels were imported, by name, then the task's own
     in its order.
     """
-    rows = store.rows()
+    rows = store.rows(columns=("answer", PROBABILITY, ENTROPY))
     rows = rows.filter(pc.is_valid(rows["answer"]))
     own = [annotator.name for annotator in task.annotators]
     others = sorted({*rows["annotator"].unique().to_pylist()} - {*own})

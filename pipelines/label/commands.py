@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,21 +136,32 @@ def labels_import(
 ) -> None:
     """Take in labels that people gave, as one more annotator's."""
     with errors(debug):
-        import datetime
-
         from pipelines.label.importing import import_labels
-        from pipelines.label.store import LabelStore
+        from pipelines.label.store import LabelStore, new_run
         from pipelines.label.task import load_task
+        from pipelines.sources.listing import absolute
         from pipelines.words import plural
 
         loaded = load_task(task)
         if annotator in (one.name for one in loaded.task.annotators):
             raise RecipeError(f"{annotator} is a model of {task}; give the labels another --annotator")
-        labels = LabelStore(os.path.abspath(store) if "://" not in store else store, loaded.fingerprint)
-        run = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
-        imported = import_labels(labels, loaded.task.answer, path, annotator, run, mapping)
+        labels = LabelStore(absolute(store, "."), loaded.fingerprint)
+        imported = import_labels(labels, loaded.task.answer, path, annotator, new_run(), mapping)
         labels.write_task(loaded.name, loaded.as_written)
         out.print(f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}", markup=False)
+
+
+@labels_app.command("compact")
+def labels_compact(task: TaskPath, store: Store = "./store", debug: Debug = False) -> None:
+    """Make few files of many; the answers stay the same. Runs do so themselves where there are many."""
+    with errors(debug):
+        from pipelines.label.store import open_stored
+        from pipelines.label.task import load_task
+        from pipelines.words import plural
+
+        found = open_stored(store, load_task(task).fingerprint)
+        held = plural(found.compact(), "file")
+        out.print(f"answers to {found.task()['name']} in {held}", markup=False)
 
 
 @labels_app.command("query")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from operators.errors import RecipeError
 from pipelines.label.annotators import VllmAnnotator
+from pipelines.words import plural
 
 Resources = Mapping[str, float]  # amounts by Ray's names: CPU, GPU, ...
 READERS = 1.0  # CPUs that are left to make questions with
@@ -38,9 +39,9 @@ class Placement:
         names = list({**self.resources, "CPU": READERS})
         found = " and ".join(f"{there[name]:g} {name}" for name in names)
         raise RecipeError(
-            f"{who} asks for {_counted(self.replicas, 'engine')} of {_counted(self.workers, 'worker')} with "
+            f"{who} asks for {plural(self.replicas, 'engine')} of {plural(self.workers, 'worker')} with "
             f"{_shown(self.resources)} each, and for 1 CPU to read documents with. The Ray cluster has {found} on "
-            f"{_counted(len(nodes), 'node')}: room for {_counted(fitting, 'engine')}. {self._remedy(fitting, there)}"
+            f"{plural(len(nodes), 'node')}: room for {plural(fitting, 'engine')}. {self._remedy(fitting, there)}"
         )
 
     def fitting(self, nodes: Sequence[Resources]) -> int:
@@ -75,7 +76,3 @@ def vllm_placement(annotator: VllmAnnotator) -> Placement:
 
 def _shown(resources: Resources) -> str:
     return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

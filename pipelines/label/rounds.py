@@ -15,6 +15,7 @@ from operators.errors import FatalError, RecipeError
 from operators.label.contract import Reply
 from pipelines.engine.base import RETRIES
 from pipelines.label.chunks import Chunk
+from pipelines.words import plural
 
 
 class Part(NamedTuple):
@@ -85,7 +86,7 @@ class _Ledger:
 
 def _given_up(who: str, chunks: Sequence[Chunk]) -> FatalError:
     more = len(chunks) - 1
-    others = f" and {more} more chunk{'s' if more > 1 else ''}" if more else ""
+    others = f" and {plural(more, 'more chunk')}" if more else ""
     return FatalError(
         f"{who} could not answer {chunks[0]}{others}: the process that held the model ended every time, at last with "
         "one chunk by itself. Memory is the usual cause: take smaller batches or larger machines, and see Ray's logs "

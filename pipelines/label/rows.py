@@ -36,6 +36,8 @@ SCHEMA = pa.schema(
         ("run", pa.string()),
     ]
 )
+#: What tells rows apart that stand for one answer, and which of them counts.
+MERGED_BY = (CONTENT_ID, "annotator", "revision", "attempt", "created")
 SUMMED = ("input_tokens", "output_tokens", "cost")
 _NO_KEY = bytes(16)
 _NULL = -1  # the length of a map that is not there
@@ -208,7 +210,7 @@ def merged(table: pa.Table) -> pa.Table:
     """One row for each content id, annotator and revision, sorted: of the highest attempt, the latest of its kind.
 
     Tokens and cost are those of all rows that it stands for, so that nothing that was paid is forgotten. Merging is
-    associative: merged parts may be merged again.
+    associative: merged parts may be merged again. Columns but MERGED_BY may be left out.
     """
     high, low = halves(table[CONTENT_ID])
     unanswered = table[CONTENT_ID].is_null().to_numpy()
@@ -219,7 +221,7 @@ def merged(table: pa.Table) -> pa.Table:
     last = last_of_each(order, high, low, unanswered, annotator, revision)
     found = table.take(pa.array(order[last]))
     starts = np.flatnonzero(np.roll(last, 1))
-    for name in SUMMED:
+    for name in (name for name in SUMMED if name in table.column_names):
         values = table[name].to_numpy()[order]
         sums = np.add.reduceat(values, starts) if len(starts) else values
         found = found.set_column(found.schema.get_field_index(name), SCHEMA.field(name), pa.array(sums))

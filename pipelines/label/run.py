@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -26,7 +25,7 @@ from pipelines.label.questions import BATCH, ReadingChunk
 from pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
 from pipelines.label.rows import Annotation
 from pipelines.label.scan import imported_ids, scan
-from pipelines.label.store import DOCUMENTS, LabelStore
+from pipelines.label.store import DOCUMENTS, LabelStore, new_run
 from pipelines.label.task import LoadedTask
 from pipelines.label.writer import Writer
 from pipelines.report.progress import Reporter
@@ -74,7 +73,7 @@ def label_chosen(
     """
     started = time.monotonic()
     texts = chosen.without_repeats()
-    run = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
+    run = new_run()
     counts = (chosen.table.num_rows, of, texts.table.num_rows)
     result = LabelResult(loaded.name, loaded.fingerprint, run, *counts, chosen.rejects, chosen.first_reject)
     store = LabelStore(store_url, loaded.fingerprint)
@@ -220,6 +219,7 @@ def _ledger(loaded: LoadedTask, before: Amount, writer: Writer) -> Ledger:
 def label_source(
     loaded: LoadedTask, store_url: str, source: Source, engine: Engine, reporter: Reporter, confirm: Confirm
 ) -> LabelResult:
-    """Put a task to the documents of a source."""
+    """Put a task to the documents of a source. Raises GristmillError as `label_chosen` does."""
+    loaded.require_folders()
     documents = scan(source, ".", engine, reporter)
     return label(loaded, store_url, documents, reporter, confirm)

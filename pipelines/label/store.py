@@ -10,6 +10,7 @@ One writer at a time in a task's folder; readers need no lock and see what is th
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from pipelines.label.compaction import compact, compact_if_many
 from pipelines.label.journal import Outstanding
 from pipelines.label.known import NEEDED, Known
 from pipelines.label.listing import Listing, list_folder
-from pipelines.label.rows import SCHEMA, SUMMED, halves, last_of_each, merged, sorted_order, to_table
+from pipelines.label.rows import MERGED_BY, SCHEMA, SUMMED, halves, last_of_each, merged, sorted_order, to_table
 from pipelines.label.writer import Writer, open_writer, recover
 from pipelines.state import files
 from pipelines.state.lock import writer_lock
@@ -59,38 +60,38 @@ class LabelStore:
             finally:
                 writer.close()
 
-    def compact(self) -> None:
-        """Make few files of many; what counts and what was paid stay the same."""
+    def compact(self) -> int:
+        """Make few files of many; what counts and what was paid stay the same. How many files there are then."""
         with writer_lock(self.url):
             files.sweep(self.url)
             recover(self.url)
             compact(self.url)
+            return len(list_folder(self.url).answers)
 
     def known(self, annotator: str, revision: str) -> Known:
         """What an annotator has answered with a revision of its model."""
         only = (pc.field("annotator") == annotator) & (pc.field("revision") == revision)
         return self._reading(lambda listing: Known(self._tables(listing, NEEDED, only)))
 
-    def rows(self, annotator: str | None = None) -> pa.Table:
-        """What counts (SCHEMA): one row for each content id, annotator and revision, sorted by content id.
+    def rows(self, annotator: str | None = None, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
+        """What counts (SCHEMA, or some of its columns and MERGED_BY), sorted by content id.
 
-        That of the highest attempt and, of several, the latest; its tokens and cost are those of all attempts. Rows
-        that are not valid are among them, what was paid without an answer is not.
+        One row for each content id, annotator and revision: that of the highest attempt and, of several, the latest;
+        its tokens and cost are those of all attempts. Rows that are not valid are among them, what was paid without an
+        answer is not.
         """
         only = pc.is_valid(pc.field(CONTENT_ID))
         if annotator is not None:
             only &= pc.field("annotator") == annotator
-        return merged(self._all(SCHEMA.names, only))
+        return merged(self._all([name for name in SCHEMA.names if name in {*MERGED_BY, *columns}], only))
 
     def unanswered(self) -> pa.Table:
         """What was paid without an answer (SCHEMA): a row for each annotator and revision."""
-        found = self._all(SCHEMA.names, ~pc.is_valid(pc.field(CONTENT_ID)))
-        return merged(found)
+        return merged(self._all(SCHEMA.names, ~pc.is_valid(pc.field(CONTENT_ID))))
 
     def spent(self) -> Amount:
         """What all runs have spent, and what those that were killed, or go on, may have spent besides."""
-        columns = [CONTENT_ID, "annotator", "revision", "attempt", *SUMMED]
-        rows = self._all(columns, None)
+        rows = self._all([*MERGED_BY, *SUMMED], None)
         paid = {name: pc.sum(rows[name], min_count=0).as_py() for name in SUMMED}
         return Amount(_documents(rows), **paid).plus(self.outstanding().total())
 
@@ -164,6 +165,11 @@ def _documents(rows: pa.Table) -> int:
     codes = (encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded).indices.to_numpy()
     order = sorted_order(high, low, codes)
     return int(np.count_nonzero(last_of_each(order, high, low, codes)))
+
+
+def new_run() -> str:
+    """A name for a run, after those of all runs before."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
 
 
 def fingerprints(store: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from operators.label.task import Asked
 from pipelines import located_yaml
 from pipelines.label.annotators import Annotator, AnyAnnotator
 from pipelines.label.budget import Budget, Prices
+from pipelines.label.engines.model_files import THREE_WAYS, is_path
 from pipelines.located_yaml import LocatedYaml
 from pipelines.mistakes import Mistakes
 from pipelines.sources.listing import absolute
@@ -77,6 +77,15 @@ class LoadedTask:
         found = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
         return annotator.model_copy(update=found)
 
+    def require_folders(self) -> None:
+        """Raise RecipeError for models that are named by paths at which nothing lies, before any work is done."""
+        mistakes = Mistakes(self.document)
+        for i, annotator in enumerate(self.task.annotators):
+            if annotator.engine != "http" and is_path(annotator.model) and self._place(annotator.model) is None:
+                found = f"there is no folder {self.resolve(annotator.model)}"
+                mistakes.add(("annotators", i, "model"), f"{annotator.name}: {found}. {THREE_WAYS}")
+        mistakes.raise_if_any()
+
     def resolve(self, path: str) -> str:
         """A path of the task as one that can be opened from anywhere."""
         return absolute(path, self.base)
@@ -103,12 +112,3 @@ def read_task(text: str, file: str, base: str) -> LoadedTask:
         mistakes.add_invalid(error, (), LabelTask)
     mistakes.raise_if_any()
     return LoadedTask(task, document, base, document.redact_value(document.value))
-
-
-def load_tasks(urls: Sequence[str]) -> list[LoadedTask]:
-    """Several tasks, each with a name of its own."""
-    loaded = [load_task(url) for url in urls]
-    names = [task.name for task in loaded]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise RecipeError(f"two tasks are called {twice}; their columns would have the same names: rename one")
-    return loaded

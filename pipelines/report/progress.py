@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from pipelines.words import plural
 
 T = TypeVar("T")
+_LEAST_BYTES = 100_000  # of text that a rate is told of
 QUIET_SECONDS = 10.0  # between two lines where there is no terminal
 
 
@@ -74,7 +75,8 @@ class Stage:
 
     def _rate(self, before: str = "") -> str:
         seconds = time.monotonic() - self._start
-        return f"{before}{self.bytes / 1e6 / seconds:.3g} MB/s of text" if self.bytes and seconds > 0.2 else ""
+        worth_telling = self.bytes >= _LEAST_BYTES and seconds > 0.2
+        return f"{before}{self.bytes / 1e6 / seconds:.3g} MB/s of text" if worth_telling else ""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

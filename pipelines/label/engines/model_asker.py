@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Generator, Iterable, Sequence
 
 from operators.label.contract import Completion, Question, Reply, Tokenizer
@@ -28,7 +27,7 @@ class ModelAsker:
         """found: the state of the model's files. Raises RecipeError where the model has no token for a code."""
         self.revision = revision_of(annotator, found)
         # A copy, because questions are cut in another thread, and a tokenizer cannot be used by two at once.
-        self.tokenizer: Tokenizer = HubTokenizer(copy.deepcopy(loaded.tokenizer.backend_tokenizer))
+        self.tokenizer: Tokenizer = HubTokenizer.copied(loaded.tokenizer.backend_tokenizer)
         self._model, self._context = annotator.model, loaded.context
         self._prompt = Prompt(asked, self.tokenizer.special)
         self._renderer = Renderer(loaded.tokenizer)

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from operators.errors import RecipeError
 
+THREE_WAYS = (
+    "Three ways to a model: engine: transformers with a model's folder or its id on the Hugging Face hub, which runs "
+    "in this process (pip install 'gristmill[lm]'); engine: http with the base_url of a server such as vLLM's own, "
+    "llama.cpp's or a hosted API; engine: vllm on a Ray cluster with GPUs"
+)
 _OF_THE_MODEL = {".safetensors", ".bin", ".pt", ".gguf", ".json", ".jinja", ".model", ".txt", ".py"}
 _PIECE = 1 << 20
 _PIECES = 64  # of a file that is larger: a model of 100 GB is told from another in a second
@@ -19,6 +24,11 @@ def found_revision(model: str, revision: str | None = None) -> str:
     Large files are digested in pieces evenly spread over them. Raises RecipeError where there is no such model.
     """
     return _folder_digest(Path(model)) if Path(model).is_dir() else _commit(model, revision)
+
+
+def is_path(model: str) -> bool:
+    """Whether a model's name can only be that of a folder: ids on the hub are `name` or `owner/name`."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
 
 
 def _folder_digest(folder: Path) -> str:
@@ -45,8 +55,8 @@ def _commit(model: str, revision: str | None) -> str:
     try:
         return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name
     except (OSError, ValueError) as error:  # what the hub's errors derive from: no such model, no network, no right
+        said = str(error).strip().splitlines()[0].rstrip(".")
         raise RecipeError(
-            f"there is no model {model}: no such folder here, and the Hugging Face hub says: "
-            f"{str(error).strip().splitlines()[0]}. Give a model's folder or its id on the hub; HF_TOKEN opens those "
-            "that need an account"
+            f"there is no model {model}: no such folder here, and the Hugging Face hub says: {said}. "
+            "Give a model's folder or its id on the hub; HF_TOKEN opens those that need an account"
         ) from None

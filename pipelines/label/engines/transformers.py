@@ -6,13 +6,7 @@ from operators.errors import RecipeError
 from operators.label.contract import Asker
 from operators.label.task import Asked
 from pipelines.label.annotators import TransformersAnnotator
-from pipelines.label.engines.model_files import found_revision
-
-THREE_WAYS = (
-    "Three ways to a model: engine: transformers with a model's folder or its id on the Hugging Face hub, which runs "
-    "in this process (pip install 'gristmill[lm]'); engine: http with the base_url of a server such as vLLM's own, "
-    "llama.cpp's or a hosted API; engine: vllm on a Ray cluster with GPUs"
-)
+from pipelines.label.engines.model_files import THREE_WAYS, found_revision
 
 
 def open_asker(annotator: TransformersAnnotator, asked: Asked) -> Asker:

@@ -17,9 +17,9 @@ from operators.label.task import Asked
 from pipelines.engine.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, preflight
 from pipelines.label.annotators import VllmAnnotator
 from pipelines.label.engines.code_tokens import SlotTokens, slot_tokens
+from pipelines.label.engines.model_files import THREE_WAYS
 from pipelines.label.engines.on_ray import RayAsker
 from pipelines.label.engines.rendering import Renderer
-from pipelines.label.engines.transformers import THREE_WAYS
 from pipelines.label.placement import vllm_placement
 from pipelines.label.tokenizers import load_tokenizer
 

@@ -37,7 +37,8 @@ def similarity(first: str, second: str, ngram: int = 1) -> float:
 @given(texts_of_words, st.sampled_from([1, 2]))
 def test_inner_products_are_those_of_bags_of_words(texts: list[str], ngram: int) -> None:
     long_enough = [text if len(text) > 2 else text + " a b" for text in texts]
-    vectors = ngram_vectors(pa.array(long_enough), dimensions=1 << 16, ngram=ngram)  # hardly a collision
+    # In so many dimensions none of the 8 words and 64 pairs of them shares a coordinate with another.
+    vectors = ngram_vectors(pa.array(long_enough), dimensions=1 << 18, ngram=ngram)
     products = [[similarity(first, second, ngram) for second in long_enough] for first in long_enough]
     assert (vectors @ vectors.T).tolist() == [pytest.approx(row, abs=1e-5) for row in products]
 

@@ -55,6 +55,11 @@ def test_label_then_look_at_the_labels(folder: Path) -> None:
     again = call("label", "task.yaml", "--input", "docs.jsonl.gz")
     assert again.exit_code == 0, "nothing is asked, so nothing is to be confirmed"
     assert "60 known before" in again.stdout
+    gold = [{"id": row["id"], "answer": truth(topical(60))[row["id"]]} for row in rows]
+    write_jsonl(Path("gold.jsonl"), gold)
+    assert call("labels", "import", "task.yaml", "gold.jsonl", "--annotator", "gold").exit_code == 0
+    assert "answers to topic in 1 file" in call("labels", "compact", "task.yaml").stdout
+    assert "120 rows" in call("labels", "export", "task.yaml", "--out", "all.csv").stdout
 
 
 def test_nothing_is_asked_without_consent(folder: Path, server: Server) -> None:
@@ -124,13 +129,14 @@ def test_every_mistake_of_a_task_is_told_with_its_line(folder: Path) -> None:
         )
 
 
-def test_no_model_tells_the_three_ways_to_one(folder: Path) -> None:
-    annotators = [{"name": "small", "engine": "transformers", "model": "./no-such-model"}]
-    task_file(folder, annotators=annotators)
+def test_no_model_tells_the_three_ways_to_one_before_anything_is_read(folder: Path) -> None:
+    task_file(folder, annotators=[{"name": "small", "model": "./no-such-model"}])  # no engine: transformers
     done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
     assert done.exit_code == 2
+    assert f"task.yaml:10: small: there is no folder {folder}/no-such-model" in done.stderr
     for way in ("gristmill[lm]", "engine: http", "engine: vllm"):
         assert way in done.stderr
+    assert "scan" not in done.stderr
 
 
 def test_an_endpoint_that_refuses_the_key_ends_the_run_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
