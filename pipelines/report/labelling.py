@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.label.budget import Amount, Budget
+from pipelines.label.budget import Amount
+from pipelines.label.engines.model_files import is_path
 from pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
 from pipelines.words import plural
 
@@ -33,7 +35,7 @@ def show_plan(plan: LabelPlan, console: Console) -> None:
         about = "" if forecast.exact else "~"
         table.add_row(
             forecast.annotator,
-            forecast.model,
+            short_model(forecast.model),
             f"{forecast.known:,} ({share:.0%})",
             f"{forecast.asked:,}",
             f"{forecast.repairs:,}",
@@ -42,8 +44,11 @@ def show_plan(plan: LabelPlan, console: Console) -> None:
             f"{forecast.cost:,.2f}",
         )
     console.print(table)
-    if limits := list(_limits(plan.budget, plan.spent)):
+    if limits := list(_limits(plan)):
         console.print(f"budget: {'; '.join(limits)}", markup=False)
+    if passed := list(_passed(plan)):
+        told = f"! more is to be asked than the ceiling for {' and '.join(passed)} leaves: the run will end there"
+        console.print(told, style="yellow", markup=False)
 
 
 def show_label_result(result: LabelResult, console: Console) -> None:
@@ -71,9 +76,14 @@ def show_label_result(result: LabelResult, console: Console) -> None:
 def count(tokens: int) -> str:
     """`41.2M`, `3.1k`, `512`."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if tokens >= size:
+        if tokens >= 0.9995 * size:
             return f"{tokens / size:.3g}{unit}"
     return str(tokens)
+
+
+def short_model(model: str) -> str:
+    """A model's name for a table: of a path its last part."""
+    return PurePath(model).name if is_path(model) else model
 
 
 def _lines(annotator: AnnotatorResult, result: LabelResult) -> Iterator[tuple[str, str | None]]:
@@ -97,12 +107,21 @@ def _chosen(documents: int, of: int, texts: int) -> str:
     return told + (f", {texts:,} different texts" if texts < documents else "")
 
 
-def _limits(budget: Budget, spent: Amount) -> Iterator[str]:
+def _limits(plan: LabelPlan) -> Iterator[str]:
     for name, words in CEILINGS.items():
-        if (ceiling := getattr(budget, name)) is not None:
-            done = getattr(spent, name)
+        if (ceiling := getattr(plan.budget, name)) is not None:
+            done = getattr(plan.spent, name)
             shown = (f"{done:,.2f}", f"{ceiling:,.2f}") if name == "cost" else (count(done), count(ceiling))
             yield f"{words} {shown[0]} of {shown[1]} spent"
+
+
+def _passed(plan: LabelPlan) -> Iterator[str]:
+    """The ceilings that spending what is forecast would pass."""
+    for name, words in CEILINGS.items():
+        ceiling, forecast = getattr(plan.budget, name), "asked" if name == "documents" else name
+        to_come = sum(getattr(one, forecast) for one in plan.forecasts)
+        if ceiling is not None and to_come and getattr(plan.spent, name) + to_come > ceiling:
+            yield words
 
 
 def _amount(amount: Amount) -> str:

@@ -23,7 +23,7 @@ from operators.columns import CONTENT_ID
 from operators.errors import RecipeError
 from pipelines.label.store import LabelStore, fingerprints, open_stored
 from pipelines.report import query as queries
-from pipelines.report.labelling import count
+from pipelines.report.labelling import count, short_model
 from pipelines.words import plural
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
@@ -85,7 +85,8 @@ def show(found: list[dict[str, Any]], console: Console) -> None:
             counts = (f"{row[name]:,}" for name in ("answers", "invalid"))
             probability = "" if row["probability"] is None else f"{row['probability']:.2f}"
             used = (count(row[name]) for name in ("input_tokens", "output_tokens"))
-            cells = (row["annotator"], row["model"] or "", *counts, probability, *used, f"{row['cost']:,.2f}")
+            models = ", ".join(map(short_model, (row["model"] or "").split(", ")))
+            cells = (row["annotator"], models, *counts, probability, *used, f"{row['cost']:,.2f}")
             table.add_row(*map(Text, (*cells, row["last"][:10])))
         console.print(table)
         spent = task["spent"]
