@@ -74,6 +74,7 @@ def test_an_actor_that_is_killed_loses_and_repeats_no_answer(tmp_path: Path) -> 
     assert len(list(tmp_path.glob("opened-*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_chunk_that_always_ends_its_actor_is_given_up_by_name_after_all_others(tmp_path: Path) -> None:
     chunks = [Numbers(first, 5) for first in range(0, 40, 5)]
     replies, error = answered(chunks, partial(Doubler, str(tmp_path), kill_always=17))
