@@ -52,6 +52,21 @@ def test_two_modules_import_ray() -> None:
     assert importing == ["ray_data.py", "ray_labels.py"]
 
 
+@pytest.mark.parametrize("package", [p for p in MODULES if p.name == "__init__.py"], ids=lambda p: p.parent.name)
+def test_a_package_gives_no_name_to_two_things(package: Path) -> None:
+    """A module that is imported for the first time takes the place of whatever its package calls by its name.
+
+    What a package takes from the module of the same name comes after that, and stays.
+    """
+    modules = {module.stem for module in package.parent.iterdir()}
+    for node in ast.walk(ast.parse(package.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            named = {alias.asname or alias.name for alias in node.names}
+            assert not (named & modules) - {str(node.module).rpartition(".")[2]}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            assert node.name not in modules
+
+
 def test_operators_load_no_engine_no_files_no_pipeline() -> None:
     names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in MODULES if "operators" in p.parts]
     program = "import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)"

@@ -19,7 +19,7 @@ def open_asker(annotator: AnyAnnotator, asked: Asked) -> Asker:
     Where this process is connected to a Ray cluster, a model of transformers is held by the cluster's workers.
     """
     if annotator.engine == "transformers" and on_ray():
-        from pipelines.label.engines.on_ray import open_replicas
+        from pipelines.label.engines.ray_asker import open_replicas
 
         return open_replicas(annotator, asked)
     opened: Asker = importlib.import_module(f"{__name__}.{annotator.engine}").open_asker(annotator, asked)

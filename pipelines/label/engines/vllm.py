@@ -18,7 +18,7 @@ from pipelines.engine.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, pr
 from pipelines.label.annotators import VllmAnnotator
 from pipelines.label.engines.code_tokens import SlotTokens, slot_tokens
 from pipelines.label.engines.model_files import THREE_WAYS
-from pipelines.label.engines.on_ray import RayAsker
+from pipelines.label.engines.ray_asker import RayAsker
 from pipelines.label.engines.rendering import Renderer
 from pipelines.label.placement import vllm_placement
 from pipelines.label.tokenizers import load_tokenizer

@@ -189,7 +189,9 @@ def test_free_answers_end_with_the_models_room(tiny_model: Path, tmp_path: Path)
     for name, end in (("generation_config.json", {"eos_token_id": 0}), ("tokenizer_config.json", {"eos_token": PAD})):
         (endless / name).write_text(json.dumps({**json.loads((endless / name).read_text()), **end}))
     asker = open_asker(annotator(endless, max_output_tokens=300), FREE)
-    questions = questions_of(FREE, asker, ["short", "word " * 160])
+    many = "word " * 400  # tokens that are cut where little room is left for an answer
+    long_text = many[: asker.tokenizer.spans(many)[200][1]]
+    questions = questions_of(FREE, asker, ["short", long_text])
     short, long = (reply.completion for reply in replies_of(asker, questions))
     assert short is not None
     assert long is not None

@@ -11,8 +11,8 @@ from operators.errors import RecipeError
 from operators.label.contract import Question
 from pipelines.label.annotators import TransformersAnnotator
 from pipelines.label.chunks import HeldChunk, StreamingAsker
-from pipelines.label.engines import transformers
-from pipelines.label.engines.on_ray import open_replicas
+from pipelines.label.engines import open_asker, transformers
+from pipelines.label.engines.ray_asker import open_replicas
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts
 
 pytestmark = [pytest.mark.lm, pytest.mark.ray]
@@ -53,6 +53,11 @@ def test_actors_answer_as_this_process_does() -> None:
         assert other.text == completion.text
         for code, logprob in completion.slots[0].items():
             assert math.isclose(other.slots[0][code], logprob, abs_tol=1e-4)
+
+
+def test_several_models_are_held_by_one_cluster() -> None:
+    opened = [open_asker(annotator(name=name), TOPIC) for name in ("first", "second")]
+    assert all(isinstance(asker, StreamingAsker) for asker in opened)
 
 
 def test_more_replicas_than_the_cluster_has_room_for_are_refused() -> None:
