@@ -14,7 +14,7 @@ demo: .venv/run
 	$(BIN)/gristmill run configs/demo/curate.yaml --examples 5
 
 test: .venv/test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-lm: .venv/lm
 	$(BIN)/pytest -m lm

@@ -17,6 +17,13 @@ settings.register_profile("gristmill", deadline=None)
 settings.load_profile("gristmill")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use Ray stay in one process where several run: there is one small cluster at a time."""
+    for item in items:
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """A folder with four shards of 100 documents under data/."""
