@@ -77,8 +77,9 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
         for column in sorted(task.task.sample.columns_needed() if task.task.sample else ()):
             yield Need(column, f"the sample of {task.name}", ("label", i), given=frozenset(given))
         given.update(label_columns(task.task).names)
+    all_known = len(tasks) == len(recipe.label)  # else what the others would give is not known
     for i, column in enumerate(recipe.write.columns or ()):
-        if column != columns.TEXT:
+        if column != columns.TEXT and all_known:
             yield Need(column, WRITE, ("write", "columns", i), given=given)
     yield Need(TOKENS, "the funnel", ("measure",))
 
