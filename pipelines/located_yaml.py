@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,8 +76,20 @@ class LocatedYaml:
         return self.redact(value) if isinstance(value, str) else value
 
 
-def load(text: str, file: str, environment: Mapping[str, str] = os.environ) -> LocatedYaml:
-    """Parse YAML (safe: plain values only). Unset variables, repeated keys and syntax errors raise RecipeError."""
+class _Variables(NamedTuple):
+    """The environment, and the keys of the document below which variables may be unset: those stay as written."""
+
+    environment: Mapping[str, str]
+    may_be_unset: Collection[str]
+
+
+def load(
+    text: str, file: str, environment: Mapping[str, str] = os.environ, may_be_unset: Collection[str] = ()
+) -> LocatedYaml:
+    """Parse YAML (safe: plain values only). Unset variables, repeated keys and syntax errors raise RecipeError.
+
+    may_be_unset: keys of the document below which `${NAME}` is left as it stands where there is no such variable.
+    """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -88,7 +100,7 @@ def load(text: str, file: str, environment: Mapping[str, str] = os.environ) -> L
         raise RecipeError(f"{file}: the file is empty; a recipe has at least version, name, store, sources and write")
     document = LocatedYaml(file, None, text.split("\n"))
     constructor = yaml.SafeLoader("")
-    document.value = _construct(root, (), document, constructor, environment)
+    document.value = _construct(root, (), document, constructor, _Variables(environment, may_be_unset))
     return document
 
 
@@ -110,20 +122,20 @@ def _syntax_error(error: yaml.MarkedYAMLError) -> str:
     return f":{began.line + 1}: this is not valid YAML: {what} in line {noticed.line + 1}"
 
 
-def _construct(node: Any, path: Path, document: LocatedYaml, constructor: Any, environment: Mapping[str, str]) -> Any:
+def _construct(node: Any, path: Path, document: LocatedYaml, constructor: Any, variables: _Variables) -> Any:
     document.spans.setdefault(path, _span(node, node))
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         raise RecipeError(f"{document.where(path)}: the tag {node.tag} is not for recipes; plain values only")
     if isinstance(node, yaml.MappingNode):
-        return dict(_construct_mapping(node, path, document, constructor, environment))
+        return dict(_construct_mapping(node, path, document, constructor, variables))
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(n, (*path, i), document, constructor, environment) for i, n in enumerate(node.value)]
+        return [_construct(n, (*path, i), document, constructor, variables) for i, n in enumerate(node.value)]
     value = constructor.construct_object(node)
-    return _resolve(value, path, document, environment) if isinstance(value, str) else value
+    return _resolve(value, path, document, variables) if isinstance(value, str) else value
 
 
 def _construct_mapping(
-    node: Any, path: Path, document: LocatedYaml, constructor: Any, environment: Mapping[str, str]
+    node: Any, path: Path, document: LocatedYaml, constructor: Any, variables: _Variables
 ) -> Iterator[tuple[str, Any]]:
     seen: dict[Any, int] = {}
     for key_node, value_node in node.value:
@@ -136,7 +148,7 @@ def _construct_mapping(
             raise RecipeError(f"{document.file}:{line}: {key} stands here a second time (first in line {seen[key]})")
         seen[key] = line
         document.spans[(*path, key)] = _span(key_node, value_node)
-        yield key, _construct(value_node, (*path, key), document, constructor, environment)
+        yield key, _construct(value_node, (*path, key), document, constructor, variables)
 
 
 def _span(first: Any, last: Any) -> Span:
@@ -145,15 +157,17 @@ def _span(first: Any, last: Any) -> Span:
     return Span(first.start_mark.line + 1, max(first.start_mark.line, end.line - (end.column == 0)) + 1)
 
 
-def _resolve(value: str, path: Path, document: LocatedYaml, environment: Mapping[str, str]) -> str:
+def _resolve(value: str, path: Path, document: LocatedYaml, variables: _Variables) -> str:
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
-        if name not in environment:
+        if name not in variables.environment:
+            if path and path[0] in variables.may_be_unset:
+                return match.group()
             raise RecipeError(
                 f"{document.where(path)}: the environment variable {name} is not set; "
                 f"export {name}=... before the run, or write the value in its place"
             )
-        document.variables[name] = environment[name]
-        return environment[name]
+        document.variables[name] = variables.environment[name]
+        return variables.environment[name]
 
     return _VARIABLE.sub(replace, value)

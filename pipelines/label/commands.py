@@ -96,7 +96,7 @@ def labels_info(
         from pipelines.label.task import load_task
         from pipelines.report import labels
 
-        found = labels.info(store, None if task is None else load_task(task).fingerprint)
+        found = labels.info(store, None if task is None else load_task(task, asks=False).fingerprint)
         print_result(as_json, found, lambda: labels.show(found, out))
 
 
@@ -114,7 +114,7 @@ def labels_export(
         from pipelines.label.task import load_task
         from pipelines.words import plural
 
-        written = export_labels(store, load_task(task).fingerprint, to, annotator)
+        written = export_labels(store, load_task(task, asks=False).fingerprint, to, annotator)
         out.print(f"{plural(written, 'row')} in {to}", markup=False)
 
 
@@ -142,7 +142,7 @@ def labels_import(
         from pipelines.sources.listing import absolute
         from pipelines.words import plural
 
-        loaded = load_task(task)
+        loaded = load_task(task, asks=False)
         if annotator in (one.name for one in loaded.task.annotators):
             raise RecipeError(f"{annotator} is a model of {task}; give the labels another --annotator")
         labels = LabelStore(absolute(store, "."), loaded.fingerprint)
@@ -159,7 +159,7 @@ def labels_compact(task: TaskPath, store: Store = "./store", debug: Debug = Fals
         from pipelines.label.task import load_task
         from pipelines.words import plural
 
-        found = open_stored(store, load_task(task).fingerprint)
+        found = open_stored(store, load_task(task, asks=False).fingerprint)
         held = plural(found.compact(), "file")
         out.print(f"answers to {found.task()['name']} in {held}", markup=False)
 

@@ -95,14 +95,17 @@ class LoadedTask:
         return path if os.path.exists(path) else None
 
 
-def load_task(url: str) -> LoadedTask:
-    """Read and check a task; RecipeError with every mistake found, one a line."""
-    return read_task(read_text(url, "task", USAGE), url, folder_of(url))
+def load_task(url: str, asks: bool = True) -> LoadedTask:
+    """Read and check a task; RecipeError with every mistake found, one a line.
+
+    asks: whether anyone is to be asked. If not, variables of the annotators, such as keys, need not be set.
+    """
+    return read_task(read_text(url, "task", USAGE), url, folder_of(url), asks)
 
 
-def read_task(text: str, file: str, base: str) -> LoadedTask:
-    """Check a task given as text."""
-    document = located_yaml.load(text, file)
+def read_task(text: str, file: str, base: str, asks: bool = True) -> LoadedTask:
+    """Check a task given as text: see `load_task`."""
+    document = located_yaml.load(text, file, may_be_unset=() if asks else ("annotators",))
     if not isinstance(document.value, dict):
         raise RecipeError(f"{document.where(())}: a task is a mapping (version: 1, name: ..., instruction: ...)")
     mistakes = Mistakes(document)

@@ -62,6 +62,22 @@ def test_label_then_look_at_the_labels(folder: Path) -> None:
     assert "120 rows" in call("labels", "export", "task.yaml", "--out", "all.csv").stdout
 
 
+def test_labels_are_read_where_the_keys_of_annotators_are_not_known(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = {"name": "api", "engine": "http", "base_url": server.url, "model": "m", "api_key": "${LABEL_TEST_KEY}"}
+    task_file(folder, annotators=[api])
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
+    assert done.exit_code == 2
+    assert "task.yaml:13: the environment variable LABEL_TEST_KEY is not set" in done.stderr
+    monkeypatch.setenv("LABEL_TEST_KEY", "a-secret")
+    assert call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes").exit_code == 0
+    monkeypatch.delenv("LABEL_TEST_KEY")
+    assert "60 rows" in call("labels", "export", "task.yaml", "--out", "labels.parquet").stdout
+    assert call("labels", "info", "task.yaml").exit_code == 0
+    assert not [path for path in (folder / "store").rglob("*") if path.is_file() and b"a-secret" in path.read_bytes()]
+
+
 def test_nothing_is_asked_without_consent(folder: Path, server: Server) -> None:
     before = server.stats().requests
     done = call("label", "task.yaml", "--input", "docs.jsonl.gz")
