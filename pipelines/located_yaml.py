@@ -97,7 +97,7 @@ def load(
     except yaml.YAMLError as error:
         raise RecipeError(f"{file}: this is not valid YAML: {error}") from None
     if root is None:
-        raise RecipeError(f"{file}: the file is empty; a recipe has at least version, name, store, sources and write")
+        raise RecipeError(f"{file}: the file is empty; recipes and tasks begin with version: 1 and name: ...")
     document = LocatedYaml(file, None, text.split("\n"))
     constructor = yaml.SafeLoader("")
     document.value = _construct(root, (), document, constructor, _Variables(environment, may_be_unset))

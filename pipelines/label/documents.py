@@ -50,7 +50,7 @@ class Documents:
 
     def chosen_by(self, sample: Sample | None, ids: set[str] | None = None) -> Documents:
         """Those that a sample chooses; each text may be there several times, under several ids."""
-        if sample is None:
+        if sample is None or not self.table.num_rows:
             return self
         return self.filter(self._mask(sample, ids))
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators import columns
+from operators.errors import RecipeError
 from operators.label.contract import Asker, Rejected
 from pipelines.engine.base import Engine
 from pipelines.label.annotators import AnyAnnotator
@@ -30,6 +31,7 @@ from pipelines.label.task import LoadedTask
 from pipelines.label.writer import Writer
 from pipelines.report.progress import Reporter
 from pipelines.sources.spec import Source
+from pipelines.words import plural
 
 #: Documents, and bytes of their text, that travel together to an engine on Ray.
 CHUNK_DOCUMENTS = 2048
@@ -222,4 +224,8 @@ def label_source(
     """Put a task to the documents of a source. Raises GristmillError as `label_chosen` does."""
     loaded.require_folders()
     documents = scan(source, ".", engine, reporter)
+    if not documents.table.num_rows:
+        records = plural(documents.rejects, "record")
+        why = f": {records} left out, such as {documents.first_reject}" if documents.rejects else ""
+        raise RecipeError(f"{source.name} has no documents to label{why}")
     return label(loaded, store_url, documents, reporter, confirm)

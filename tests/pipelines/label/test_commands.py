@@ -78,6 +78,15 @@ def test_labels_are_read_where_the_keys_of_annotators_are_not_known(
     assert not [path for path in (folder / "store").rglob("*") if path.is_file() and b"a-secret" in path.read_bytes()]
 
 
+@pytest.mark.parametrize("sample", [None, {"documents": 5, "by": "cluster", "clusters": 3}])
+def test_without_documents_it_is_told_why(folder: Path, server: Server, sample: Any) -> None:
+    make_task(folder, server, sample=sample)
+    done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--text", "body", "--yes")
+    assert done.exit_code == 2
+    assert "input has no documents to label: 60 records left out, such as" in done.stderr
+    assert "body" in done.stderr.rpartition("such as")[2]
+
+
 def test_nothing_is_asked_without_consent(folder: Path, server: Server) -> None:
     before = server.stats().requests
     done = call("label", "task.yaml", "--input", "docs.jsonl.gz")
