@@ -77,10 +77,11 @@ class LocatedYaml:
 
 
 class _Variables(NamedTuple):
-    """The environment, and the keys of the document below which variables may be unset: those stay as written."""
+    """Where `${NAME}` is looked up."""
 
     environment: Mapping[str, str]
-    may_be_unset: Collection[str]
+    may_be_unset: Collection[str]  #: keys of the document below which a variable that is not set stays as written
+    unset: list[str]  #: mistakes found: variables that are not set, with their lines
 
 
 def load(
@@ -100,7 +101,10 @@ def load(
         raise RecipeError(f"{file}: the file is empty; recipes and tasks begin with version: 1 and name: ...")
     document = LocatedYaml(file, None, text.split("\n"))
     constructor = yaml.SafeLoader("")
-    document.value = _construct(root, (), document, constructor, _Variables(environment, may_be_unset))
+    variables = _Variables(environment, may_be_unset, [])
+    document.value = _construct(root, (), document, constructor, variables)
+    if variables.unset:
+        raise RecipeError("\n".join(variables.unset))
     return document
 
 
@@ -161,12 +165,12 @@ def _resolve(value: str, path: Path, document: LocatedYaml, variables: _Variable
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in variables.environment:
-            if path and path[0] in variables.may_be_unset:
-                return match.group()
-            raise RecipeError(
-                f"{document.where(path)}: the environment variable {name} is not set; "
-                f"export {name}=... before the run, or write the value in its place"
-            )
+            if not (path and path[0] in variables.may_be_unset):
+                variables.unset.append(
+                    f"{document.where(path)}: the environment variable {name} is not set; "
+                    f"export {name}=... before the run, or write the value in its place"
+                )
+            return match.group()
         document.variables[name] = variables.environment[name]
         return variables.environment[name]
 

@@ -38,6 +38,14 @@ def test_variables_resolve_and_are_hidden_again() -> None:
     assert document.redact_value({"a": ["hunter22"], "n": 7}) == {"a": ["${SECRET}"], "n": 7}
 
 
+def test_all_unset_variables_are_told_at_once_but_those_that_need_not_be_set() -> None:
+    text = "store: ${NOWHERE}\nkeys:\n  - ${NOTHING}\n  - ${SET}\n"
+    with pytest.raises(RecipeError, match=r"r.yaml:1: .* NOWHERE is not set(.|\n)*r.yaml:3: .* NOTHING is not set"):
+        load(text, "r.yaml", {"SET": "x"})
+    document = load(text.replace("${NOWHERE}", "s"), "r.yaml", {"SET": "x"}, may_be_unset=("keys",))
+    assert document.value == {"store": "s", "keys": ["${NOTHING}", "x"]}
+
+
 def test_an_unset_variable_is_an_error_with_its_line() -> None:
     with pytest.raises(RecipeError, match=r"r.yaml:2: the environment variable NOWHERE is not set"):
         load("a: 1\nb: ${NOWHERE}\n", "r.yaml", {})
