@@ -53,7 +53,6 @@ class Plan:
     schema: pa.Schema  #: all columns of a measured document
     decided: pa.Schema  #: the same, and the columns that rules give
     tasks: tuple[LoadedTask, ...]  #: what is labelled of the documents that are kept
-    labelled: pa.Schema  #: the same as decided, and the columns that tasks give
     output: pa.Schema  #: columns of the dataset
 
     def __post_init__(self) -> None:
@@ -158,7 +157,7 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
             planned.append(_plan_measure(loaded, measure, path, needed_by, transforms, [spec for spec, _ in specs]))
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
-    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, labelled, output)
+    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, output)
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:

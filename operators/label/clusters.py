@@ -37,7 +37,7 @@ def ngram_vectors(texts: pa.Array, dimensions: int = 256, ngram: int = 1) -> Vec
 
     Runs of one to `ngram` words, lower-cased, hashed with a sign (Weinberger et al. 2009, section 2); where a script
     has no spaces between words, a character is one. A null is a text without words. In so few dimensions pairs of words
-    drown the words: topics of news are found half as well with them.
+    drown the words: 20 clusters of 4,000 news texts on four topics have a purity of 0.37 with them, 0.46 without.
     """
     vectors = np.empty((len(texts), dimensions), np.float32)
     hash_ngrams(*text_buffers(texts), ngram, alphabet(), vectors)
@@ -71,7 +71,7 @@ class Space(NamedTuple):
     """Where distances between texts are taken: standard scores of their coordinates.
 
     The words that every text has lie on few coordinates, whose spread would decide all clusters. With standard scores
-    topics of news are found twice as well.
+    20 clusters of 4,000 news texts on four topics have a purity of 0.46, without them of 0.38.
     """
 
     vectors: Vectors  #: (n, d)

@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from operators.adjacent import is_first
+from operators.columns import ID
 from operators.errors import RecipeError
 from operators.kernels.buffers import id_words
 from operators.kernels.noise import uniform
 from operators.label.clusters import cluster
 from operators.label.sample import Sample
 
-KEY, ID = "key", "id"
+KEY = "key"
 
 
 class Texts(NamedTuple):
@@ -89,9 +91,7 @@ def position_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _differ_from_row_before(words: NDArray[np.uint64], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     first, second = words[rows, 0], words[rows, 1]
-    differ = np.ones(len(rows), np.bool_)
-    differ[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return differ
+    return is_first(first) | is_first(second)
 
 
 def _priority(

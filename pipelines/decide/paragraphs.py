@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from operators.adjacent import is_first
 from operators.dedup.paragraphs import POSITIONS, ParagraphDedup
 from operators.errors import RecipeError
 from operators.kernels.paragraphs import UNCOUNTED
-from pipelines.decide.adjacent import is_first
 from pipelines.decide.checks import check_known
 from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
 from pipelines.decide.passes import run

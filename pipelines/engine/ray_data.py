@@ -1,4 +1,4 @@
-"""The Ray engine: Ray Data over descriptors, one task per item. The only module that imports ray.
+"""The Ray engine: Ray Data over descriptors, one task per item. Only this module and ray_labels import ray.
 
 Items and results travel pickled in a binary column: a descriptor is small, and Ray Data's own reading and writing of
 files, which loses shard lineage and writes at final names, is not used.
@@ -10,6 +10,7 @@ only then gives it up, by name.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -80,9 +81,7 @@ class RayEngine:
 
         configure(self._ray)
         descriptors = from_items(list(rows), override_num_blocks=len(rows))
-        with warnings.catch_warnings():
-            # Ray Data retries without limit unless told so, and Ray 2.60 has no other way to tell it.
-            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        with limiting_retries():
             tasks = descriptors.map_batches(
                 task,
                 batch_size=None,
@@ -102,6 +101,14 @@ class RayEngine:
         except self._ray.exceptions.RayError as error:
             return Outcome(row["index"], error=_given_up(what, error, self._ray.exceptions))
         return outcome
+
+
+@contextlib.contextmanager
+def limiting_retries() -> Iterator[None]:
+    """Lets `max_retries` be given: Ray Data retries without limit unless told so, and Ray 2.60 has no other way."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args")
+        yield
 
 
 def configure(ray: Any) -> None:

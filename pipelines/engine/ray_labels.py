@@ -11,7 +11,6 @@ import io
 import logging
 import pickle
 import sys
-import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from operators.errors import FatalError
 from operators.label.contract import Asker, Question, Reply
 from pipelines.engine.base import RETRIES, Outcome
 from pipelines.engine.local import attempt
-from pipelines.engine.ray_data import configure, last_line, pickled
+from pipelines.engine.ray_data import configure, last_line, limiting_retries, pickled
 from pipelines.label.annotators import VllmAnnotator
 from pipelines.label.chunks import Chunk
 from pipelines.label.placement import Placement, vllm_placement
@@ -33,6 +32,7 @@ ERROR = "__inference_error__"
 INDEX, PARTS, OUTCOME, KEY = "index", "parts", "outcome", "key"
 _PARTS = pa.schema([(INDEX, pa.int64()), (PARTS, pa.int64()), (OUTCOME, pa.large_binary())])
 _ROWS = pa.schema([*_PARTS, (KEY, pa.binary()), ("tokenized_prompt", pa.list_(pa.int64())), (ERROR, pa.string())])
+_TASKS = {"num_cpus": 1, "max_retries": RETRIES}
 _NO_QUESTION = {KEY: b"", "tokenized_prompt": [0], ERROR: "not asked"}
 
 Prompt = Callable[[Question], list[int]]
@@ -142,9 +142,7 @@ def _answer(who: str, chunks: Sequence[Chunk], plan: Callable[[Any], Any]) -> Ge
 
         configure(ray)
         items = [{INDEX: index, "item": pickle.dumps(chunks[index])} for index in indices]
-        with warnings.catch_warnings():
-            # Ray Data retries without limit unless told so, and Ray 2.60 has no other way to tell it.
-            warnings.filterwarnings("ignore", "`ray_remote_args")
+        with limiting_retries():
             dataset = plan(ray.data.from_items(items, override_num_blocks=len(items)))
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -156,9 +154,6 @@ def _answer(who: str, chunks: Sequence[Chunk], plan: Callable[[Any], Any]) -> Ge
             ) from None
 
     return answer_in_rounds(who, chunks, ask)
-
-
-_TASKS = {"num_cpus": 1, "max_retries": RETRIES}
 
 
 @contextlib.contextmanager
@@ -197,7 +192,7 @@ class _Answering:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         made = zip(batch[INDEX].to_pylist(), batch["questions"].to_pylist(), strict=True)
-        rows = [{INDEX: index, PARTS: 1, OUTCOME: self._outcome(*pickle.loads(pickled))} for index, pickled in made]
+        rows = [{INDEX: index, PARTS: 1, OUTCOME: self._outcome(*pickle.loads(held))} for index, held in made]
         return pa.Table.from_pylist(rows, _PARTS)
 
     def _outcome(self, questions: list[Question] | None, error: Exception | None) -> bytes:
@@ -234,5 +229,5 @@ def _alike(read: Read, batch: pa.Table) -> pa.Table:
 
 def _parts(batch: pa.Table) -> list[Part]:
     rows = zip(*(batch[name].to_pylist() for name in _PARTS.names), strict=True)
-    loaded = ((index, parts, *pickle.loads(pickled)) for index, parts, pickled in rows)
+    loaded = ((index, parts, *pickle.loads(held)) for index, parts, held in rows)
     return [Part(index, parts, replies or (), error) for index, parts, replies, error in loaded]

@@ -13,20 +13,19 @@ from numpy.typing import NDArray
 from operators import columns
 from operators.label.clusters import ngram_vectors
 from operators.label.sample import Sample
-from operators.label.samplers import choose
+from operators.label.samplers import KEY, choose
 from pipelines.label.rows import first_of_each, halves, sorted_order
 from pipelines.removal import Removal
 from pipelines.texts import Texts
 
 SHARD = "shard"  #: ordinal of a document's shard
-KEY = "key"  #: content id of the text as the model gets to see it, before it is cut
 #: Columns of every table of documents; those that a sample goes by come after them.
 DOCUMENT = pa.schema(
     [
         (SHARD, pa.uint32()),
         (columns.ROW, columns.TYPES[columns.ROW]),
         (columns.CONTENT_ID, columns.TYPES[columns.CONTENT_ID]),
-        (KEY, columns.TYPES[columns.CONTENT_ID]),
+        (KEY, columns.TYPES[columns.CONTENT_ID]),  # of the text as the model gets to see it, before it is cut
         (columns.ID, pa.string()),
         (columns.SOURCE, pa.string()),
         (columns.BYTES, pa.uint64()),

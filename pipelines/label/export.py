@@ -56,8 +56,7 @@ def export_labels(store: str, fingerprint: str, out: str, annotator: str | None 
     if opened is None:
         raise RecipeError(f"--out {out}: labels are written as {', '.join(_FORMATS)}; end the name in one of these")
     found = open_stored(store, fingerprint)
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connected()
     connection.register("rows", found.rows(annotator))
     connection.register("documents", found.documents())
     written = 0
@@ -66,6 +65,13 @@ def export_labels(store: str, fingerprint: str, out: str, annotator: str | None 
             write(pa.Table.from_batches([batch]).cast(EXPORTED))
             written += batch.num_rows
     return written
+
+
+def connected() -> duckdb.DuckDBPyConnection:
+    """A connection to DuckDB in which moments are of UTC, whatever the machine's zone."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
 
 
 class _Parquet:

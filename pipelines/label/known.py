@@ -56,11 +56,6 @@ class Known:
             at[looking] += 1
         return states
 
-    def missing(self, keys: pa.FixedSizeBinaryArray | pa.ChunkedArray) -> NDArray[np.bool_]:
-        """Which content ids (n) are to be asked about for the first time."""
-        missing: NDArray[np.bool_] = self.states(keys) == MISSING
-        return missing
-
     def rejected(self, key: bytes) -> Rejected:
         """The answer that is to be repaired, of a content id in the state REPAIR; KeyError for another."""
         return self._rejected[key]

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from operators.adjacent import is_first
 from operators.columns import CONTENT_ID, TYPES
+from operators.kernels.buffers import id_words
 
 SCHEMA = pa.schema(
     [
@@ -163,17 +165,8 @@ def _maps(batches: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> pa.Arr
 
 def halves(keys: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Upper and lower half of 16-byte keys (n), zeros where null: as pairs of numbers they sort as the bytes do."""
-    parts = keys.chunks if isinstance(keys, pa.ChunkedArray) else [keys]
-    words = [_words(part) for part in parts if len(part)]
-    joined = np.concatenate(words) if words else np.empty((0, 2), np.uint64)
-    return joined[:, 0].copy(), joined[:, 1].copy()
-
-
-def _words(keys: pa.FixedSizeBinaryArray) -> NDArray[np.uint64]:
-    content = np.frombuffer(keys.buffers()[1], ">u8", 2 * len(keys), 16 * keys.offset).astype(np.uint64).reshape(-1, 2)
-    if keys.null_count:
-        content[keys.is_null().to_numpy(zero_copy_only=False)] = 0
-    return content
+    words = id_words(keys).byteswap()
+    return words[:, 0].copy(), words[:, 1].copy()
 
 
 def sorted_order(first: NDArray[np.uint64], *others: NDArray[Any]) -> NDArray[np.int64]:
@@ -192,18 +185,15 @@ def sorted_order(first: NDArray[np.uint64], *others: NDArray[Any]) -> NDArray[np
     return order
 
 
-def last_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which places of an order (n) are the last of those that agree in all keys."""
-    differs = np.zeros(max(0, len(order) - 1), np.bool_)
-    for key in keys:
-        ordered = key[order]
-        differs |= ordered[1:] != ordered[:-1]
-    return np.append(differs, True) if len(order) else np.empty(0, np.bool_)
-
-
 def first_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
     """Which places of an order (n) are the first of those that agree in all keys."""
-    return np.roll(last_of_each(order, *keys), 1)
+    first: NDArray[np.bool_] = np.logical_or.reduce([is_first(key[order]) for key in keys])
+    return first
+
+
+def last_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which places of an order (n) are the last of those that agree in all keys."""
+    return np.roll(first_of_each(order, *keys), -1)  # the first of all stands for the end behind the last
 
 
 def merged(table: pa.Table) -> pa.Table:

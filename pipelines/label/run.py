@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from operators import columns
 from operators.errors import RecipeError
 from operators.label.contract import Asker, Rejected
+from operators.label.samplers import KEY
 from pipelines.engine.base import Engine
 from pipelines.label.annotators import AnyAnnotator
 from pipelines.label.asking import Round, Tally
 from pipelines.label.budget import Amount, Ledger
 from pipelines.label.chunks import StreamingAsker
-from pipelines.label.documents import KEY, Documents
+from pipelines.label.documents import Documents
 from pipelines.label.engines import OpenAsker, open_asker
 from pipelines.label.forecast import Forecast, Sizes, forecast
 from pipelines.label.known import MISSING, QUARANTINED, REPAIR, Known
@@ -105,7 +106,7 @@ class Part:
     annotator: AnyAnnotator
     asker: Asker
     sizes: Sizes
-    states: NDArray[np.uint8]  #: of the texts, before the run
+    known: Known  #: what it had answered before the run
 
     @property
     def annotation(self) -> Annotation:
@@ -133,26 +134,28 @@ class Labelling:
         """What is left to do for an annotator."""
         known = self.store.known(annotator.name, asker.revision)
         sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
-        return Part(annotator, asker, sizes, known.states(self.texts.table[KEY]))
+        return Part(annotator, asker, sizes, known)
 
     def forecast(self, part: Part) -> Forecast:
         """What an annotator will be asked and what it will take, about."""
-        missing, repairs = (self.texts.filter(part.states == state) for state in (MISSING, REPAIR))
+        states = self._states(part.known)
+        missing, repairs = (self.texts.filter(states == state) for state in (MISSING, REPAIR))
         prices = self.loaded.task.prices_of(part.annotator)
-        known = len(part.states) - missing.table.num_rows - repairs.table.num_rows
+        known = len(states) - missing.table.num_rows - repairs.table.num_rows
         return forecast(part.annotator, part.sizes, prices, missing, repairs, known)
 
     def ask(self, part: Part) -> AnnotatorResult:
         """First questions, then repairs of the answers that are not valid."""
         started = time.monotonic()
-        first, _ = self._rounds(part, MISSING)
-        second, states = self._rounds(part, REPAIR)
+        first, known = self._rounds(part, part.known, MISSING)
+        second, known = self._rounds(part, known, REPAIR)
+        states = self._states(known)
         unanswered = int(np.isin(states, (MISSING, REPAIR)).sum())
         quarantined = int((states == QUARANTINED).sum())
         return AnnotatorResult(
             *part.annotation,
             texts=len(states),
-            cached=int((~np.isin(part.states, (MISSING, REPAIR))).sum()),
+            cached=int((~np.isin(self._states(part.known), (MISSING, REPAIR))).sum()),
             answered=len(states) - unanswered - quarantined,
             quarantined=quarantined,
             unanswered=unanswered,
@@ -161,26 +164,26 @@ class Labelling:
             seconds=time.monotonic() - started,
         )
 
-    def _rounds(self, part: Part, state: int) -> tuple[Tally, NDArray[np.uint8]]:
-        """Ask about texts in a state until none of them was lost on the way: what came of it, and the states then."""
+    def _rounds(self, part: Part, known: Known, state: int) -> tuple[Tally, Known]:
+        """Ask about texts in a state until none was lost on the way: what came of it, and what is known then."""
         total = Tally()
         for _ in range(1 + ROUNDS):
-            known = self._known(part)
-            states = known.states(self.texts.table[KEY])
-            documents = self.texts.filter(states == state)
+            documents = self.texts.filter(self._states(known) == state)
+            if not documents.table.num_rows:
+                break
             keys = documents.table[KEY].to_pylist() if state == REPAIR else ()
             tally = self._round(part, documents, {key: known.rejected(key) for key in keys})
             total.add(tally)
+            known = self.store.known(part.annotation.annotator, part.annotation.revision)
             if not tally.lost:
                 break
-        return total, self._known(part).states(self.texts.table[KEY])
+        return total, known
 
-    def _known(self, part: Part) -> Known:
-        return self.store.known(part.annotation.annotator, part.annotation.revision)
+    def _states(self, known: Known) -> NDArray[np.uint8]:
+        """The states of the texts (n)."""
+        return known.states(self.texts.table[KEY])
 
     def _round(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Tally:
-        if not documents.table.num_rows:
-            return Tally()
         title = f"{self.loaded.name} {part.annotator.name}{' repairs' if rejected else ''}"
         with self.reporter.stage(title, documents.table.num_rows, "document") as stage:
             return Round(

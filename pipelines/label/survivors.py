@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from operators import columns
+from operators.label.samplers import KEY
 from pipelines.decide import decisions_file
 from pipelines.decide.given import write_given
 from pipelines.label.columns import labels_of
-from pipelines.label.documents import DOCUMENT, KEY, SHARD, Documents
+from pipelines.label.documents import DOCUMENT, SHARD, Documents
 from pipelines.label.result import Confirm, LabelResult
 from pipelines.label.run import choose_documents, label_chosen
 from pipelines.label.store import LabelStore
@@ -85,16 +87,29 @@ def label_survivors(
         results.append(label_chosen(task, survivors.store, chosen, documents.table.num_rows, reporter, confirm))
         given = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), chosen.table[KEY])
         folder = files.join(survivors.run_url, FOLDER, f"{position:02d}")
-        held = [_with_labels(shard, folder, chosen.table, given) for shard in held]
+        by_shard = _places_by_shard(chosen.table, held)
+        rows = chosen.table[columns.ROW].to_numpy()
+        held = [
+            _with_labels(shard, folder, rows[mine], given.take(pa.array(mine)))
+            for shard, mine in zip(held, by_shard, strict=True)
+        ]
     return held, results
 
 
-def _with_labels(shard: ShardMeasures, folder: str, chosen: pa.Table, given: pa.Table) -> ShardMeasures:
-    """The shard, and a file with the columns of the documents (n) that were chosen: null for all others."""
+def _places_by_shard(chosen: pa.Table, held: Sequence[ShardMeasures]) -> Iterator[NDArray[np.int64]]:
+    """Where the documents of each shard stand in a table of documents."""
+    shards = chosen[SHARD].to_numpy()
+    order = np.argsort(shards, kind="stable")
+    ordered = shards[order]
+    for shard in held:
+        first, end = np.searchsorted(ordered, [shard.ordinal, shard.ordinal + 1])
+        yield order[first:end]
+
+
+def _with_labels(shard: ShardMeasures, folder: str, chosen: NDArray[np.integer], given: pa.Table) -> ShardMeasures:
+    """The shard, and a file with the columns of its documents that were chosen (n rows): null for all others."""
     url = files.join(folder, f"{shard.ordinal:08d}.parquet")
-    mine = np.flatnonzero(chosen[SHARD].to_numpy() == shard.ordinal)
     rows = shard.read([columns.ROW])[columns.ROW].combine_chunks()
-    places = np.searchsorted(rows.to_numpy(), chosen[columns.ROW].to_numpy()[mine])
-    write_given(url, given.take(pa.array(mine)), places, rows)
+    write_given(url, given, np.searchsorted(rows.to_numpy(), chosen), rows)
     schema = pa.schema([*shard.schema, *given.schema])
     return replace(shard, parts=(*shard.parts, (url, tuple(given.column_names))), schema=schema)

@@ -44,8 +44,8 @@ class HubTokenizer:
         return found
 
 
-def load_tokenizer(name: str) -> HubTokenizer:
-    """The tokenizer of a model: its folder, its tokenizer.json, or its id on the Hugging Face hub.
+def load_tokenizer(name: str, revision: str | None = None) -> HubTokenizer:
+    """The tokenizer of a model: its folder, its tokenizer.json, or its id on the Hugging Face hub (at a revision).
 
     Raises RecipeError where there is none.
     """
@@ -59,7 +59,9 @@ def load_tokenizer(name: str) -> HubTokenizer:
     if Path(name).is_dir() and not file.exists():
         raise RecipeError(f"the folder {name} holds no {FILE}; save the model's fast tokenizer there, or name another")
     try:
-        return HubTokenizer(Tokenizer.from_file(str(file)) if file.exists() else Tokenizer.from_pretrained(name))
+        return HubTokenizer(
+            Tokenizer.from_file(str(file)) if file.exists() else Tokenizer.from_pretrained(name, revision or "main")
+        )
     except Exception as error:  # the library raises nothing more precise
         raise RecipeError(
             f"{name} is no tokenizer that can be read ({error}); give a model's folder, its {FILE}, or the id "

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from operators.columns import CONTENT_ID
 from operators.errors import RecipeError
+from pipelines.label.export import connected
 from pipelines.label.store import LabelStore, fingerprints, open_stored
 from pipelines.report import query as queries
 from pipelines.report.labelling import count, short_model
@@ -45,15 +46,18 @@ def info(store: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
 
     Raises RecipeError where the store has no labels, or none of that task.
     """
-    named = fingerprints(store) if fingerprint is None else [fingerprint]
+    return [_info(open_stored(store, one)) for one in ([fingerprint] if fingerprint else _labelled(store))]
+
+
+def _labelled(store: str) -> list[str]:
+    named = fingerprints(store)
     if not named:
         raise RecipeError(f"the store {store} has no labels; `gristmill label TASK --store {store}` makes them")
-    return [_info(open_stored(store, one)) for one in named]
+    return named
 
 
 def _info(found: LabelStore) -> dict[str, Any]:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connected()
     connection.register("rows", pa.concat_tables([found.rows(), found.unanswered()]))
     annotators = queries.rows(connection, _BY_ANNOTATOR).to_pylist()
     for annotator in annotators:
@@ -110,11 +114,8 @@ def query(store: str, sql: str) -> pa.Table:
 
 def connect(store: str) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the views of a store's labels. Raises RecipeError where it has none."""
-    named = fingerprints(store)
-    if not named:
-        raise RecipeError(f"the store {store} has no labels; `gristmill label TASK --store {store}` makes them")
     rows, documents, tasks = [], [], []
-    for fingerprint in named:
+    for fingerprint in _labelled(store):
         found = LabelStore(store, fingerprint)
         task = found.task()
         rows.append(_of_task(found.rows(), task))
@@ -126,8 +127,7 @@ def connect(store: str) -> duckdb.DuckDBPyConnection:
                 "written": json.dumps(task["task"], ensure_ascii=False),
             }
         )
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connected()
     connection.register("_rows", pa.concat_tables(rows))
     connection.register("_documents", pa.concat_tables(documents))
     connection.register("tasks", pa.Table.from_pylist(tasks, schema=TASK_COLUMNS))

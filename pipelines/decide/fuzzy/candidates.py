@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from operators.adjacent import is_first
 from operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
-from pipelines.decide.adjacent import is_first
 from pipelines.decide.exchange import Exchange, shard_of
 from pipelines.decide.fuzzy.history import Meetings
 from pipelines.decide.fuzzy.pairs import pair_arrays, pair_table

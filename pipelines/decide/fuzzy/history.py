@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from operators import columns
-from pipelines.decide.adjacent import is_first
+from operators.adjacent import is_first
 from pipelines.decide.exchange import Exchange
 from pipelines.decide.fuzzy.keys import KEYS
 from pipelines.decide.shards import SurvivingShard

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from operators.adjacent import is_first
 from operators.dedup.keep import rank_column, ranks
 from operators.kernels.candidates import hash_pairs
-from pipelines.decide.adjacent import is_first
 from pipelines.decide.exchange import Exchange, partition_of, shard_of
 from pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluster, histogram
 from pipelines.decide.fuzzy.components import Members

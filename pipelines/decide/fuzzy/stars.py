@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from operators.adjacent import is_first
 from operators.kernels.candidates import first_occurrences, hash_pairs
-from pipelines.decide.adjacent import is_first
 from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
 from pipelines.decide.fuzzy.pairs import pair_arrays
 from pipelines.decide.passes import run

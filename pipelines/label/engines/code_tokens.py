@@ -27,7 +27,7 @@ def slot_tokens(constraint: Constraint, encode: Encode, model: str) -> list[Slot
     """
     slots: list[SlotTokens] = []
     for number, codes in enumerate(constraint.slots):
-        variants = {code: single_tokens(code, encode, model) for code in codes}
+        variants = {code: _single_tokens(code, encode, model) for code in codes}
         if number == 0:
             slots.append(SlotTokens(variants, (), {code: ids[0] for code, ids in variants.items()}))
         else:
@@ -36,7 +36,7 @@ def slot_tokens(constraint: Constraint, encode: Encode, model: str) -> list[Slot
     return slots
 
 
-def single_tokens(code: str, encode: Encode, model: str) -> tuple[int, ...]:
+def _single_tokens(code: str, encode: Encode, model: str) -> tuple[int, ...]:
     """Ids of the tokens that are a code, or a code after a blank. Raises RecipeError where there is none."""
     encoded = [encode(text) for text in (code, f" {code}")]
     single = dict.fromkeys(ids[0] for ids in encoded if len(ids) == 1)

@@ -15,7 +15,7 @@ THREE_WAYS = (
 )
 _OF_THE_MODEL = {".safetensors", ".bin", ".pt", ".gguf", ".json", ".jinja", ".model", ".txt", ".py"}
 _PIECE = 1 << 20
-_PIECES = 64  # of a file that is larger: a model of 100 GB is told from another in a second
+_PIECES = 64  # of a file that is larger: to digest all of a large model would take minutes
 
 
 def found_revision(model: str, revision: str | None = None) -> str:

@@ -48,4 +48,4 @@ def open_replicas(annotator: TransformersAnnotator, asked: Asked) -> RayAsker:
     preflight(annotator.name, placement)
     opener = partial(transformers.open_asker, annotator, asked)
     run = partial(answer_with_actors, annotator.name, placement, opener)
-    return RayAsker(annotator, load_tokenizer(annotator.model), run)
+    return RayAsker(annotator, load_tokenizer(annotator.model, annotator.revision), run)

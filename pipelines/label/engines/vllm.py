@@ -45,7 +45,7 @@ def open_asker(annotator: VllmAnnotator, asked: Asked) -> RayAsker:
             "add --engine ray"
         )
     preflight(annotator.name, vllm_placement(annotator))
-    tokenizer = load_tokenizer(annotator.model)
+    tokenizer = load_tokenizer(annotator.model, annotator.revision)
     model, constraint = _Model(annotator.model, annotator.revision), asked.answer.constraint()
     sampling = sampling_parameters(constraint, model.codes(constraint), annotator.max_output_tokens)
     prompt, read = partial(model.prompt, Prompt(asked, tokenizer.special)), partial(read_row, constraint)

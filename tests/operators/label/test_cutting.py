@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ TEXTS = st.text(max_size=60) | st.lists(
 @lru_cache
 def byte_level() -> HubTokenizer:
     """A byte-level BPE that knows English: a character of other scripts is several tokens."""
-    tokenizers = pytest.importorskip("tokenizers")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,7 +165,6 @@ def test_overhead_is_the_prompt_without_its_document() -> None:
 @lru_cache
 def chat_tokenizer() -> Any:
     """A byte-level BPE with the special tokens of ChatML, trained on what a prompt is made of."""
-    tokenizers = pytest.importorskip("tokenizers")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = tokenizers.trainers.BpeTrainer(

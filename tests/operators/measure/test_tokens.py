@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,6 @@ from operators.errors import RecipeError
 from operators.kernels import tokens as weights
 from operators.measure.tokens import Tokens
 from tests.support import DATA, sentences
-
-tokenizers = pytest.importorskip("tokenizers", reason="needs the extra gristmill[tokenizers]")
 
 
 def count(texts, measure=Tokens(), files=None):  # noqa: B008

@@ -97,7 +97,6 @@ def test_states(store: LabelStore) -> None:
     known = store.known("big", "rev-1")
     found = known.states(keys_of([1, 2, 3, 4, 5, 6, 0, 2**100]))
     assert found.tolist() == [ANSWERED, REPAIR, QUARANTINED, QUARANTINED, MISSING, ANSWERED, MISSING, MISSING]
-    assert known.missing(keys_of([5, 1])).tolist() == [True, False]
     assert known.rejected(key(2)) == Rejected("raw 2", "reason 2")
     assert len(known) == 5
     assert len(store.known("big", "rev-2")) == len(store.known("small", "rev-2")) == 0

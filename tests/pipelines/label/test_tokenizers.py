@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
 from operators.errors import RecipeError
 from pipelines.label.tokenizers import HubTokenizer, load_tokenizer
 
-tokenizers = pytest.importorskip("tokenizers")
 SPECIAL = ["<|im_start|>", "<|im_end|>"]
 ADDED = ["<think>", "<tool call>", "covid", "two words", "😀", "    ", "x"]
 
@@ -88,13 +88,16 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path / "tokenizer.json"))
 
 
-def test_a_model_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
-        raise OSError(f"{name} cannot be reached")
+@pytest.mark.parametrize(("revision", "asked"), [(None, "main"), ("abc123", "abc123")])
+def test_a_model_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch, revision: str | None, asked: str) -> None:
+    def refuse(name: str, revision: str) -> None:
+        raise OSError(f"{name} at {revision} cannot be reached")
 
     monkeypatch.setattr(tokenizers, "Tokenizer", type("Tokenizer", (), {"from_pretrained": staticmethod(refuse)}))
-    with pytest.raises(RecipeError, match=r"some/model is no tokenizer .*some/model cannot be reached.* the id"):
-        load_tokenizer("some/model")
+    with pytest.raises(
+        RecipeError, match=rf"some/model is no tokenizer .*some/model at {asked} cannot be reached.* the id"
+    ):
+        load_tokenizer("some/model", revision)
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
