@@ -5,7 +5,8 @@
     ├── ShardError       one shard cannot be read or measured: the others go on, the run ends non-zero
     ├── RetryableError   a passing failure (network, a busy store): tried again a bounded number of times
     └── FatalError       the run cannot go on
-        └── StoreLocked  another run is writing to this store
+        ├── StoreLocked  another run is writing to this store
+        └── StoreDamaged a file of the store is not what was written, or is gone
 
 A message says what was asked, what was found and what to do.
 """
@@ -33,3 +34,14 @@ class FatalError(GristmillError):
 
 class StoreLocked(FatalError):
     """Another run holds the store's writer lock."""
+
+
+class StoreDamaged(FatalError):
+    """A file of the store is not what was written, or is gone; `url` names it and the message says the way back."""
+
+    def __init__(self, url: str, message: str) -> None:
+        super().__init__(url, message)
+        self.url = url
+
+    def __str__(self) -> str:
+        return str(self.args[1])

@@ -103,7 +103,7 @@ def find_fit(
     fit = Fit(url, fitted=True)
     if not files.exists(fit.record):
         return Fit(url, fitted=False)
-    sampled: dict[str, Any] = files.read_json(fit.record)["sampled"]
+    sampled: dict[str, Any] = files.read_record(fit.record)["sampled"]
     now = {name: version for spec in specs for name, version in file_versions(loaded, spec).items()}
     changed = any(now.get(name, version) != version for name, version in sampled.items())
     return Fit(url, fitted=not changed)
@@ -141,7 +141,7 @@ def make_fit(
         "of_shards": len(shards),
         "sampled": sampled,
     }
-    files.write_json(fit.record, record)
+    files.write_record(fit.record, record)
 
 
 def sampled_shards(measure: FittedMeasure, shards: Sequence[Shard]) -> list[Shard]:

@@ -192,7 +192,7 @@ class Run:
         held = self.loaded.document.redact_value(result.to_json())
         record = {"name": self.recipe.name, "fingerprint": asked, "version": version.name, "result": held}
         told = {} if addition is None else {"index": addition.to_json()}
-        files.write_json(files.join(url, runs.RECORD), {**record, **told, "recipe": self.loaded.as_written})
+        files.write_record(files.join(url, runs.RECORD), {**record, **told, "recipe": self.loaded.as_written})
         if addition is not None:
             addition.commit()
         return result

@@ -173,7 +173,7 @@ class WriteFiles:
         """Write the task's files, unless a receipt says that an interrupted run wrote them already."""
         receipt_url = files.join(self.layout.folder, RECEIPTS, f"{self.task.first_file:05d}.json")
         if files.exists(receipt_url):
-            return _load_receipt(files.read_json(receipt_url))
+            return _load_receipt(files.read_record(receipt_url))
         watch = Stopwatch()
         counters = {o.operator.column: FeatureCounter(o) for o in self.layout.observed}
         lengths = text_lengths(self.task, self.layout.removal)
@@ -187,7 +187,7 @@ class WriteFiles:
             with watch.step("write dataset"):
                 written.append(write_dataset_file(url, self.layout.schema, islice(tables, len(sizes)), int(part.sum())))
         receipt = WriteReceipt(tuple(written), dict(watch.seconds), {name: c.counts for name, c in counters.items()})
-        files.write_json(receipt_url, _dump_receipt(receipt))
+        files.write_record(receipt_url, _dump_receipt(receipt))
         return receipt
 
     def _tables(self, watch: Stopwatch, counters: Sequence[FeatureCounter]) -> Iterator[pa.Table]:

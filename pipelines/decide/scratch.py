@@ -11,7 +11,7 @@ from pipelines.state import files
 
 def write_batches(url: str, schema: pa.Schema, batches: Sequence[pa.Table]) -> None:
     """Write tables of one schema, each as one record batch, empty ones too."""
-    with files.replacing(url) as file, pa.ipc.new_file(file, schema) as writer:
+    with files.replacing(url, durable=False) as file, pa.ipc.new_file(file, schema) as writer:
         for table in batches:
             combined = table.combine_chunks().to_batches()
             writer.write_batch(combined[0] if combined else pa.RecordBatch.from_pylist([], schema))

@@ -78,14 +78,14 @@ def list_folder(url: str) -> Listing:
 
 
 def _replaced_by(url: str) -> list[str]:
-    with files.open_input(url) as file:
+    with files.open_table(url) as file:
         held: list[str] = json.loads(pq.read_metadata(file).metadata[_REPLACES])
     return held
 
 
 def rows_in(url: str) -> int:
     """How many rows a Parquet file has."""
-    with files.open_input(url) as file:
+    with files.open_table(url) as file:
         return int(pq.read_metadata(file).num_rows)
 
 

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from operators.columns import CONTENT_ID, ID, SOURCE, TYPES
 from operators.errors import FatalError, RecipeError
@@ -110,12 +109,12 @@ class LabelStore:
     def write_task(self, name: str, task: Mapping[str, Any]) -> None:
         """Keep the task as written; secrets are to stand in it as `${NAME}`."""
         held = {"name": name, "fingerprint": self.fingerprint, "task": dict(task)}
-        files.write_json(files.join(self.url, "task.json"), held)
+        files.write_record(files.join(self.url, "task.json"), held)
 
     def task(self) -> dict[str, Any]:
         """What `write_task` kept: name, fingerprint, task; the fingerprint for a name where there is nothing."""
         try:
-            held: dict[str, Any] = files.read_json(files.join(self.url, "task.json"))
+            held: dict[str, Any] = files.read_record(files.join(self.url, "task.json"))
         except FileNotFoundError:
             return {"name": self.fingerprint, "fingerprint": self.fingerprint, "task": {}}
         return held
@@ -123,7 +122,7 @@ class LabelStore:
     def write_documents(self, run: str, batches: Iterable[pa.Table]) -> None:
         """Keep which documents a run chose (DOCUMENTS), so that answers find their ids."""
         url = files.join(self.url, f"documents-{run}.parquet")
-        with files.replacing(url) as file, pq.ParquetWriter(file, DOCUMENTS, compression="zstd") as writer:
+        with files.replacing(url) as file, files.table_writer(file, DOCUMENTS) as writer:
             for batch in batches:
                 writer.write_table(batch.select(DOCUMENTS.names).cast(DOCUMENTS))
 

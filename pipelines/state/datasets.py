@@ -31,7 +31,7 @@ class Version:
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest of a committed version."""
-        held: dict[str, Any] = files.read_json(files.join(self.url, MANIFEST))
+        held: dict[str, Any] = files.read_record(files.join(self.url, MANIFEST))
         return held
 
 
@@ -68,7 +68,7 @@ class Dataset:
 
     def commit(self, version: Version, manifest: dict[str, Any]) -> None:
         """Complete the version and point CURRENT at it."""
-        files.write_json(files.join(version.url, MANIFEST), manifest)
+        files.write_record(files.join(version.url, MANIFEST), manifest)
         self.point_at(version)
 
     def point_at(self, version: Version) -> None:

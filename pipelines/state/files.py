@@ -1,15 +1,18 @@
 """The one seam to storage: any fsspec URL, whole files, written so that no reader ever sees half of one.
 
-On a local disk a file appears by rename; on an object store by one put. Paths without a scheme are local.
+On a local disk a file appears by rename; on an object store by one put. Paths without a scheme are local. Tables and
+records carry a seal (`seal.py`) that is checked when they are read: what is damaged raises StoreDamaged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from operators.errors import FatalError, RetryableError
+from operators.errors import FatalError, RetryableError, StoreDamaged
+from pipelines.state import seal
+from pipelines.state.kinds import way_back
 
 #: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
 NETWORK_LIBRARIES = frozenset(
@@ -98,11 +103,6 @@ def read_bytes(url: str) -> bytes:
     return content
 
 
-def read_json(url: str) -> Any:
-    """A JSON document."""
-    return json.loads(read_bytes(url))
-
-
 def write_bytes(url: str, content: bytes) -> None:
     """Write a whole file; readers see the old file or the new one."""
     with replacing(url) as file:
@@ -110,15 +110,28 @@ def write_bytes(url: str, content: bytes) -> None:
 
 
 def write_json(url: str, value: Any) -> None:
-    """Write a JSON document, keys in the order given, one final newline."""
+    """Write a JSON document for people and other programs: keys in the order given, one final newline, no seal."""
     write_bytes(url, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def write_record(url: str, value: dict[str, Any]) -> None:
+    """Write a JSON document of the store, sealed: keys in the order given, one final newline."""
+    write_bytes(url, seal.seal_record(value))
+
+
+def read_record(url: str) -> dict[str, Any]:
+    """Return a JSON document of the store. Raises StoreDamaged where it is not what was written."""
+    content = read_bytes(url)
+    with _damage_named(url):
+        return seal.open_record(content)
+
+
 @contextlib.contextmanager
-def replacing(url: str) -> Iterator[IO[bytes]]:
+def replacing(url: str, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file to write, which takes its place at `url` only when the block ends without an error.
 
-    Raises FatalError where the place takes no file: no permission, no space.
+    A durable file outlives a loss of power once the block has ended. What can be made again need not be: after such a
+    loss its seal tells whether it is whole. Raises FatalError where the place takes no file: no permission, no space.
     """
     with _refusals_named(url):
         if is_local(url):
@@ -128,9 +141,12 @@ def replacing(url: str) -> Iterator[IO[bytes]]:
             try:
                 with open(unfinished, "wb") as file:
                     yield file
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
                 os.replace(unfinished, final)
+                if durable:
+                    _flush_folder(final.parent)
             finally:
                 with contextlib.suppress(PermissionError):
                     unfinished.unlink(missing_ok=True)
@@ -140,6 +156,16 @@ def replacing(url: str) -> Iterator[IO[bytes]]:
             file.flush()
             fs, path = filesystem(url)
             fs.put_file(file.name, path)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -181,27 +207,126 @@ def _refusals_named(url: str) -> Iterator[None]:
 
 
 def create(url: str, content: bytes) -> bool:
-    """Write a file only if there is none; False where there is one already (an exclusive create, for locks)."""
+    """Write a file only if there is none, in one step; False where there is one already."""
+    if is_local(url):
+        descriptor = create_locked(url, content)
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is not None
     fs, path = filesystem(url)
     try:
-        with _refusals_named(url):
-            if is_local(url):
-                os.makedirs(os.path.dirname(path), exist_ok=True)
+        with _refusals_named(url), _CREATING:
             fs.pipe_file(path, content, mode="create")
     except FileExistsError:
         return False
     return True
 
 
+#: The memory file system looks first and writes then.
+_CREATING = threading.Lock()
+
+
+def create_locked(url: str, content: bytes) -> int | None:
+    """Create a local file in one step: complete, and locked by the operating system (flock), when others first see it.
+
+    Returns the descriptor that holds the lock, which the caller closes; None where there is such a file already.
+    """
+    final = Path(local_path(url))
+    unfinished = final.with_name(f"{final.name}{UNFINISHED}{uuid.uuid4().hex[:12]}")
+    with _refusals_named(url):
+        descriptor = None
+        while descriptor is None:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another may remove the folder, which was empty, meanwhile
+                descriptor = _create_locked(unfinished, content)
+        try:
+            os.link(unfinished, final)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, FileExistsError):
+                return None
+            try:  # a file system without hard links: others may see the file before it is complete
+                return _create_locked(final, content)
+            except FileExistsError:
+                return None
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return descriptor
+
+
+def _create_locked(path: Path, content: bytes) -> int:
+    """Create a file and lock it, where the file system can."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.write(descriptor, content)
+    return descriptor
+
+
 def read_table(url: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """A Parquet file, read by the calling thread alone."""
-    with open_input(url) as file:
+    """A Parquet file of the store, read by the calling thread alone. Raises StoreDamaged where it is damaged."""
+    with open_table(url) as file:
         return pq.read_table(file, columns=columns, filters=filters, use_threads=False)
 
 
 @contextlib.contextmanager
+def open_table(url: str) -> Iterator[Any]:
+    """A Parquet file of the store, to be read with pyarrow. Raises StoreDamaged where it is damaged.
+
+    A local file is memory-mapped, and its seal checked when this process first sees it in its present state; another is
+    fetched whole, so that one request serves both the check and the reading.
+    """
+    if is_local(url):
+        with pa.memory_map(local_path(url)) as file, _damage_named(url, sealed=_is_sealed(url, file)):
+            yield file
+        return
+    content = pa.py_buffer(read_bytes(url))
+    with _damage_named(url):
+        sealed = seal.check_parquet(_bytes_of(content))
+    with _damage_named(url, sealed):
+        yield pa.BufferReader(content)
+
+
+#: Local files that this process has checked: path -> size, modification time, and whether there is a seal.
+_CHECKED: dict[str, tuple[int, int, bool]] = {}
+_MOST_CHECKED = 1 << 20
+
+
+def _is_sealed(url: str, file: Any) -> bool:
+    """Check a memory-mapped file, once in each state of it; whether it has a seal."""
+    path = local_path(url)
+    status = os.stat(path)
+    size, changed, sealed = _CHECKED.get(path, (-1, -1, False))
+    if (size, changed) != (status.st_size, status.st_mtime_ns):
+        with _damage_named(url):
+            sealed = seal.check_parquet(_bytes_of(file.read_buffer()))
+        file.seek(0)
+        if len(_CHECKED) >= _MOST_CHECKED:
+            _CHECKED.clear()
+        _CHECKED[path] = (status.st_size, status.st_mtime_ns, sealed)
+    return sealed
+
+
+def _bytes_of(buffer: pa.Buffer) -> memoryview:
+    return memoryview(buffer).cast("B")
+
+
+@contextlib.contextmanager
+def _damage_named(url: str, sealed: bool = False) -> Iterator[None]:
+    """Turn a broken seal into StoreDamaged; where there is no seal, what Arrow says of such a file too."""
+    try:
+        yield
+    except seal.Broken as error:
+        raise StoreDamaged(url, f"{url} is damaged: {error}. {way_back(url)}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if sealed or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise StoreDamaged(url, f"{url} is damaged: {error}. {way_back(url)}") from error
+
+
+@contextlib.contextmanager
 def open_input(url: str) -> Iterator[Any]:
-    """A seekable file to read: memory-mapped where it is local."""
+    """A seekable file to read in parts, without any check: memory-mapped where it is local."""
     if is_local(url):
         with pa.memory_map(local_path(url)) as file:
             yield file
@@ -210,7 +335,20 @@ def open_input(url: str) -> Iterator[Any]:
         yield file
 
 
-def write_table(url: str, table: pa.Table, row_group_size: int | None = None) -> None:
-    """Write a Parquet file (zstd) whose bytes depend on the table alone."""
-    with replacing(url) as file:
-        pq.write_table(table.combine_chunks(), file, compression="zstd", row_group_size=row_group_size)
+def write_table(url: str, table: pa.Table, row_group_size: int | None = None, durable: bool = True) -> None:
+    """Write a Parquet file (zstd), sealed, whose bytes depend on the table alone; `durable` as in `replacing`."""
+    with replacing(url, durable) as file, table_writer(file, table.schema) as writer:
+        writer.write_table(table.combine_chunks(), row_group_size=row_group_size)
+
+
+@contextlib.contextmanager
+def table_writer(file: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A writer of Parquet (zstd) into a binary file, which is sealed when the block ends."""
+    sealed = seal.ParquetSealer(file)
+    writer = pq.ParquetWriter(sealed, schema, compression="zstd")
+    try:
+        yield writer
+    finally:
+        sealed.hold()
+        writer.close()
+    sealed.finish()

@@ -101,7 +101,7 @@ class Index:
         self.store, self.name = store, name
         self.url = files.join(store, FOLDER, name)
         try:
-            held = files.read_json(files.join(self.url, RECORD))
+            held = files.read_record(files.join(self.url, RECORD))
         except FileNotFoundError:
             held = {"parameters": {}, "last": 0, "generations": []}
         self.parameters: dict[str, Any] = held["parameters"]
@@ -158,7 +158,7 @@ class Index:
             "last": last,
             "generations": [asdict(generation) for generation in generations],
         }
-        files.write_json(files.join(self.url, RECORD), held)
+        files.write_record(files.join(self.url, RECORD), held)
         committed = Index(self.store, self.name)
         committed.sweep()
         return committed

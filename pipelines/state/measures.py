@@ -85,7 +85,7 @@ class MeasureStore:
         self._passes: dict[str, tuple[Pass, set[int]]] = {}
         for name in files.names(self.folder):
             try:
-                held = files.read_json(files.join(self.folder, name, "pass.json"))
+                held = files.read_record(files.join(self.folder, name, "pass.json"))
             except FileNotFoundError:
                 continue
             done = {
@@ -109,7 +109,7 @@ class MeasureStore:
     def begin(self, new: Pass) -> None:
         """Announce a pass: its operators are written down before its first file."""
         if new.name not in self._passes:
-            files.write_json(
+            files.write_record(
                 files.join(self.folder, new.name, "pass.json"),
                 {"operators": {k: list(v) for k, v in new.operators.items()}},
             )
@@ -133,5 +133,5 @@ def write_measures(url: str, table: pa.Table, counts: ShardCounts) -> None:
 
 def read_counts(url: str) -> ShardCounts:
     """The counts in a measure file's footer."""
-    with files.open_input(url) as file:
+    with files.open_table(url) as file:
         return ShardCounts(**json.loads(pq.read_metadata(file).metadata[_COUNTS]))

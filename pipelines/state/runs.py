@@ -71,7 +71,7 @@ def finished_runs(store: str) -> Iterator[Run]:
     """The finished runs of a store, newest first."""
     for name in reversed(files.names(files.join(store, FOLDER))):
         try:
-            record = files.read_json(files.join(store, FOLDER, name, RECORD))
+            record = files.read_record(files.join(store, FOLDER, name, RECORD))
         except FileNotFoundError:
             continue
         yield Run(store, name, record)
@@ -139,13 +139,13 @@ def announce_version(run_url: str, dataset: str, version: str) -> None:
     For runs that decide each shard once: what such a run committed without its record, the next one decides again, and
     the documents would be in two versions.
     """
-    files.write_json(files.join(run_url, ANNOUNCED), {"dataset": dataset, "version": version})
+    files.write_record(files.join(run_url, ANNOUNCED), {"dataset": dataset, "version": version})
 
 
 def _take_back(store: str, run_url: str) -> None:
     """Retract the version that an unfinished run announced, where it was committed."""
     try:
-        announced = files.read_json(files.join(run_url, ANNOUNCED))
+        announced = files.read_record(files.join(run_url, ANNOUNCED))
     except FileNotFoundError:
         return
     dataset = Dataset(store, announced["dataset"])

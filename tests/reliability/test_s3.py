@@ -166,7 +166,7 @@ def test_a_server_that_does_not_answer_is_a_clear_error(recipe: Path, server: di
 def test_a_bucket_that_is_not_there_is_a_clear_error(on_s3: Path) -> None:
     code, _, err = gristmill("run", on_s3, "--set", "store=s3://no-such-bucket/store")
     assert code == 1
-    assert "s3://no-such-bucket/store/LOCK cannot be written" in err
+    assert "s3://no-such-bucket/store/LOCK/00000001 cannot be written" in err
     assert "Traceback" not in err
 
 

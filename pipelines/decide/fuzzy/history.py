@@ -47,7 +47,7 @@ class KeptShard:
     @property
     def schema(self) -> pa.Schema:
         """Every column there is."""
-        with files.open_input(self.held.url) as file:
+        with files.open_table(self.held.url) as file:
             stored = pq.read_schema(file)
         row, signature = (columns.ROW, columns.TYPES[columns.ROW]), (self.column, stored.field(SIGNATURE).type)
         return pa.schema([row, stored.field(CLUSTER), signature])
@@ -117,7 +117,7 @@ class Meetings:
 def _matching(url: str, wanted: NDArray[np.uint64], most: int) -> pa.Table:
     """The rows of a key file whose key is wanted (distinct, ascending), of each row group the first `most` of a key."""
     found = []
-    with files.open_input(url) as file:
+    with files.open_table(url) as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             limits = parquet.metadata.row_group(group).column(0).statistics

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from operators.errors import FatalError, RetryableError, StoreLocked
-from pipelines.state import files, lock
-from pipelines.state.lock import writer_lock
+from operators.errors import FatalError, RetryableError
+from pipelines.state import files
 
 
 @pytest.mark.parametrize(
@@ -59,20 +56,3 @@ def test_leftovers_are_swept_at_any_depth(tmp_path: Path) -> None:
     (deep / "1.parquet").touch()
     files.sweep(str(tmp_path))
     assert os.listdir(deep) == ["1.parquet"]
-
-
-def test_a_lock_that_is_just_being_written_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with writer_lock(str(tmp_path)):
-        written = (tmp_path / "LOCK").read_bytes()
-        (tmp_path / "LOCK").write_bytes(b"")
-        monkeypatch.setattr(lock, "MOMENT", 0.5)
-
-        def write_late() -> None:
-            time.sleep(0.1)
-            (tmp_path / "LOCK").write_bytes(written)
-
-        writer = threading.Thread(target=write_late)
-        writer.start()
-        with pytest.raises(StoreLocked), writer_lock(str(tmp_path)):
-            pytest.fail("two writers at once")
-        writer.join()

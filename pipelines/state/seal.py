@@ -1,0 +1,135 @@
+"""Seals: digests inside the files of a store, so that a damaged file is never taken for another value.
+
+Parquet has checksums for the data of its pages only: in the headers of pages and in the footer a flipped bit can give
+other values without an error. So each file of the store carries a BLAKE2b-128 digest of all its bytes:
+
+- a Parquet file between its last page and its footer, where no reader looks: `data | MAGIC | digest | footer`, the
+  digest being that of `data | footer`;
+- a record (JSON) as its last entry, `"seal"`, the digest being that of all bytes before that entry.
+
+Files without a seal were written by earlier versions of gristmill and are taken as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import IO, Any
+
+#: Before the digest of a Parquet file.
+MAGIC = b"gristmill seal 1"
+DIGEST_BYTES = 16
+_BLOCK = len(MAGIC) + DIGEST_BYTES
+_PARQUET = b"PAR1"
+_TAIL = 4 + len(_PARQUET)  # of a Parquet file: the length of its footer, and its magic bytes
+_ENTRY = (
+    b',\n  "seal": "'  # no other place of a record looks like this: entries inside others stand further to the right
+)
+_LAST_ENTRY = re.compile(re.escape(_ENTRY) + rb'([0-9a-f]{32})"\n\}\n')
+
+
+class Broken(Exception):
+    """The bytes are not those that were sealed; the message says what is wrong with them."""
+
+
+def digest(*parts: bytes | memoryview) -> bytes:
+    """The BLAKE2b-128 digest of some bytes."""
+    made = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        made.update(part)
+    return made.digest()
+
+
+def seal_record(value: dict[str, Any]) -> bytes:
+    """A JSON document with its seal, keys in the order given. `value` must not be empty nor have a key `seal`."""
+    body = json.dumps(value, indent=2, ensure_ascii=False).removesuffix("\n}").encode()
+    return body + f',\n  "seal": "{digest(body).hex()}"\n}}\n'.encode()
+
+
+def open_record(content: bytes) -> dict[str, Any]:
+    """The document that was sealed, or that an earlier version wrote. Raises Broken where it is damaged."""
+    body, entry, rest = content.rpartition(_ENTRY)
+    if entry:
+        seal = _LAST_ENTRY.fullmatch(entry + rest)
+        if seal is None or digest(body).hex() != seal[1].decode():
+            raise Broken("its content is not what was written")
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise Broken(f"it is not a whole JSON document ({error})") from None
+    if not isinstance(value, dict):
+        raise Broken("it is not a JSON object")
+    value.pop("seal", None)
+    return value
+
+
+class ParquetSealer:
+    """A binary file for a Parquet writer: passes on what is written and puts the seal before the footer.
+
+    Call `hold` when all rows are written and the writer is about to write the footer, and `finish` after that.
+    """
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._held: list[bytes] | None = None
+        self._written = 0
+
+    def write(self, content: Any) -> int:
+        size = memoryview(content).nbytes
+        self._written += size
+        if self._held is not None:
+            self._held.append(bytes(content))
+        else:
+            self._digest.update(content)
+            self._file.write(content)
+        return size
+
+    def hold(self) -> None:
+        """Keep what is written from now on: it ends with the footer."""
+        self._held = []
+
+    def finish(self) -> None:
+        """Write the seal and what was held."""
+        held = b"".join(self._held or ())
+        footer = held[_footer_start(held) :]
+        rest = held[: len(held) - len(footer)]
+        self._digest.update(rest)
+        self._digest.update(footer)
+        self._file.write(rest + MAGIC + self._digest.digest() + footer)
+
+    def tell(self) -> int:
+        return self._written
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """The owner of the file closes it."""
+
+
+def check_parquet(content: memoryview) -> bool:
+    """Check a whole Parquet file: True where it is as it was sealed, False where it has no seal.
+
+    Raises Broken where it is damaged or cut.
+    """
+    if len(content) < _TAIL + len(_PARQUET) or content[-4:] != _PARQUET:
+        raise Broken("it is cut short")
+    footer = _footer_start(content)
+    start = footer - _BLOCK
+    if start >= 0 and content[start : start + len(MAGIC)] == MAGIC:
+        found = content[start + len(MAGIC) : footer]
+        if digest(content[:start], content[footer:]) != found:
+            raise Broken("its content is not what was written")
+        return True
+    if bytes(content).rfind(MAGIC) >= 0:  # it was sealed, and the length of its footer is another now
+        raise Broken("its content is not what was written")
+    return False
+
+
+def _footer_start(content: bytes | memoryview) -> int:
+    """Where the footer of a Parquet file begins, by what its end says; negative where that cannot be."""
+    return len(content) - _TAIL - int.from_bytes(content[-_TAIL:-4], "little")
