@@ -45,3 +45,7 @@ class StoreDamaged(FatalError):
 
     def __str__(self) -> str:
         return str(self.args[1])
+
+
+class StoreFileGone(StoreDamaged, FileNotFoundError):
+    """A file that the store relies on is not there."""

@@ -1,15 +1,15 @@
 """Fits: what a measure learns from the corpus once, from a bounded seeded sample, and keeps until a refit is asked for.
 
-    fits/<fingerprint>/fit.bin     the artefact
-    fits/<fingerprint>/fit.json    the files it was drawn from, and how much
+    fits/<fingerprint>/fit.json    the files it was drawn from, how much of each, the artefact's digest
+    fits/<fingerprint>/fit.bin     the artefact, written after its record
 
 A fit stands while every file that it was drawn from is as it was: new shards do not disturb it (yesterday's measures
-stay valid), a changed file makes it anew.
+stay valid), a changed file makes it anew. A lost or damaged artefact is made again from the documents it was made of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,14 @@ import pyarrow as pa
 
 from operators import columns
 from operators.base import FittedMeasure, digest_of
-from operators.errors import FatalError, RecipeError
+from operators.errors import FatalError, RecipeError, StoreDamaged, StoreFileGone
 from operators.kernels.buffers import text_buffers
 from pipelines.engine.base import Engine, check_reach
 from pipelines.recipe import LoadedRecipe
 from pipelines.sources.discover import ShardSpec, discover_files
 from pipelines.sources.read import BATCH_BYTES, read_documents, read_shard
-from pipelines.state import files
+from pipelines.state import files, seal
+from pipelines.state.kinds import way_back
 from pipelines.state.registry import Shard
 from pipelines.state.resources import ReadyOperator, Resource, resource
 
@@ -38,7 +39,9 @@ class Fit:
     """Where a fit lies, and whether it is there already."""
 
     url: str
-    fitted: bool  #: False: it has to be made (again)
+    fitted: bool  #: False: it has to be made
+    digest: str = ""  #: of the artefact, where it is there
+    lost: Mapping[str, Any] | None = None  #: the record of an artefact that is lost: it is made again as it was
 
     @property
     def artefact(self) -> str:
@@ -93,20 +96,41 @@ def find_fit(
     where: str,
     transforms: Sequence[ReadyOperator],
     specs: Sequence[ShardSpec],
+    refit: bool = False,
 ) -> Fit:
-    """The fit of a measure for this recipe's sources and targets."""
+    """The fit of a measure for this recipe's sources and targets; one to be made where a `refit` is asked for.
+
+    Raises StoreDamaged where the record of a fit is lost: nobody knows then whether its artefact is what it was.
+    """
     sources = [[s.path, s.reading_fingerprint()] for s in loaded.recipe.sources]
     digests = target_digests(loaded, measure, where)
     chain = [t.fingerprint for t in transforms]
     key = digest_of([loaded.document.redact_value(sources), measure.fingerprint(digests), chain])
     url = files.join(loaded.store, FOLDER, key)
-    fit = Fit(url, fitted=True)
-    if not files.exists(fit.record):
-        return Fit(url, fitted=False)
-    sampled: dict[str, Any] = files.read_record(fit.record)["sampled"]
+    fit = Fit(url, fitted=False)
+    if refit:
+        return fit
+    try:
+        record = files.read_record(fit.record)
+    except FileNotFoundError:
+        if not files.exists(fit.artefact):
+            return fit
+        raise StoreFileGone(fit.record, f"{fit.record} is gone. {way_back(fit.record)}") from None
     now = {name: version for spec in specs for name, version in file_versions(loaded, spec).items()}
-    changed = any(now.get(name, version) != version for name, version in sampled.items())
-    return Fit(url, fitted=not changed)
+    if any(now.get(name, version) != version for name, version in record["sampled"].items()):
+        return fit
+    digest = _digest(fit.artefact)
+    if digest is None or digest != record.get("digest", digest):
+        return Fit(url, fitted=False, lost=record if "digest" in record else None)  # else of an earlier version
+    return Fit(url, fitted=True, digest=digest)
+
+
+def _digest(url: str) -> str | None:
+    """The digest of a file's content; None where there is no such file."""
+    try:
+        return files.digest(url)
+    except FileNotFoundError:
+        return None
 
 
 def make_fit(
@@ -117,10 +141,16 @@ def make_fit(
     shards: Sequence[Shard],
     engine: Engine,
 ) -> None:
-    """Draw the sample, fit, store the artefact and its record."""
+    """Draw the sample, fit, store the artefact and its record.
+
+    Of a fit whose artefact is lost the sample is that of its record. Raises StoreDamaged where the artefact does not
+    become what it was.
+    """
     check_reach(engine, [loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
     chosen = sampled_shards(measure, shards)
-    allowance = measure.sample_bytes() // max(1, len(chosen))
+    if fit.lost is not None:
+        chosen = sorted((s for s in shards if s.ordinal in fit.lost["ordinals"]), key=lambda shard: shard.ordinal)
+    allowance = measure.sample_bytes() // max(1, len(chosen) if fit.lost is None else fit.lost["chosen"])
     tasks = [SampleShard(shard, transforms, allowance) for shard in chosen]
     outcomes = sorted(engine.map(sample_shard, tasks), key=lambda outcome: outcome.index)
     for outcome in outcomes:
@@ -134,14 +164,25 @@ def make_fit(
     }
     artefact = measure.fit(batches, targets)
     sampled = {n: v for outcome in read for n, v in file_versions(loaded, chosen[outcome.index].spec).items()}
+    digest = seal.digest(artefact).hex()
+    if fit.lost is None:
+        record = {
+            "documents": sum(b.num_rows for b in batches),
+            "shards": len(read),
+            "of_shards": len(shards),
+            "chosen": len(chosen),
+            "ordinals": [chosen[outcome.index].ordinal for outcome in read],
+            "sampled": sampled,
+            "digest": digest,
+        }
+        files.write_record(fit.record, record)
+    elif digest != fit.lost["digest"]:
+        raise StoreDamaged(
+            fit.artefact,
+            f"{fit.artefact} is damaged or gone, and what is made again of the sources is not what it was. Restore it "
+            "from a backup, or let `gristmill run RECIPE --refit` fit anew",
+        )
     files.write_bytes(fit.artefact, artefact)
-    record = {
-        "documents": sum(b.num_rows for b in batches),
-        "shards": len(read),
-        "of_shards": len(shards),
-        "sampled": sampled,
-    }
-    files.write_record(fit.record, record)
 
 
 def sampled_shards(measure: FittedMeasure, shards: Sequence[Shard]) -> list[Shard]:
@@ -192,4 +233,4 @@ def transformed(batches: Iterator[pa.RecordBatch], transforms: Sequence[ReadyOpe
 
 def fit_resource(fit: Fit) -> Resource:
     """The artefact as a resource of its measure."""
-    return resource(fit.artefact, fit.url)
+    return Resource(fit.artefact, fit.digest or files.digest(fit.artefact))

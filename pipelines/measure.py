@@ -84,7 +84,8 @@ class MeasureShard:
                 self.shard.ordinal, documents, records, len(rejects), text_bytes, lines, dict(watch.seconds)
             )
             if rejects and self.with_document:
-                files.write_table(rejects_file(self.url), rejects_table(self.shard.ordinal, rejects))
+                table = rejects_table(self.shard.ordinal, rejects)
+                files.write_table(rejects_file(self.url), table, durable=False)
             write_measures(self.url, pa.Table.from_batches(tables, self.schema()), counts)
         return counts
 

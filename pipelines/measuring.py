@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from operators.errors import FatalError, GristmillError, ShardError
@@ -12,10 +11,8 @@ from pipelines.engine.base import Engine, check_reach
 from pipelines.measure import MeasureShard, measure_shard
 from pipelines.plan import Plan
 from pipelines.report.progress import Reporter
-from pipelines.state.measures import Pass, ShardCounts, ShardMeasures, read_counts
+from pipelines.state.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
 from pipelines.state.registry import Shard
-
-FOOTERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,11 @@ class Measured:
 
 
 def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> Measured:
-    """Measure what is missing; raises ShardError where more shards are unreadable than the recipe allows."""
+    """Measure what is missing; raises ShardError where more shards are unreadable than the recipe allows.
+
+    Measures of earlier runs are checked first: what is damaged is measured again.
+    """
+    counted = _check_held(plan, shards, engine, reporter)
     tasks = [task for shard in shards if (task := _missing(plan, shard)) is not None]
     if tasks:
         check_reach(engine, [plan.loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
@@ -50,6 +51,7 @@ def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: R
                 counts = outcome.unwrap()
                 plan.store.done(passes[outcome.index], [counts.ordinal])
                 seconds.update(counts.seconds)
+                counted.setdefault(counts.ordinal, counts)
                 stage.advance(text_bytes=counts.text_bytes)
             else:
                 failed[task.shard.ordinal] = outcome.error
@@ -57,15 +59,51 @@ def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: R
                 stage.advance()
     _refuse(plan, failed, len(shards))
     readable = [shard for shard in shards if shard.ordinal not in failed]
-    places = [_places(plan, shard) for shard in readable]
-    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        counted = list(pool.map(lambda parts: read_counts(parts[0][0]), places))
     measures = [
-        ShardMeasures(shard.ordinal, counts.documents, shard.source.name, parts, plan.schema)
-        for shard, counts, parts in zip(readable, counted, places, strict=True)
+        ShardMeasures(s.ordinal, counted[s.ordinal].documents, s.source.name, _places(plan, s), plan.schema)
+        for s in readable
     ]
     unreadable = tuple(_message(shard, failed[shard.ordinal]) for shard in shards if shard.ordinal in failed)
-    return Measured(readable, counted, measures, unreadable, len(tasks) - len(failed), seconds)
+    counts_of = [counted[shard.ordinal] for shard in readable]
+    return Measured(readable, counts_of, measures, unreadable, len(tasks) - len(failed), seconds)
+
+
+def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:
+    """Whether nothing is missing of any shard."""
+    return all(m.ready is not None for m in plan.measures) and all(_missing(plan, shard) is None for shard in shards)
+
+
+def _check_held(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> dict[int, ShardCounts]:
+    """The counts of shards whose documents' own columns were measured before, by ordinal.
+
+    Measure files that are not what was written are removed, and said.
+    """
+    for url in plan.store.damaged:
+        reporter.warn(f"! {url} is damaged: what it describes is measured again")
+    held = [found for shard in shards if (found := _held(plan, shard)).urls]
+    counted: dict[int, ShardCounts] = {}
+    for outcome in engine.map(check_measures, held):
+        counts, damaged = outcome.unwrap()
+        for url in damaged:
+            reporter.warn(f"! {url} is damaged: its shard is measured again")
+            plan.store.forget(url, held[outcome.index].ordinal)
+        if counts is not None:
+            counted[counts.ordinal] = counts
+    return counted
+
+
+def _held(plan: Plan, shard: Shard) -> HeldMeasures:
+    """The files of a shard's measures that earlier runs wrote."""
+    document, *others = (
+        plan.store.find(fingerprint, shard.ordinal)
+        for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan))
+    )
+    urls = dict.fromkeys(place[0] for place in (document, *others) if place is not None)
+    return HeldMeasures(shard.ordinal, tuple(urls), document[0] if document is not None else None)
+
+
+def _fingerprints(plan: Plan) -> list[str]:
+    return [plan.fingerprint(measure.ready) for measure in plan.measures if measure.ready is not None]
 
 
 def _missing(plan: Plan, shard: Shard) -> MeasureShard | None:
@@ -99,12 +137,8 @@ def _begin(plan: Plan, task: MeasureShard) -> Pass:
 
 def _places(plan: Plan, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The files of a shard's columns, the one with the documents' own columns first, each file once."""
-    fingerprints = [
-        plan.document_fingerprint(shard.source),
-        *(plan.fingerprint(m.ready) for m in plan.measures if m.ready is not None),
-    ]
     held: dict[str, tuple[str, ...]] = {}
-    for fingerprint in fingerprints:
+    for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan)):
         found = plan.store.find(fingerprint, shard.ordinal)
         if found is None:
             raise FatalError(

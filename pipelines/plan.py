@@ -71,6 +71,11 @@ class Plan:
         #: those of them that were registered by earlier runs
         self.known = [Shard(ordinal, spec, source) for ordinal, spec, source in found if ordinal is not None]
 
+    def registered(self) -> list[Shard]:
+        """All shards of the sources that earlier runs registered, those that an index holds among them."""
+        ordinals = [self.registry.known(spec, of, self.loaded.document) for spec, of in self.specs]
+        return [Shard(n, *spec) for n, spec in zip(ordinals, self.specs, strict=True) if n is not None]
+
     def _open_index(self) -> Index | None:
         """The index that the run is resolved against. Raises RecipeError where it was made with other parameters."""
         indexed = indexed_rule(self.rules)
@@ -122,10 +127,11 @@ class Plan:
         return sum(self.store.find(fingerprint, shard.ordinal) is not None for shard in self.known)
 
 
-def make_plan(loaded: LoadedRecipe) -> Plan:
+def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
     """Look at the sources and the store, complete and check the recipe. Changes nothing.
 
-    Raises RecipeError with every mistake found.
+    With `refit`, fits that there are do not count. Raises RecipeError with every mistake found, StoreDamaged where the
+    store is not what was written.
     """
     recipe, mistakes = loaded.recipe, Mistakes(loaded.document)
     documents = document_schema(recipe.sources)
@@ -154,7 +160,12 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     planned = []
     for measure, path, needed_by in measures:
         with mistakes.located(path):
-            planned.append(_plan_measure(loaded, measure, path, needed_by, transforms, [spec for spec, _ in specs]))
+            fit = None
+            if isinstance(measure, FittedMeasure):
+                where = loaded.where(*path, "target")
+                fit = find_fit(loaded, measure, where, transforms, [spec for spec, _ in specs], refit)
+            ready = _ready_operator(loaded, measure, path, fit) if fit is None or fit.fitted else None
+            planned.append(PlannedMeasure(name_of(measure), measure, path, ready, fit, needed_by))
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
     return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, output)
@@ -211,22 +222,6 @@ def _blamed(operator: Operator, message: str) -> str:
     """The option whose value a message names first; any, if it names none."""
     options = {name: str(value) for name, value in operator if isinstance(value, str)}
     return min(options, key=lambda name: message.find(options[name]) % (len(message) + 1), default="")
-
-
-def _plan_measure(
-    loaded: LoadedRecipe,
-    measure: Measure,
-    path: Path,
-    needed_by: str | None,
-    transforms: Sequence[ReadyOperator],
-    specs: Sequence[ShardSpec],
-) -> PlannedMeasure:
-    if not isinstance(measure, FittedMeasure):
-        ready = _ready_operator(loaded, measure, path)
-        return PlannedMeasure(name_of(measure), measure, path, ready, needed_by=needed_by)
-    fit = find_fit(loaded, measure, loaded.where(*path, "target"), transforms, specs)
-    fit_made = _ready_operator(loaded, measure, path, fit) if fit.fitted else None
-    return PlannedMeasure(name_of(measure), measure, path, fit_made, fit, needed_by)
 
 
 def _load_tasks(loaded: LoadedRecipe, mistakes: Mistakes) -> tuple[LoadedTask, ...]:

@@ -6,7 +6,6 @@ written = kept. A run whose counts do not add up commits nothing.
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from operators import columns
 from operators.base import FittedMeasure, digest_of
-from operators.errors import RecipeError
+from operators.errors import RecipeError, StoreDamaged
 from operators.table import name_of
 from pipelines.decide import count_duplicates, decide, given_columns, given_parts
 from pipelines.decide.fuzzy.history import History
@@ -26,7 +25,7 @@ from pipelines.index.recovery import recovered
 from pipelines.index.remembering import remember
 from pipelines.label.result import Confirm, LabelResult
 from pipelines.label.survivors import Survivors, label_survivors
-from pipelines.measuring import Measured, measure_all
+from pipelines.measuring import Measured, all_measured, measure_all
 from pipelines.plan import Plan, fitted, make_plan
 from pipelines.recipe import LoadedRecipe
 from pipelines.removal import removal_by
@@ -85,16 +84,16 @@ def run(
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
-    plan = make_plan(loaded)  # before the store is touched: a wrong recipe leaves no trace
+    plan = make_plan(loaded, refit)  # before the store is touched: a wrong recipe leaves no trace
     with ExitStack() as stack:
-        stack.enter_context(writer_lock(loaded.store))
+        stack.enter_context(writer_lock(loaded.store, reporter.say))
         runs.sweep_unfinished(loaded.store)
         if plan.index is not None:
             recovered(loaded.store, plan.index.name)
         plan.read_state()
         engine = stack.enter_context(LateEngine(open_engine))
         this = Run(plan, engine, reporter, confirm)
-        result = this.run(refit) if plan.pending else this.nothing_new()
+        result = this.run() if plan.pending else this.nothing_new()
         return replace(result, examples=dropped_examples(this.plan, this.shards, examples)) if examples else result
 
 
@@ -152,18 +151,23 @@ class Run:
         if plan.index is not None and plan.indexed:
             reporter.say(f"  index    {plan.index.name} {index_remark(plan.indexed, len(plan.pending))}")
 
-    def run(self, refit: bool) -> RunResult:
+    def run(self) -> RunResult:
         """All stages."""
-        self._fit(self.shards, refit)
+        self._check_history()
+        if self.plan.index is None and all_measured(self.plan, self.shards):
+            found = self._earlier(self._fingerprint(self.shards))
+            if found is not None:
+                return self._standing(*found, unreadable=())
+        self._fit()
         measured = measure_all(self.plan, self.shards, self.engine, self.reporter)
         self.seconds.update(measured.seconds)
         rejects = quarantine.gather(measured.shards, measured.counts, measured.measures)
         quarantine.check_limit(self.recipe, measured.shards, measured.counts, rejects)
-        asked = self._fingerprint(measured)
-        for earlier in () if self.plan.tasks else runs.finished_runs(self.store):  # answers may have come since
-            if earlier.record["fingerprint"] == asked and (version := self._committed(earlier)) is not None:
-                return self._cached(earlier, version, measured, asked)
-        name = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}-{asked[:8]}"
+        asked = self._fingerprint(measured.shards)
+        found = self._earlier(asked)
+        if found is not None:
+            return self._cached(*found, measured, asked)
+        name = runs.new_name(self.store, asked)
         url = files.join(self.store, runs.FOLDER, name)
         funnel, duplicates = self._decide(measured, url)
         given, labels = self._label(self._with_given(measured, url), url)
@@ -192,7 +196,7 @@ class Run:
         held = self.loaded.document.redact_value(result.to_json())
         record = {"name": self.recipe.name, "fingerprint": asked, "version": version.name, "result": held}
         told = {} if addition is None else {"index": addition.to_json()}
-        files.write_record(files.join(url, runs.RECORD), {**record, **told, "recipe": self.loaded.as_written})
+        replace(this, record={**record, **told, "recipe": self.loaded.as_written}).write_record()
         if addition is not None:
             addition.commit()
         return result
@@ -200,21 +204,43 @@ class Run:
     def nothing_new(self) -> RunResult:
         """What a run comes to whose shards are all in the index: the dataset of the last run stands."""
         self.shards = self.plan.registry.register(self.plan.specs, self.loaded.document)
+        self._check_history()
         for earlier in runs.finished_runs(self.store):
-            if earlier.record["name"] == self.recipe.name and (version := self._committed(earlier)) is not None:
+            if earlier.record["name"] == self.recipe.name:
+                version = Dataset(self.store, self.recipe.name).named(earlier.record["version"])
                 return self._standing(earlier, version, unreadable=())
         raise RecipeError(
             f"the index holds all {self.plan.indexed} shards, but no run of {self.recipe.name} decided them: there is "
             "nothing to do. Add sources, or take shards out of the index with `gristmill index remove`"
         )
 
-    def _fit(self, shards: Sequence[Shard], refit: bool) -> None:
-        pending = [i for i, m in enumerate(self.plan.measures) if m.fit is not None and (m.ready is None or refit)]
+    def _check_history(self) -> None:
+        """Raise StoreDamaged where a version that an index builds on is not whole: no run makes it again."""
+        if self.plan.index is None:
+            return
+        runs.check_records(self.store, self.plan.index)
+        for stands in runs.standing_runs(self.store, self.recipe.name):
+            if stands.run.index != self.plan.index.name:
+                continue
+            version, faults = runs.whole_version(stands.run, self.reporter.warn)
+            if faults:
+                raise StoreDamaged(
+                    version.url,
+                    f"{faults[0]}. The run {stands.run.name} wrote it, and the index {self.plan.index.name} holds what "
+                    "that run kept, which no run decides again. Nothing was touched. Restore the file from a backup",
+                )
+
+    def _fit(self) -> None:
+        pending = [i for i, m in enumerate(self.plan.measures) if m.fit is not None and m.ready is None]
         with self.reporter.stage("fit", len(pending), "measure") as stage:
             for i in pending:
                 measure = self.plan.measures[i]
                 assert isinstance(measure.operator, FittedMeasure)
                 assert measure.fit is not None
+                shards = self.shards
+                if measure.fit.lost is not None:
+                    self.reporter.warn(f"! {measure.fit.artefact} is damaged or gone: made again as it was")
+                    shards = self.plan.registered()
                 try:
                     make_fit(self.loaded, measure.operator, measure.fit, self.plan.transforms, shards, self.engine)
                 except RecipeError as error:
@@ -222,22 +248,28 @@ class Run:
                 self.plan.measures[i] = fitted(self.plan, measure, measure.fit)
                 stage.advance()
 
-    def _fingerprint(self, measured: Measured) -> str:
+    def _fingerprint(self, measured: Sequence[Shard]) -> str:
         """A digest of all that decides the dataset: inputs as measured, rules, output, code."""
         rules = [[name_of(rule), rule.fingerprint({})] for rule in self.plan.rules]
         documents = [self.plan.document_fingerprint(source) for source in self.recipe.sources]
-        shards = [[shard.ordinal, shard.source.name] for shard in measured.shards]
+        shards = [[shard.ordinal, shard.source.name] for shard in measured]
         output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names]
         index = [] if self.plan.index is None else [g.name for g in self.plan.index.generations]
         labels = [task.fingerprint for task in self.plan.tasks]
         return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, *labels, VERSION])
 
-    def _committed(self, earlier: runs.Run) -> Version | None:
-        versions = Dataset(self.store, self.recipe.name).versions()
-        return next((v for v in versions if v.name == earlier.record["version"]), None)
+    def _earlier(self, asked: str) -> tuple[runs.Run, Version] | None:
+        """An earlier run that did just what is asked, and its version, which is whole."""
+        for earlier in () if self.plan.tasks else runs.finished_runs(self.store):  # answers may have come since
+            if earlier.record["fingerprint"] == asked:
+                version, faults = runs.whole_version(earlier, self.reporter.warn)
+                if not faults:
+                    self.reporter.say(f"  decide, write: the run {earlier.name} did just this; nothing is done again")
+                    return earlier, version
+                return None
+        return None
 
     def _cached(self, earlier: runs.Run, version: Version, measured: Measured, asked: str) -> RunResult:
-        self.reporter.say(f"  decide, write: the run {earlier.name} did just this; nothing is done again")
         kept = int(earlier.record["result"]["funnel"]["kept"])
         given = self._with_given(measured, earlier.url)
         addition = remember(self.plan, given, earlier, asked, kept, self.engine)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators import columns
+from operators.errors import StoreDamaged
 from operators.kernels.primitives import hash_128
 from pipelines.measure import Stopwatch
 from pipelines.removal import Removal, Removed, written_bytes
@@ -172,8 +173,8 @@ class WriteFiles:
     def run(self) -> WriteReceipt:
         """Write the task's files, unless a receipt says that an interrupted run wrote them already."""
         receipt_url = files.join(self.layout.folder, RECEIPTS, f"{self.task.first_file:05d}.json")
-        if files.exists(receipt_url):
-            return _load_receipt(files.read_record(receipt_url))
+        if (done := self._done(receipt_url)) is not None:
+            return done
         watch = Stopwatch()
         counters = {o.operator.column: FeatureCounter(o) for o in self.layout.observed}
         lengths = text_lengths(self.task, self.layout.removal)
@@ -189,6 +190,15 @@ class WriteFiles:
         receipt = WriteReceipt(tuple(written), dict(watch.seconds), {name: c.counts for name, c in counters.items()})
         files.write_record(receipt_url, _dump_receipt(receipt))
         return receipt
+
+    def _done(self, receipt_url: str) -> WriteReceipt | None:
+        """The receipt of an interrupted run, if all its files are what it wrote."""
+        try:
+            receipt = _load_receipt(files.read_record(receipt_url))
+            written = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
+        except (FileNotFoundError, StoreDamaged):
+            return None
+        return receipt if written == [file.digest for file in receipt.files] else None
 
     def _tables(self, watch: Stopwatch, counters: Sequence[FeatureCounter]) -> Iterator[pa.Table]:
         """The survivors of the task's shards, in order; several shards are read at once where threads are to spare.

@@ -60,11 +60,15 @@ def write_dataset(
         funnel.to_json(),
     ]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
-    if version.committed:
+    index = None if plan.index is None else plan.index.name
+    by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
+    held = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
+    if held is not None:
+        runs.announce_version(run_url, recipe.name, version, held, index)
         dataset.point_at(version)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
-        return version, Funnel.from_json(version.manifest["funnel"]), {}
-    dataset.sweep(version)
+        return version, Funnel.from_json(held["funnel"]), {}
+    dataset.sweep({version.name, *(run.record["version"] for run in by)})
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)
     observed = _selected_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
@@ -79,15 +83,34 @@ def write_dataset(
     funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
-    if plan.index is not None:
-        runs.announce_version(run_url, recipe.name, version.name)
-    dataset.commit(
-        version, manifest.build(plan, measured.shards, measured.counts, funnel, receipts, dataset.current, VERSION)
-    )
+    parent = dataset.parent_of(version)
+    made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent, VERSION)
+    runs.announce_version(run_url, recipe.name, version, made, index)
+    dataset.commit(version, made)
     seconds: Counter[str] = Counter()
     for receipt in receipts:
         seconds.update(receipt.seconds)
     return version, funnel, seconds
+
+
+def _runs_of(dataset: str, store: str) -> list[runs.Run]:
+    return [run for run in runs.finished_runs(store) if run.record["name"] == dataset]
+
+
+def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[str, Any] | None:
+    """The manifest of a version that is committed and whole; None where it has to be written.
+
+    `by` are the finished runs that gave this version, newest first.
+    """
+    if by:
+        _, faults = runs.whole_version(by[0], reporter.warn)
+    elif version.committed:  # by a run that was killed before it wrote its record
+        faults = version.faults(version.manifest, {})
+    else:
+        return None
+    for fault in faults:
+        reporter.warn(f"! {fault}: the dataset is written again")
+    return None if faults else version.manifest
 
 
 def _survivors(

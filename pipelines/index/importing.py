@@ -41,7 +41,7 @@ def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporte
     recipe = loaded.recipe.model_copy(update=changes)
     plan = make_plan(LoadedRecipe(recipe, loaded.document, loaded.base, loaded.as_written))
     with ExitStack() as stack:
-        stack.enter_context(writer_lock(loaded.store))
+        stack.enter_context(writer_lock(loaded.store, reporter.say))
         runs.sweep_unfinished(loaded.store)
         index = recovered(loaded.store, name)
         plan.read_state()

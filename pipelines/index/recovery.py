@@ -6,17 +6,26 @@ the record, it is finished here. Killed before, its dataset version was taken ba
 
 from __future__ import annotations
 
+from operators.errors import StoreDamaged
 from pipelines.index.generations import Addition
-from pipelines.state.index import Generation, Index
+from pipelines.state import files
+from pipelines.state.index import RECORD, Generation, Index
+from pipelines.state.kinds import way_back
 from pipelines.state.runs import finished_runs
 
 
 def recovered(store: str, name: str) -> Index:
-    """The index, mended. Only the holder of the writer lock may call this."""
+    """The index, mended. Only the holder of the writer lock may call this.
+
+    Raises StoreDamaged where it lacks what finished runs have added: its record was lost, or an old one was restored.
+    """
     index = Index(store, name)
-    mine = (run.record["index"] for run in finished_runs(store) if (run.record.get("index") or {}).get("name") == name)
+    mine = (run.record["index"] for run in finished_runs(store) if run.index == name)
     if (newest := next(mine, None)) is not None:
         generation = Generation(**newest["generation"])
+        if generation.number > index.last + 1:
+            url = files.join(index.url, RECORD)
+            raise StoreDamaged(url, f"{url} lacks generations that runs have committed. {way_back(url)}")
         if generation.number > index.last:
             return Addition(index, newest["parameters"], generation).commit()
     index.sweep()

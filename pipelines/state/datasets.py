@@ -10,14 +10,19 @@ repeated, and a run that would give an existing version again writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.state import files
+from pipelines.state.lock import check_held
 
 FOLDER = "datasets"
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"  #: the file that names the version that readers take
+
+#: Size and modification time or etag of files, by their names.
+States = Mapping[str, files.State]
 
 
 @dataclass(frozen=True)
@@ -30,63 +35,105 @@ class Version:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a committed version."""
-        held: dict[str, Any] = files.read_record(files.join(self.url, MANIFEST))
-        return held
+        """The manifest of a committed version. Raises StoreDamaged where it is not what was written."""
+        return files.read_record(files.join(self.url, MANIFEST))
+
+    def states(self) -> dict[str, files.State]:
+        """The states of its data files as they are now."""
+        return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
+
+    def faults(self, manifest: Mapping[str, Any], known: States) -> list[str]:
+        """What is wrong with its files: a sentence for each that is gone or not what was written.
+
+        A file whose state is that in `known` is taken for whole; any other is read and compared with its digest.
+        """
+        now = self.states()
+        found = []
+        for file in manifest["files"]:
+            url = files.join(self.url, file["name"])
+            state = now.get(file["name"])
+            if state is None:
+                found.append(f"{url} is gone")
+            elif state.size != file["bytes"]:
+                found.append(f"{url} has {state.size:,} bytes, not {file['bytes']:,}")
+            elif state != known.get(file["name"]) and files.digest(url) != file["digest"]:
+                found.append(f"{url} is damaged: its content is not what was written")
+        return found
 
 
 class Dataset:
     """The versions of one dataset in a store."""
 
     def __init__(self, store: str, name: str) -> None:
+        self.store, self.name = store, name
         self.url = files.join(store, FOLDER, name)
-        self._folders = [folder for folder in files.names(self.url) if folder != CURRENT]
+        found = [path.split("/") for path in files.states(self.url) if files.UNFINISHED not in path]
+        self._folders = sorted({folder for folder, *rest in found if rest})
+        self._committed = {folder for folder, *rest in found if rest == [MANIFEST]}
 
     def version(self, content: str) -> Version:
         """The version with this content digest: the one there is, or the next one to write."""
         digest = content[:12]
         for folder in self._folders:
             if folder.endswith(f"-{digest}"):
-                url = files.join(self.url, folder)
-                return Version(url, folder, files.exists(files.join(url, MANIFEST)))
-        number = max((int(v.name.split("-")[0]) for v in self.versions()), default=0) + 1
-        name = f"{number:06d}-{digest}"
-        return Version(files.join(self.url, name), name, committed=False)
+                return self.named(folder)
+        numbers = (int(folder.split("-")[0]) for folder in self._folders if folder.split("-")[0].isdecimal())
+        return self.named(f"{max(numbers, default=0) + 1:06d}-{digest}")
+
+    def named(self, name: str) -> Version:
+        """The version of this name, committed or not."""
+        return Version(files.join(self.url, name), name, name in self._committed)
 
     def versions(self) -> list[Version]:
         """The committed versions, oldest first."""
-        found = [Version(files.join(self.url, folder), folder, committed=True) for folder in self._folders]
-        return [v for v in found if files.exists(files.join(v.url, MANIFEST))]
+        return [self.named(folder) for folder in self._folders if folder in self._committed]
+
+    @property
+    def uncommitted(self) -> list[str]:
+        """Folders of versions without a manifest: never committed, or a manifest is lost."""
+        return [folder for folder in self._folders if folder not in self._committed]
 
     @property
     def current(self) -> str | None:
         """The name of the version that readers take; None before the first commit."""
         try:
-            return files.read_bytes(files.join(self.url, CURRENT)).decode().strip()
+            return files.read_bytes(files.join(self.url, CURRENT)).decode("utf-8", "replace").strip()
         except FileNotFoundError:
             return None
 
+    def parent_of(self, version: Version) -> str | None:
+        """The version that a version to be committed follows: what readers take now or, where that is itself, took."""
+        current = self.current
+        if current != version.name:
+            return current
+        return max((folder for folder in self._committed if folder < version.name), default=None)
+
     def commit(self, version: Version, manifest: dict[str, Any]) -> None:
         """Complete the version and point CURRENT at it."""
+        check_held(self.store)
         files.write_record(files.join(version.url, MANIFEST), manifest)
         self.point_at(version)
 
     def point_at(self, version: Version) -> None:
         """Make a committed version the one that readers take."""
         if self.current != version.name:
+            check_held(self.store)
             files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
 
     def retract(self, version: Version) -> None:
         """Remove a committed version; readers take the one before it again, or none."""
+        check_held(self.store)
         if self.current == version.name:
             current, parent = files.join(self.url, CURRENT), version.manifest["parent"]
             files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
         files.remove(files.join(version.url, MANIFEST))  # first: what is left is no version
         files.remove(version.url)
 
-    def sweep(self, keep: Version) -> None:
-        """Remove folders of versions that were never committed, but for one."""
-        for folder in self._folders:
-            url = files.join(self.url, folder)
-            if folder != keep.name and not files.exists(files.join(url, MANIFEST)):
-                files.remove(url)
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove folders of versions that were never committed, but for some.
+
+        What a record of the store names was committed, though its manifest may be lost: it is to be among those.
+        """
+        for folder in self.uncommitted:
+            if folder not in keep:
+                files.remove(files.join(self.url, folder))

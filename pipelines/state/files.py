@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
@@ -16,14 +17,14 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from operators.errors import FatalError, RetryableError, StoreDamaged
+from operators.errors import FatalError, RetryableError, StoreDamaged, StoreFileGone
 from pipelines.state import seal
 from pipelines.state.kinds import way_back
 
@@ -33,6 +34,9 @@ NETWORK_LIBRARIES = frozenset(
 )
 #: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"
+#: What object stores call the version of a file; the first that is there counts.
+_VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "last_modified", "created")
+_BLOCK = 1 << 22  #: bytes read at a time
 #: What a disk says that takes no more, whatever is written and however often.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -79,6 +83,47 @@ def names(url: str) -> list[str]:
         str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in found if str(entry).rstrip("/") != path.rstrip("/")
     )
     return sorted(name for name in listed if UNFINISHED not in name)
+
+
+class State(NamedTuple):
+    """What tells one state of a file from another, without reading it."""
+
+    size: int  #: bytes
+    version: str  #: modification time in nanoseconds on a disk; etag or the like elsewhere
+
+
+def states(url: str) -> dict[str, State]:
+    """The states of all files in a folder and below, by their paths from there; empty where there is no folder."""
+    if is_local(url):
+        return dict(_local_states(local_path(url)))
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    with _named(url):
+        found = fs.find(path, detail=True)
+    return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in found.items()}
+
+
+def _local_states(folder: str) -> Iterator[tuple[str, State]]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(path)
+                yield os.path.relpath(path, folder), State(status.st_size, str(status.st_mtime_ns))
+
+
+def _state(details: dict[str, Any]) -> State:
+    version = next((str(details[key]) for key in _VERSION_KEYS if details.get(key)), "")
+    return State(int(details.get("size") or 0), version)
+
+
+def digest(url: str) -> str:
+    """The BLAKE2b-128 digest of a file's content, in hexadecimal."""
+    made = hashlib.blake2b(digest_size=16)
+    with open_input(url) as file:
+        while block := file.read(_BLOCK):
+            made.update(block)
+    return made.hexdigest()
 
 
 def remove(url: str) -> None:
@@ -271,16 +316,21 @@ def read_table(url: str, columns: list[str] | None = None, filters: Any = None) 
 
 @contextlib.contextmanager
 def open_table(url: str) -> Iterator[Any]:
-    """A Parquet file of the store, to be read with pyarrow. Raises StoreDamaged where it is damaged.
+    """A Parquet file of the store, to be read with pyarrow. Raises StoreDamaged where it is damaged or gone.
 
     A local file is memory-mapped, and its seal checked when this process first sees it in its present state; another is
     fetched whole, so that one request serves both the check and the reading.
     """
     if is_local(url):
+        if not os.path.exists(local_path(url)):
+            raise StoreFileGone(url, f"{url} is gone. {way_back(url)}")
         with pa.memory_map(local_path(url)) as file, _damage_named(url, sealed=_is_sealed(url, file)):
             yield file
         return
-    content = pa.py_buffer(read_bytes(url))
+    try:
+        content = pa.py_buffer(read_bytes(url))
+    except FileNotFoundError:
+        raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None
     with _damage_named(url):
         sealed = seal.check_parquet(_bytes_of(content))
     with _damage_named(url, sealed):

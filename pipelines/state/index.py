@@ -4,6 +4,7 @@
     index/<name>/generations/<generation>/shards.parquet                which shards it holds (SHARDS)
     index/<name>/generations/<generation>/documents/<ordinal>.parquet   their survivors (`documents_schema`)
     index/<name>/generations/<generation>/keys/<i>-of-<n>.parquet       their band keys, sorted: key range i of n
+    index/<name>/generations/<generation>/committed.json                written once index.json names it
 
 A generation is what one run kept, or several after they were compacted. Its folder's name is a number that is never
 given again and a digest of all that decides its content, so an interrupted run writes the same folder again. A folder
@@ -21,12 +22,15 @@ import pyarrow as pa
 
 from operators import columns
 from operators.base import digest_of
-from operators.errors import RecipeError
+from operators.errors import RecipeError, StoreFileGone
 from pipelines.state import files
+from pipelines.state.kinds import way_back
+from pipelines.state.lock import check_held
 from pipelines.words import did_you_mean
 
 FOLDER = "index"
 RECORD = "index.json"
+COMMITTED = "committed.json"
 FORMAT = 1
 SHARDS = pa.schema([("ordinal", pa.uint32()), ("source", pa.string()), ("documents", pa.uint64())])
 #: Columns of a generation's documents, besides address and id.
@@ -103,10 +107,21 @@ class Index:
         try:
             held = files.read_record(files.join(self.url, RECORD))
         except FileNotFoundError:
+            self._refuse_if_lost()
             held = {"parameters": {}, "last": 0, "generations": []}
         self.parameters: dict[str, Any] = held["parameters"]
         self.last: int = held["last"]  #: the highest number ever given to a generation
         self.generations = tuple(Generation(**generation) for generation in held["generations"])
+        #: names of the runs whose documents it holds or held, and of what else made a generation
+        self.runs = frozenset([*held.get("runs", ()), *(generation.made_by for generation in self.generations)])
+
+    def _refuse_if_lost(self) -> None:
+        """Raise StoreDamaged where index.json is gone although generations were committed."""
+        folder = files.join(self.url, "generations")
+        for name in files.names(folder):
+            if files.exists(files.join(folder, name, COMMITTED)):
+                url = files.join(self.url, RECORD)
+                raise StoreFileGone(url, f"{url} is gone, and the generation {name} was committed. {way_back(url)}")
 
     @property
     def exists(self) -> bool:
@@ -149,6 +164,7 @@ class Index:
 
     def commit(self, parameters: Mapping[str, Any], generations: Sequence[Generation]) -> Index:
         """Make these the generations that readers see, then remove what none of them is. Returns the index after it."""
+        check_held(self.store)
         last = max([self.last, *(generation.number for generation in generations)])
         held = {
             "format": FORMAT,
@@ -156,9 +172,12 @@ class Index:
             "fingerprint": digest_of(dict(parameters)),
             "parameters": dict(parameters),
             "last": last,
+            "runs": sorted({*self.runs, *(generation.made_by for generation in generations)}),
             "generations": [asdict(generation) for generation in generations],
         }
         files.write_record(files.join(self.url, RECORD), held)
+        for generation in {*generations} - {*self.generations}:
+            files.write_record(files.join(self.folder(generation.name), COMMITTED), asdict(generation))
         committed = Index(self.store, self.name)
         committed.sweep()
         return committed

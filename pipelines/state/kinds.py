@@ -42,7 +42,7 @@ KINDS = (
     _kind("state of a dataset", r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/[^/]+\.json)", _AGAIN, derived=True),
     _kind(
         "index",
-        r"index/[^/]+/(index\.json|generations/.+\.parquet)",
+        r"index/[^/]+/(index\.json|generations/.+\.(parquet|json))",
         f"{_BACKUP}: it holds what earlier runs kept, which no run decides again",
     ),
     _kind("labels", r"labels/[^/]+/[^/]+\.(parquet|jsonl|json)", _LABELS),

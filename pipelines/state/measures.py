@@ -4,7 +4,8 @@
     measures/<pass>/<ordinal>.parquet     one row per document, in input order; its footer carries the shard's counts
     measures/<pass>/<ordinal>.rejects.parquet    records that are not documents, where there are any
 
-A pass holds just what was missing when it ran, so adding a measure to a recipe measures only that.
+A pass holds just what was missing when it ran, so adding a measure to a recipe measures only that. Measures can always
+be made again: a file that is damaged or gone counts as never written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from operators import columns
 from operators.base import digest_of
+from operators.errors import StoreDamaged
 from pipelines.state import files
 
 FOLDER = "measures"
@@ -82,11 +84,15 @@ class MeasureStore:
 
     def __init__(self, store: str) -> None:
         self.folder = files.join(store, FOLDER)
+        self.damaged: list[str] = []  #: records of passes that are not what was written: all of these is made again
         self._passes: dict[str, tuple[Pass, set[int]]] = {}
         for name in files.names(self.folder):
             try:
                 held = files.read_record(files.join(self.folder, name, "pass.json"))
             except FileNotFoundError:
+                continue
+            except StoreDamaged as error:
+                self.damaged.append(error.url)
                 continue
             done = {
                 int(f[:8])
@@ -119,6 +125,12 @@ class MeasureStore:
         """Note that shards were measured."""
         self._passes[finished.name][1].update(ordinals)
 
+    def forget(self, url: str, ordinal: int) -> None:
+        """Remove a measure file that is not what was written, and what was rejected beside it."""
+        files.remove(url)
+        files.remove(rejects_file(url))
+        self._passes[url.rsplit("/", 2)[-2]][1].discard(ordinal)
+
 
 def rejects_file(measures: str) -> str:
     """Where the rejected records of a measure file lie."""
@@ -128,10 +140,39 @@ def rejects_file(measures: str) -> str:
 def write_measures(url: str, table: pa.Table, counts: ShardCounts) -> None:
     """Write a measure file, its shard's counts in the footer."""
     metadata = {**(table.schema.metadata or {}), _COUNTS: json.dumps(asdict(counts)).encode()}
-    files.write_table(url, table.replace_schema_metadata(metadata), row_group_size=1 << 17)
+    files.write_table(url, table.replace_schema_metadata(metadata), row_group_size=1 << 17, durable=False)
 
 
 def read_counts(url: str) -> ShardCounts:
-    """The counts in a measure file's footer."""
+    """The counts in a measure file's footer. Raises StoreDamaged where the file is not what was written."""
     with files.open_table(url) as file:
         return ShardCounts(**json.loads(pq.read_metadata(file).metadata[_COUNTS]))
+
+
+@dataclass(frozen=True)
+class HeldMeasures:
+    """Measure files of one shard that earlier runs wrote."""
+
+    ordinal: int
+    urls: tuple[str, ...]
+    document: str | None  #: the one with the documents' own columns, if it is there
+
+    def check(self) -> tuple[ShardCounts | None, list[str]]:
+        """The shard's counts, by the file of the documents' own columns, and which files are not what was written."""
+        damaged, counts = [], None
+        for url in self.urls:
+            try:
+                held = read_counts(url)
+                if url == self.document and held.rejects:
+                    with files.open_table(rejects_file(url)):
+                        pass
+            except StoreDamaged:
+                damaged.append(url)
+            else:
+                counts = held if url == self.document else counts
+        return counts, damaged
+
+
+def check_measures(held: HeldMeasures) -> tuple[ShardCounts | None, list[str]]:
+    """`HeldMeasures.check` as a plain function, which engines take."""
+    return held.check()

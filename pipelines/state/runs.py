@@ -1,34 +1,39 @@
-"""Records of finished runs: recipe, funnel, decisions, rejects. A run folder without run.json never finished.
+"""Records of runs: recipe, funnel, decisions, rejects. Runs are numbered; no clock has a say in their order.
 
-runs/<run id>/run.json                       what was asked, what came of it
-runs/<run id>/shards.parquet                 ordinal, source, counts, and where the measures lie
-runs/<run id>/decisions/<ordinal>.parquet    one row per document
-runs/<run id>/rejects.parquet                the quarantine: one row per record that is not a document
-runs/<run id>/version.json                   where an index is kept: the version that the run was about to commit
+    runs/<number>-<content>/run.json             what was asked, what came of it; without it the run never finished
+    runs/<run>/version.json                      the version that the run was about to commit, with its manifest
+    runs/<run>/shards.parquet                    ordinal, source, counts, and where the measures lie
+    runs/<run>/decisions/<ordinal>.parquet       one row per document
+    runs/<run>/rejects.parquet                   the quarantine: one row per record that is not a document
+
+Runs of earlier versions of gristmill are named by the time they began, and are older than all numbered ones.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from operators.columns import is_signature
-from operators.errors import RecipeError
+from operators.errors import RecipeError, StoreDamaged
 from pipelines.decide import decisions_file
 from pipelines.located_yaml import LocatedYaml
 from pipelines.state import files
-from pipelines.state.datasets import Dataset
+from pipelines.state.datasets import MANIFEST, Dataset, States, Version
+from pipelines.state.index import Index, index_names
+from pipelines.state.lock import check_held
 from pipelines.state.measures import ShardCounts, ShardMeasures
 from pipelines.state.registry import Shard
 
 FOLDER = "runs"
 RECORD = "run.json"
-ANNOUNCED = "version.json"
+VERSION = "version.json"
 SHARDS = pa.schema(
     [
         ("ordinal", pa.uint32()),
@@ -40,6 +45,7 @@ SHARDS = pa.schema(
         ("parts", pa.string()),  # JSON: [[measure file below the store, [columns]]]
     ]
 )
+_NUMBERED = re.compile(r"(\d{8})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ class Run:
         """The run's folder."""
         return files.join(self.store, FOLDER, self.name)
 
+    @property
+    def index(self) -> str | None:
+        """The index that it was resolved against, if any."""
+        name: str | None = (self.record.get("index") or {}).get("name")
+        return name
+
     def decisions(self, ordinal: int) -> str:
         """The decision file of a shard."""
         return decisions_file(self.url, ordinal)
@@ -66,10 +78,31 @@ class Run:
             row["parts"] = [(files.join(self.store, place), tuple(names)) for place, names in json.loads(row["parts"])]
         return rows
 
+    def write_record(self) -> None:
+        """Write down that the run is finished."""
+        check_held(self.store)
+        files.write_record(files.join(self.url, RECORD), self.record)
+
+
+def run_names(store: str) -> list[str]:
+    """The names of all runs, finished or not, oldest first."""
+    return sorted(files.names(files.join(store, FOLDER)), key=_age)
+
+
+def _age(name: str) -> tuple[int, str]:
+    numbered = _NUMBERED.fullmatch(name)
+    return (int(numbered[1]), name) if numbered else (0, name)
+
+
+def new_name(store: str, content: str) -> str:
+    """A name for a run, after those of all runs that there are; `content` is the digest of what decides the run."""
+    last = max((_age(name)[0] for name in run_names(store)), default=0)
+    return f"{last + 1:08d}-{content[:8]}"
+
 
 def finished_runs(store: str) -> Iterator[Run]:
-    """The finished runs of a store, newest first."""
-    for name in reversed(files.names(files.join(store, FOLDER))):
+    """The finished runs of a store, newest first. Raises StoreDamaged where a record is damaged."""
+    for name in reversed(run_names(store)):
         try:
             record = files.read_record(files.join(store, FOLDER, name, RECORD))
         except FileNotFoundError:
@@ -108,7 +141,7 @@ def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
     indexes: dict[str, str | None] = {}
     decided: dict[str, set[int]] = defaultdict(set)
     for run in finished_runs(store):
-        name, index = run.record["name"], (run.record.get("index") or {}).get("name")
+        name, index = run.record["name"], run.index
         stands = name not in indexes or (index is not None and index == indexes[name])
         if not stands or dataset not in (None, name):
             continue
@@ -119,39 +152,116 @@ def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
     return standing
 
 
+def announce_version(
+    run_url: str, dataset: str, version: Version, manifest: Mapping[str, Any], index: str | None
+) -> None:
+    """Write down which version a run is about to commit, its manifest and the states of its files.
+
+    It serves three ends. What a run with an index committed before it was killed is taken back, for the next one
+    decides the same shards again. A manifest that is lost is written again. And as long as the files of the version are
+    in these states, they are whole.
+    """
+    held = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
+    files.write_record(files.join(run_url, VERSION), {**held, "files": version.states()})
+
+
+def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
+    """The manifest of a run's version and the states of its files, as `announce_version` wrote them, where it did."""
+    try:
+        held = files.read_record(files.join(run.url, VERSION))
+    except FileNotFoundError:
+        return None, {}
+    states = {name: files.State(*state) for name, state in held.get("files", {}).items()}
+    return held.get("manifest"), states
+
+
+def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[str]]:
+    """The version that a finished run committed, and what is wrong with it: nothing, if readers get what was written.
+
+    A lost or damaged manifest is written again from what the run announced. Only the holder of the writer lock may call
+    this.
+    """
+    version = Dataset(run.store, run.record["name"]).named(run.record["version"])
+    url = files.join(version.url, MANIFEST)
+    copy, states = announced(run)
+    lost = None
+    try:
+        manifest = version.manifest
+    except (FileNotFoundError, StoreDamaged) as error:
+        lost = str(error) if isinstance(error, StoreDamaged) else f"{url} is gone"
+        if copy is None:
+            return version, [lost]
+        manifest = copy
+    if faults := version.faults(manifest, states):
+        return version, faults
+    if lost is not None:
+        say(f"! {lost.partition('. ')[0]}: written again, as the run {run.name} had it")
+        check_held(run.store)
+        files.write_record(url, manifest)
+    if version.states() != states:  # moved or copied since, but all of it was read now
+        announce_version(run.url, run.record["name"], version, manifest, run.index)
+    return replace(version, committed=True), []
+
+
 def sweep_unfinished(store: str) -> None:
     """Remove the folders of runs that never finished, and unfinished files anywhere in the store.
 
-    A version that such a run announced and committed is taken back: no record says what was decided for it. Only the
-    holder of the writer lock may call this.
+    They are the newest ones, for each run does this when it begins. A version that such a run with an index announced
+    and committed is taken back: no record says what was decided for it. Raises StoreDamaged where the record of a run
+    that an index builds on is lost: it did finish. Only the holder of the writer lock may call this.
     """
+    check_held(store)
     files.sweep(store)
-    folder = files.join(store, FOLDER)
-    for name in files.names(folder):
-        if not files.exists(files.join(folder, name, RECORD)):
-            _take_back(store, files.join(folder, name))
-            files.remove(files.join(folder, name))
+    for name in reversed(run_names(store)):
+        url = files.join(store, FOLDER, name)
+        if (lost := _lost(files.join(url, RECORD))) is None:
+            return
+        for index in index_names(store):
+            if name in Index(store, index).runs:
+                raise _lost_record(store, name, index, lost)
+        _take_back(store, url)
+        files.remove(url)
 
 
-def announce_version(run_url: str, dataset: str, version: str) -> None:
-    """Write down which version a run is about to commit.
+def check_records(store: str, index: Index) -> None:
+    """Raise StoreDamaged where the record of a run that an index builds on is gone. A folder may be gone as a whole."""
+    for name in run_names(store):
+        if name in index.runs and not files.exists(files.join(store, FOLDER, name, RECORD)):
+            raise _lost_record(store, name, index.name, "gone")
 
-    For runs that decide each shard once: what such a run committed without its record, the next one decides again, and
-    the documents would be in two versions.
-    """
-    files.write_record(files.join(run_url, ANNOUNCED), {"dataset": dataset, "version": version})
+
+def _lost_record(store: str, run: str, index: str, lost: str) -> StoreDamaged:
+    url = files.join(store, FOLDER, run, RECORD)
+    return StoreDamaged(
+        url,
+        f"{url} is {lost}, and the index {index} holds what that run kept, which no run decides again. Nothing was "
+        "touched. Restore the file from a backup",
+    )
+
+
+def _lost(url: str) -> str | None:
+    """`gone` or `damaged`; None where a record is whole."""
+    try:
+        files.read_record(url)
+    except FileNotFoundError:
+        return "gone"
+    except StoreDamaged:
+        return "damaged"
+    return None
 
 
 def _take_back(store: str, run_url: str) -> None:
-    """Retract the version that an unfinished run announced, where it was committed."""
+    """Retract the version that an unfinished run with an index announced, where it was committed."""
     try:
-        announced = files.read_record(files.join(run_url, ANNOUNCED))
-    except FileNotFoundError:
+        held = files.read_record(files.join(run_url, VERSION))
+    except (FileNotFoundError, StoreDamaged):
         return
-    dataset = Dataset(store, announced["dataset"])
-    for version in dataset.versions():
-        if version.name == announced["version"]:
-            dataset.retract(version)
+    if held.get("index", "") is None:  # without an index the next run decides all again, and may find this version
+        return
+    version = Dataset(store, held["dataset"]).named(held["version"])
+    named = {run.record["version"] for run in finished_runs(store) if run.record["name"] == held["dataset"]}
+    if version.committed and version.name not in named:
+        Dataset(store, held["dataset"]).retract(version)
 
 
 def write_shards(

@@ -150,7 +150,7 @@ def test_a_store_that_may_not_be_written_is_a_clear_error(recipe: Path) -> None:
         line = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *line]
     ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
-    assert "closed/store cannot be written: Permission denied. Give this user the right" in ended.stderr
+    assert "closed/store/LOCK/00000001 cannot be written: Permission denied. Give this user the right" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
