@@ -264,7 +264,7 @@ class Run:
             if earlier.record["fingerprint"] == asked:
                 version, faults = runs.whole_version(earlier, self.reporter.warn)
                 if not faults:
-                    self.reporter.say(f"  decide, write: the run {earlier.name} did just this; nothing is done again")
+                    self.reporter.say(f"  the run {earlier.name} did just this: nothing is read, decided or written")
                     return earlier, version
                 return None
         return None

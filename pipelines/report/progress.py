@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pipelines.report.console import make_console
 from pipelines.words import plural
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ class Reporter:
     """Says what a run does. Everything goes to standard error, so that standard output holds results alone."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or make_console(stderr=True)
         self.quiet = quiet
 
     def say(self, text: str, style: str | None = None) -> None:

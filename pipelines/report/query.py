@@ -1,13 +1,16 @@
 """SQL over a store: DuckDB views of its documents, decisions, quarantine and datasets.
 
-| view      | one row per                                                                      |
-|-----------|----------------------------------------------------------------------------------|
-| documents | document of the newest run of each dataset, of all nights where it has an index  |
-| decisions | document and dataset: kept, rule, condition, value, limit, survivor              |
-| clusters  | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity        |
-| rejects   | record that is not a document: file, line or row, reason                         |
-| datasets  | committed dataset version                                                        |
-| <name>    | row of the current version of the dataset <name>                                 |
+| view      | one row per                                                                                 |
+|-----------|---------------------------------------------------------------------------------------------|
+| documents | document of the newest run of each dataset, of all nights where it has an index             |
+| decisions | document and dataset: id, kept, rule, condition, value, limit, survivor, survivor_id        |
+| clusters  | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity                   |
+| rejects   | record that is not a document: file, line or row, reason                                    |
+| datasets  | committed dataset version                                                                   |
+| <name>    | row of the current version of the dataset <name>                                            |
+
+A query reads and nothing else: no statement that writes, no file beyond the store. The files of the views that it names
+are checked before it runs.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -25,16 +30,18 @@ from rich.table import Table
 from rich.text import Text
 
 from operators import columns
-from operators.errors import RecipeError
+from operators.errors import RecipeError, StoreDamaged
 from pipelines.decide import DECISIONS, given_file
+from pipelines.quoting import in_glob, in_one_line, sql_name, sql_text
+from pipelines.report.console import make_console
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
-from pipelines.state.datasets import Dataset
+from pipelines.state.datasets import Dataset, Version
 from pipelines.state.runs import Standing
 from pipelines.words import did_you_mean
 
-WIDEST = 10_000  # characters of a line that is not for a terminal
 VIEWS = ("documents", "decisions", "clusters", "rejects", "datasets")
+WIDEST = 10_000  # characters of a line that is not for a terminal
 DATASET_COLUMNS = pa.schema(
     [
         ("dataset", pa.string()),
@@ -64,34 +71,99 @@ CLUSTER_COLUMNS = pa.schema(
 FUZZY_DEDUP = "fuzzy_dedup"
 #: Columns that are shown in hexadecimal.
 HASHES = (columns.CONTENT_ID, columns.TEXT_ID, "text_hash")
+#: Statements that read and give rows; those of several steps are PIVOT.
+_READING = {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}
+_EXPLAIN = re.compile(r"(?is)\s*explain\b\s*(analyze\b\s*)?(\([^)]*\)\s*)?")
+_IDS = re.compile(r"(?i)\bid\b|\bsurvivor_id\b|\*|\b(describe|summarize|show|pivot|columns)\b")
+_COUNT = re.compile(r"(?i)\bcount\s*\(\s*\*\s*\)")
+_CHECKED_AT_ONCE = 16
 #: The address of a row of a file that is named by its shard's ordinal.
 _ORDINAL = "regexp_extract(filename, '([0-9]{8}).parquet$', 1)::UBIGINT"
 _ADDRESS = f"(ordinal << {columns.ROW_BITS}) | row::UBIGINT AS address"
 
 
-def connect(store: str) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the store's views. Raises RecipeError where the store holds no finished run."""
+@dataclass
+class View:
+    """A view that a query may name."""
+
+    make: Callable[[duckdb.DuckDBPyConnection], None]
+    check: Callable[[], None]  #: raises StoreDamaged where a file that it reads is not what was written
+    needs: tuple[str, ...] = ()  #: other views that it reads
+
+
+def connect(store: str, sql: str | None = None, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the store's views; of the datasets' only those that `sql` names.
+
+    It reaches no file beyond the store unless it is `unsafe`. Raises RecipeError where the store holds no finished run,
+    StoreDamaged where a file of these views is not what was written.
+    """
     standing = runs.standing_runs(store)
     if not standing:
         runs.latest_run(store)
     connection = duckdb.connect()
     if not files.is_local(store):
         connection.register_filesystem(files.filesystem(store)[0])
-    _documents(connection, standing)
-    _decisions(connection, standing)
-    _clusters(connection, standing)
-    _rejects(connection, standing)
-    _datasets(connection, store)
+    views = _views(store, standing, _ids_in(sql))
+    wanted = {name for name in views if (name in VIEWS if sql is None else name.lower() in sql.lower())}
+    wanted |= {other for name in wanted for other in views[name].needs}
+    for name, view in views.items():
+        if name in wanted:
+            view.check()
+        if name in wanted or sql is not None:
+            view.make(connection)
+    if not unsafe:
+        confine(connection, store)
     return connection
 
 
-def query(store: str, sql: str) -> pa.Table:
-    """The result of a query; a mistake in the SQL is a RecipeError."""
-    connection = connect(store)
+def _ids_in(sql: str | None) -> tuple[str, ...]:
+    """Which ids the view of decisions has: those that a query names, for each costs a join with the documents.
+
+    A query that joins them itself, by `documents`, finds the document's own id there and no second one beside it.
+    """
+    if sql is None or not _IDS.search(_COUNT.sub("", sql)):
+        return ()
+    return ("survivor_id",) if "documents" in sql.lower() else ("id", "survivor_id")
+
+
+def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
+    """The result of a query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read."""
+    connection = connect(store, sql, unsafe)
+    return answer(connection, sql, unsafe)
+
+
+def confine(connection: duckdb.DuckDBPyConnection, store: str | None = None) -> None:
+    """Let a connection reach no file, but for those below a store."""
+    if store is not None:
+        folder = place(store).rstrip("/")
+        allowed = ", ".join(sql_text(f"{at}/") for at in dict.fromkeys([folder, in_glob(folder)]))
+        connection.execute(f"SET allowed_directories = [{allowed}]")
+    for setting in ("enable_external_access", "python_enable_replacements"):
+        connection.execute(f"SET {setting} = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def answer(connection: duckdb.DuckDBPyConnection, sql: str, unsafe: bool = False) -> pa.Table:
+    """The rows of somebody's query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read."""
     try:
+        if not unsafe:
+            _refuse_writing(connection, sql)
         return rows(connection, sql)
     except duckdb.Error as error:
         raise RecipeError(explained(error, connection)) from None
+
+
+def _refuse_writing(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    for statement in connection.extract_statements(sql):
+        kind = statement.type
+        if kind == duckdb.StatementType.EXPLAIN:
+            (inner,) = connection.extract_statements(_EXPLAIN.sub("", statement.query, count=1)) or [statement]
+            kind = inner.type
+        if kind not in _READING:
+            raise RecipeError(
+                f"a query reads the store and changes nothing; {kind.name} is not for it. "
+                "With --unsafe DuckDB may do all that you may, on this machine too"
+            )
 
 
 def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
@@ -116,19 +188,47 @@ def place(url: str) -> str:
 
 
 def _list(urls: Sequence[str]) -> str:
-    return f"[{', '.join(_text(place(url)) for url in urls)}]"
+    return f"[{', '.join(sql_text(in_glob(place(url))) for url in urls)}]"
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _name(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
-
-
-def _documents(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
+def _views(store: str, standing: Sequence[Standing], ids: Sequence[str]) -> dict[str, View]:
+    """The views of a store by name, those that others need before them."""
     shards = _shards(standing)
+    measured = [url for shard in shards.values() for url, _ in shard["parts"]]
+    decided = [stands.run.decisions(row["ordinal"]) for stands in standing for row in stands.shards]
+    given = [url for _, urls in _cluster_files(standing) for url in urls]
+    rejected = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
+    views = {
+        "documents": View(lambda c: _documents(c, shards), lambda: _check(measured)),
+        "decisions": View(
+            lambda c: _decisions(c, standing, ids), lambda: _check(decided), ("documents",) if ids else ()
+        ),
+        "clusters": View(lambda c: _clusters(c, standing), lambda: _check(given)),
+        "rejects": View(lambda c: _rejects(c, rejected), lambda: _check(rejected)),
+        "datasets": View(lambda c: _datasets(c, store), lambda: None),
+    }
+    taken = set(views)
+    for name in files.names(files.join(store, DATASETS)):
+        if name.lower() in taken or name.startswith("_") or (dataset := Dataset(store, name)).current is None:
+            continue  # DuckDB's names differ by more than upper and lower case
+        taken.add(name.lower())
+        views[name] = _dataset(dataset)
+    return views
+
+
+def _check(urls: Sequence[str]) -> None:
+    """Raise StoreDamaged for the first of some Parquet files that is not what was written."""
+
+    def check(url: str) -> None:
+        with files.open_table(url):
+            pass
+
+    with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
+        for _ in pool.map(check, urls):
+            pass
+
+
+def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[str, Any]]) -> None:
     table = pa.table(
         {
             "ordinal": pa.array(list(shards), pa.uint64()),
@@ -168,72 +268,91 @@ def _select(parts: Sequence[Sequence[tuple[str, tuple[str, ...]]]]) -> str:
 
 
 def _shown(table: str, name: str) -> str:
-    column = f"{table}.{_name(name)}"
-    return f'lower(hex({column})) AS "{name}"' if name in HASHES else column
+    column = f"{table}.{sql_name(name)}"
+    return f"lower(hex({column})) AS {sql_name(name)}" if name in HASHES else column
 
 
-def _decisions(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
+def _decisions(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing], ids: Sequence[str]) -> None:
     selects = []
     for stands in standing:
         found = [stands.run.decisions(row["ordinal"]) for row in stands.shards]
         if found:
-            selects.append(f"SELECT {_text(stands.dataset)} AS dataset, * FROM read_parquet({_list(found)})")
-    _view(connection, "decisions", selects, DECISION_COLUMNS)
+            selects.append(f"SELECT {sql_text(stands.dataset)} AS dataset, * FROM read_parquet({_list(found)})")
+    _view(connection, "_decisions", selects, DECISION_COLUMNS)
+    of = {"id": ("o", "address"), "survivor_id": ("s", "survivor")}
+    shown = "".join(f", {of[name][0]}.id AS {name}" for name in ids)
+    joins = (f"LEFT JOIN documents {t} ON {t}.address = d.{column}" for t, column in map(of.__getitem__, ids))
+    connection.execute(f"CREATE VIEW decisions AS SELECT d.*{shown} FROM _decisions d {' '.join(joins)}")
 
 
-def _clusters(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
-    selects = []
+def _cluster_files(standing: Sequence[Standing]) -> Iterator[tuple[str, list[str]]]:
+    """The SELECT of the clusters of each rule and run that makes some, and the files that it reads."""
     for stands in standing:
         ordinals = [row["ordinal"] for row in stands.shards]
         for i, rule in enumerate(stands.run.record["result"]["funnel"]["rules"]):
             if rule["operator"] == FUZZY_DEDUP and ordinals:
-                given = {
-                    what: _name(f"{rule['name']}_{what}") for what in ("cluster", "size", "survivor", "similarity")
-                }
+                names = ("cluster", "size", "survivor", "similarity")
+                given = {what: sql_name(f"{rule['name']}_{what}") for what in names}
                 shown = ", ".join(f"{column} AS {what}" for what, column in given.items())
-                held = _list([given_file(stands.run.url, i, ordinal) for ordinal in ordinals])
-                selects.append(
-                    f"SELECT {_text(stands.dataset)} AS dataset, {_text(rule['name'])} AS rule, {_ADDRESS}, {shown} "
-                    f"FROM (SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({held}, filename = true)) "
+                held = [given_file(stands.run.url, i, ordinal) for ordinal in ordinals]
+                select = (
+                    f"SELECT {sql_text(stands.dataset)} AS dataset, {sql_text(rule['name'])} AS rule, {_ADDRESS}, "
+                    f"{shown} FROM (SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({_list(held)}, filename = true)) "
                     f"WHERE {given['cluster']} IS NOT NULL"
                 )
-    _view(connection, "clusters", selects, CLUSTER_COLUMNS)
+                yield select, held
+
+
+def _clusters(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
+    _view(connection, "clusters", [select for select, _ in _cluster_files(standing)], CLUSTER_COLUMNS)
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, selects: Sequence[str], columns: pa.Schema) -> None:
     """A view of all that some statements give; of no rows where there are none."""
     if selects:
-        connection.execute(f"CREATE VIEW {name} AS " + " UNION ALL BY NAME ".join(selects))
+        connection.execute(f"CREATE VIEW {sql_name(name)} AS " + " UNION ALL BY NAME ".join(selects))
     else:
         connection.register(name, columns.empty_table())
 
 
-def _rejects(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
-    found = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
+def _rejects(connection: duckdb.DuckDBPyConnection, found: Sequence[str]) -> None:
     connection.execute(f"CREATE VIEW rejects AS SELECT * FROM read_parquet({_list(found)}, union_by_name = true)")
 
 
 def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
-    rows = []
+    found = []
     for name in files.names(files.join(store, DATASETS)):
         dataset = Dataset(store, name)
         for version in dataset.versions():
             held = version.manifest
             row = {k: held[k] for k in ("rows", "bytes", "text_bytes", "tokens", "parent")}
-            rows.append(
-                {
-                    "dataset": name,
-                    "version": version.name,
-                    "current": version.name == dataset.current,
-                    **row,
-                    "files": len(held["files"]),
-                    "path": version.url,
-                }
-            )
-        if dataset.current is not None and name not in VIEWS:
-            glob = files.join(dataset.url, dataset.current, "*.parquet")
-            connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({_list([glob])})')
-    connection.register("datasets", pa.Table.from_pylist(rows, schema=DATASET_COLUMNS))
+            row |= {"dataset": name, "version": version.name, "current": version.name == dataset.current}
+            found.append({**row, "files": len(held["files"]), "path": version.url})
+    connection.register("datasets", pa.Table.from_pylist(found, schema=DATASET_COLUMNS))
+
+
+def _dataset(dataset: Dataset) -> View:
+    """The view of the current version of a dataset."""
+    version = dataset.named(dataset.current or "")
+
+    def make(connection: duckdb.DuckDBPyConnection) -> None:
+        if version.committed:
+            held = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
+            connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({held})")
+
+    return View(make, lambda: _check_version(dataset, version))
+
+
+def _check_version(dataset: Dataset, version: Version) -> None:
+    """Raise StoreDamaged where a version is not what was written."""
+    if not version.committed:
+        url = files.join(version.url, "manifest.json")
+        raise StoreDamaged(url, f"{url} is gone, and CURRENT names it. The next run of {dataset.name} puts it right")
+    by = (run for run in runs.finished_runs(dataset.store) if run.record["name"] == dataset.name)
+    run = next((run for run in by if run.record["version"] == version.name), None)
+    faults = version.faults(version.manifest, {} if run is None else runs.announced(run)[1])
+    if faults:
+        raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")
 
 
 def to_json(table: pa.Table) -> str:
@@ -250,7 +369,7 @@ def show(table: pa.Table, console: Console, most: int = 1000) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        shown.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+        shown.add_column(Text(in_one_line(name)), justify="right" if number else "left", no_wrap=True)
     found = table.slice(0, most).to_pylist()
     for row in found:
         shown.add_row(*map(_cell, row.values()))
@@ -260,7 +379,7 @@ def show(table: pa.Table, console: Console, most: int = 1000) -> None:
     elif console.is_terminal:
         _show_one_by_one(found, console)
     else:  # a file or another program: whole lines
-        Console(file=console.file, width=WIDEST).print(shown, crop=False)
+        make_console(file=console.file, width=WIDEST).print(shown, crop=False)
     if table.num_rows > most:
         console.print(f"... and {table.num_rows - most:,} more rows; --json prints all", style="dim")
 
@@ -272,7 +391,7 @@ def _show_one_by_one(rows: Sequence[Mapping[str, object]], console: Console) -> 
         record.add_column(no_wrap=True)
         record.add_column(overflow="fold")
         for name, value in row.items():
-            record.add_row(Text("  " + name), _cell(value))
+            record.add_row(Text("  " + in_one_line(name)), _cell(value))
         console.print(record)
 
 
@@ -280,4 +399,4 @@ def _cell(value: object) -> Text:
     if value is None:
         return Text("null", style="dim")
     text = f"{value:.6g}" if isinstance(value, float) else value.hex() if isinstance(value, bytes) else str(value)
-    return Text(text.replace("\n", "\\n"))
+    return Text(in_one_line(text))

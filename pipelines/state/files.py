@@ -22,7 +22,8 @@ from typing import IO, Any, NamedTuple
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
+from fsspec.core import has_magic, url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from operators.errors import FatalError, RetryableError, StoreDamaged, StoreFileGone
 from pipelines.state import seal
@@ -42,7 +43,12 @@ _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path inside it."""
+    """The fsspec file system of a URL and the path inside it.
+
+    A local path is what it is: fsspec would take `::` in it for a chain of file systems.
+    """
+    if is_local(url):
+        return LocalFileSystem(), str(LocalFileSystem._strip_protocol(url))
     fs, path = url_to_fs(url)
     return fs, str(path)
 
@@ -130,7 +136,11 @@ def remove(url: str) -> None:
     """Remove a file or a folder with all in it; nothing happens where there is none."""
     fs, path = filesystem(url)
     with contextlib.suppress(FileNotFoundError), _named(url):
-        fs.rm(path, recursive=True)
+        if is_local(url) or not has_magic(path):
+            fs.rm(path, recursive=True)
+            return
+        for found in fs.find(path):  # `rm` would take the path for a glob, and remove what matches it
+            fs.rm_file(found)
 
 
 def sweep(url: str) -> None:

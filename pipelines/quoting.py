@@ -1,0 +1,40 @@
+"""How names and texts from outside are handed on: to SQL, to globs, to the terminal.
+
+Ids, texts and names of sources, rules, files, folders and columns can hold anything. Whatever passes them to a language
+that could take them for more than names uses one of these functions; consoles (`report/console.py`) use `printable`.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Characters that have a meaning in globs, of fsspec and of DuckDB; in brackets they stand for themselves.
+_GLOB = re.compile(r"([*?\[])")
+#: What a terminal would act on, or would show as something else: control characters but for the end of a line, signs
+#: that turn the direction of writing, the separators of Unicode, and surrogates, which no encoding takes.
+_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def sql_text(value: str) -> str:
+    """A value as a text in SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def sql_name(value: str) -> str:
+    """A name as an identifier in SQL."""
+    return '"' + value.replace('"', '""') + '"'
+
+
+def in_glob(path: str) -> str:
+    """A path where a glob is taken: it matches itself and nothing else."""
+    return _GLOB.sub(r"[\1]", path)
+
+
+def printable(text: str) -> str:
+    """A text with everything escaped that a terminal would not simply print; ends of lines stay."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def in_one_line(text: str) -> str:
+    """A text that is printable and has no end of a line."""
+    return printable(text).replace("\n", "\\n")
