@@ -63,6 +63,7 @@ class Plan:
         self.registry = Registry(self.loaded.store)
         self.store = MeasureStore(self.loaded.store)
         self.index = self._open_index()
+        self.registry.check_knows([*self.store.ordinals(), *(self.index.held if self.index is not None else ())])
         held = {} if self.index is None else self.index.held
         ordinals = [self.registry.known(spec, of, self.loaded.document) for spec, of in self.specs]
         found = [(ordinal, *spec) for ordinal, spec in zip(ordinals, self.specs, strict=True) if ordinal not in held]

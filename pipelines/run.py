@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -119,9 +119,10 @@ class LateEngine:
         """How many items run at the same time."""
         return self._started().workers
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Any:
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any]:
         """`Engine.map`; no items, no engine."""
-        return self._started().map(function, items) if items else iter(())
+        if items:
+            yield from self._started().map(function, items)
 
     def start(self) -> None:
         """Start the engine: models may run on its cluster."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from operators.base import digest_of
-from operators.errors import FatalError
+from operators.errors import FatalError, StoreDamaged
 from operators.measure.importance import Importance
 from operators.measure.importance_fit import ImportanceFit, kl_reduction
 from operators.select.select import Select
@@ -83,7 +84,7 @@ def write_dataset(
     funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
-    parent = dataset.parent_of(version)
+    parent = _parent(dataset, version, plan.loaded.store)
     made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent, VERSION)
     runs.announce_version(run_url, recipe.name, version, made, index)
     dataset.commit(version, made)
@@ -91,6 +92,18 @@ def write_dataset(
     for receipt in receipts:
         seconds.update(receipt.seconds)
     return version, funnel, seconds
+
+
+def _parent(dataset: Dataset, version: Version, store: str) -> str | None:
+    """The version that a version to be committed follows: what readers take now.
+
+    Where that cannot be told, or is the version itself that is written again, the runs tell.
+    """
+    with contextlib.suppress(StoreDamaged):
+        if dataset.current != version.name:
+            return dataset.current
+    before = (run.record["version"] for run in _runs_of(dataset.name, store))
+    return next((name for name in before if name != version.name), None)
 
 
 def _runs_of(dataset: str, store: str) -> list[runs.Run]:

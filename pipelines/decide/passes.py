@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,8 +10,13 @@ from pipelines.engine.base import Engine, Result
 
 
 def run(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Result]:
-    """The results of all items, as they come. Raises the error of the first item that failed: all are needed."""
-    return (outcome.unwrap() for outcome in engine.map(function, items))
+    """The results of all items, as they come. Raises the error of the first item that failed: all are needed.
+
+    No item is worked on any more when that is raised.
+    """
+    with contextlib.closing(engine.map(function, items)) as outcomes:
+        for outcome in outcomes:
+            yield outcome.unwrap()
 
 
 def gather(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:

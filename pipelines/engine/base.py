@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -47,8 +47,11 @@ class Engine(Protocol):
         """How many items run at the same time."""
         ...
 
-    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
-        """Outcomes of function(item) for each item, in any order, as they come."""
+    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
+        """Outcomes of function(item) for each item, in any order, as they come.
+
+        Closing the generator ends the work: no item is worked on when `close` returns.
+        """
         ...
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -40,7 +40,7 @@ class LocalEngine:
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or _cores()
 
-    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
+    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="gristmill") as pool:
             waiting: set[Future[Outcome[Result]]] = set()
             todo = iter(enumerate(items))

@@ -17,7 +17,7 @@ import pickle
 import socket
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class RayEngine:
             raise FatalError("the Ray cluster has no CPU to run tasks on; add a worker node, or use --engine local")
         self.workers = min(workers or cpus, cpus)
 
-    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Outcome[Result]]:
+    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
         if not items:
             return
         rows = [{"index": i, "item": pickle.dumps(item)} for i, item in enumerate(items)]

@@ -15,6 +15,7 @@ are checked before it runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import defaultdict
@@ -36,7 +37,7 @@ from pipelines.quoting import in_glob, in_one_line, sql_name, sql_text
 from pipelines.report.console import make_console
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
-from pipelines.state.datasets import Dataset, Version
+from pipelines.state.datasets import Dataset
 from pipelines.state.runs import Standing
 from pipelines.words import did_you_mean
 
@@ -209,10 +210,9 @@ def _views(store: str, standing: Sequence[Standing], ids: Sequence[str]) -> dict
     }
     taken = set(views)
     for name in files.names(files.join(store, DATASETS)):
-        if name.lower() in taken or name.startswith("_") or (dataset := Dataset(store, name)).current is None:
-            continue  # DuckDB's names differ by more than upper and lower case
-        taken.add(name.lower())
-        views[name] = _dataset(dataset)
+        if name.lower() not in taken and not name.startswith("_"):  # to DuckDB upper and lower case are the same
+            taken.add(name.lower())
+            views[name] = _dataset(Dataset(store, name))
     return views
 
 
@@ -323,31 +323,33 @@ def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
     found = []
     for name in files.names(files.join(store, DATASETS)):
         dataset = Dataset(store, name)
+        current = dataset.current
         for version in dataset.versions():
             held = version.manifest
             row = {k: held[k] for k in ("rows", "bytes", "text_bytes", "tokens", "parent")}
-            row |= {"dataset": name, "version": version.name, "current": version.name == dataset.current}
+            row |= {"dataset": name, "version": version.name, "current": version.name == current}
             found.append({**row, "files": len(held["files"]), "path": version.url})
     connection.register("datasets", pa.Table.from_pylist(found, schema=DATASET_COLUMNS))
 
 
 def _dataset(dataset: Dataset) -> View:
-    """The view of the current version of a dataset."""
-    version = dataset.named(dataset.current or "")
+    """The view of the current version of a dataset; there is none before the first commit."""
 
     def make(connection: duckdb.DuckDBPyConnection) -> None:
-        if version.committed:
-            held = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
-            connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({held})")
+        with contextlib.suppress(StoreDamaged):  # a query that names it was told by `check`
+            if (current := dataset.current) is not None:
+                version = dataset.named(current)
+                held = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
+                connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({held})")
 
-    return View(make, lambda: _check_version(dataset, version))
+    return View(make, lambda: _check_version(dataset))
 
 
-def _check_version(dataset: Dataset, version: Version) -> None:
-    """Raise StoreDamaged where a version is not what was written."""
-    if not version.committed:
-        url = files.join(version.url, "manifest.json")
-        raise StoreDamaged(url, f"{url} is gone, and CURRENT names it. The next run of {dataset.name} puts it right")
+def _check_version(dataset: Dataset) -> None:
+    """Raise StoreDamaged where the current version of a dataset is not what was written."""
+    if (current := dataset.current) is None:
+        return
+    version = dataset.named(current)
     by = (run for run in runs.finished_runs(dataset.store) if run.record["name"] == dataset.name)
     run = next((run for run in by if run.record["version"] == version.name), None)
     faults = version.faults(version.manifest, {} if run is None else runs.announced(run)[1])

@@ -10,17 +10,22 @@ repeated, and a run that would give an existing version again writes nothing.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from operators.errors import StoreDamaged, StoreFileGone
 from pipelines.state import files
+from pipelines.state.kinds import way_back
 from pipelines.state.lock import check_held
 
 FOLDER = "datasets"
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"  #: the file that names the version that readers take
 
+_VERSION = re.compile(r"\d{6,}-[0-9a-f]{12}")
 #: Size and modification time or etag of files, by their names.
 States = Mapping[str, files.State]
 
@@ -68,7 +73,7 @@ class Dataset:
         self.store, self.name = store, name
         self.url = files.join(store, FOLDER, name)
         found = [path.split("/") for path in files.states(self.url) if files.UNFINISHED not in path]
-        self._folders = sorted({folder for folder, *rest in found if rest})
+        self._folders = sorted({folder for folder, *rest in found if rest and _VERSION.fullmatch(folder)})
         self._committed = {folder for folder, *rest in found if rest == [MANIFEST]}
 
     def version(self, content: str) -> Version:
@@ -77,7 +82,7 @@ class Dataset:
         for folder in self._folders:
             if folder.endswith(f"-{digest}"):
                 return self.named(folder)
-        numbers = (int(folder.split("-")[0]) for folder in self._folders if folder.split("-")[0].isdecimal())
+        numbers = (int(folder.split("-")[0]) for folder in self._folders)
         return self.named(f"{max(numbers, default=0) + 1:06d}-{digest}")
 
     def named(self, name: str) -> Version:
@@ -95,18 +100,20 @@ class Dataset:
 
     @property
     def current(self) -> str | None:
-        """The name of the version that readers take; None before the first commit."""
-        try:
-            return files.read_bytes(files.join(self.url, CURRENT)).decode("utf-8", "replace").strip()
-        except FileNotFoundError:
-            return None
+        """The name of the version that readers take; None before the first commit.
 
-    def parent_of(self, version: Version) -> str | None:
-        """The version that a version to be committed follows: what readers take now or, where that is itself, took."""
-        current = self.current
-        if current != version.name:
-            return current
-        return max((folder for folder in self._committed if folder < version.name), default=None)
+        Raises StoreDamaged where CURRENT is gone although versions were committed, or names none of them.
+        """
+        url = files.join(self.url, CURRENT)
+        try:
+            name = files.read_bytes(url).decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            if not self._committed:
+                return None
+            raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None
+        if name not in self._committed:
+            raise StoreDamaged(url, f"{url} names {name!r}, and there is no such version. {way_back(url)}")
+        return name
 
     def commit(self, version: Version, manifest: dict[str, Any]) -> None:
         """Complete the version and point CURRENT at it."""
@@ -116,16 +123,19 @@ class Dataset:
 
     def point_at(self, version: Version) -> None:
         """Make a committed version the one that readers take."""
-        if self.current != version.name:
-            check_held(self.store)
-            files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
+        with contextlib.suppress(StoreDamaged):
+            if self.current == version.name:
+                return
+        check_held(self.store)
+        files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
 
     def retract(self, version: Version) -> None:
         """Remove a committed version; readers take the one before it again, or none."""
         check_held(self.store)
-        if self.current == version.name:
-            current, parent = files.join(self.url, CURRENT), version.manifest["parent"]
-            files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
+        with contextlib.suppress(StoreDamaged):
+            if self.current == version.name:
+                current, parent = files.join(self.url, CURRENT), version.manifest["parent"]
+                files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
         files.remove(files.join(version.url, MANIFEST))  # first: what is left is no version
         files.remove(version.url)
 

@@ -13,6 +13,7 @@ that index.json does not name is not there for any reader.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ FOLDER = "index"
 RECORD = "index.json"
 COMMITTED = "committed.json"
 FORMAT = 1
+_GENERATION = re.compile(r"\d{6,}-[0-9a-f]{12}")
 SHARDS = pa.schema([("ordinal", pa.uint32()), ("source", pa.string()), ("documents", pa.uint64())])
 #: Columns of a generation's documents, besides address and id.
 CLUSTER, SIGNATURE = "cluster", "signature"
@@ -186,7 +188,7 @@ class Index:
         """Remove the folders of generations that were never committed, or are no longer. Only the writer may."""
         named = {generation.name for generation in self.generations}
         folder = files.join(self.url, "generations")
-        for name in files.names(folder):
+        for name in filter(_GENERATION.fullmatch, files.names(folder)):
             if name not in named:
                 files.remove(files.join(folder, name))
 

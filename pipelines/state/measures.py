@@ -11,6 +11,7 @@ be made again: a file that is damaged or gone counts as never written.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -24,6 +25,7 @@ from pipelines.state import files
 
 FOLDER = "measures"
 _COUNTS = b"gristmill"
+_MEASURED = re.compile(r"(\d{8})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,8 @@ class MeasureStore:
             except StoreDamaged as error:
                 self.damaged.append(error.url)
                 continue
-            done = {
-                int(f[:8])
-                for f in files.names(files.join(self.folder, name))
-                if f.endswith(".parquet") and "rejects" not in f
-            }
+            found = map(_MEASURED.fullmatch, files.names(files.join(self.folder, name)))
+            done = {int(match[1]) for match in found if match}
             self._passes[name] = (Pass({k: tuple(v) for k, v in held["operators"].items()}), done)
 
     def find(self, fingerprint: str, ordinal: int) -> tuple[str, tuple[str, ...]] | None:
@@ -107,6 +106,10 @@ class MeasureStore:
             if fingerprint in held.operators and ordinal in done:
                 return self.file(name, ordinal), held.operators[fingerprint]
         return None
+
+    def ordinals(self) -> set[int]:
+        """The shards of which anything was measured."""
+        return set().union(*(done for _, done in self._passes.values()))
 
     def file(self, pass_name: str, ordinal: int) -> str:
         """The measure file of a shard in a pass."""

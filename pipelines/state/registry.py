@@ -6,19 +6,25 @@ A shard is its files (URL, size, version), its part of them and how it is read. 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from operators.base import digest_of
+from operators.errors import StoreFileGone
 from pipelines.located_yaml import LocatedYaml
 from pipelines.sources.discover import ShardSpec
 from pipelines.sources.spec import Source
 from pipelines.state import files
+from pipelines.state.kinds import way_back
 
 FOLDER = "shards"
 SCHEMA = pa.schema([("ordinal", pa.uint32()), ("key", pa.string()), ("spec", pa.string())])
+
+
+_FILE = re.compile(r"\d{8}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,21 @@ class Registry:
         self.folder = files.join(store, FOLDER)
         self.ordinals: dict[str, int] = {}
         self.specs: list[str] = []
-        for name in files.names(self.folder):
-            table = files.read_table(files.join(self.folder, name))
+        for name in filter(_FILE.fullmatch, files.names(self.folder)):
+            url = files.join(self.folder, name)
+            if name != f"{len(self.specs):08d}.parquet":
+                raise StoreFileGone(url, f"{self.folder}/{len(self.specs):08d}.parquet is gone. {way_back(url)}")
+            table = files.read_table(url)
             for ordinal, key, spec in zip(*(table[c].to_pylist() for c in SCHEMA.names), strict=True):
                 self.ordinals[key] = ordinal
                 self.specs.append(spec)
+
+    def check_knows(self, ordinals: Iterable[int]) -> None:
+        """Raise StoreDamaged where other parts of the store have documents of a shard that is not registered."""
+        if (highest := max(ordinals, default=-1)) >= len(self.specs):
+            url = files.join(self.folder, f"{len(self.specs):08d}.parquet")
+            found = f"the store has documents of shard {highest}, which nothing registers"
+            raise StoreFileGone(url, f"{url} is gone: {found}. {way_back(url)}")
 
     def known(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> int | None:
         """The shard's ordinal, or None where it is new."""

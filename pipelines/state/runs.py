@@ -46,6 +46,7 @@ SHARDS = pa.schema(
     ]
 )
 _NUMBERED = re.compile(r"(\d{8})-[0-9a-f]{8}")
+_TIMED = re.compile(r"\d{8}T\d{6}\.\d+-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Run:
 
 def run_names(store: str) -> list[str]:
     """The names of all runs, finished or not, oldest first."""
-    return sorted(files.names(files.join(store, FOLDER)), key=_age)
+    found = files.names(files.join(store, FOLDER))
+    return sorted((name for name in found if _NUMBERED.fullmatch(name) or _TIMED.fullmatch(name)), key=_age)
 
 
 def _age(name: str) -> tuple[int, str]:
