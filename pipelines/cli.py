@@ -7,6 +7,8 @@ started; 3 files could not be read, nothing was committed; 4 another run holds t
 from __future__ import annotations
 
 import gc
+import io
+import os
 import sys
 from functools import partial
 from typing import Annotated
@@ -29,6 +31,7 @@ from pipelines.command_line import (
 )
 from pipelines.index.commands import index_app
 from pipelines.label.commands import Yes, confirmation, label, labels_app
+from pipelines.signals import end_in_order
 
 app = typer.Typer(
     name="gristmill",
@@ -199,9 +202,19 @@ def quality(
 
 def main() -> None:
     """The entry point `gristmill`."""
+    end_in_order()
+    for stream in (sys.stdout, sys.stderr):  # names of files may be none that the locale can write
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Parsing makes objects by the million and no cycles: at Python's own threshold a third of the time goes to looking.
     gc.set_threshold(200_000, 20, 20)
-    sys.exit(app())
+    try:
+        app()
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code > 128:  # threads that are still at work must not keep us
+            sys.stdout.flush()
+            os._exit(ended.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import typer
 
 from operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
 from pipelines.report.console import make_console
+from pipelines.signals import Ended
 
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
 out = make_console()
@@ -54,7 +56,9 @@ def errors(debug: bool = False) -> Iterator[None]:
     except GristmillError as error:
         _fail(str(error), error, debug, next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1))
     except KeyboardInterrupt as error:
-        _fail("interrupted; finished work is kept, run the same command to go on", error, debug, 130)
+        code = error.exit_code if isinstance(error, Ended) else 130
+        what = "interrupted" if code == 130 else f"ended by {signal.Signals(code - 128).name}"
+        _fail(f"{what}; finished work is kept, run the same command to go on", error, debug, code)
     except BrokenPipeError:  # whoever reads the result has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None

@@ -9,8 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from operators.errors import RetryableError
+from pipelines import signals
 from pipelines.engine.base import RETRIES, Outcome, Result
 
+GRACE = 5.0  # seconds that items at work may take to end where a signal asks this process to
 FIRST_PAUSE = 0.5  # seconds before the first retry; doubled each time
 #: Errors of the file system that no retry mends.
 LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
@@ -41,21 +43,21 @@ class LocalEngine:
         self.workers = workers or _cores()
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="gristmill") as pool:
-            waiting: set[Future[Outcome[Result]]] = set()
-            todo = iter(enumerate(items))
-            try:
-                while True:
-                    while len(waiting) < 2 * self.workers and (job := next(todo, None)) is not None:
-                        waiting.add(pool.submit(attempt, function, *job))
-                    if not waiting:
-                        return
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="gristmill")
+        waiting: set[Future[Outcome[Result]]] = set()
+        todo = iter(enumerate(items))
+        try:
+            while True:
+                while len(waiting) < 2 * self.workers and (job := next(todo, None)) is not None:
+                    waiting.add(pool.submit(attempt, function, *job))
+                if not waiting:
+                    return
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait([future for future in waiting if not future.cancelled()], GRACE if signals.came() else None)
 
     def close(self) -> None:
         """Nothing outlives a call of `map`."""

@@ -19,7 +19,7 @@ import contextlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -92,45 +92,50 @@ class View:
     needs: tuple[str, ...] = ()  #: other views that it reads
 
 
-def connect(store: str, sql: str | None = None, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the store's views; of the datasets' only those that `sql` names.
+def connect(store: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the views of a store that are not single datasets, for statements of our own.
 
-    It reaches no file beyond the store unless it is `unsafe`. Raises RecipeError where the store holds no finished run,
-    StoreDamaged where a file of these views is not what was written.
+    Raises RecipeError where the store holds no finished run, StoreDamaged where a file that these views read is not
+    what was written.
     """
-    standing = runs.standing_runs(store)
-    if not standing:
-        runs.latest_run(store)
+    return _connected(store, _views(store, ()), VIEWS, unsafe=True)
+
+
+def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
+    """The result of a query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
+
+    Raises StoreDamaged where a file that it reads is not what was written.
+    """
+    views = _views(store, _ids_in(sql))
+    named = [name for name in views if name.lower() in sql.lower()]
+    connection = _connected(store, views, named, unsafe)
+    return answer(connection, sql, unsafe, known=views)
+
+
+def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsafe: bool) -> duckdb.DuckDBPyConnection:
+    """A connection with those views that are named; it reaches no file beyond the store unless it is `unsafe`."""
     connection = duckdb.connect()
     if not files.is_local(store):
         connection.register_filesystem(files.filesystem(store)[0])
-    views = _views(store, standing, _ids_in(sql))
-    wanted = {name for name in views if (name in VIEWS if sql is None else name.lower() in sql.lower())}
+    wanted = set(named)
     wanted |= {other for name in wanted for other in views[name].needs}
     for name, view in views.items():
         if name in wanted:
             view.check()
-        if name in wanted or sql is not None:
             view.make(connection)
     if not unsafe:
         confine(connection, store)
     return connection
 
 
-def _ids_in(sql: str | None) -> tuple[str, ...]:
+def _ids_in(sql: str) -> tuple[str, ...]:
     """Which ids the view of decisions has: those that a query names, for each costs a join with the documents.
 
     A query that joins them itself, by `documents`, finds the document's own id there and no second one beside it.
     """
-    if sql is None or not _IDS.search(_COUNT.sub("", sql)):
+    if not _IDS.search(_COUNT.sub("", sql)):
         return ()
     return ("survivor_id",) if "documents" in sql.lower() else ("id", "survivor_id")
-
-
-def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
-    """The result of a query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read."""
-    connection = connect(store, sql, unsafe)
-    return answer(connection, sql, unsafe)
 
 
 def confine(connection: duckdb.DuckDBPyConnection, store: str | None = None) -> None:
@@ -144,14 +149,19 @@ def confine(connection: duckdb.DuckDBPyConnection, store: str | None = None) -> 
     connection.execute("SET lock_configuration = true")
 
 
-def answer(connection: duckdb.DuckDBPyConnection, sql: str, unsafe: bool = False) -> pa.Table:
-    """The rows of somebody's query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read."""
+def answer(
+    connection: duckdb.DuckDBPyConnection, sql: str, unsafe: bool = False, known: Iterable[str] = ()
+) -> pa.Table:
+    """The rows of somebody's query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
+
+    `known` are views that it could have named.
+    """
     try:
         if not unsafe:
             _refuse_writing(connection, sql)
         return rows(connection, sql)
     except duckdb.Error as error:
-        raise RecipeError(explained(error, connection)) from None
+        raise RecipeError(explained(error, connection, known)) from None
 
 
 def _refuse_writing(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -167,10 +177,10 @@ def _refuse_writing(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             )
 
 
-def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
-    """DuckDB's message, with our views in place of its guesses."""
+def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, known: Iterable[str] = ()) -> str:
+    """DuckDB's message, with our views in place of its guesses; `known` are some besides those of the connection."""
     held = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    views = [name for (name,) in held if not name.startswith("_")]
+    views = {*known, *(name for (name,) in held if not name.startswith("_"))}
     if missing := re.search(r"Table with name (\S+) does not exist", str(error)):
         return f"there is no view {missing[1]}{did_you_mean(missing[1], views)}"
     message = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", str(error).strip())
@@ -192,8 +202,14 @@ def _list(urls: Sequence[str]) -> str:
     return f"[{', '.join(sql_text(in_glob(place(url))) for url in urls)}]"
 
 
-def _views(store: str, standing: Sequence[Standing], ids: Sequence[str]) -> dict[str, View]:
-    """The views of a store by name, those that others need before them."""
+def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
+    """The views of a store by name, those that others need before them; `ids` are those that decisions are to have.
+
+    Raises RecipeError where the store holds no finished run.
+    """
+    standing = runs.standing_runs(store)
+    if not standing:
+        runs.latest_run(store)
     shards = _shards(standing)
     measured = [url for shard in shards.values() for url, _ in shard["parts"]]
     decided = [stands.run.decisions(row["ordinal"]) for stands in standing for row in stands.shards]

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import threading
 import uuid
@@ -136,11 +137,25 @@ def remove(url: str) -> None:
     """Remove a file or a folder with all in it; nothing happens where there is none."""
     fs, path = filesystem(url)
     with contextlib.suppress(FileNotFoundError), _named(url):
-        if is_local(url) or not has_magic(path):
+        if is_local(url):
+            _remove_local(path)
+            return
+        if not has_magic(path):
             fs.rm(path, recursive=True)
             return
         for found in fs.find(path):  # `rm` would take the path for a glob, and remove what matches it
             fs.rm_file(found)
+
+
+def _remove_local(path: str) -> None:
+    """Remove a file or folder. What a thread that was given up writes there meanwhile goes too, or is left over."""
+    if not os.path.isdir(path):
+        os.remove(path)
+        return
+    for last in (False, False, True):
+        shutil.rmtree(path, ignore_errors=not last)
+        if not os.path.exists(path):
+            return
 
 
 def sweep(url: str) -> None:

@@ -118,7 +118,9 @@ def latest_run(store: str, dataset: str | None = None) -> Run:
         if dataset is None or run.record["name"] == dataset:
             return run
     which = f" of the dataset {dataset}" if dataset else ""
-    raise RecipeError(f"the store {store} holds no finished run{which}; `gristmill run RECIPE` makes one")
+    begun = [f"{FOLDER}/{name}/{RECORD}" for name in run_names(store)]
+    without = f" ({begun[-1]} is not there: that run was ended, or goes on)" if begun and not dataset else ""
+    raise RecipeError(f"the store {store} holds no finished run{which}{without}; `gristmill run RECIPE` makes one")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -120,6 +121,61 @@ def test_interrupted_it_says_so_and_gives_the_store_back(recipe: Path) -> None:
     assert group_is_gone(process)
     assert not (store / "LOCK").exists()
     check_no_cut_file(store)
+
+
+#: A run whose shards take for ever: what a large shard looks like from outside.
+ENDLESS = """
+import sys, time
+from pipelines import cli, measuring
+
+def forever(task):
+    sys.stderr.write("at work\\n")
+    time.sleep(10_000)
+
+measuring.measure_shard = forever
+sys.argv[0] = "gristmill"
+cli.main()
+"""
+
+
+def start_endless(recipe: Path) -> subprocess.Popen[str]:
+    """Start a run that is at work on two shards and will not end."""
+    line = [sys.executable, "-c", ENDLESS, "run", str(recipe), "--workers", "2"]
+    process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    at_work = 0
+    while at_work < 2 and process.poll() is None:
+        at_work += process.stderr.readline() == "at work\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP"), (signal.SIGINT, "")]
+)
+def test_a_signal_ends_a_run_in_order_whatever_it_is_at(recipe: Path, number: signal.Signals, said: str) -> None:
+    """A pod that is preempted gives the store back before it goes: its successor need not wait."""
+    process = start_endless(recipe)
+    start = time.monotonic()
+    process.send_signal(number)
+    code, _, err = finish(process)
+    assert time.monotonic() - start < 10
+    assert code == 128 + number
+    assert (f"ended by {said}" if said else "interrupted") + "; finished work is kept" in err
+    assert "Traceback" not in err
+    assert not (recipe.parent / "store" / "LOCK").exists()
+
+
+def test_a_second_signal_ends_it_at_once(recipe: Path) -> None:
+    process = start_endless(recipe)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, _, _ = finish(process)
+    assert time.monotonic() - start < 2
+    assert code == 130
+    code, _, err = gristmill("run", recipe)
+    assert code == 0, f"the lock of a process that is gone is taken at once: {err}"
 
 
 def test_of_two_runs_the_second_is_refused(recipe: Path) -> None:

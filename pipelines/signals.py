@@ -1,0 +1,55 @@
+"""Signals that end a command: SIGTERM and SIGHUP as Ctrl-C does, in order; a second one at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import NoReturn
+
+#: What a scheduler, a terminal that is closed and Ctrl-C send.
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What shells report of a process that a signal ended."""
+        return 128 + self.number
+
+
+_came = threading.Event()
+
+
+def came() -> bool:
+    """Whether a signal has asked this process to end."""
+    return _came.is_set()
+
+
+def end_in_order() -> None:
+    """Let the first of these signals raise Ended in the main thread, and the next one end the process at once.
+
+    A signal that is ignored, as under nohup, stays so.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    _came.set()
+    for other in ENDING:
+        if signal.getsignal(other) == _end:
+            signal.signal(other, _end_at_once)
+    raise Ended(number)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
