@@ -155,6 +155,30 @@ def query(
 
 
 @app.command()
+def verify(
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="DATASET", help="One dataset; by default the store.", show_default=False)
+    ] = None,
+    store: Store = "./store",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove leftovers and what a run makes again; write again what can be.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Read every file of a store and say what is damaged, gone, left over or foreign. Ends with 1 if any is wrong."""
+    with errors(debug):
+        from pipelines.report import verify as verification
+        from pipelines.report.progress import Reporter
+
+        found = verification.verify(store, dataset, repair, Reporter(err, quiet))
+        print_result(as_json, found.to_json(), lambda: verification.show(found, out))
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
 def operators(
     name: Annotated[str | None, typer.Argument(help="One operator, in full.", show_default=False)] = None,
     as_json: AsJson = False,

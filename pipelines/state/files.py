@@ -362,6 +362,20 @@ def open_table(url: str) -> Iterator[Any]:
         yield pa.BufferReader(content)
 
 
+def check_table(url: str) -> bool:
+    """Read a Parquet file whole; whether it has a seal. Raises StoreDamaged where it is damaged."""
+    if is_local(url):
+        with pa.memory_map(local_path(url)) as file:
+            content = file.read_buffer()
+    else:
+        content = pa.py_buffer(read_bytes(url))
+    with _damage_named(url):
+        sealed = seal.check_parquet(_bytes_of(content))
+        if not sealed:
+            pq.read_table(pa.BufferReader(content), use_threads=False)
+    return sealed
+
+
 #: Local files that this process has checked: path -> size, modification time, and whether there is a seal.
 _CHECKED: dict[str, tuple[int, int, bool]] = {}
 _MOST_CHECKED = 1 << 20

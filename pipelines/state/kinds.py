@@ -33,7 +33,12 @@ KINDS = (
     ),
     _kind("fit", r"fits/[^/]+/fit\.bin", _AGAIN, derived=True),
     _kind("record of a fit", r"fits/[^/]+/fit\.json", f"{_BACKUP}, or let `gristmill run RECIPE --refit` fit anew"),
-    _kind("measures", r"measures/[^/]+/(pass\.json|\d{8}(\.rejects)?\.parquet)", _AGAIN, derived=True),
+    _kind(
+        "measures",
+        r"measures/[^/]+/(pass\.json|\d{8}(\.rejects)?\.parquet)",
+        f"{_AGAIN}; of a shard that an index holds no run does: there a backup is needed to query and explain it",
+        derived=True,
+    ),
     _kind("record of a run", r"runs/[^/]+/run\.json", _DECIDE),
     _kind("decisions of a run", r"runs/[^/]+/((decisions|columns/\d+|labels/\d+)/)?[^/]+\.parquet", _DECIDE),
     _kind("state of a run", r"runs/[^/]+/[^/]+\.json", _DECIDE),

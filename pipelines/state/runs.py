@@ -96,6 +96,11 @@ def _age(name: str) -> tuple[int, str]:
     return (int(numbered[1]), name) if numbered else (0, name)
 
 
+def is_numbered(name: str) -> bool:
+    """Whether a run is of a version of gristmill that numbers them."""
+    return _NUMBERED.fullmatch(name) is not None
+
+
 def new_name(store: str, content: str) -> str:
     """A name for a run, after those of all runs that there are; `content` is the digest of what decides the run."""
     last = max((_age(name)[0] for name in run_names(store)), default=0)

@@ -140,16 +140,17 @@ class Stage:
     """A store as an undisturbed run left it, to be damaged again and again; and what each action gives on it."""
 
     def __init__(self, folder: Path, *, index: bool) -> None:
-        self.whole = folder / "whole"
-        self.recipe = write_corpus(self.whole, index=index)
-        execute(self.recipe)
-        self.work = folder / "work"
-        self.expected = {name: action(self._copy()) for name, action in ACTIONS.items()}
+        self.index = index
+        self.whole, self.work = folder / "whole", folder / "work"
+        recipe = write_corpus(self.work, index=index)
+        execute(recipe)
+        shutil.copytree(self.work, self.whole)
+        self.expected = {name: action(self.copy()) for name, action in ACTIONS.items()}
         store = self.whole / "store"
         self.files = sorted(str(p.relative_to(store)) for p in store.rglob("*") if p.is_file())
 
-    def _copy(self) -> Path:
-        """The recipe in a copy of the folder. Files keep their times, as after an rsync."""
+    def copy(self) -> Path:
+        """The recipe in the folder as the run left it: files with their times, at the paths that the store knows."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.whole, self.work)
         files._CHECKED.clear()
@@ -164,15 +165,20 @@ class Stage:
             found.setdefault(kind.name, []).append(path)
         return found
 
-    def run(self, trial: Trial) -> str:
-        """`found` or `harmless`; anything else is what went wrong."""
-        recipe = self._copy()
-        path = recipe.parent / "store" / trial.path
+    def damage(self, trial: Trial) -> Path:
+        """Damage a file of the copy; returns its path."""
+        path = self.work / "store" / trial.path
         content = DAMAGES[trial.damage](path.read_bytes(), random.Random(trial.seed))
         if content is None:
             path.unlink()
         else:
             path.write_bytes(content)
+        return path
+
+    def run(self, trial: Trial) -> str:
+        """`found` or `harmless`; anything else is what went wrong."""
+        recipe = self.copy()
+        path = self.damage(trial)
         try:
             given = ACTIONS[trial.action](recipe)
         except GristmillError as error:

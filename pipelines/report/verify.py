@@ -1,0 +1,351 @@
+"""`gristmill verify`: reads every file of a store, and says of each that is not as it was written what that means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rich.console import Console
+
+from operators.errors import RecipeError, StoreDamaged
+from pipelines.label.journal import replay
+from pipelines.quoting import in_one_line
+from pipelines.report.progress import Reporter
+from pipelines.state import files, runs
+from pipelines.state.datasets import CURRENT, MANIFEST, Dataset
+from pipelines.state.datasets import FOLDER as DATASETS
+from pipelines.state.index import FOLDER as INDEX
+from pipelines.state.index import Index, index_names
+from pipelines.state.kinds import kind_of
+from pipelines.state.lock import writer_lock
+from pipelines.state.measures import FOLDER as MEASURES
+from pipelines.state.measures import rejects_file
+from pipelines.state.registry import Registry
+from pipelines.words import did_you_mean, plural
+
+DAMAGED, GONE, LEFT_OVER, FOREIGN = "damaged", "gone", "left over", "foreign"
+SHOWN = 20  # findings of a sort that are named on the console
+_AT_ONCE = min(8, (os.cpu_count() or 1) + 1)  # files that are read at the same time
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file that is not as it should be."""
+
+    path: str  #: below the store's folder
+    problem: str  #: damaged, gone, left over or foreign
+    meaning: str  #: what it is, and what to do
+    repaired: str | None = None  #: what `--repair` did
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at, and what was found."""
+
+    store: str
+    files: int
+    bytes: int
+    unsealed: int  #: files of earlier versions of gristmill, which carry no seal
+    findings: Sequence[Finding] = field(default_factory=tuple)
+
+    @property
+    def wrong(self) -> int:
+        """How many files are damaged or gone and were not repaired."""
+        return sum(f.problem in (DAMAGED, GONE) and f.repaired is None for f in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def verify(store: str, dataset: str | None, repair: bool, reporter: Reporter) -> Verified:
+    """Read all files of a store, or of one dataset of it, and compare them with what was written.
+
+    With `repair`, what a run can make again is removed or written again, and leftovers go; the store is locked for it.
+    Raises RecipeError where there is no such store or dataset, StoreLocked where a run holds the store.
+    """
+    if not repair:
+        return _verify(store, dataset, reporter)
+    with writer_lock(store, reporter.say):
+        found = _verify(store, dataset, reporter)
+        return replace(found, findings=[_repaired(store, finding, reporter) for finding in found.findings])
+
+
+def _verify(store: str, dataset: str | None, reporter: Reporter) -> Verified:
+    there = files.states(store)
+    if not any(kind_of(path) for path in there):
+        raise RecipeError(f"{store} is no store of gristmill: it holds none of its files")
+    if dataset is not None:
+        known = sorted({path.split("/")[1] for path in there if path.startswith(f"{DATASETS}/")})
+        if dataset not in known:
+            raise RecipeError(f"the store {store} has no dataset {dataset}{did_you_mean(dataset, known)}")
+        there = {path: state for path, state in there.items() if path.startswith(f"{DATASETS}/{dataset}/")}
+    broken, unsealed = _read_all(store, there, reporter)
+    findings = {path: Finding(path, DAMAGED, _meaning(path)) for path in broken}
+    for path, problem in _expected(store, there, broken, dataset):
+        findings.setdefault(path, Finding(path, problem, _meaning(path, problem)))
+    size = sum(state.size for state in there.values())
+    return Verified(store, len(there), size, unsealed, sorted(findings.values(), key=lambda f: (f.problem, f.path)))
+
+
+def _read_all(store: str, there: Mapping[str, files.State], reporter: Reporter) -> tuple[set[str], int]:
+    """Read the files; which are damaged, and how many have no seal."""
+    broken: set[str] = set()
+    unsealed = 0
+    with reporter.stage("verify", len(there), "file") as stage, ThreadPoolExecutor(_AT_ONCE) as pool:
+        for path, sealed in zip(there, pool.map(lambda path: _check(store, path), there), strict=True):
+            if sealed is None:
+                broken.add(path)
+            unsealed += sealed is False
+            stage.advance(text_bytes=there[path].size)
+    return broken, unsealed
+
+
+def _check(store: str, path: str) -> bool | None:
+    """Whether a file has a seal; None where it is damaged. Files without a seal by nature count as sealed."""
+    url = files.join(store, path)
+    kind = kind_of(path)
+    if kind is None or files.UNFINISHED in path:
+        return True
+    try:
+        if path.startswith(f"{DATASETS}/") and path.endswith(".parquet"):
+            return True  # the manifest has its digest: `_dataset`
+        if path.endswith(".parquet"):
+            return files.check_table(url)
+        if path.endswith(".json"):
+            files.read_record(url)
+        if path.endswith(".jsonl"):
+            replay(files.read_bytes(url), path)
+    except FileNotFoundError:  # a run replaced it meanwhile
+        return True
+    except StoreDamaged:
+        return None
+    return True
+
+
+def _expected(
+    store: str, there: Mapping[str, files.State], broken: set[str], dataset: str | None
+) -> Iterator[tuple[str, str]]:
+    """(path, problem) of what the records of a store say of its files, and the files do not say of themselves."""
+    for path in there:
+        if files.UNFINISHED in path:
+            yield path, LEFT_OVER
+        elif kind_of(path) is None:
+            yield path, LEFT_OVER if path.startswith(f"{runs.FOLDER}/") else FOREIGN
+    finished = _finished(store, there, broken)
+    names = [dataset] if dataset is not None else files.names(files.join(store, DATASETS))
+    for name in names:
+        yield from _dataset(store, name, there, broken, finished)
+    if dataset is None:
+        yield from _runs(store, there, broken, finished)
+        yield from _measures(store, there, broken)
+        yield from _fits(store, there, broken)
+        yield from _indexes(store, there, broken)
+
+
+def _finished(store: str, there: Mapping[str, files.State], broken: set[str]) -> list[runs.Run]:
+    """The finished runs whose records are whole, newest first."""
+    found = []
+    for name in reversed(runs.run_names(store)):
+        path = f"{runs.FOLDER}/{name}/{runs.RECORD}"
+        if path not in broken:
+            with contextlib.suppress(FileNotFoundError, StoreDamaged):
+                found.append(runs.Run(store, name, files.read_record(files.join(store, path))))
+    return found
+
+
+def _dataset(
+    store: str, name: str, there: Mapping[str, files.State], broken: set[str], finished: Sequence[runs.Run]
+) -> Iterator[tuple[str, str]]:
+    held = Dataset(store, name)
+    folder = f"{DATASETS}/{name}"
+    try:
+        _ = held.current
+    except StoreDamaged:
+        yield f"{folder}/{CURRENT}", DAMAGED if f"{folder}/{CURRENT}" in there else GONE
+    named = {run.record["version"]: run for run in finished if run.record["name"] == name}
+    for version in map(held.named, sorted({*named, *held.uncommitted, *(v.name for v in held.versions())})):
+        place = f"{folder}/{version.name}"
+        if not version.committed:
+            if version.name in named:
+                yield f"{place}/{MANIFEST}", GONE
+            else:
+                yield from ((path, LEFT_OVER) for path in there if path.startswith(f"{place}/"))
+            continue
+        if f"{place}/{MANIFEST}" in broken:
+            continue
+        for file in version.manifest["files"]:
+            path = f"{place}/{file['name']}"
+            if path not in there:
+                yield path, GONE
+            elif there[path].size != file["bytes"] or files.digest(files.join(store, path)) != file["digest"]:
+                yield path, DAMAGED
+
+
+def _runs(
+    store: str, there: Mapping[str, files.State], broken: set[str], finished: Sequence[runs.Run]
+) -> Iterator[tuple[str, str]]:
+    whole = {run.name for run in finished}
+    indexed = {run for index in _opened(store) for run in index.runs}
+    for name in runs.run_names(store):
+        folder = f"{runs.FOLDER}/{name}"
+        if name not in whole and f"{folder}/{runs.RECORD}" not in broken:
+            if name in indexed:
+                yield f"{folder}/{runs.RECORD}", GONE
+            else:
+                yield from ((path, LEFT_OVER) for path in there if path.startswith(f"{folder}/"))
+    for run in finished:
+        folder = f"{runs.FOLDER}/{run.name}"
+        parts = [f"{folder}/shards.parquet", f"{folder}/rejects.parquet"]
+        parts += [f"{folder}/{runs.VERSION}"] if runs.is_numbered(run.name) else []  # earlier versions wrote none
+        if parts[0] in there and parts[0] not in broken:
+            for row in run.shards():
+                parts.append(run.decisions(row["ordinal"]).removeprefix(f"{store.rstrip('/')}/"))
+                parts += [url.removeprefix(f"{store.rstrip('/')}/") for url, _ in row["parts"]]
+        yield from ((path, GONE) for path in parts if path not in there)
+
+
+def _measures(store: str, there: Mapping[str, files.State], broken: set[str]) -> Iterator[tuple[str, str]]:
+    passes = {path.split("/")[1] for path in there if path.startswith(f"{MEASURES}/") and path.count("/") == 2}
+    for name in sorted(passes):
+        if (path := f"{MEASURES}/{name}/pass.json") not in there:
+            yield path, GONE
+    ordinals = [int(path[-16:-8]) for path in there if _is_measured(path)]
+    try:
+        Registry(store).check_knows(ordinals)
+    except StoreDamaged as error:
+        path = error.url.removeprefix(f"{store.rstrip('/')}/")
+        yield path, DAMAGED if path in there else GONE
+
+
+def _is_measured(path: str) -> bool:
+    return path.startswith(f"{MEASURES}/") and path.endswith(".parquet") and not path.endswith(".rejects.parquet")
+
+
+def _fits(store: str, there: Mapping[str, files.State], broken: set[str]) -> Iterator[tuple[str, str]]:
+    for name in sorted({path.split("/")[1] for path in there if path.startswith("fits/") and path.count("/") == 2}):
+        record, artefact = f"fits/{name}/fit.json", f"fits/{name}/fit.bin"
+        if record not in there:
+            yield record, GONE
+        elif artefact not in there:
+            yield artefact, GONE
+        elif record not in broken:
+            held = files.read_record(files.join(store, record))
+            if held.get("digest", "") not in ("", files.digest(files.join(store, artefact))):
+                yield artefact, DAMAGED
+
+
+def _opened(store: str) -> Iterator[Index]:
+    for name in index_names(store):
+        with contextlib.suppress(StoreDamaged):
+            yield Index(store, name)
+
+
+def _indexes(store: str, there: Mapping[str, files.State], broken: set[str]) -> Iterator[tuple[str, str]]:
+    below = f"{store.rstrip('/')}/"
+    for name in index_names(store):
+        try:
+            index = Index(store, name)
+        except StoreDamaged as error:
+            if (path := error.url.removeprefix(below)) not in there:
+                yield path, GONE
+            continue
+        named = {generation.name for generation in index.generations}
+        for path in there:
+            parts = path.split("/")
+            if parts[:3] == [INDEX, name, "generations"] and parts[3] not in named:
+                yield path, LEFT_OVER
+        for generation in index.generations:
+            at = index.files_of(generation)
+            wanted = [at.shards, *(at.keys(part) for part in range(at.key_files))]
+            if at.shards.removeprefix(below) in there and at.shards.removeprefix(below) not in broken:
+                wanted += [at.documents(shard.ordinal) for shard in index.shards_of(generation)]
+            yield from ((path, GONE) for url in wanted if (path := url.removeprefix(below)) not in there)
+
+
+def _meaning(path: str, problem: str = DAMAGED) -> str:
+    if problem == LEFT_OVER:
+        return "of a run that was ended before it was finished, or goes on; the next run removes it"
+    kind = kind_of(path)
+    if kind is None:
+        return "nothing of gristmill's; it is left alone"
+    return f"{kind.name}. {kind.way_back}"
+
+
+def _repaired(store: str, finding: Finding, reporter: Reporter) -> Finding:
+    """Do what is safe about a finding."""
+    done = _repair(store, finding, reporter)
+    return finding if done is None else replace(finding, repaired=done)
+
+
+def _repair(store: str, finding: Finding, reporter: Reporter) -> str | None:
+    path, url, kind = finding.path, files.join(store, finding.path), kind_of(finding.path)
+    folder = path.split("/")[1] if "/" in path else ""
+    if finding.problem == LEFT_OVER:
+        files.remove(url)
+        return "removed"
+    if kind is None or finding.problem == FOREIGN:
+        return None
+    if kind.name == "measures":
+        if path.endswith("pass.json"):
+            files.remove(url)
+        elif any(int(path.split("/")[2][:8]) in index.held for index in _opened(store)):
+            return None
+        else:
+            measured = url.replace(".rejects.parquet", ".parquet")
+            files.remove(measured)
+            files.remove(rejects_file(measured))
+        return "removed: the next run measures it again"
+    if kind.name == "fit":
+        files.remove(url)
+        return "removed: the next run makes it again of the same documents"
+    if kind.name in ("record of a run", "decisions of a run", "state of a run"):
+        return _put_aside(store, folder)
+    if kind.name in ("manifest of a dataset", "state of a dataset"):
+        return _restore(store, folder, path, reporter)
+    return None
+
+
+def _put_aside(store: str, run: str) -> str | None:
+    """Remove a run that can be done again: one that no index builds on."""
+    if any(run in index.runs for index in _opened(store)):
+        return None
+    files.remove(files.join(store, runs.FOLDER, run))
+    return f"the run {run} is removed: the next run of its recipe decides again, without reading what is measured"
+
+
+def _restore(store: str, dataset: str, path: str, reporter: Reporter) -> str | None:
+    """Write a manifest again from the run that wrote it, or point CURRENT at what the newest run committed."""
+    by = [run for run in runs.finished_runs(store) if run.record["name"] == dataset]
+    if path.endswith(MANIFEST):
+        by = [run for run in by if run.record["version"] == path.split("/")[2]]
+    for run in by[:1]:
+        version, faults = runs.whole_version(run, reporter.say)
+        if faults or (path.endswith(CURRENT) and not version.committed):
+            return None
+        if path.endswith(CURRENT):
+            Dataset(store, dataset).point_at(version)
+        return f"written again, as the run {run.name} had it"
+    return None
+
+
+def show(found: Verified, console: Console) -> None:
+    """Print what was found: a line for each file that is not as it should be, then the sum."""
+    for problem in (DAMAGED, GONE, LEFT_OVER, FOREIGN):
+        mine = [finding for finding in found.findings if finding.problem == problem]
+        style = "bold red" if problem in (DAMAGED, GONE) else "yellow"
+        for finding in mine[:SHOWN]:
+            console.print(f"{problem:<9} {in_one_line(finding.path)}", style=style)
+            console.print(f"          {finding.repaired or finding.meaning}", style="dim")
+        if len(mine) > SHOWN:
+            console.print(f"{problem:<9} {plural(len(mine) - SHOWN, 'more file')}; --json lists all", style=style)
+    read = f"{plural(found.files, 'file')} of {found.bytes / 1e6:,.1f} MB read"
+    old = f", {plural(found.unsealed, 'file')} of earlier versions without a seal" if found.unsealed else ""
+    counted = Counter(finding.problem for finding in found.findings)
+    told = ", ".join(f"{n:,} {problem}" for problem, n in counted.items()) or "all as they were written"
+    console.print(f"{read}{old}: {told}", style="bold red" if found.wrong else "bold green")
