@@ -1,0 +1,60 @@
+"""A run that ends at any step that changes the disk, and the same command after it: the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipelines.label.endpoint import Server, endpoint
+from tests.pipelines.label.tasks import ANSWERS, task_file, topical
+from tests.reliability.command import ROOT
+from tests.reliability.damage import next_night, write_corpus
+from tests.support import write_jsonl
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with endpoint(answers=ANSWERS, delay=0.001) as running:
+        yield running
+
+
+@pytest.fixture(params=["plain", "index", "labels"])
+def recipe(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Path:
+    """A recipe about to be run: for the first time, for a second night, or with a task."""
+    folder = tmp_path / "work"
+    path = write_corpus(folder, index=request.param != "plain")
+    if request.param == "index":
+        next_night(path)
+        write_jsonl(folder / "data" / "docs-a.jsonl", topical(30, seed=3))
+    if request.param == "labels":
+        annotator = {"name": "api", "engine": "http", "base_url": server.url, "model": "m", "concurrency": 1}
+        task_file(folder, annotators=[annotator])
+        write_jsonl(folder / "data" / "docs-a.jsonl", topical(30, seed=3))
+        held = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**held, "label": ["task.yaml"]}, sort_keys=False))
+    return path
+
+
+def crash(recipe: Path, every: int, first: int, seconds: float) -> int:
+    """How many steps were tried; fails where one of them went wrong."""
+    line = [sys.executable, "-m", "tests.reliability.crashes", str(recipe), str(every), str(first), str(seconds)]
+    ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = re.search(r"(\d+) of \d+ steps: done", ended.stdout)
+    assert found
+    return int(found[1])
+
+
+def test_some_steps(recipe: Path) -> None:
+    assert crash(recipe, every=61, first=17, seconds=60) >= 2
+
+
+@pytest.mark.slow
+def test_every_step(recipe: Path) -> None:
+    assert crash(recipe, every=1, first=1, seconds=3600) >= 100
