@@ -23,6 +23,7 @@ from pipelines.command_line import (
     Overrides,
     RecipePath,
     Store,
+    Unsafe,
     Workers,
     err,
     errors,
@@ -35,7 +36,6 @@ from pipelines.signals import end_in_order
 
 app = typer.Typer(
     name="gristmill",
-    help="Curate text corpora into training data: measure every document once, decide globally, write Parquet.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe or arguments, 3 unreadable files, 4 store in use.",
     no_args_is_help=True,
     add_completion=False,
@@ -47,6 +47,23 @@ app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
 app.command()(label)
 app.add_typer(labels_app, name="labels")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from pipelines.version import VERSION
+
+        print(f"gristmill {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def gristmill(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Curate text corpora into training data: measure every document once, decide globally, write Parquet."""
 
 
 @app.command()
@@ -136,10 +153,13 @@ def query(
     sql: Annotated[
         str,
         typer.Argument(
-            metavar="SQL", help="DuckDB SQL over documents, decisions, clusters, rejects, datasets.", show_default=False
+            metavar="SQL",
+            help="DuckDB SQL over documents, decisions, clusters, quarantine, datasets.",
+            show_default=False,
         ),
     ],
     store: Store = "./store",
+    unsafe: Unsafe = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -147,7 +167,7 @@ def query(
     with errors(debug):
         from pipelines.report import query as queries
 
-        table = queries.query(store, sql)
+        table = queries.query(store, sql, unsafe)
         if as_json:
             print(queries.to_json(table))
         else:

@@ -39,6 +39,7 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Store = Annotated[str, typer.Option("--store", help="The store's folder or URL.")]
+Unsafe = Annotated[bool, typer.Option("--unsafe", help="Let the SQL write, and reach all files that you may reach.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Engines = Annotated[
     EngineChoice, typer.Option("--engine", help="auto takes Ray inside a Ray job or with RAY_ADDRESS set.")

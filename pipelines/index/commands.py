@@ -51,6 +51,7 @@ def index_compact(
     store: Store = "./store",
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make all generations of an index one. Runs give the same as before, and read fewer files."""
@@ -60,7 +61,7 @@ def index_compact(
 
         with closing(open_engine(engine.value, workers)) as opened:
             compact(store, name, opened)
-        _show_index(store, name)
+        _show_index(store, name, as_json)
 
 
 @index_app.command("remove")
@@ -69,6 +70,7 @@ def index_remove(
     generation: Annotated[str | None, typer.Option("--generation", help="Forget this generation.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="Forget the shards of this source.")] = None,
     store: Store = "./store",
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Take shards out of an index. Later runs match them no more, and decide them again where they are sources."""
@@ -83,7 +85,7 @@ def index_remove(
         elif source is not None:
             with closing(open_engine("local", None)) as opened:
                 remove_source(store, name, source, opened)
-        _show_index(store, name)
+        _show_index(store, name, as_json)
 
 
 @index_app.command("import")
@@ -99,6 +101,7 @@ def index_import(
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Add a dataset that is there already to the index of a recipe's fuzzy_dedup: later runs are resolved against it.
@@ -119,7 +122,7 @@ def index_import(
             import_dataset(loaded, dataset, opened, Reporter(err, quiet))
         indexed = indexed_rule(loaded.recipe.decide)
         assert indexed is not None
-        _show_index(loaded.store, indexed[2])
+        _show_index(loaded.store, indexed[2], as_json)
 
 
 @index_app.command("export")
@@ -129,6 +132,7 @@ def index_export(
         str, typer.Option("--datasketch", metavar="OUT", help="The Parquet file to write: id, address, LeanMinHash.")
     ],
     store: Store = "./store",
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write an index for online look-ups: ids and LeanMinHash objects of datasketch."""
@@ -137,10 +141,12 @@ def index_export(
         from pipelines.words import plural
 
         written = export_datasketch(store, name, datasketch)
-        out.print(f"{plural(written, 'document')} in {datasketch}", markup=False)
+        told = {"documents": written, "path": datasketch}
+        print_result(as_json, told, lambda: out.print(f"{plural(written, 'document')} in {datasketch}", markup=False))
 
 
-def _show_index(store: str, name: str) -> None:
+def _show_index(store: str, name: str, as_json: bool) -> None:
     from pipelines.report import index as index_report
 
-    index_report.show(index_report.info(store, name), out)
+    found = index_report.info(store, name)
+    print_result(as_json, found, lambda: index_report.show(found, out))

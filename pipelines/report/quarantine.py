@@ -72,7 +72,7 @@ def remarks(rejects: pa.Table) -> list[str]:
         for key, n in counted.most_common(SHOWN)
     ]
     if len(counted) > SHOWN:
-        sql = "SELECT file, reason, count(*) FROM rejects GROUP BY ALL"
+        sql = "SELECT file, reason, count(*) FROM quarantine GROUP BY ALL"
         lines.append(f'and {len(counted) - SHOWN} more kinds: `gristmill query "{sql}"` lists them')
     return lines
 

@@ -1,13 +1,13 @@
 """SQL over a store: DuckDB views of its documents, decisions, quarantine and datasets.
 
-| view      | one row per                                                                                 |
-|-----------|---------------------------------------------------------------------------------------------|
-| documents | document of the newest run of each dataset, of all nights where it has an index             |
-| decisions | document and dataset: id, kept, rule, condition, value, limit, survivor, survivor_id        |
-| clusters  | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity                   |
-| rejects   | record that is not a document: file, line or row, reason                                    |
-| datasets  | committed dataset version                                                                   |
-| <name>    | row of the current version of the dataset <name>                                            |
+| view       | one row per                                                                                |
+|------------|--------------------------------------------------------------------------------------------|
+| documents  | document of the newest run of each dataset, of all nights where it has an index            |
+| decisions  | document and dataset: id, kept, rule, condition, value, limit, survivor, survivor_id       |
+| clusters   | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity                  |
+| quarantine | record that is not a document: file, line or row, reason (`rejects` is the same)           |
+| datasets   | committed dataset version                                                                  |
+| <name>     | row of the current version of the dataset <name>                                           |
 
 A query reads and nothing else: no statement that writes, no file beyond the store. The files of the views that it names
 are checked before it runs.
@@ -41,7 +41,7 @@ from pipelines.state.datasets import Dataset
 from pipelines.state.runs import Standing
 from pipelines.words import did_you_mean
 
-VIEWS = ("documents", "decisions", "clusters", "rejects", "datasets")
+VIEWS = ("documents", "decisions", "clusters", "quarantine", "rejects", "datasets")
 WIDEST = 10_000  # characters of a line that is not for a terminal
 DATASET_COLUMNS = pa.schema(
     [
@@ -87,7 +87,7 @@ _ADDRESS = f"(ordinal << {columns.ROW_BITS}) | row::UBIGINT AS address"
 class View:
     """A view that a query may name."""
 
-    make: Callable[[duckdb.DuckDBPyConnection], None]
+    make: Callable[[duckdb.DuckDBPyConnection], object]
     check: Callable[[], None]  #: raises StoreDamaged where a file that it reads is not what was written
     needs: tuple[str, ...] = ()  #: other views that it reads
 
@@ -114,6 +114,11 @@ def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
 
 def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsafe: bool) -> duckdb.DuckDBPyConnection:
     """A connection with those views that are named; it reaches no file beyond the store unless it is `unsafe`."""
+    if files.is_local(store) and "\\" in place(store):
+        raise RecipeError(
+            f"DuckDB takes the backslash in {place(store)} for a separator of folders; make a link to the store whose "
+            "path has none, and give that as --store"
+        )
     connection = duckdb.connect()
     if not files.is_local(store):
         connection.register_filesystem(files.filesystem(store)[0])
@@ -221,7 +226,8 @@ def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
             lambda c: _decisions(c, standing, ids), lambda: _check(decided), ("documents",) if ids else ()
         ),
         "clusters": View(lambda c: _clusters(c, standing), lambda: _check(given)),
-        "rejects": View(lambda c: _rejects(c, rejected), lambda: _check(rejected)),
+        "quarantine": View(lambda c: _quarantine(c, rejected), lambda: _check(rejected)),
+        "rejects": View(lambda c: c.execute("CREATE VIEW rejects AS FROM quarantine"), lambda: None, ("quarantine",)),
         "datasets": View(lambda c: _datasets(c, store), lambda: None),
     }
     taken = set(views)
@@ -331,8 +337,8 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, selects: Sequence[st
         connection.register(name, columns.empty_table())
 
 
-def _rejects(connection: duckdb.DuckDBPyConnection, found: Sequence[str]) -> None:
-    connection.execute(f"CREATE VIEW rejects AS SELECT * FROM read_parquet({_list(found)}, union_by_name = true)")
+def _quarantine(connection: duckdb.DuckDBPyConnection, found: Sequence[str]) -> None:
+    connection.execute(f"CREATE VIEW quarantine AS SELECT * FROM read_parquet({_list(found)}, union_by_name = true)")
 
 
 def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
