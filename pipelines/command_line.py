@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
+from pipelines.quoting import printable_json
 from pipelines.report.console import make_console
 from pipelines.signals import Ended
 
@@ -87,10 +87,6 @@ def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoRetur
 def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:
     """Print a result to standard output: as JSON, or as it is shown to people."""
     if as_json:
-        print(
-            json.dumps(
-                value, indent=2, ensure_ascii=False, default=lambda v: v.hex() if isinstance(v, bytes) else str(v)
-            )
-        )
+        print(printable_json(value))
     else:
         show()

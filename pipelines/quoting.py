@@ -6,7 +6,9 @@ that could take them for more than names uses one of these functions; consoles (
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 #: Characters that have a meaning in globs, of fsspec and of DuckDB; in brackets they stand for themselves.
 _GLOB = re.compile(r"([*?\[])")
@@ -33,6 +35,16 @@ def in_glob(path: str) -> str:
 def printable(text: str) -> str:
     """A text with everything escaped that a terminal would not simply print; ends of lines stay."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def printable_json(value: Any) -> str:
+    """A value as JSON, indented, with everything escaped that a terminal would act on; bytes are hexadecimal."""
+
+    def plain(other: Any) -> str:
+        return other.hex() if isinstance(other, bytes) else str(other)
+
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=plain)
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def in_one_line(text: str) -> str:

@@ -16,7 +16,6 @@ are checked before it runs.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ from rich.text import Text
 from operators import columns
 from operators.errors import RecipeError, StoreDamaged
 from pipelines.decide import DECISIONS, given_file
-from pipelines.quoting import in_glob, in_one_line, sql_name, sql_text
+from pipelines.quoting import in_glob, in_one_line, printable_json, sql_name, sql_text
 from pipelines.report.console import make_console
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
@@ -381,11 +380,7 @@ def _check_version(dataset: Dataset) -> None:
 
 def to_json(table: pa.Table) -> str:
     """The rows as a JSON list; bytes as hex."""
-
-    def plain(value: Any) -> Any:
-        return value.hex() if isinstance(value, bytes) else str(value)
-
-    return json.dumps(table.to_pylist(), default=plain, ensure_ascii=False, indent=2)
+    return printable_json(table.to_pylist())
 
 
 def show(table: pa.Table, console: Console, most: int = 1000) -> None:
