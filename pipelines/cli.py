@@ -166,12 +166,13 @@ def query(
     """Ask the store: SQL over its documents (every measure), decisions, quarantine and datasets."""
     with errors(debug):
         from pipelines.report import query as queries
+        from pipelines.report import rows
 
         table = queries.query(store, sql, unsafe)
         if as_json:
-            print(queries.to_json(table))
+            print(rows.to_json(table))
         else:
-            queries.show(table, out)
+            rows.show(table, out)
 
 
 @app.command()

@@ -176,11 +176,10 @@ def labels_query(
 ) -> None:
     """Ask the label store: SQL over answers, quarantine, documents and tasks."""
     with errors(debug):
-        from pipelines.report import labels
-        from pipelines.report import query as queries
+        from pipelines.report import labels, rows
 
         found = labels.query(store, sql)
         if as_json:
-            print(queries.to_json(found))
+            print(rows.to_json(found))
         else:
-            queries.show(found, out)
+            rows.show(found, out)

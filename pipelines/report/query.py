@@ -25,15 +25,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from operators import columns
 from operators.errors import RecipeError, StoreDamaged
 from pipelines.decide import DECISIONS, given_file
-from pipelines.quoting import in_glob, in_one_line, printable_json, sql_name, sql_text
-from pipelines.report.console import make_console
+from pipelines.quoting import in_glob, sql_name, sql_text
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
 from pipelines.state.datasets import Dataset
@@ -41,7 +37,6 @@ from pipelines.state.runs import Standing
 from pipelines.words import did_you_mean
 
 VIEWS = ("documents", "decisions", "clusters", "quarantine", "rejects", "datasets")
-WIDEST = 10_000  # characters of a line that is not for a terminal
 DATASET_COLUMNS = pa.schema(
     [
         ("dataset", pa.string()),
@@ -376,46 +371,3 @@ def _check_version(dataset: Dataset) -> None:
     faults = version.faults(version.manifest, {} if run is None else runs.announced(run)[1])
     if faults:
         raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")
-
-
-def to_json(table: pa.Table) -> str:
-    """The rows as a JSON list; bytes as hex."""
-    return printable_json(table.to_pylist())
-
-
-def show(table: pa.Table, console: Console, most: int = 1000) -> None:
-    """Print the rows as a table, one below the other where a terminal is too narrow; no more than `most` of them."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name, kind in zip(table.column_names, table.schema.types, strict=True):
-        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        shown.add_column(Text(in_one_line(name)), justify="right" if number else "left", no_wrap=True)
-    found = table.slice(0, most).to_pylist()
-    for row in found:
-        shown.add_row(*map(_cell, row.values()))
-    unbounded = console.options.update(width=WIDEST)
-    if console.measure(shown, options=unbounded).maximum <= console.width:
-        console.print(shown)
-    elif console.is_terminal:
-        _show_one_by_one(found, console)
-    else:  # a file or another program: whole lines
-        make_console(file=console.file, width=WIDEST).print(shown, crop=False)
-    if table.num_rows > most:
-        console.print(f"... and {table.num_rows - most:,} more rows; --json prints all", style="dim")
-
-
-def _show_one_by_one(rows: Sequence[Mapping[str, object]], console: Console) -> None:
-    for i, row in enumerate(rows):
-        console.print(f"row {i}", style="bold")
-        record = Table(box=None, pad_edge=False, show_header=False)
-        record.add_column(no_wrap=True)
-        record.add_column(overflow="fold")
-        for name, value in row.items():
-            record.add_row(Text("  " + in_one_line(name)), _cell(value))
-        console.print(record)
-
-
-def _cell(value: object) -> Text:
-    if value is None:
-        return Text("null", style="dim")
-    text = f"{value:.6g}" if isinstance(value, float) else value.hex() if isinstance(value, bytes) else str(value)
-    return Text(in_one_line(text))

@@ -16,7 +16,8 @@ from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict
 
 from operators.errors import RecipeError, RetryableError, ShardError
-from pipelines.state.files import NETWORK_LIBRARIES, is_local
+from pipelines.state.failures import of_network
+from pipelines.state.files import is_local
 
 Compression = Literal["none", "gzip", "zstd", "bz2"]
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
@@ -126,7 +127,7 @@ def failures_named(file: FileRef) -> Iterator[None]:
             ) from error
         if isinstance(error, FileNotFoundError) and not hides_trouble(error):
             raise ShardError(f"{file.name} was listed but is gone; run again to list the source anew") from error
-        if _network_trouble(error) or hides_trouble(error) or getattr(error, "errno", None) is not None:
+        if of_network(error) or hides_trouble(error) or getattr(error, "errno", None) is not None:
             raise RetryableError(f"{file.name} could not be read: {_named(error)}") from error
         if isinstance(error, OSError | pa.ArrowException):
             raise DamagedFile(
@@ -146,7 +147,7 @@ def store_failures(what: str) -> Iterator[None]:
             raise RecipeError(
                 f"{what} may not be listed ({_first_line(error)}); give this user the right to"
             ) from error
-        if _network_trouble(error) or hides_trouble(error):
+        if of_network(error) or hides_trouble(error):
             raise RetryableError(f"{what} could not be listed: {_named(error)}") from error
         raise
 
@@ -174,11 +175,6 @@ def _is_denied(error: BaseException) -> bool:
     said = error.__cause__ if isinstance(error, FileNotFoundError) else error
     refused = getattr(said, "status", None) in (401, 403) or "Credentials" in type(said).__name__
     return refused or isinstance(error, PermissionError)
-
-
-def _network_trouble(error: BaseException) -> bool:
-    library = type(error).__module__.split(".", 1)[0]
-    return isinstance(error, ConnectionError | TimeoutError) or library in NETWORK_LIBRARIES
 
 
 class _RemoteFile:

@@ -7,7 +7,6 @@ records carry a seal (`seal.py`) that is checked when they are read: what is dam
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,21 +25,16 @@ import pyarrow.parquet as pq
 from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from operators.errors import FatalError, RetryableError, StoreDamaged, StoreFileGone
+from operators.errors import StoreDamaged, StoreFileGone
 from pipelines.state import seal
+from pipelines.state.failures import named, refusals_named
 from pipelines.state.kinds import way_back
 
-#: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
-NETWORK_LIBRARIES = frozenset(
-    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
-)
 #: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"
 #: What object stores call the version of a file; the first that is there counts.
 _VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "last_modified", "created")
 _BLOCK = 1 << 22  #: bytes read at a time
-#: What a disk says that takes no more, whatever is written and however often.
-_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -73,7 +67,7 @@ def exists(url: str) -> bool:
     """Whether there is a file or folder; asks the store, never a cached listing."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
-    with _named(url):
+    with named(url):
         return bool(fs.exists(path))
 
 
@@ -82,7 +76,7 @@ def names(url: str) -> list[str]:
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
-        with _named(url):
+        with named(url):
             found = fs.ls(path, detail=False)
     except FileNotFoundError:
         return []
@@ -105,7 +99,7 @@ def states(url: str) -> dict[str, State]:
         return dict(_local_states(local_path(url)))
     fs, path = filesystem(url)
     fs.invalidate_cache()
-    with _named(url):
+    with named(url):
         found = fs.find(path, detail=True)
     return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in found.items()}
 
@@ -136,7 +130,7 @@ def digest(url: str) -> str:
 def remove(url: str) -> None:
     """Remove a file or a folder with all in it; nothing happens where there is none."""
     fs, path = filesystem(url)
-    with contextlib.suppress(FileNotFoundError), _named(url):
+    with contextlib.suppress(FileNotFoundError), named(url):
         if is_local(url):
             _remove_local(path)
             return
@@ -168,7 +162,7 @@ def sweep(url: str) -> None:
 def read_bytes(url: str) -> bytes:
     """The whole content of a file."""
     fs, path = filesystem(url)
-    with _named(url):
+    with named(url):
         content: bytes = fs.cat_file(path)
     return content
 
@@ -203,7 +197,7 @@ def replacing(url: str, durable: bool = True) -> Iterator[IO[bytes]]:
     A durable file outlives a loss of power once the block has ended. What can be made again need not be: after such a
     loss its seal tells whether it is whole. Raises FatalError where the place takes no file: no permission, no space.
     """
-    with _refusals_named(url):
+    with refusals_named(url):
         if is_local(url):
             final = Path(local_path(url))
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -238,44 +232,6 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _named(url: str) -> Iterator[None]:
-    """Turn network trouble on the way to a file into RetryableError."""
-    try:
-        yield
-    except Exception as error:
-        library = type(error).__module__.partition(".")[0]
-        if is_local(url) or not (isinstance(error, ConnectionError | TimeoutError) or library in NETWORK_LIBRARIES):
-            raise
-        raise RetryableError(
-            f"{url} cannot be reached: {error}. Check the network, the endpoint and the credentials, and run again"
-        ) from None
-
-
-@contextlib.contextmanager
-def _refusals_named(url: str) -> Iterator[None]:
-    """Turn what a place that takes no file says into FatalError."""
-    try:
-        with _named(url):
-            yield
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise FatalError(
-                f"{url} cannot be written: {error.strerror or error}. Give this user the right to write there, "
-                "or choose another store"
-            ) from None
-        if isinstance(error, FileNotFoundError) and not is_local(url):
-            raise FatalError(
-                f"{url} cannot be written: {error}. Create the bucket, or correct the store's URL"
-            ) from None
-        if error.errno in _REFUSALS:
-            raise FatalError(
-                f"{url} cannot be written: {error.strerror}. Make room there, or choose another store; "
-                "what is finished is kept"
-            ) from None
-        raise
-
-
 def create(url: str, content: bytes) -> bool:
     """Write a file only if there is none, in one step; False where there is one already."""
     if is_local(url):
@@ -285,7 +241,7 @@ def create(url: str, content: bytes) -> bool:
         return descriptor is not None
     fs, path = filesystem(url)
     try:
-        with _refusals_named(url), _CREATING:
+        with refusals_named(url), _CREATING:
             fs.pipe_file(path, content, mode="create")
     except FileExistsError:
         return False
@@ -303,7 +259,7 @@ def create_locked(url: str, content: bytes) -> int | None:
     """
     final = Path(local_path(url))
     unfinished = final.with_name(f"{final.name}{UNFINISHED}{uuid.uuid4().hex[:12]}")
-    with _refusals_named(url):
+    with refusals_named(url):
         descriptor = None
         while descriptor is None:
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -420,7 +376,7 @@ def open_input(url: str) -> Iterator[Any]:
         with pa.memory_map(local_path(url)) as file:
             yield file
         return
-    with _named(url), fsspec.open(url, "rb") as file:
+    with named(url), fsspec.open(url, "rb") as file:
         yield file
 
 

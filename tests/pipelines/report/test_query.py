@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from operators.errors import RecipeError
-from pipelines.report.query import query, show
+from pipelines.report.query import query
+from pipelines.report.rows import show
 from tests.pipelines.test_run import execute
 
 MakeRecipe = Callable[..., Path]
@@ -69,7 +70,7 @@ def test_datasets_and_rejects(store: str) -> None:
 def test_an_unknown_view_is_answered_with_those_there_are(store: str) -> None:
     with pytest.raises(
         RecipeError,
-        match="there is no view xyz; there is all, clusters, datasets, decisions, documents, rejects, small",
+        match="there is no view xyz; there is all, clusters, datasets, decisions, documents, quarantine, rejects, sm",
     ):
         query(store, "FROM xyz")
 
