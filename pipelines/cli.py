@@ -154,7 +154,7 @@ def query(
         str,
         typer.Argument(
             metavar="SQL",
-            help="DuckDB SQL over documents, decisions, clusters, quarantine, datasets.",
+            help="DuckDB SQL over documents, decisions, clusters, losses, quarantine, datasets.",
             show_default=False,
         ),
     ],

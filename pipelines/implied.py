@@ -20,7 +20,7 @@ from pipelines.words import did_you_mean
 #: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
 TOKENS = "tokens"
 
-LABEL, WRITE = "label", "write"
+LABEL, WRITE, REPORT = "label", "write", "report"
 
 
 class Need(NamedTuple):
@@ -81,6 +81,8 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
     for i, column in enumerate(recipe.write.columns or ()):
         if column != columns.TEXT and all_known:
             yield Need(column, WRITE, ("write", "columns", i), given=given)
+    for i, column in enumerate(recipe.report.by or ()):
+        yield Need(column, REPORT, ("report", "by", i))
     yield Need(TOKENS, "the funnel", ("measure",))
 
 

@@ -11,7 +11,7 @@ from operators import columns
 from operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
 from operators.errors import RecipeError
 from operators.table import name_of
-from pipelines.decide import given_columns, kind_of, with_given
+from pipelines.decide import given_columns, grouped_by, kind_of, with_given
 from pipelines.fit import Fit, find_fit, fit_resource
 from pipelines.implied import implied_measures
 from pipelines.index.parameters import index_parameters, indexed_rule
@@ -54,6 +54,7 @@ class Plan:
     decided: pa.Schema  #: the same, and the columns that rules give
     tasks: tuple[LoadedTask, ...]  #: what is labelled of the documents that are kept
     output: pa.Schema  #: columns of the dataset
+    by: tuple[str, ...]  #: columns by whose values losses are counted
 
     def __post_init__(self) -> None:
         self.read_state()
@@ -147,6 +148,10 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
     decided = _check_rules(recipe, schema, mistakes)
+    by: tuple[str, ...] = ()
+    if {*(recipe.report.by or ())} <= {*schema.names}:  # else it has been noted
+        with mistakes.noted(("report", "by")):
+            by = grouped_by(recipe.report.by, schema)
     labelled = decided
     for i, task in enumerate(tasks):
         with mistakes.noted(("label", i)):
@@ -169,7 +174,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
             planned.append(PlannedMeasure(name_of(measure), measure, path, ready, fit, needed_by))
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
-    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, output)
+    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, output, by)
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:

@@ -57,6 +57,22 @@ class Limits(Section):
     unreadable_shards: int = Field(
         default=0, ge=0, description="how many shards may be unreadable before nothing is committed"
     )
+    source_loss: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="largest share of a source's documents that the rules may drop, selections apart",
+    )
+
+
+class Report(Section):
+    """What is told of a run."""
+
+    by: tuple[str, ...] | None = Field(
+        default=None,
+        description="columns by whose values losses are counted, beside the sources; by default those that are called "
+        "lang or language",
+    )
 
 
 class Recipe(Section):
@@ -76,6 +92,7 @@ class Recipe(Section):
     )
     write: Write = Field(description="how the dataset is written; {} for the defaults")
     limits: Limits = Field(default=Limits(), description="when a run refuses to commit")
+    report: Report = Field(default=Report(), description="what is told of a run")
 
 
 class LoadedRecipe:

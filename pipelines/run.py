@@ -32,6 +32,7 @@ from pipelines.removal import removal_by
 from pipelines.report import quarantine
 from pipelines.report.examples import examples as dropped_examples
 from pipelines.report.funnel import Funnel, build_funnel
+from pipelines.report.losses import check_limit as check_losses
 from pipelines.report.plan_view import index_remark
 from pipelines.report.progress import Reporter
 from pipelines.state import files, runs
@@ -254,7 +255,7 @@ class Run:
         rules = [[name_of(rule), rule.fingerprint({})] for rule in self.plan.rules]
         documents = [self.plan.document_fingerprint(source) for source in self.recipe.sources]
         shards = [[shard.ordinal, shard.source.name] for shard in measured]
-        output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names]
+        output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names, self.plan.by]
         index = [] if self.plan.index is None else [g.name for g in self.plan.index.generations]
         labels = [task.fingerprint for task in self.plan.tasks]
         return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, *labels, VERSION])
@@ -265,6 +266,7 @@ class Run:
             if earlier.record["fingerprint"] == asked:
                 version, faults = runs.whole_version(earlier, self.reporter.warn)
                 if not faults:
+                    self._check_losses(Funnel.from_json(earlier.record["result"]["funnel"]))
                     self.reporter.say(f"  the run {earlier.name} did just this: nothing is read, decided or written")
                     return earlier, version
                 return None
@@ -296,14 +298,24 @@ class Run:
         with self.reporter.stage("decide", len(self.plan.rules), "rule") as stage:
             texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
             history = None if self.plan.index is None else History.of(self.plan.index)
-            advance = stage.advance
             decided = decide(
-                self.plan.rules, measured.measures, self.engine, url, on_progress=advance, texts=texts, history=history
+                self.plan.rules,
+                measured.measures,
+                self.engine,
+                url,
+                on_progress=stage.advance,
+                texts=texts,
+                history=history,
+                by=self.plan.by,
             )
         duplicates = count_duplicates(measured.measures, columns.ID, self.engine, url)
         funnel = build_funnel(measured.counts, decided)
         funnel.check()
+        self._check_losses(funnel)
         return funnel, duplicates
+
+    def _check_losses(self, funnel: Funnel) -> None:
+        check_losses(funnel.losses, self.recipe.limits.source_loss, self.loaded.where("limits", "source_loss"))
 
     def _label(self, measured: Measured, url: str) -> tuple[Measured, Sequence[LabelResult]]:
         """The shards with the columns of the labelling tasks, and what came of each task."""

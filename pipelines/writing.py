@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ from pipelines.write import (
     write_files,
 )
 
+#: Parts of the funnel that depend on `report: {by: ...}`, which changes no document.
+COUNTED_BY = ("groups", "crowded")
+
 
 def write_dataset(
     plan: Plan, measured: Measured, run_url: str, funnel: Funnel, engine: Engine, reporter: Reporter
@@ -58,7 +61,7 @@ def write_dataset(
         plan.chain(),
         plan.measured_by(),
         VERSION,
-        funnel.to_json(),
+        {key: held for key, held in funnel.to_json().items() if key not in COUNTED_BY},
     ]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     index = None if plan.index is None else plan.index.name
@@ -68,7 +71,8 @@ def write_dataset(
         runs.announce_version(run_url, recipe.name, version, held, index)
         dataset.point_at(version)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
-        return version, Funnel.from_json(held["funnel"]), {}
+        found = replace(Funnel.from_json(held["funnel"]), groups=funnel.groups, crowded=funnel.crowded)
+        return version, found, {}
     dataset.sweep({version.name, *(run.record["version"] for run in by)})
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)
     observed = _selected_by(plan)

@@ -7,12 +7,14 @@ from pipelines.decide.driver import DECISIONS, decide, decisions_file
 from pipelines.decide.duplicates import RepeatedValues, count_duplicates
 from pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from pipelines.decide.given import given_file, given_parts, with_given
+from pipelines.decide.groups import GroupLoss, grouped_by
 from pipelines.decide.kinds import check_rules, given_columns, kind_of, rule_names
 from pipelines.decide.shards import ShardColumns
 
 __all__ = [
     "DECISIONS",
     "Decided",
+    "GroupLoss",
     "RepeatedValues",
     "RuleCount",
     "ShardColumns",
@@ -24,6 +26,7 @@ __all__ = [
     "given_columns",
     "given_file",
     "given_parts",
+    "grouped_by",
     "kind_of",
     "rule_names",
     "with_given",

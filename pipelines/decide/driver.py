@@ -24,8 +24,9 @@ from pipelines.decide import scratch
 from pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from pipelines.decide.fuzzy.history import History
 from pipelines.decide.given import WithColumns, given_file, with_given, write_given
+from pipelines.decide.groups import KEPT, GroupTally, count_groups
 from pipelines.decide.kinds import given_columns, kind_of, rule_names
-from pipelines.decide.passes import gather, run
+from pipelines.decide.passes import run
 from pipelines.decide.rules import Resolved, Scene, Tally, Verdict
 from pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
 from pipelines.engine.base import Engine
@@ -84,15 +85,16 @@ def decide(
     on_progress: Callable[[], object] = lambda: None,
     texts: Texts | None = None,
     history: History | None = None,
+    by: Sequence[str] = (),
 ) -> Decided:
     """Decide over all shards what to keep. The rules have passed `check_rules`; shards share one schema.
 
     Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and
     `given_file`s of the rules that give columns; its scratch is `folder`/exchange. `texts` are for the rules that ask
-    for them, `history` for the one that has an index. The decisions depend on the documents, their addresses, the rules
-    and the history alone: not on the engine, the number of workers or the order of the shards. `on_progress` is called
-    after each rule. Raises the error of a shard that cannot be read or computed, and FatalError where the counts do not
-    add up.
+    for them, `history` for the one that has an index; losses are counted by the values of the columns in `by`. The
+    decisions depend on the documents, their addresses, the rules and the history alone: not on the engine, the number
+    of workers or the order of the shards. `on_progress` is called after each rule. Raises the error of a shard that
+    cannot be read or computed, and FatalError where the counts do not add up.
     """
     names, scratch_folder = rule_names(rules), files.join(folder, "exchange")
     if not shards:
@@ -118,8 +120,7 @@ def decide(
                 funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, rule.details(count.tally)))
                 on_progress()
             survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
-        write = partial(_write_decisions, names, folder)
-        decided = Decided(documents, funnel, gather(engine, write, survivors.shards))
+        decided = _write_all(names, folder, by, Decided(documents, funnel, []), survivors, engine)
     finally:
         files.remove(scratch_folder)
     decided.check()
@@ -201,9 +202,21 @@ def _count(documents: pa.Table, stays: NDArray[np.bool_], verdict: Verdict) -> C
     return Count(seen, lost.num_rows, total(lost[columns.BYTES]), total(lost[TOKENS]), verdict.tally)
 
 
-def _write_decisions(names: Sequence[str], folder: str, shard: SurvivingShard) -> ShardKept:
+def _write_all(
+    names: Sequence[str], folder: str, by: Sequence[str], decided: Decided, survivors: Survivors, engine: Engine
+) -> Decided:
+    """Write the decisions on all shards: what is decided, with what is left of each shard and group."""
+    groups, kept = GroupTally(), {}
+    for shard in run(engine, partial(_write_decisions, names, folder, by), survivors.shards):
+        groups.add(shard.groups)
+        kept[shard.ordinal] = replace(shard, groups=GroupTally())
+    in_order = [kept[shard.ordinal] for shard in survivors.shards]
+    return replace(decided, shards=in_order, groups=groups.losses(names), crowded=sorted(groups.crowded))
+
+
+def _write_decisions(names: Sequence[str], folder: str, by: Sequence[str], shard: SurvivingShard) -> ShardKept:
     """Write the decisions on one shard."""
-    documents, kept, drops = SurvivingShard(shard.shard).read(COUNTED), shard.kept(), shard.dropped()
+    documents, kept, drops = SurvivingShard(shard.shard).read([*COUNTED, *by]), shard.kept(), shard.dropped()
     reason = np.full(documents.num_rows, -1)
     reason[np.asarray(drops["row"])] = np.arange(drops.num_rows)
     reasons = drops.take(pa.array(reason, mask=kept)).combine_chunks()
@@ -212,5 +225,8 @@ def _write_decisions(names: Sequence[str], folder: str, shard: SurvivingShard) -
     given |= {name: reasons[name] for name in ("condition", "value", "limit", "survivor")}
     table = pa.table([given[name] for name in DECISIONS.names], schema=DECISIONS)
     files.write_table(decisions_file(folder, shard.ordinal), table)
-    left = documents.filter(pa.array(kept))
-    return ShardKept(shard.ordinal, left.num_rows, total(left[columns.BYTES]), total(left[TOKENS]))
+    left = documents.select(COUNTED).filter(pa.array(kept))
+    dropped_by = np.full(documents.num_rows, KEPT)
+    dropped_by[np.asarray(drops["row"])] = np.asarray(drops["rule"])
+    groups = count_groups(documents, documents[TOKENS], by, dropped_by, len(names))
+    return ShardKept(shard.ordinal, left.num_rows, total(left[columns.BYTES]), total(left[TOKENS]), groups)

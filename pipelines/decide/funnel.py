@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from operators.errors import FatalError
+from pipelines.decide.groups import GroupLoss, GroupTally
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ShardKept:
     rows: int
     bytes: int  #: UTF-8 bytes of text
     tokens: int
+    groups: GroupTally = field(default_factory=GroupTally)  #: what became of its documents, by group
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Decided:
     documents: int  #: before the first rule
     funnel: Sequence[RuleCount]
     shards: Sequence[ShardKept]  #: in the order in which the shards were given
+    groups: Sequence[GroupLoss] = ()  #: what the rules took of each group of documents
+    crowded: Sequence[str] = ()  #: columns with too many values for that
 
     @property
     def kept(self) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from operators.errors import FatalError
-from pipelines.decide import Decided
+from pipelines.decide import Decided, GroupLoss
+from pipelines.report.losses import COUNTS, Losses
 from pipelines.state.measures import ShardCounts
+from pipelines.state.runs import Standing
 from pipelines.words import plural
 
 #: A rule that drops more than this share of what it sees is pointed out.
@@ -23,6 +27,11 @@ LARGE = 0.1
 REACHED = 0.8
 #: How many of a rule's conditions are told.
 SHOWN_CONDITIONS = 4
+#: A row of the view `losses`: what a rule took of the documents that have one value of a column.
+LOSS_COLUMNS = pa.schema(
+    [(name, pa.string()) for name in ("dataset", "counted_by", "value", "rule")]
+    + [(name, pa.int64()) for name in COUNTS]
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class Funnel:
     kept: int
     kept_bytes: int
     kept_tokens: int
+    groups: tuple[GroupLoss, ...] = ()  #: what the rules took of each source, language, ...
+    crowded: tuple[str, ...] = ()  #: columns that losses were to be counted by, with too many values for that
 
     def check(self) -> None:
         """Raise FatalError unless every record is accounted for."""
@@ -65,6 +76,11 @@ class Funnel:
             balance.append((f"documents seen by {rule.name}", rule.seen, left, "documents left by the rules before it"))
             left -= rule.dropped
         balance.append(("documents kept", self.kept, left, "documents - dropped"))
+        for column in dict.fromkeys(group.column for group in self.groups):
+            groups = [group for group in self.groups if group.column == column]
+            balance.append((f"documents by {column}", sum(g.documents for g in groups), self.documents, "documents"))
+            lost = sum(group.lost(r.name for r in self.rules)[0] for group in groups)
+            balance.append((f"documents dropped by {column}", lost, self.documents - self.kept, "documents - kept"))
         for what, found, expected, sum_of in balance:
             if found != expected:
                 raise FatalError(
@@ -84,7 +100,19 @@ class Funnel:
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Funnel:
         """The inverse of `to_json`."""
-        return cls(**{**held, "rules": tuple(RuleRow(**rule) for rule in held["rules"])})
+        groups = (
+            GroupLoss(**{**group, "dropped": {rule: tuple(counts) for rule, counts in group["dropped"].items()}})
+            for group in held.get("groups", ())
+        )
+        rules = tuple(RuleRow(**rule) for rule in held["rules"])
+        crowded = tuple(held.get("crowded", ()))
+        return cls(**{**held, "rules": rules, "groups": tuple(groups), "crowded": crowded})
+
+    @property
+    def losses(self) -> Losses:
+        """What the rules took of each source, and of other groups of documents."""
+        selections = [rule.name for rule in self.rules if rule.operator == "select"]
+        return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
 
 
 def build_funnel(counts: Sequence[ShardCounts], decided: Decided) -> Funnel:
@@ -104,7 +132,20 @@ def build_funnel(counts: Sequence[ShardCounts], decided: Decided) -> Funnel:
         kept=decided.kept,
         kept_bytes=sum(shard.bytes for shard in decided.shards),
         kept_tokens=kept_tokens,
+        groups=tuple(decided.groups),
+        crowded=tuple(decided.crowded),
     )
+
+
+def loss_rows(standing: Sequence[Standing]) -> pa.Table:
+    """What each rule took of each source and other group (LOSS_COLUMNS), of all runs that stand for a dataset."""
+    sums: dict[tuple[str, ...], Counter[str]] = {}
+    for stands in standing:
+        for row in Funnel.from_json(stands.run.record["result"]["funnel"]).losses.rows():
+            key = (stands.dataset, row["counted_by"], row["value"], row["rule"])
+            sums.setdefault(key, Counter()).update({name: row[name] for name in COUNTS})
+    rows = [{**dict(zip(LOSS_COLUMNS.names, key, strict=False)), **dict(counts)} for key, counts in sums.items()]
+    return pa.Table.from_pylist(rows, schema=LOSS_COLUMNS)
 
 
 def show(funnel: Funnel, console: Console) -> None:
@@ -125,12 +166,15 @@ def show(funnel: Funnel, console: Console) -> None:
         row(f"- {rule.name}", rule.dropped, rule.seen, rule.dropped_tokens, "yellow" if rule.remarkable else "")
     row("kept", funnel.kept, funnel.documents, funnel.kept_tokens, "bold green")
     console.print(table)
+    losses = funnel.losses
     for rule in funnel.rules:
-        for remark in remarks(rule):
+        for remark in [*remarks(rule), *losses.remarks(rule.name)]:
             console.print(f"  {rule.name}: {remark}", style="dim", markup=False)
     for rule in funnel.rules:
         for warning in warnings(rule):
             console.print(f"! {rule.name} {warning}", style="yellow", markup=False)
+    for warning in losses.warnings():
+        console.print(f"! {warning}", style="yellow", markup=False)
 
 
 def remarks(rule: RuleRow) -> list[str]:

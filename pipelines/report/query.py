@@ -5,6 +5,7 @@
 | documents  | document of the newest run of each dataset, of all nights where it has an index            |
 | decisions  | document and dataset: id, kept, rule, condition, value, limit, survivor, survivor_id       |
 | clusters   | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity                  |
+| losses     | rule and value of each column that losses are counted by (source, lang): seen, dropped     |
 | quarantine | record that is not a document: file, line or row, reason (`rejects` is the same)           |
 | datasets   | committed dataset version                                                                  |
 | <name>     | row of the current version of the dataset <name>                                           |
@@ -30,13 +31,14 @@ from operators import columns
 from operators.errors import RecipeError, StoreDamaged
 from pipelines.decide import DECISIONS, given_file
 from pipelines.quoting import in_glob, sql_name, sql_text
+from pipelines.report.funnel import loss_rows
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
 from pipelines.state.datasets import Dataset
 from pipelines.state.runs import Standing
 from pipelines.words import did_you_mean
 
-VIEWS = ("documents", "decisions", "clusters", "quarantine", "rejects", "datasets")
+VIEWS = ("documents", "decisions", "clusters", "losses", "quarantine", "rejects", "datasets")
 DATASET_COLUMNS = pa.schema(
     [
         ("dataset", pa.string()),
@@ -220,6 +222,7 @@ def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
             lambda c: _decisions(c, standing, ids), lambda: _check(decided), ("documents",) if ids else ()
         ),
         "clusters": View(lambda c: _clusters(c, standing), lambda: _check(given)),
+        "losses": View(lambda c: c.register("losses", loss_rows(standing)), lambda: None),
         "quarantine": View(lambda c: _quarantine(c, rejected), lambda: _check(rejected)),
         "rejects": View(lambda c: c.execute("CREATE VIEW rejects AS FROM quarantine"), lambda: None, ("quarantine",)),
         "datasets": View(lambda c: _datasets(c, store), lambda: None),
