@@ -70,7 +70,7 @@ def test_datasets_and_rejects(store: str) -> None:
 def test_an_unknown_view_is_answered_with_those_there_are(store: str) -> None:
     with pytest.raises(
         RecipeError,
-        match="there is no view xyz; there is all, clusters, datasets, decisions, documents, losses, quarantine, rejects",
+        match="there is no view xyz; there is all, clusters, datasets, decisions, documents, losses, quarantine, rej",
     ):
         query(store, "FROM xyz")
 
