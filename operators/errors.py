@@ -4,6 +4,7 @@
     ├── RecipeError      the request is wrong: nothing was started
     ├── ShardError       one shard cannot be read or measured: the others go on, the run ends non-zero
     ├── RetryableError   a passing failure (network, a busy store): tried again a bounded number of times
+    │   └── GaveUp       the same, tried as often as it is worth
     └── FatalError       the run cannot go on
         ├── StoreLocked  another run is writing to this store
         └── StoreDamaged a file of the store is not what was written, or is gone
@@ -26,6 +27,10 @@ class ShardError(GristmillError):
 
 class RetryableError(GristmillError):
     """A failure that may pass; engines try the item again a bounded number of times."""
+
+
+class GaveUp(RetryableError):
+    """A failure that may pass and did not, however often it was tried; engines do not try the item again."""
 
 
 class FatalError(GristmillError):

@@ -39,6 +39,7 @@ from pipelines.state import files, runs
 from pipelines.state.datasets import Dataset, Version
 from pipelines.state.lock import writer_lock
 from pipelines.state.registry import Shard
+from pipelines.state.remote import at_hand
 from pipelines.texts import Texts
 from pipelines.version import VERSION
 from pipelines.writing import write_dataset
@@ -85,8 +86,9 @@ def run(
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
-    plan = make_plan(loaded, refit)  # before the store is touched: a wrong recipe leaves no trace
     with ExitStack() as stack:
+        stack.enter_context(at_hand())
+        plan = make_plan(loaded, refit)  # before the store is touched: a wrong recipe leaves no trace
         stack.enter_context(writer_lock(loaded.store, reporter.say))
         runs.sweep_unfinished(loaded.store)
         if plan.index is not None:

@@ -90,13 +90,13 @@ def decide(
     """Decide over all shards what to keep. The rules have passed `check_rules`; shards share one schema.
 
     Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and
-    `given_file`s of the rules that give columns; its scratch is `folder`/exchange. `texts` are for the rules that ask
+    `given_file`s of the rules that give columns; its scratch is `scratch_folder`. `texts` are for the rules that ask
     for them, `history` for the one that has an index; losses are counted by the values of the columns in `by`. The
     decisions depend on the documents, their addresses, the rules and the history alone: not on the engine, the number
     of workers or the order of the shards. `on_progress` is called after each rule. Raises the error of a shard that
     cannot be read or computed, and FatalError where the counts do not add up.
     """
-    names, scratch_folder = rule_names(rules), files.join(folder, "exchange")
+    names = rule_names(rules)
     if not shards:
         return Decided(
             0, [RuleCount(name, name_of(rule), 0, 0, 0, 0) for name, rule in zip(names, rules, strict=True)], []
@@ -106,23 +106,20 @@ def decide(
     documents = sum(shard.rows for shard in shards)
     survivors = Survivors([SurvivingShard(shard) for shard in shards], documents)
     funnel: list[RuleCount] = []
-    files.remove(scratch_folder)  # of a run that was killed
-    try:
+    with scratch.scratch_folder(folder, "exchange", engine) as own_folder:
         for batch in _batches(rules, gives, schemas):
             resolved = []
             for i in batch:
-                own = files.join(scratch_folder, f"rule-{i}")
+                own = files.join(own_folder, f"rule-{i}")
                 scene = Scene(survivors, schemas[i], engine, own, names[i], texts, history)
                 resolved.append(kind_of(rules[i]).resolve(rules[i], scene))
-            step = _step(batch[0], resolved, scratch_folder, folder)
+            step = _step(batch[0], resolved, own_folder, folder)
             for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):
                 lost = (count.dropped, count.bytes, count.tokens)
                 funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, rule.details(count.tally)))
                 on_progress()
             survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
         decided = _write_all(names, folder, by, Decided(documents, funnel, []), survivors, engine)
-    finally:
-        files.remove(scratch_folder)
     decided.check()
     return decided
 

@@ -136,11 +136,8 @@ class RepeatedValues(TypedDict):
 def count_duplicates(shards: Sequence[ShardColumns], column: str, engine: Engine, folder: str) -> RepeatedValues:
     """Count the values of a column (ids, say) that occur more than once; nulls do not count. Scratch is in `folder`."""
     survivors = Survivors([SurvivingShard(shard) for shard in shards], sum(shard.rows for shard in shards))
-    scratch_folder = files.join(folder, "duplicates")
-    try:
-        found = find_duplicates(ExactDedup(by=column), survivors, engine, scratch_folder)
-    finally:
-        files.remove(scratch_folder)
+    with scratch.scratch_folder(folder, "duplicates", engine) as own:
+        found = find_duplicates(ExactDedup(by=column), survivors, engine, own)
     by_ordinal = {shard.ordinal: shard for shard in survivors.shards}
     examples = []
     for group in found.largest:

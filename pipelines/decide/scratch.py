@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from pipelines.engine.base import Engine
 from pipelines.state import files
+
+
+@contextlib.contextmanager
+def scratch_folder(run: str, name: str, engine: Engine) -> Iterator[str]:
+    """A folder for the tables of one block: below the run's, which all workers reach, and gone afterwards.
+
+    Where the run's folder is not on this machine and all workers are threads of this process, on the local disk.
+    """
+    if engine.name == "local" and not files.is_local(run):
+        with tempfile.TemporaryDirectory(prefix="gristmill-") as own:
+            yield own
+        return
+    folder = files.join(run, name)
+    files.remove(folder)  # of a run that was killed
+    try:
+        yield folder
+    finally:
+        files.remove(folder)
 
 
 def write_batches(url: str, schema: pa.Schema, batches: Sequence[pa.Table]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from operators.errors import RetryableError
+from operators.errors import GaveUp, RetryableError
 from pipelines import signals
 from pipelines.engine.base import RETRIES, Outcome, Result
 
@@ -23,7 +23,7 @@ def attempt(function: Callable[[Any], Result], index: int, item: Any) -> Outcome
     for trial in range(RETRIES + 1):
         try:
             return Outcome(index, value=function(item))
-        except LASTING as error:
+        except (*LASTING, GaveUp) as error:
             return Outcome(index, error=error)
         except (RetryableError, OSError) as error:
             if trial == RETRIES:

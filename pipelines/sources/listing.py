@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fsspec.core import url_to_fs
-
 from operators.errors import RecipeError
 from pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
 from pipelines.state.datasets import CURRENT
-from pipelines.state.files import is_local
+from pipelines.state.files import filesystem, is_local
+from pipelines.state.remote import tried
 from pipelines.words import did_you_mean, plural
 
 #: Properties of remote files are asked for side by side.
@@ -56,18 +55,18 @@ def absolute(path: str, base: str) -> str:
 def _matches(pattern: str, base: str) -> list[FileRef]:
     url = absolute(pattern, base)
     try:
-        fs, path = url_to_fs(url)
+        fs, path = filesystem(url)
     except (ImportError, ValueError) as error:
         raise RecipeError(f"{pattern} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf") from None
     fs.invalidate_cache()
-    listed = _listed(fs, path)
+    listed = tried(pattern, lambda: _listed(fs, path))
     if not listed:
         raise RecipeError(f"nothing matches {url}{_what_there_is(fs, path)}")
     name = _namer(pattern, base)
 
     def file_ref(found: tuple[str, Any]) -> FileRef:
         at, details = found
-        size, version = size_and_version(fs, at, details)
+        size, version = tried(pattern, lambda: size_and_version(fs, at, details))
         found_url = at if is_local(url) else fs.unstrip_protocol(at)
         return FileRef(url=found_url, name=name(found_url, at), size=size, version=version)
 
@@ -142,7 +141,7 @@ def _namer(pattern: str, base: str) -> Callable[[str, str], str]:
     """What files are called for people, by URL and path: from the recipe's folder or in full, as the recipe says it."""
     if "://" in pattern or os.path.isabs(os.path.expanduser(pattern)):
         return lambda url, path: url
-    folder = url_to_fs(base)[1]
+    folder = filesystem(base)[1]
     if is_local(base.removeprefix("file://")):
         return lambda url, path: os.path.relpath(path, folder)
     return lambda url, path: path.removeprefix(f"{folder.rstrip('/')}/")

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import pyarrow as pa
-from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict
 
 from operators.errors import RecipeError, RetryableError, ShardError
 from pipelines.state.failures import of_network
-from pipelines.state.files import is_local
+from pipelines.state.files import filesystem, is_local
+from pipelines.state.remote import PatientFile, tried
 
 Compression = Literal["none", "gzip", "zstd", "bz2"]
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
@@ -72,15 +72,37 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 def open_file(file: FileRef) -> Iterator[pa.NativeFile]:
     """The bytes of a file as stored, seekable. The file must still be the one that was listed."""
     with failures_named(file), contextlib.ExitStack() as stack:
-        fs, path = url_to_fs(file.url)
-        fs.invalidate_cache(path)
-        if size_and_version(fs, path, {}) != (file.size, file.version):
-            raise ShardError(f"{file.name} was changed after the run had listed it; run again to read it as it is now")
         if is_local(file.url):
+            fs, path = filesystem(file.url)
+            _check_unchanged(file, fs, path)
             raw = pa.OSFile(path)
         else:
-            raw = pa.PythonFile(stack.enter_context(contextlib.closing(_RemoteFile(file, fs.open(path, "rb")))), "r")
+            opened = tried(file.name, lambda: _open_remote(file))
+            raw = pa.PythonFile(stack.enter_context(contextlib.closing(_RemoteFile(file, opened))), "r")
         yield stack.enter_context(raw)
+
+
+def _open_remote(file: FileRef) -> Any:
+    """A file on the network, opened with fsspec."""
+    fs, path = filesystem(file.url)
+    if "s3" in _protocols(fs) and file.size and file.version:
+        # Each request that reads it says which state of the file it means: none is needed to ask for that first.
+        opened = fs.open(path, "rb", size=file.size)
+        opened.details = {"name": path, "size": file.size, "type": "file", "ETag": file.version}
+        opened.read_kw = {**opened.read_kw, "IfMatch": file.version}
+        return opened
+    fs.invalidate_cache(path)
+    _check_unchanged(file, fs, path)
+    return fs.open(path, "rb")
+
+
+def _check_unchanged(file: FileRef, fs: Any, path: str) -> None:
+    if size_and_version(fs, path, {}) != (file.size, file.version):
+        raise _changed(file)
+
+
+def _changed(file: FileRef) -> ShardError:
+    return ShardError(f"{file.name} was changed after the run had listed it; run again to read it as it is now")
 
 
 @contextlib.contextmanager
@@ -177,33 +199,21 @@ def _is_denied(error: BaseException) -> bool:
     return refused or isinstance(error, PermissionError)
 
 
-class _RemoteFile:
+class _RemoteFile(PatientFile):
     """An fsspec file for Arrow. Whatever goes wrong while it is read lies on the way to the store, not in the file's
     content, and must not be mistaken for a damaged file: it leaves as RetryableError."""
 
     def __init__(self, file: FileRef, opened: Any) -> None:
-        self._file, self._opened = file, opened
+        super().__init__(file.name, opened)
+        self._file = file
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes. Raises ShardError where the file is not the one that was listed."""
         try:
-            data: bytes = self._opened.read(size)
+            return super().read(size)
         except Exception as error:
-            if isinstance(error, FileNotFoundError) or _is_denied(error):
+            if type(error).__name__ == "FileExpired":  # of s3fs
+                raise _changed(self._file) from error
+            if isinstance(error, FileNotFoundError | RetryableError) or _is_denied(error):
                 raise
             raise RetryableError(f"{self._file.name} could not be read: {_named(error)}") from error
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        position: int = self._opened.seek(offset, whence)
-        return position
-
-    def tell(self) -> int:
-        position: int = self._opened.tell()
-        return position
-
-    def close(self) -> None:
-        self._opened.close()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._opened.closed)

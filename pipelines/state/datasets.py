@@ -47,12 +47,13 @@ class Version:
         """The states of its data files as they are now."""
         return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
 
-    def faults(self, manifest: Mapping[str, Any], known: States) -> list[str]:
+    def faults(self, manifest: Mapping[str, Any], known: States, now: States | None = None) -> list[str]:
         """What is wrong with its files: a sentence for each that is gone or not what was written.
 
-        A file whose state is that in `known` is taken for whole; any other is read and compared with its digest.
+        A file whose state is that in `known` is taken for whole; any other is read and compared with its digest. `now`
+        are the states of its files, where they have been looked at.
         """
-        now = self.states()
+        now = self.states() if now is None else now
         found = []
         for file in manifest["files"]:
             url = files.join(self.url, file["name"])

@@ -7,26 +7,24 @@ records carry a seal (`seal.py`) that is checked when they are read: what is dam
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.core import has_magic, url_to_fs
+from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
 from operators.errors import StoreDamaged, StoreFileGone
-from pipelines.state import seal
+from pipelines.state import remote, seal
 from pipelines.state.failures import named, refusals_named
 from pipelines.state.kinds import way_back
 
@@ -35,6 +33,7 @@ UNFINISHED = ".unfinished-"
 #: What object stores call the version of a file; the first that is there counts.
 _VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "last_modified", "created")
 _BLOCK = 1 << 22  #: bytes read at a time
+Result = TypeVar("Result")
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -44,8 +43,13 @@ def filesystem(url: str) -> tuple[Any, str]:
     """
     if is_local(url):
         return LocalFileSystem(), str(LocalFileSystem._strip_protocol(url))
-    fs, path = url_to_fs(url)
-    return fs, str(path)
+    return remote.open_filesystem(url)
+
+
+def _asked(url: str, request: Callable[[], Result]) -> Result:
+    """What a request about a URL gives, tried again while it fails in passing where that may help."""
+    with named(url):
+        return request() if is_local(url) else remote.tried(url, request)
 
 
 def is_local(url: str) -> bool:
@@ -67,8 +71,7 @@ def exists(url: str) -> bool:
     """Whether there is a file or folder; asks the store, never a cached listing."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
-    with named(url):
-        return bool(fs.exists(path))
+    return _asked(url, lambda: bool(fs.exists(path)))
 
 
 def names(url: str) -> list[str]:
@@ -76,8 +79,7 @@ def names(url: str) -> list[str]:
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
-        with named(url):
-            found = fs.ls(path, detail=False)
+        found = _asked(url, lambda: fs.ls(path, detail=False))
     except FileNotFoundError:
         return []
     listed = (
@@ -99,8 +101,7 @@ def states(url: str) -> dict[str, State]:
         return dict(_local_states(local_path(url)))
     fs, path = filesystem(url)
     fs.invalidate_cache()
-    with named(url):
-        found = fs.find(path, detail=True)
+    found = _asked(url, lambda: fs.find(path, detail=True))
     return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in found.items()}
 
 
@@ -130,15 +131,25 @@ def digest(url: str) -> str:
 def remove(url: str) -> None:
     """Remove a file or a folder with all in it; nothing happens where there is none."""
     fs, path = filesystem(url)
-    with contextlib.suppress(FileNotFoundError), named(url):
+    if (kept := remote.kept()) is not None:
+        kept.forget(url)
+    with contextlib.suppress(FileNotFoundError):
         if is_local(url):
             _remove_local(path)
-            return
-        if not has_magic(path):
-            fs.rm(path, recursive=True)
-            return
-        for found in fs.find(path):  # `rm` would take the path for a glob, and remove what matches it
-            fs.rm_file(found)
+        elif not has_magic(path):
+            _asked(url, lambda: fs.rm(path, recursive=True))
+        else:  # `rm` would take the path for a glob, and remove what matches it
+            for found in _asked(url, lambda: fs.find(path)):
+                _asked(url, partial(fs.rm_file, found))
+
+
+def remove_file(url: str) -> None:
+    """Remove a file, by one request; nothing happens where there is none."""
+    fs, path = filesystem(url)
+    if (kept := remote.kept()) is not None:
+        kept.forget(url)
+    with contextlib.suppress(FileNotFoundError):
+        _asked(url, lambda: fs.rm_file(path))
 
 
 def _remove_local(path: str) -> None:
@@ -162,8 +173,18 @@ def sweep(url: str) -> None:
 def read_bytes(url: str) -> bytes:
     """The whole content of a file."""
     fs, path = filesystem(url)
-    with named(url):
-        content: bytes = fs.cat_file(path)
+    return _asked(url, lambda: remote.read_whole(fs, path))
+
+
+def _content(url: str) -> bytes:
+    """The whole content of a file of the store: what is kept at hand of one on the network is not asked for again."""
+    kept = None if is_local(url) else remote.kept()
+    if kept is None:
+        return read_bytes(url)
+    content = kept.get(url)
+    if content is None:
+        content = read_bytes(url)
+        kept.keep(url, content)
     return content
 
 
@@ -185,7 +206,7 @@ def write_record(url: str, value: dict[str, Any]) -> None:
 
 def read_record(url: str) -> dict[str, Any]:
     """Return a JSON document of the store. Raises StoreDamaged where it is not what was written."""
-    content = read_bytes(url)
+    content = _content(url)
     with _damage_named(url):
         return seal.open_record(content)
 
@@ -219,7 +240,9 @@ def replacing(url: str, durable: bool = True) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             fs, path = filesystem(url)
-            fs.put_file(file.name, path)
+            _asked(url, lambda: fs.put_file(file.name, path))
+            if (kept := remote.kept()) is not None and os.path.getsize(file.name) <= kept.LARGEST:
+                kept.keep(url, Path(file.name).read_bytes())
 
 
 def _flush_folder(folder: Path) -> None:
@@ -230,63 +253,6 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def create(url: str, content: bytes) -> bool:
-    """Write a file only if there is none, in one step; False where there is one already."""
-    if is_local(url):
-        descriptor = create_locked(url, content)
-        if descriptor is not None:
-            os.close(descriptor)
-        return descriptor is not None
-    fs, path = filesystem(url)
-    try:
-        with refusals_named(url), _CREATING:
-            fs.pipe_file(path, content, mode="create")
-    except FileExistsError:
-        return False
-    return True
-
-
-#: The memory file system looks first and writes then.
-_CREATING = threading.Lock()
-
-
-def create_locked(url: str, content: bytes) -> int | None:
-    """Create a local file in one step: complete, and locked by the operating system (flock), when others first see it.
-
-    Returns the descriptor that holds the lock, which the caller closes; None where there is such a file already.
-    """
-    final = Path(local_path(url))
-    unfinished = final.with_name(f"{final.name}{UNFINISHED}{uuid.uuid4().hex[:12]}")
-    with refusals_named(url):
-        descriptor = None
-        while descriptor is None:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # another may remove the folder, which was empty, meanwhile
-                descriptor = _create_locked(unfinished, content)
-        try:
-            os.link(unfinished, final)
-        except OSError as error:
-            os.close(descriptor)
-            if isinstance(error, FileExistsError):
-                return None
-            try:  # a file system without hard links: others may see the file before it is complete
-                return _create_locked(final, content)
-            except FileExistsError:
-                return None
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return descriptor
-
-
-def _create_locked(path: Path, content: bytes) -> int:
-    """Create a file and lock it, where the file system can."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.write(descriptor, content)
-    return descriptor
 
 
 def read_table(url: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
@@ -309,7 +275,7 @@ def open_table(url: str) -> Iterator[Any]:
             yield file
         return
     try:
-        content = pa.py_buffer(read_bytes(url))
+        content = pa.py_buffer(_content(url))
     except FileNotFoundError:
         raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None
     with _damage_named(url):
@@ -376,8 +342,9 @@ def open_input(url: str) -> Iterator[Any]:
         with pa.memory_map(local_path(url)) as file:
             yield file
         return
-    with named(url), fsspec.open(url, "rb") as file:
-        yield file
+    fs, path = filesystem(url)
+    with contextlib.closing(_asked(url, lambda: fs.open(path, "rb"))) as file:
+        yield pa.PythonFile(remote.PatientFile(url, file), "r")
 
 
 def write_table(url: str, table: pa.Table, row_group_size: int | None = None, durable: bool = True) -> None:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from operators.errors import GristmillError, StoreLocked
-from pipelines.state import files
+from pipelines.state import exclusive, files
 
 FOLDER = "LOCK"
 HEARTBEAT = 15.0  # seconds between two signs of life
@@ -72,8 +72,8 @@ class LockFile:
         """Create it for an owner; False where there is one already."""
         content = _encode(owner, self._beats)
         if not files.is_local(self.url):
-            return files.create(self.url, content)
-        self._descriptor = files.create_locked(self.url, content)
+            return exclusive.create(self.url, content)
+        self._descriptor = exclusive.create_locked(self.url, content)
         return self._descriptor is not None
 
     def read(self) -> bytes:
@@ -124,7 +124,7 @@ class LockFile:
     def release(self, owner: Owner) -> None:
         """Remove it, if it is the owner's."""
         if self.owner() == owner:
-            files.remove(self.url)
+            files.remove_file(self.url)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -209,7 +209,7 @@ def _take(folder: str, owner: Owner, say: Callable[[str], None]) -> LockFile:
             others = [file for file in _files(folder) if file.number != mine.number]
             if all(file.number in dead and file.owner() == dead[file.number] for file in others):
                 for file in others:
-                    files.remove(file.url)
+                    files.remove_file(file.url)
                 return mine
             mine.release(owner)
         time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))

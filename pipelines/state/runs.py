@@ -201,13 +201,14 @@ def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[s
         if copy is None:
             return version, [lost]
         manifest = copy
-    if faults := version.faults(manifest, states):
+    now = version.states()
+    if faults := version.faults(manifest, states, now):
         return version, faults
     if lost is not None:
         say(f"! {lost.partition('. ')[0]}: written again, as the run {run.name} had it")
         check_held(run.store)
         files.write_record(url, manifest)
-    if version.states() != states:  # moved or copied since, but all of it was read now
+    if now != states:  # moved or copied since, but all of it was read now
         announce_version(run.url, run.record["name"], version, manifest, run.index)
     return replace(version, committed=True), []
 

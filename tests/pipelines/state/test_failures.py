@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from operators.errors import FatalError, RetryableError
-from pipelines.state import files
+from pipelines.state import files, remote
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def test_a_store_that_does_not_answer_may_be_tried_again(monkeypatch: pytest.Mon
         def ls(self, path: str, detail: bool) -> list[str]:
             raise TimeoutError("no answer")
 
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
     monkeypatch.setattr(files, "filesystem", lambda url: (Silent(), url))
     with pytest.raises(RetryableError, match="s3://store/runs cannot be reached: no answer"):
         files.names("s3://store/runs")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.state import files
+from pipelines.state import exclusive, files
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -31,8 +31,8 @@ def test_leftovers_of_a_killed_writer_are_invisible_and_swept(tmp_path: Path) ->
 @pytest.mark.parametrize("scheme", ["", "memory://"])
 def test_exclusive_create(tmp_path: Path, scheme: str) -> None:
     url = f"{scheme}{tmp_path}/LOCK"
-    assert files.create(url, b"first")
-    assert not files.create(url, b"second")
+    assert exclusive.create(url, b"first")
+    assert not exclusive.create(url, b"second")
     assert files.read_bytes(url) == b"first"
 
 

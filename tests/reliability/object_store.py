@@ -1,0 +1,70 @@
+"""An S3 server (moto, on loopback) that counts the requests that it gets, and fails some of them if asked to."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+Start = Callable[..., Any]
+
+
+class ObjectStore:
+    """The server as a WSGI application around moto's."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []  #: method and path of each
+        self.failed = 0
+        self.share = 0.0  #: of the requests that get 500 or 503, and never reach the store
+        self._draw = random.Random(5)
+        self._store = DomainDispatcherApplication(create_backend_app)
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        with self._lock:
+            self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+            fails = self._draw.random() < self.share
+            self.failed += fails
+            odd = self.failed % 2
+        if not fails:
+            response: Iterable[bytes] = self._store(environ, start)
+            return response
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        status, code = ("500 Internal Server Error", "InternalError") if odd else ("503 Slow Down", "SlowDown")
+        start(status, [("Content-Type", "application/xml")])
+        return [f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>try again</Message></Error>".encode()]
+
+    def clear(self) -> None:
+        """Count from nothing."""
+        self.requests.clear()
+        self.failed = 0
+
+
+@contextlib.contextmanager
+def object_store() -> Iterator[tuple[ObjectStore, dict[str, str]]]:
+    """A server, and the environment that reaches it."""
+    store = ObjectStore()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, store, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield (
+            store,
+            {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+                "AWS_ACCESS_KEY_ID": "AKIDOFATEST",
+                "AWS_SECRET_ACCESS_KEY": "an-example-of-a-secret-access-key",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
+        )
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,126 @@
+"""What a run asks of an object store: how many requests, and what becomes of it where some of them fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from operators.errors import GaveUp, ShardError
+from pipelines.sources.discover import discover
+from pipelines.sources.read import read_shard
+from pipelines.sources.spec import Source
+from pipelines.state import files, remote
+from tests.reliability.command import gristmill, tree
+from tests.reliability.object_store import ObjectStore, object_store
+from tests.support import make_documents, write_jsonl
+
+BUCKET = "s3://counted"
+SHARDS = 3
+DECIDE = [
+    {"drop": "gopher_words < 40"},
+    {"exact_dedup": "longest"},
+    {"fuzzy_dedup": {"threshold": 0.8}},
+    {"select": {"by": "gopher_words", "documents": 200}},
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectStore]:
+    with object_store() as (store, environment), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        files.filesystem(BUCKET)[0].mkdir(BUCKET)
+        yield store
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, make_recipe: Callable[..., Path]) -> Path:
+    documents = make_documents(600)
+    for i in range(SHARDS):
+        write_jsonl(tmp_path / "data" / f"docs-{i}.jsonl", documents[i * 200 : (i + 1) * 200])
+    return make_recipe(tmp_path, decide=DECIDE)
+
+
+@pytest.fixture
+def on_s3(server: ObjectStore, recipe: Path) -> Iterator[Path]:
+    """The recipe with its source and its store in the bucket, which is emptied afterwards."""
+    fs, _ = files.filesystem(BUCKET)
+    fs.put(str(recipe.parent / "data"), f"{BUCKET}/data", recursive=True)
+    held = yaml.safe_load(recipe.read_text())
+    held["store"] = f"{BUCKET}/store"
+    held["sources"][0]["path"] = f"{BUCKET}/data/docs-*"
+    path = recipe.with_name("on-s3.yaml")
+    path.write_text(yaml.safe_dump(held, sort_keys=False))
+    server.clear()
+    yield path
+    server.share = 0.0
+    fs.invalidate_cache()
+    fs.rm([f"{BUCKET}/{name}" for name in files.names(BUCKET)], recursive=True)
+
+
+def data_files(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, content in tree(folder).items() if name.endswith(".parquet")}
+
+
+def test_few_requests_and_none_twice(server: ObjectStore, on_s3: Path) -> None:
+    code, _, err = gristmill("run", on_s3)
+    assert code == 0, err
+    assert len(server.requests) <= 60 + 10 * SHARDS, server.requests
+    server.clear()
+    code, out, err = gristmill("run", on_s3, "--json")
+    assert code == 0, err
+    assert json.loads(out)["cached"] is True
+    assert len(server.requests) <= 30, server.requests
+
+
+def test_a_tenth_of_the_requests_may_fail(server: ObjectStore, recipe: Path, on_s3: Path, tmp_path: Path) -> None:
+    assert gristmill("run", recipe)[0] == 0
+    server.share = 0.1
+    code, _, err = gristmill("run", on_s3)
+    assert code == 0, err
+    assert server.failed > 0
+    assert len(server.requests) - server.failed <= 60 + 10 * SHARDS, "a request is made again, and no more than that"
+    server.share = 0.0
+    fs, _ = files.filesystem(BUCKET)
+    fs.invalidate_cache()
+    fs.get(f"{BUCKET}/store", str(tmp_path / "downloaded"), recursive=True)
+    remote = data_files(tmp_path / "downloaded" / "datasets")
+    assert remote == data_files(recipe.parent / "store" / "datasets") != {}
+
+
+def test_a_store_that_always_fails_is_named_with_how_often_it_was_tried(
+    server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    pauses: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", pauses.append)
+    server.clear()
+    server.share = 1.0
+    try:
+        with pytest.raises(GaveUp, match=rf"{BUCKET}/x cannot be reached.*It was tried {remote.TRIES} times"):
+            files.read_bytes(f"{BUCKET}/x")
+    finally:
+        server.share = 0.0
+    assert len(server.requests) == remote.TRIES, "no library below tries on its own"
+    assert all(low <= pause <= 2 * low for pause, low in zip(pauses, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0], strict=True))
+
+
+def test_a_file_that_changes_after_it_was_listed_is_noticed_without_asking(server: ObjectStore) -> None:
+    fs, _ = files.filesystem(BUCKET)
+    fs.pipe_file(f"{BUCKET}/changing.jsonl", b'{"text": "before"}\n')
+    source = Source(name="docs", path=f"{BUCKET}/changing.jsonl")
+    (spec,) = discover([source], "/")
+    server.clear()
+    (batch,) = read_shard(spec, source)
+    assert batch.documents["text"].to_pylist() == ["before"]
+    assert len(server.requests) == 1
+    fs.pipe_file(f"{BUCKET}/changing.jsonl", b'{"text": "behind"}\n')
+    with pytest.raises(ShardError, match="was changed after the run had listed it"):
+        list(read_shard(spec, source))
+    fs.rm_file(f"{BUCKET}/changing.jsonl")
+    with pytest.raises(ShardError, match="was listed but is gone"):
+        list(read_shard(spec, source))
