@@ -219,6 +219,7 @@ def _report(out: str, model: Path, arguments: TrainingArguments, good: Side, bad
         negative=bad.counts(),
         auc=roc_auc(*scores),
         average_precision=average_precision(*scores),
+        length_auc=roc_auc(*(np.array([len(example.line) for example in side.test]) for side in (good, bad))),
         thresholds=threshold_rows(*scores),
         mistakes=confident_mistakes(candidates, good.label),
     )

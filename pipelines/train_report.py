@@ -16,6 +16,8 @@ THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.9
 #: A document is taken for positive from here on when mistakes are listed.
 EVEN_ODDS = 0.5
 SHOWN_MISTAKES = 10  # of either kind
+#: From this AUC on, length alone tells the kinds apart, and a classifier may have learnt nothing else.
+TELLING = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,24 @@ class TrainReport:
     negative: SideCounts
     auc: float  #: area under the ROC curve: how often a positive scores above a negative
     average_precision: float
+    length_auc: float  #: how often a positive is longer than a negative: 0.5 where length tells nothing
     thresholds: tuple[ThresholdRow, ...]
     mistakes: tuple[Mistake, ...]  #: the most confident ones, negatives first
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists, dicts and numbers."""
-        return asdict(self)
+        return asdict(self) | {"warnings": self.warnings()}
+
+    def warnings(self) -> list[str]:
+        """What makes the figures doubtful, in sentences."""
+        if max(self.length_auc, 1 - self.length_auc) <= TELLING:
+            return []
+        which, tells = ("longer", self.length_auc) if self.length_auc > 0.5 else ("shorter", 1 - self.length_auc)
+        return [
+            f"length alone tells the two kinds apart: a positive document is {which} than a negative one {tells:.0%} of "
+            "the time, so the model may have learnt length and little else. Give documents of like lengths on both "
+            "sides, for instance those of 40 to 400 words"
+        ]
 
 
 def roc_auc(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]) -> float:
@@ -119,13 +133,15 @@ def render_report(report: TrainReport) -> RenderableType:
     for mistake in report.mistakes:  # Text: brackets in a document are no markup
         mistakes.append(Text(f"{mistake.probability:.3f} for {mistake.id}, which is {mistake.label}"))
         mistakes.append(Text(f"      {mistake.excerpt}", style="dim", no_wrap=True, overflow="ellipsis"))
-    return Group(sides, _summary(report), curve, *mistakes)
+    warnings = [Text(f"! {warning}", style="yellow") for warning in report.warnings()]
+    return Group(sides, _summary(report), *warnings, curve, *mistakes)
 
 
 def markdown(report: TrainReport) -> str:
     """The report as a Markdown page."""
-    lines = [f"# {report.model}", "", _summary(report), "", "| label | learnt | held out | duplicates | empty |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [f"# {report.model}", "", _summary(report), ""]
+    lines += [line for warning in report.warnings() for line in (f"**Warning**: {warning}.", "")]
+    lines += ["| label | learnt | held out | duplicates | empty |", "|---|---|---|---|---|"]
     for side in (report.positive, report.negative):
         lines.append(f"| {side.label} | {side.trained} | {side.held_out} | {side.duplicates} | {side.empty} |")
     lines += ["", "| probability at least | precision | recall | kept |", "|---|---|---|---|"]
@@ -140,7 +156,10 @@ def markdown(report: TrainReport) -> str:
 
 def _summary(report: TrainReport) -> str:
     documents = report.positive.held_out + report.negative.held_out
-    return f"AUC {report.auc:.4f}, average precision {report.average_precision:.4f} on {documents:,} held-out documents"
+    return (
+        f"AUC {report.auc:.4f}, average precision {report.average_precision:.4f} on {documents:,} held-out documents; "
+        f"by length alone the AUC would be {max(report.length_auc, 1 - report.length_auc):.2f}"
+    )
 
 
 def _cells(row: ThresholdRow) -> list[str]:

@@ -228,6 +228,23 @@ def test_the_report_can_be_shown(corpus, tmp_path):
     assert report.mistakes[0].id in shown
 
 
+@pytest.mark.parametrize(("repeats", "says"), [((1, 1), ""), ((4, 1), "longer"), ((1, 4), "shorter")])
+def test_a_report_says_where_length_alone_tells_the_kinds_apart(corpus, tmp_path, repeats, says):
+    for kind, times in zip(("good", "bad"), repeats, strict=True):
+        for document in corpus[kind]:
+            document["text"] = " ".join([document["text"]] * times)
+    out = tmp_path / "m.bin"
+    report = train_quality(["good"], ["bad"], str(out), read=reader(corpus), **SMALL)
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(render_report(report))
+    shown, page = console.export_text(), Path(f"{out}.report.md").read_text()
+    expected = f"length alone tells the two kinds apart: a positive document is {says} than a negative one 100%"
+    for text in (shown, page, " ".join(report.as_json()["warnings"])):
+        assert (expected in text) is bool(says)
+    assert report.length_auc == pytest.approx({"": 0.5, "longer": 1, "shorter": 0}[says], abs=0.2)
+    assert "by length alone the AUC would be " in shown
+
+
 def test_training_ends_with_the_process_that_asked_for_it(tmp_path):
     (tmp_path / "train.txt").write_text("__label__a some words\n__label__b other words\n" * 200)
     arguments = TrainingArguments(100, 2, 10_000_000, 0.1, 1, 1000, 0, 1)
