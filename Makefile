@@ -9,8 +9,8 @@ TORCH_PIP ?=
 
 demo: .venv/run
 	$(BIN)/gristmill run configs/demo/harvest.yaml
-	for part in explained terse numeric; do $(BIN)/gristmill run configs/demo/$$part.yaml --quiet || exit 1; done
-	$(BIN)/gristmill train quality --positive demo/store/datasets/explained --negative demo/store/datasets/terse --out demo/quality.bin
+	for part in explained reference numeric; do $(BIN)/gristmill run configs/demo/$$part.yaml --quiet || exit 1; done
+	$(BIN)/gristmill train quality --positive demo/store/datasets/explained --negative demo/store/datasets/reference --out demo/quality.bin
 	$(BIN)/gristmill run configs/demo/curate.yaml --examples 5
 
 test: .venv/test

@@ -124,6 +124,9 @@ class Rule(Operator):
     """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept."""
 
     name: str | None = Field(default=None, description="what the funnel calls the rule; else the operator's name")
+    expect: float | None = Field(
+        default=None, ge=0, le=1, description="share of the documents that may go before the report asks; else 0.4"
+    )
 
     def columns(self) -> set[str]:
         """Columns that it reads."""

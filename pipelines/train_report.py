@@ -75,8 +75,8 @@ class TrainReport:
             return []
         which, tells = ("longer", self.length_auc) if self.length_auc > 0.5 else ("shorter", 1 - self.length_auc)
         return [
-            f"length alone tells the two kinds apart: a positive document is {which} than a negative one {tells:.0%} of "
-            "the time, so the model may have learnt length and little else. Give documents of like lengths on both "
+            f"length alone tells the two kinds apart: a positive document is {which} than a negative one {tells:.0%} "
+            "of the time, so the model may have learnt length and little else. Give documents of like lengths on both "
             "sides, for instance those of 40 to 400 words"
         ]
 

@@ -116,7 +116,10 @@ def decide(
             step = _step(batch[0], resolved, own_folder, folder)
             for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):
                 lost = (count.dropped, count.bytes, count.tokens)
-                funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, rule.details(count.tally)))
+                details = rule.details(count.tally)
+                if rules[i].expect is not None:
+                    details["expect"] = rules[i].expect
+                funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, details))
                 on_progress()
             survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
         decided = _write_all(names, folder, by, Decided(documents, funnel, []), survivors, engine)

@@ -19,7 +19,7 @@ from pipelines.state.measures import ShardCounts
 from pipelines.state.runs import Standing
 from pipelines.words import plural
 
-#: A rule that drops more than this share of what it sees is pointed out.
+#: A rule that drops more than this share of what it sees is pointed out, unless it says what to expect.
 REMARKABLE = 0.4
 #: A cluster of near copies that holds more than this share of what the rule sees is pointed out.
 LARGE = 0.1
@@ -48,8 +48,12 @@ class RuleRow:
 
     @property
     def remarkable(self) -> bool:
-        """Whether the rule took so much that somebody should look. A selection is asked to."""
-        return self.operator != "select" and self.seen > 0 and self.dropped / self.seen > REMARKABLE
+        """Whether the rule took so much that somebody should look. A selection and a quantile are asked to."""
+        if self.operator == "select" or not self.seen:
+            return False
+        conditions: Mapping[str, int] = self.details.get("conditions", {})
+        asked = sum(n for condition, n in conditions.items() if "quantile(" in condition)
+        return (self.dropped - asked) / self.seen > float(self.details.get("expect", REMARKABLE))
 
 
 @dataclass(frozen=True)
@@ -192,11 +196,25 @@ def remarks(rule: RuleRow) -> list[str]:
     found += _cluster_remarks(told) if "clusters" in told else []
     found += _removal_remarks(told) if "removed" in told else []
     if "effective_size" in told:
-        sizes = (told["effective_size_before"], told["effective_size"])
-        found.append("effective sample size {} before, {} after".format(*map(_figure, sizes)))
+        found.append(_sample_remark(told))
     if "kl_reduction" in told:
         found.append(f"KL reduction {_figure(told['kl_reduction'])}")
     return [remark for remark in found if remark]
+
+
+def _sample_remark(told: Mapping[str, Any]) -> str:
+    """How evenly documents are drawn: how many of equal weight would carry as much."""
+    before, after = _figure(told["effective_size_before"]), _figure(told["effective_size"])
+    selected = sum(group["documents"] for group in told["groups"])
+    if told["effective_size_before"] >= selected:
+        return (
+            f"effective sample size (documents of equal weight that would count as much) {before} before, {after} after"
+        )
+    return (
+        f"effective sample size {before} before, {after} after: a few weights outweigh all others, so the "
+        f"{plural(selected, 'document')} are nearly those of the largest {told['by']} and no sample in proportion to "
+        "the weights; a higher `temperature` evens them out"
+    )
 
 
 def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
@@ -233,7 +251,10 @@ def warnings(rule: RuleRow) -> list[str]:
     if rule.remarkable:
         conditions: Mapping[str, int] = rule.details.get("conditions", {})
         mostly = f", most of them by {max(conditions, key=conditions.__getitem__)}" if len(conditions) > 1 else ""
-        found.append(f"drops {rule.dropped / rule.seen:.0%} of the documents that reach it{mostly}: is that meant?")
+        found.append(
+            f"drops {rule.dropped / rule.seen:.0%} of the documents that reach it{mostly}: is that meant? If so, "
+            f"`expect: {_rounded_up(rule.dropped / rule.seen):g}` in the rule says it"
+        )
     if rule.details.get("largest_clusters") and rule.details["largest_clusters"][0]["size"] > LARGE * rule.seen:
         share = rule.details["largest_clusters"][0]["size"] / rule.seen
         found.append(f"puts {share:.0%} of the documents that reach it into one cluster: see `gristmill clusters`")
@@ -249,6 +270,11 @@ def warnings(rule: RuleRow) -> list[str]:
     if "shortage" in rule.details:
         found.append(rule.details["shortage"])
     return found
+
+
+def _rounded_up(share: float) -> float:
+    """The next tenth above a share."""
+    return min(1.0, (int(share * 10) + 1) / 10)
 
 
 def _figure(value: Any) -> str:

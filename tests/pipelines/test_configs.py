@@ -140,7 +140,13 @@ def test_demo(copied: Path, tmp_path: Path) -> None:
     for command in demo_commands():
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        assert "is that meant?" not in done.stdout, "the demo's rules say what they take"
+        assert "length alone tells" not in done.stdout
     assert done.stdout.count("dropped by") == 5, "--examples 5"
+    assert re.search(r"select: effective sample size [^:]+: a few weights outweigh all others", done.stdout)
+    report = json.loads((tmp_path / "demo" / "quality.bin.report.json").read_text())
+    assert 0.6 < report["auc"] < 1
+    assert 0.3 < report["length_auc"] < 0.7, "the classifier cannot get by on length"
     datasets = gristmill("query", "FROM datasets", "--store", tmp_path / "demo" / "store")
     assert {d["dataset"]: d["rows"] for d in datasets}["demo"] == 50
     assert {d["dataset"] for d in datasets} >= {path.stem for path in (copied / "demo").iterdir()} - {

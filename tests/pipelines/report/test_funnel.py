@@ -61,12 +61,25 @@ def test_it_survives_json(funnel: Funnel) -> None:
     ("row", "expected"),
     [
         (rule(seen=100, dropped=40), []),
-        (rule(seen=100, dropped=41), ["drops 41% of the documents that reach it: is that meant?"]),
+        (
+            rule(seen=100, dropped=41),
+            ["drops 41% of the documents that reach it: is that meant? If so, `expect: 0.5` in the rule says it"],
+        ),
+        (rule(seen=100, dropped=90, expect=0.9), []),
+        (
+            rule(seen=100, dropped=91, expect=0.9),
+            ["drops 91% of the documents that reach it: is that meant? If so, `expect: 1` in the rule says it"],
+        ),
+        (rule(dropped=70, conditions={"quality < quantile(0.7)": 70}), []),
+        (rule(dropped=90, conditions={"quality < quantile(0.5)": 50, "a < 1": 40}), []),
         (rule(operator="select", seen=100, dropped=99), []),
         (rule(seen=0, dropped=0), []),
         (
             rule(dropped=50, conditions={"a < 1": 10, "b > 2": 40}),
-            ["drops 50% of the documents that reach it, most of them by b > 2: is that meant?"],
+            [
+                "drops 50% of the documents that reach it, most of them by b > 2: is that meant? If so, "
+                "`expect: 0.6` in the rule says it"
+            ],
         ),
         (rule(operator="select", by="quality", never_taken=2), ["never takes 2 documents whose quality is null"]),
         (rule(**CLUSTERS), []),
@@ -122,8 +135,19 @@ def test_what_deserves_a_look_is_pointed_out(row: RuleRow, expected: list[str]) 
         ),
         (rule(by="line", limit=10, repeated=0, most_frequent=[], removed={}), []),
         (
-            rule(effective_size_before=123.4, effective_size=20.0, kl_reduction=0.5),
-            ["effective sample size 123.4 before, 20 after", "KL reduction 0.5"],
+            rule(effective_size_before=123.4, effective_size=20.0, kl_reduction=0.5, groups=[{"documents": 123}]),
+            [
+                "effective sample size (documents of equal weight that would count as much) 123.4 before, 20 after",
+                "KL reduction 0.5",
+            ],
+        ),
+        (
+            rule(effective_size_before=1.2, effective_size=1.1, by="like", groups=[{"documents": 1}, {"documents": 4}]),
+            [
+                "effective sample size 1.2 before, 1.1 after: a few weights outweigh all others, so the 5 documents "
+                "are nearly those of the largest like and no sample in proportion to the weights; a higher "
+                "`temperature` evens them out"
+            ],
         ),
     ],
 )
