@@ -56,6 +56,8 @@ def errors(debug: bool = False) -> Iterator[None]:
         yield
     except GristmillError as error:
         _fail(str(error), error, debug, next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1))
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise  # typer's own ways to end a command
     except KeyboardInterrupt as error:
         code = error.exit_code if isinstance(error, Ended) else 130
         what = "interrupted" if code == 130 else f"ended by {signal.Signals(code - 128).name}"

@@ -33,7 +33,7 @@ from operators.label.reading import (
     quoted,
     read_json,
     read_one,
-    without_thoughts,
+    told,
 )
 from operators.label.soft import UNKNOWN, Slots, Soft, each_of, one_of
 
@@ -210,7 +210,7 @@ class Multi(Part):
 
         From a row of Y and N (yes and no), or from a JSON list of labels.
         """
-        text = without_thoughts(text)
+        text = told(text)
         fits = [_YES_OR_NO.get(word) for word in text.strip(" \t\r\n\"'`*.").replace(",", " ").lower().split()]
         if not fits or None in fits:
             return self._stored(self._listed(text))

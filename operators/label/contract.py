@@ -45,6 +45,7 @@ class Completion(NamedTuple):
     logprob: float | None  #: of all that was generated (nats); None where unknown
     input_tokens: int
     output_tokens: int
+    fault: str = ""  #: why it can be no answer, whatever its text is: the reply was damaged on the way
 
 
 class Reply(NamedTuple):
@@ -53,7 +54,8 @@ class Reply(NamedTuple):
     A lasting error is a fact about this document (too long for the model, refused by the endpoint): it goes to
     quarantine. Any other has passed all retries and may be asked again. `billed` says that the tokens of a reply
     without a completion may have been charged (a connection lost after the request was sent): an engine does not try
-    such a question again by itself, for the budget has to admit it anew.
+    such a question again by itself, for the budget has to admit it anew. `empty` says of such a reply that one came and
+    nothing is in it: asking again seldom helps.
     """
 
     key: bytes
@@ -61,6 +63,7 @@ class Reply(NamedTuple):
     error: str = ""
     lasting: bool = False
     billed: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from operators.label.lenient import read_value
+from operators.label.wrapping import bare_turn, marked, thoughts_end
+
 _QUOTES = "\"'`´“”„‟‘’‚‛«»‹›「」『』"
 _BLANKS = " \t\r\n\u00a0\u200b\u3000\ufeff"
 # Not in them: `-`, `<`, `>`, `+`, `=`, which make another answer of a number, and `?`, which makes none.
@@ -30,7 +33,9 @@ _ANSWER_KEYS = frozenset(
     ("answer", "label", "option", "choice", "rating", "score", "category", "class", "value", "code", "letter", "number")
 )
 _WORD = re.compile(r"\w+")
-_JSON_BEGINS = re.compile(r'\{\s*["}]|\[\s*(?:[\[{\]"\d-]|true|false|null)')
+_JSON_BEGINS = re.compile(
+    r"""\{\s*(?:["'}]|[A-Za-z_]\w*\s*:)|\[\s*(?:[\[{\]"'\d-]|(?:true|false|null|True|False|None|NaN)\b)""", re.ASCII
+)
 _SHOWN = 80  # characters of an answer that a message quotes
 
 
@@ -40,10 +45,22 @@ class InvalidAnswer(ValueError):
 
 def without_thoughts(text: str) -> str:
     """The text after the reasoning that some models print first; InvalidAnswer where the reasoning does not end."""
-    _, end, answer = text.rpartition("</think>")
-    if not end and text.lstrip().startswith("<think>"):
+    end = thoughts_end(text)
+    if end is None:
         raise InvalidAnswer("the reasoning does not end, so there is no answer")
-    return answer
+    return text[end:]
+
+
+def plain(text: str) -> str:
+    """What a model said, without its reasoning and the tokens around its turn; InvalidAnswer where that has no end."""
+    return bare_turn(without_thoughts(text))
+
+
+def told(text: str) -> str:
+    """What a model said: that which it marks as its answer where it marks one, else all of it."""
+    text = plain(text)
+    answers, after = marked(text)
+    return answers[0] if len(answers) == 1 and not after.strip(_AFTER) else text
 
 
 def read_one(text: str, codes: Mapping[str, str]) -> str:
@@ -51,8 +68,8 @@ def read_one(text: str, codes: Mapping[str, str]) -> str:
 
     codes: code -> label. Raises InvalidAnswer where it names none, or not clearly one.
     """
-    text = without_thoughts(text)
-    found = _named(text, codes) or _in_json(text, codes) or _stated(text, codes)
+    text = plain(text)
+    found = _named(text, codes) or _in_json(text, codes) or _marked(text, codes) or _stated(text, codes)
     if found is None:
         raise InvalidAnswer(f"{quoted(text)} is none of {', '.join(codes)}")
     return found
@@ -61,7 +78,8 @@ def read_one(text: str, codes: Mapping[str, str]) -> str:
 def read_json(text: str) -> Any:
     """The JSON value of a text; of one with words or a code fence around it, the only object or list in it.
 
-    Strict JSON: no NaN, no infinity, no key twice. Raises InvalidAnswer where there is none, or more than one.
+    What is not strict JSON is read as `lenient` does; NaN is null. No infinity, no key twice. Raises InvalidAnswer
+    where there is none, or more than one.
     """
     try:
         return parsed(text.strip(_BLANKS))
@@ -69,13 +87,21 @@ def read_json(text: str) -> Any:
         text = without_thoughts(text)
     if (begin := _JSON_BEGINS.search(text)) is None:
         raise InvalidAnswer(f"{quoted(text)} holds no JSON")
-    try:
-        value, end = _DECODER.raw_decode(text, begin.start())
-    except (ValueError, RecursionError) as error:
-        raise _broken(text, error) from None
+    value, end = _value_at(text, begin.start())
     if _JSON_BEGINS.search(text, end):
         raise InvalidAnswer(f"{quoted(text)} holds more than one JSON value")
     return value
+
+
+def _value_at(text: str, place: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, place)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return read_value(text, place, _null_or_refused)
+    except ValueError as error:
+        raise _broken(text, error) from None
 
 
 def parsed(text: str) -> Any:
@@ -184,6 +210,14 @@ def _as_text(value: Any) -> str:
     return str(value) if isinstance(value, str | int) else ""
 
 
+def _marked(text: str, codes: Mapping[str, str]) -> str | None:
+    """The label of what a text marks as its answer, if all that it marks agree and nothing after them says another."""
+    answers, after = marked(text)
+    found = {_named(answer, codes) or _in_json(answer, codes) or _announced(answer, codes) for answer in answers}
+    label = found.pop() if len(found) == 1 else None
+    return label if label is not None and not _mentions_another(after, label, codes) else None
+
+
 def _stated(text: str, codes: Mapping[str, str]) -> str | None:
     """The label that the first line is, or that the first or the last announces, if the others mention no other."""
     lines = [line for line in text.splitlines() if line.strip()]
@@ -225,6 +259,12 @@ def _broken(text: str, error: Exception) -> InvalidAnswer:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
+
+
+def _null_or_refused(constant: str) -> None:
+    """What is no number is nothing, as everywhere; an infinity is no answer."""
+    if constant.lower() != "nan":
+        _refuse(constant)
 
 
 def _finite(number: str) -> float:

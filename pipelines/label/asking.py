@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +41,7 @@ class Tally:
     refused: int = 0  #: facts about documents: too long, refused by the endpoint
     failed: int = 0  #: no answer this time
     lost: int = 0  #: of them, that may have been charged: to be admitted and asked anew
+    empty: Counter[bytes] = field(default_factory=Counter)  #: of the lost, by key, how often the reply held nothing
     first_failure: str = ""
 
     def add(self, other: Tally) -> None:
@@ -49,6 +51,7 @@ class Tally:
         self.refused += other.refused
         self.failed += other.failed
         self.lost += other.lost
+        self.empty.update(other.empty)
         self.first_failure = self.first_failure or other.first_failure
 
 
@@ -179,13 +182,16 @@ class Asked:
             return cost
         if reply.lasting:
             tally.refused += 1
-            rows.append(Row(reply.key, self.round.attempt, None, cut_tokens=cut_tokens, error=reply.error))
-            return Bound(0, 0, bound.documents)
+            cost = bound if reply.billed else Bound(0, 0, bound.documents)
+            paid = (None, *cost[:2], self.round.prices.cost(*cost[:2]), cut_tokens, None, reply.error)
+            rows.append(Row._make((reply.key, self.round.attempt, None, *UNKNOWN, *paid)))
+            return cost
         tally.failed += 1
         tally.first_failure = tally.first_failure or reply.error
         if not reply.billed:
             return FREE
         tally.lost += 1
+        tally.empty[reply.key] += reply.empty
         cost = bound._replace(documents=0)
         tokens = (cost.input_tokens, cost.output_tokens)
         paid = (None, *tokens, self.round.prices.cost(*tokens), 0, None, reply.error)
@@ -197,6 +203,8 @@ class Asked:
         attempt, tokens = self.round.attempt, (completion.input_tokens, completion.output_tokens)
         paid = (completion.logprob, *tokens, self.round.prices.cost(*tokens), cut_tokens)
         try:
+            if completion.fault:
+                raise InvalidAnswer(completion.fault)
             answer = self.round.answer.read(completion.text)
         except InvalidAnswer as error:
             self.tally.invalid += 1

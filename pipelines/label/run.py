@@ -8,6 +8,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators import columns
@@ -39,6 +41,8 @@ CHUNK_DOCUMENTS = 2048
 CHUNK_BYTES = 16_000_000
 #: How often questions are asked again that were lost on the way to an endpoint or back.
 ROUNDS = 6
+#: How often a text is asked in one run whose replies come and hold nothing.
+EMPTY_REPLIES = 2
 
 
 def choose_documents(loaded: LoadedTask, documents: Documents) -> Documents:
@@ -168,7 +172,10 @@ class Labelling:
         """Ask about texts in a state until none was lost on the way: what came of it, and what is known then."""
         total = Tally()
         for _ in range(1 + ROUNDS):
-            documents = self.texts.filter(self._states(known) == state)
+            given_up = [key for key, times in total.empty.items() if times >= EMPTY_REPLIES]
+            asked = self._states(known) == state
+            asked &= ~pc.is_in(self.texts.table[KEY], pa.array(given_up, self.texts.table[KEY].type)).to_numpy()
+            documents = self.texts.filter(asked)
             if not documents.table.num_rows:
                 break
             keys = documents.table[KEY].to_pylist() if state == REPAIR else ()

@@ -18,9 +18,10 @@ from pipelines.label.engines.backoff import Backoff
 from pipelines.label.engines.breaker import Breaker, Outage
 from pipelines.label.engines.bridge import Inbox
 from pipelines.label.engines.dialect import Dialect
-from pipelines.label.engines.http_client import Answered, Client, url_of
+from pipelines.label.engines.http_client import Client, url_of
 from pipelines.label.engines.http_completion import completion_of
 from pipelines.label.engines.http_errors import Failure, Kind
+from pipelines.label.engines.http_reply import Answered
 from pipelines.label.engines.limiter import Limiter
 
 #: Tasks for each request that may be in flight: documents that wait for another attempt keep no other from being sent.
@@ -111,7 +112,7 @@ class Asking:
         while True:
             outcome = await self._send(body)
             if isinstance(outcome, Answered):
-                said = completion_of(outcome.content, self._terms.constraint, messages, self._terms.tokenizer)
+                said = completion_of(outcome, self._terms.constraint, messages, self._terms.tokenizer)
                 return Reply(question.key, said), None
             met += outcome.server_error
             # In an outage a document is not at fault, unless the endpoint fails at this very document.
@@ -119,7 +120,8 @@ class Asking:
             given_up = failed > self._terms.annotator.retries or (outcome.server_error and met == server_errors)
             if outcome.kind is not Kind.PASSING or outcome.billed or given_up or self._ending:
                 lasting = outcome.kind in (Kind.DOCUMENT, Kind.REQUEST)
-                return Reply(question.key, None, outcome.message, lasting, outcome.billed), outcome
+                told = (outcome.message, lasting, outcome.billed, outcome.empty)
+                return Reply(question.key, None, *told), outcome
             if not self._breaker.open:
                 await asyncio.sleep(self._terms.backoff.wait(max(1, failed), outcome.retry_after, self._draw))
 

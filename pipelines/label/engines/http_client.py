@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, NamedTuple
 
 import aiohttp
-import orjson
 
 from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines.http_errors import Failure, Kind, error_in_answer, one_line, refused
+from pipelines.label.engines.http_errors import Failure, Kind, one_line, refused
+from pipelines.label.engines.http_reply import Answered, reply_in
 
 _CONNECT = 30.0  # seconds that a connection may take to be made
 _HIDDEN = "[api_key]"
-
-
-class Answered(NamedTuple):
-    """The endpoint's answer: JSON with at least one choice."""
-
-    content: dict[str, Any]
-    alive: bool = True
-    message: str = ""
 
 
 class Client:
@@ -56,17 +47,17 @@ class Client:
         try:
             # A redirected POST would become a GET.
             async with self._session.post(self._url, data=body, allow_redirects=False) as response:
-                if response.status != 200:
+                if not 200 <= response.status < 300:
                     header = response.headers.get("Retry-After")
                     place = response.headers.get("Location", "").encode()
                     return refused(response.status, await _read_error(response) or place, header)
-                return _parsed(await response.read())
+                return reply_in(await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.PASSING, one_line(f"no connection: {error}"))
         except TimeoutError:
             told = f"no answer within {self._timeout:g} s"
             return Failure(Kind.PASSING, told, overloaded=True, billed=True)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, EOFError, ValueError) as error:
             told = one_line(f"connection lost: {error or type(error).__name__}")
             return Failure(Kind.PASSING, told, billed=True)
 
@@ -82,22 +73,3 @@ async def _read_error(response: aiohttp.ClientResponse) -> bytes:
         return await response.read()
     except (aiohttp.ClientError, OSError):
         return b""
-
-
-def _parsed(body: bytes) -> Answered | Failure:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        shown = one_line(body[-80:].decode("utf-8", "replace"))
-        return Failure(Kind.PASSING, f"an answer that is no JSON, and ends in {shown!r}", billed=True)
-    if not isinstance(content, dict):
-        return Failure(Kind.PASSING, "an answer that is no JSON object", billed=True)
-    choices = content.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    if error := content.get("error") or first.get("error"):
-        return error_in_answer(error)
-    if first.get("finish_reason") == "content_filter":
-        return Failure(Kind.DOCUMENT, "the endpoint's content filter stopped the answer", billed=True)
-    if not isinstance(first.get("message"), dict):
-        return Failure(Kind.PASSING, "an answer without choices[0].message", billed=True)
-    return Answered(content)

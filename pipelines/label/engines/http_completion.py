@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from operators.label.contract import Completion, Constraint, Message, Tokenizer
 from operators.label.prompt import slots_from_tokens
+from pipelines.label.engines.http_reply import Answered, tokens_used
+
+#: Where servers put the reasoning of a model, and parts of a content that are of that kind.
+_REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def completion_of(
-    answered: Mapping[str, Any], constraint: Constraint, messages: Sequence[Message], tokenizer: Tokenizer
+    answered: Answered, constraint: Constraint, messages: Sequence[Message], tokenizer: Tokenizer
 ) -> Completion:
     """The first choice of an answer. Tokens are counted here where the endpoint does not tell them."""
-    choice = answered["choices"][0]
-    message = choice["message"]
-    text = str(message.get("content") or message.get("refusal") or "")
+    choice = answered.content["choices"][0]
+    text = _said(choice)
     tokens = _tokens(choice.get("logprobs"))
-    input_tokens, output_tokens = _usage(answered.get("usage"))
+    input_tokens, output_tokens = tokens_used(answered.content.get("usage"))
     if input_tokens is None:
         input_tokens = sum(tokenizer.count([turn["content"] for turn in messages]))
     if output_tokens is None:
-        output_tokens = tokenizer.count([text])[0]
+        output_tokens = tokenizer.count([text.encode("utf-8", "replace").decode()])[0]
     return Completion(
         text,
         slots_from_tokens(constraint, tokens) if tokens else None,
         sum(told[token] for token, told in tokens) if tokens else None,
         input_tokens,
         output_tokens,
+        answered.fault,
     )
+
+
+def _said(choice: Mapping[str, Any]) -> str:
+    """The text of a message: its content, else its refusal, its only call of a tool, its reasoning.
+
+    Reasoning that was cut off is marked as such: the answer was yet to come.
+    """
+    message = choice["message"]
+    if text := _text(message.get("content")) or _text(message.get("refusal")) or _called(message):
+        return text
+    parts = message.get("content")
+    thoughts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    found = (held.get(name) for held in (message, *thoughts) for name in _REASONING)
+    reasoning = next((text for value in found if (text := _text(value))), "")
+    return f"<think>{reasoning}" if reasoning and choice.get("finish_reason") == "length" else reasoning
+
+
+def _text(content: Any) -> str:
+    """What a content says: a text, parts of which those of type text count, or the JSON itself."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if isinstance(content, list):
+        return "".join(_texts(content))
+    if isinstance(content, dict) and "type" in content:
+        return "".join(_texts([content]))
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _texts(parts: Sequence[Any]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict) and part.get("type") in (None, "text", "output_text", "refusal"):
+            yield next((part[name] for name in ("text", "refusal") if isinstance(part.get(name), str)), "")
+
+
+def _called(message: Mapping[str, Any]) -> str:
+    """The arguments of the tool that a message calls, where it calls just one."""
+    calls = message.get("tool_calls")
+    call = calls[0] if isinstance(calls, list) and len(calls) == 1 else {"function": message.get("function_call")}
+    function = call.get("function") if isinstance(call, dict) else None
+    return _text(function.get("arguments")) if isinstance(function, dict) else ""
 
 
 def _tokens(logprobs: Any) -> list[tuple[str, dict[str, float]]]:
     """The generated tokens, each with the log-probabilities at its place; [] where they are not told."""
     try:
         return [(str(token["token"]), _alternatives(token)) for token in logprobs["content"]]
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         return []
 
 
@@ -45,11 +92,3 @@ def _alternatives(token: Mapping[str, Any]) -> dict[str, float]:
     for other in token.get("top_logprobs") or ():
         told.setdefault(str(other["token"]), float(other["logprob"]))
     return told
-
-
-def _usage(usage: Any) -> tuple[int | None, int | None]:
-    if not isinstance(usage, dict):
-        return None, None
-    told = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    prompt, completion = (int(n) if isinstance(n, int | float) else None for n in told)
-    return prompt, completion

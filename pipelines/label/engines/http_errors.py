@@ -33,6 +33,7 @@ class Failure(NamedTuple):
     overloaded: bool = False  #: a sign of too many requests
     retry_after: float | None = None  #: seconds
     billed: bool = False  #: tokens may have been charged
+    empty: bool = False  #: a reply came, and nothing is in it
 
     @property
     def alive(self) -> bool:

@@ -118,7 +118,8 @@ def test_reading_raises_nothing_else_and_what_is_read_is_canonical(answer: Any, 
     ("text", "labels"),
     [("Y N Y", ["world", "science"]), ("N N N", []), ("y, n, y", ["world", "science"]), ("Yes No No", ["world"]),
      ("<think>Y Y Y</think>\nN Y N", ["sport"]), ("[]", []), ('["SPORT", "world"]', ["world", "sport"]),
-     ('Labels: ["sport"]', ["sport"]), ("`Y\nN\nN`", ["world"])],
+     ('Labels: ["sport"]', ["sport"]), ("`Y\nN\nN`", ["world"]), ("<answer>Y N Y</answer>", ["world", "science"]),
+     (r"So: \boxed{N Y N}.", ["sport"]), ("N Y N<|im_end|>", ["sport"]), ("['sport',]", ["sport"])],
 )  # fmt: skip
 def test_rows_and_lists_of_labels(text: str, labels: list[str]) -> None:
     assert json.loads(Multi(multi=TOPICS).read(text)) == labels
@@ -127,7 +128,8 @@ def test_rows_and_lists_of_labels(text: str, labels: list[str]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "Y", "Y N", "Y N Y N", "YNY", "Y N ?", "not Y N Y", "sport", '["art"]', '["sport", null]', "[[]]", "{}",
-     '{"sport": true}', '{"not": ["sport"]}', "null", "none", '["sport"', "world, sport"],
+     '{"sport": true}', '{"not": ["sport"]}', "null", "none", '["sport"', "world, sport",
+     "<answer>Y N Y</answer><answer>N N N</answer>"],
 )  # fmt: skip
 def test_what_is_no_row_of_the_task_is_rejected(text: str) -> None:
     with pytest.raises(InvalidAnswer):

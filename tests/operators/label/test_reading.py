@@ -27,6 +27,25 @@ WRITTEN = [
     *[(text, "sport") for text in ('{"answer": "B", "reason": "not A"}', 'Sure:\n{"answer": "B"}\nDone.')],
     *[(text, "sport") for text in ('{"answer": "B", "label": "sport"}', '["B"]')],
     *[(text, "sport") for text in ("<think>A or B? The answer is A.</think>\n\nB", "the answer is A</think>B")],
+    *[
+        (text, "sport")
+        for text in ("<answer>B</answer>", "Not A.\n<answer> sport </answer>", "<answer>B", "<final>b</final>")
+    ],
+    *[(text, "sport") for text in (r"\boxed{B}", r"So it is $\boxed{\text{Sport}}$.", "\boxed{B}", r"**\boxed{B}**")],
+    *[
+        (text, "sport")
+        for text in ("B<|im_end|>", "B</s>", "<s> B</s></s>", "sport<|eot_id|>\nA", "B<｜end▁of▁sentence｜>")
+    ],
+    *[
+        (text, "sport")
+        for text in ("<|im_start|>assistant\nB<|im_end|>\n<|im_start|>user\nA", "<answer>B</answer></s>")
+    ],
+    *[
+        (text, "sport")
+        for text in ("<thinking>A</thinking>B", "[THINK]A[/THINK]B", "{'answer': 'B',}", '{answer: "B"}')
+    ],
+    *[(text, "sport") for text in ('{"answer": "B", "why": "two\nlines"}', '<answer>{"answer": "B"}</answer>')],
+    ("<|channel|>analysis<|message|>A or B<|end|><|start|>assistant<|channel|>final<|message|>B<|return|>", "sport"),
     ("political  science", "political science"),
     ("Answer: C\nThis is political science.", "political science"),
 ]
@@ -39,6 +58,10 @@ NOT_WRITTEN = [
     "<think>B</think>", '{"answer": "A", "label": "B"}', '{"not": "B"}', '{"A": 0.1, "B": 0.9}', '{"answer": ["B"]}',
     '{"answer": "A"} {"answer": "B"}', '{"answer": "A", "answer": "B"}', '["A", "B"]', '{"answer": null}',
     '{"answer": "B"', '{"labels": {"answer": "B"}, "x', "A: world, B: sport", "-", ".", "null", "Answer:",
+    "<answer>A</answer><answer>B</answer>", "<answer>B</answer> No, it is A.", "<answer></answer>",
+    "<answer>A or B</answer>",
+    r"\boxed{}", r"\boxed{A or B}", r"\boxed{A} or \boxed{B}", r"\boxed{B", "<|im_end|>", "<thinking>B", "[THINK]B",
+    "<|channel|>analysis<|message|>The answer is B", "{'answer': 'A', 'label': 'B'}",
 ]  # fmt: skip
 
 
@@ -121,6 +144,16 @@ def test_other_scripts_are_seen_when_they_are_mentioned() -> None:
         ('A set {x} gives {"a": 1}', {"a": 1}),
         ('<think>{"a": 0}</think>{"a": 1}', {"a": 1}),
         ('{"a": "</think>"}', {"a": "</think>"}),
+        ('{"a": "one\nline\t\x01"}', {"a": "one\nline\t\x01"}),
+        ('{"a": [1, 2,], "b": {},}', {"a": [1, 2], "b": {}}),
+        ("{'a': 'it\\'s \"so\"', 'b': [True, False, None]}", {"a": 'it\'s "so"', "b": [True, False, None]}),
+        ('{"a": NaN, "b": [-1.5e3, 2]}', {"a": None, "b": [-1500.0, 2]}),
+        (r'{"a": "\U0001F600 \x41 \ud83d\ude00 \alpha"}', {"a": "😀 A 😀 \\alpha"}),
+        (r'{"a": "\ud83d"}', {"a": "\ud83d"}),
+        ('{a: 1, b_2: "x",}', {"a": 1, "b_2": "x"}),
+        ('\ufeff{"a": 1}', {"a": 1}),
+        ("Here it is:\n```json\n{'a': 1,}\n```<|im_end|>", {"a": 1}),
+        ('<answer>{"a": 1}</answer>', {"a": 1}),
     ],
 )
 def test_reads_json(text: str, value: object) -> None:
@@ -129,7 +162,8 @@ def test_reads_json(text: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "no JSON", '{"a": [1, 2], "b', '{"result": {"x": 1}, "tru', '{"a": NaN}', "[Infinity]", "[1e999]", "{'a': 1}",
+    ["", "no JSON", '{"a": [1, 2], "b', '{"result": {"x": 1}, "tru', "[Infinity]", "[1e999]", "{'a': Infinity}",
+     "{'a': 1", "{'a': 1, 'a': 2}", "{'a' 1}", '{"a": "x\ny}', "['a' 'b']", "{a: b}", "[01,]", "[1 2,]", "{,}", "[,]",
      '{"a": 1, "a": 2}', '{"a": 1} or {"a": 2}', "[" * 100_000, '{"a":' * 100_000, "9" * 5000, '["x {"a": 1}'],
 )  # fmt: skip
 def test_rejects_json_that_is_broken_or_not_alone(text: str) -> None:
@@ -140,7 +174,8 @@ def test_rejects_json_that_is_broken_or_not_alone(text: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     ["a", "A", "{", "[", '{"', "[1]", "[{", "[x", "<think>", "</think>", "answer ", "so,the", "\n", "\ud800", "`", "*",
-     "9", "(", " ", "A ", "answer: "],
+     "9", "(", " ", "A ", "answer: ", "<answer>", "</answer>", "<answer>A", r"\boxed{", "</s>", "<s>", "{'",
+     "{a:", "['", '["\\', "[1,", "{'a':", "<|im_end|>"],
 )  # fmt: skip
 def test_a_megabyte_of_one_piece_is_read_or_rejected(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
@@ -156,7 +191,8 @@ def test_a_model_that_says_the_same_over_and_over_has_said_it() -> None:
 
 PIECES = st.sampled_from(
     ["A", "B", "b", "sport", "Answer", ":", " ", "\n", "{", "}", "[", "]", '"answer"', '"', ",", "<think>", "</think>",
-     "-", "is", "not", "1", "NaN", "\ud800", "*", "the", "political", "science", "(", ")", "world"]
+     "-", "is", "not", "1", "NaN", "'", "<answer>", "</answer>", r"\boxed{", "</s>", "\\", r"\u12",
+     "None", "\ud800", "*", "the", "political", "science", "(", ")", "world"]
 )  # fmt: skip
 TEXTS = st.text() | st.lists(PIECES, max_size=12).map("".join)
 

@@ -40,10 +40,12 @@ FAULTS = (
     "slow",  # answered rightly after `slow` seconds
     "hung",  # never answered
     "reset",  # connection reset
-    "truncated",  # half of the JSON
+    "truncated",  # JSON that ends before what the model said; once a document at most
     "wrong_label",  # a valid response whose answer is none; once a document at most
     "prose",  # the right answer within a sentence; once a document at most
 )
+
+_SPOILING = ("truncated", "wrong_label", "prose")
 
 
 @dataclass
@@ -209,10 +211,10 @@ class _Endpoint:
             return web.json_response({"error": {"message": "upstream went away", "code": 502}})
         answer = self._answer(text, fault)
         content = orjson.dumps(completion(answer, sorted(set("".join(settings.answers.values()))), body, settings))
-        if fault == "truncated":
-            return web.Response(body=content[: len(content) // 2], content_type="application/json")
-        if fault in ("wrong_label", "prose"):
+        if fault in _SPOILING:
             seen.spoilt += 1
+        if fault == "truncated":
+            return web.Response(body=content[: content.index(b'"content"')], content_type="application/json")
         if fault != "wrong_label":
             seen.succeeded += 1
         return web.Response(body=content, content_type="application/json")
@@ -223,7 +225,7 @@ class _Endpoint:
         for fault, share in self.settings.plan.items():
             assert fault in FAULTS, fault
             if drawn < share:
-                return "" if fault in ("wrong_label", "prose") and seen.spoilt else fault
+                return "" if fault in _SPOILING and seen.spoilt else fault
             drawn -= share
         return ""
 

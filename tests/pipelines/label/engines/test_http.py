@@ -281,7 +281,7 @@ def test_documents_at_the_end_that_always_fail_do_not_pass_for_an_outage() -> No
 
 @pytest.mark.parametrize(
     ("fault", "billed"),
-    [("hung", True), ("reset", True), ("truncated", True), ("error_in_200", True), ("error_text", False)],
+    [("hung", True), ("reset", True), ("error_in_200", True), ("error_text", False)],
 )
 def test_an_attempt_that_may_have_been_charged_is_told(fault: str, billed: bool) -> None:
     with endpoint(answers=ANSWERS) as server:

@@ -9,6 +9,7 @@ from operators.label.answers import Choice
 from operators.label.contract import Message
 from operators.label.cutting import Estimate
 from pipelines.label.engines.http_completion import completion_of
+from pipelines.label.engines.http_reply import Answered
 
 CONSTRAINT = Choice(choice=["physics", "biology"]).constraint()  # type: ignore[arg-type]
 MESSAGES: list[Message] = [{"role": "user", "content": "What is it about? " * 20}]
@@ -26,7 +27,7 @@ def said(**choice: Any) -> dict[str, Any]:
 
 
 def test_slots_add_up_variants_and_the_logprob_is_of_all_tokens() -> None:
-    found = completion_of(said(logprobs={"content": TOLD}), CONSTRAINT, MESSAGES, Estimate())
+    found = completion_of(Answered(said(logprobs={"content": TOLD})), CONSTRAINT, MESSAGES, Estimate())
     assert found.slots is not None
     assert {code: math.exp(value) for code, value in found.slots[0].items()} == pytest.approx({"A": 0.7, "B": 0.2})
     assert found.logprob == pytest.approx(math.log(0.6 * 0.5))
@@ -37,14 +38,14 @@ def test_slots_add_up_variants_and_the_logprob_is_of_all_tokens() -> None:
     "logprobs", [None, {}, {"content": None}, {"content": []}, {"content": [{"logprob": 1}]}, {"content": [3]}, "x"]
 )
 def test_without_readable_logprobs_there_are_no_slots(logprobs: Any) -> None:
-    found = completion_of(said(logprobs=logprobs), CONSTRAINT, MESSAGES, Estimate())
+    found = completion_of(Answered(said(logprobs=logprobs)), CONSTRAINT, MESSAGES, Estimate())
     assert found.slots is None
     assert found.logprob is None
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None}, "x"])
 def test_tokens_are_counted_where_the_endpoint_does_not_tell_them(usage: Any) -> None:
-    found = completion_of({**said(), "usage": usage}, CONSTRAINT, MESSAGES, Estimate())
+    found = completion_of(Answered({**said(), "usage": usage}), CONSTRAINT, MESSAGES, Estimate())
     assert [found.input_tokens, found.output_tokens] == Estimate().count([MESSAGES[0]["content"], "A"])
 
 
@@ -58,4 +59,4 @@ def test_tokens_are_counted_where_the_endpoint_does_not_tell_them(usage: Any) ->
     ],
 )
 def test_the_text_of_a_message(message: dict[str, Any], text: str) -> None:
-    assert completion_of(said(message=message), CONSTRAINT, MESSAGES, Estimate()).text == text
+    assert completion_of(Answered(said(message=message)), CONSTRAINT, MESSAGES, Estimate()).text == text

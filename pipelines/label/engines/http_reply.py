@@ -1,0 +1,160 @@
+"""The body of an HTTP 200: a chat completion, in whatever form its sender thinks is JSON, or what it is instead.
+
+What was paid for is to be kept. So a body that a strict parser refuses is read as it was meant, a stream that nobody
+asked for is put together, and what begins as a completion and cannot be read is an answer all the same, with a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from operators.label.lenient import read_value
+from pipelines.label.engines.http_errors import Failure, Kind, error_in_answer, one_line
+
+_BLANKS = "\ufeff \t\r\n\x00"
+_EVENT = "data:"
+_MESSAGE = re.compile(r'"choices"\s*:\s*\[\s*\{[^{}]*?"message"\s*:\s*(?=\{)')
+_KEPT = 100_000  # characters of a body that cannot be read
+_USAGE = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+_MOST_TOKENS = 1 << 40  # that anyone may claim to have used
+
+
+class Answered(NamedTuple):
+    """The endpoint's answer: JSON whose first choice has a message."""
+
+    content: dict[str, Any]
+    fault: str = ""  #: why the message can be no answer
+    alive: bool = True
+    message: str = ""
+
+
+def reply_in(body: bytes) -> Answered | Failure:
+    """What the body of an HTTP 200 says."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text = body.decode("utf-8", "replace").strip(_BLANKS)
+        return _of_stream(text) if text.startswith((_EVENT, "event:", ":")) else _of_text(text)
+    return _of_value(content)
+
+
+def _of_text(text: str) -> Answered | Failure:
+    for parse in (_as_python_reads_it, _as_it_was_meant):
+        try:
+            return _of_value(parse(text))
+        except (ValueError, RecursionError):
+            continue
+    if text.startswith("{"):
+        if (begin := _MESSAGE.search(text)) is not None:
+            with contextlib.suppress(ValueError):  # what is cut short may be whole up to here
+                return _of_value({"choices": [{"message": read_value(text, begin.end(), float)[0]}]})
+        return _unreadable(text, "the reply is JSON that is cut short or broken")
+    return _nothing(f"an answer that is no JSON, and ends in {one_line(text[-80:])!r}")
+
+
+def _as_python_reads_it(text: str) -> Any:
+    return json.loads(text, strict=False)
+
+
+def _as_it_was_meant(text: str) -> Any:
+    value, end = read_value(text, 0, float)
+    if text[end:].strip(_BLANKS):
+        raise ValueError("there is more behind the value")
+    return value
+
+
+def _of_value(content: Any) -> Answered | Failure:
+    if not isinstance(content, dict):
+        return _nothing("an answer that is no JSON object")
+    first = _first_choice(content)
+    if error := content.get("error") or first.get("error"):
+        return error_in_answer(error)
+    if first.get("finish_reason") == "content_filter":
+        return Failure(Kind.DOCUMENT, "the endpoint's content filter stopped the answer", billed=True)
+    for message in (first.get("message"), first.get("delta"), first.get("text"), content.get("message")):
+        if isinstance(message, dict | str):
+            named = message if isinstance(message, dict) else {"content": message}
+            return Answered({**content, "choices": [{**first, "message": named}]})
+    if tokens_used(content.get("usage"))[1]:
+        return _unreadable(json.dumps(content, ensure_ascii=False), "the reply has no message", content["usage"])
+    return _nothing("an answer without choices[0].message")
+
+
+def _first_choice(content: dict[str, Any]) -> dict[str, Any]:
+    choices = content.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def tokens_used(usage: Any) -> tuple[int | None, int | None]:
+    """Tokens of prompt and completion as an endpoint tells them; None for what it does not tell, or cannot be."""
+    if not isinstance(usage, dict):
+        return None, None
+    told = [usage.get(name, usage.get(other)) for name, other in _USAGE]
+    prompt, completion = (
+        int(n) if isinstance(n, int | float) and 0 <= n <= _MOST_TOKENS and n is not True else None for n in told
+    )
+    return prompt, completion
+
+
+def _of_stream(text: str) -> Answered | Failure:
+    """Server-sent events: the pieces of one completion."""
+    lines = (line.removeprefix(_EVENT).strip() for line in text.splitlines() if line.startswith(_EVENT))
+    try:
+        events = [orjson.loads(line) for line in lines if line and line != "[DONE]"]
+    except orjson.JSONDecodeError:
+        return _unreadable(text, "the reply is a stream that is cut short or broken")
+    whole = _Stream()
+    for event in events:
+        if isinstance(event, dict):
+            if error := event.get("error"):
+                return error_in_answer(error)
+            whole.add(event)
+    found = _of_value(whole.content())
+    ended = whole.finished or text.rstrip().endswith("[DONE]")
+    if isinstance(found, Answered) and not ended:
+        return found._replace(fault="the reply is a stream that ends before the answer does")
+    return found
+
+
+class _Stream:
+    """The pieces of a streamed completion, put together."""
+
+    def __init__(self) -> None:
+        self.finished: Any = None
+        self._texts: dict[str, list[str]] = {}
+        self._tokens: list[Any] = []
+        self._usage: Any = None
+
+    def add(self, event: dict[str, Any]) -> None:
+        first = _first_choice(event)
+        piece = first.get("delta") or first.get("message")
+        for name, text in piece.items() if isinstance(piece, dict) else ():
+            if isinstance(text, str):
+                self._texts.setdefault(name, []).append(text)
+        logprobs = first.get("logprobs")
+        tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+        self._tokens += tokens if isinstance(tokens, list) else []
+        self._usage = event.get("usage") or self._usage
+        self.finished = first.get("finish_reason") or self.finished
+
+    def content(self) -> dict[str, Any]:
+        """The same as one completion; without a message where no piece had any."""
+        choice: dict[str, Any] = {"finish_reason": self.finished, "logprobs": {"content": self._tokens}}
+        if self._texts:
+            choice["message"] = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        return {"choices": [choice], "usage": self._usage}
+
+
+def _unreadable(text: str, fault: str, usage: Any = None) -> Answered:
+    """A reply that was paid for and holds no answer that can be read: what came is kept."""
+    return Answered({"choices": [{"message": {"content": text[:_KEPT]}}], "usage": usage}, fault)
+
+
+def _nothing(told: str) -> Failure:
+    """What may have been charged, and is no completion at all."""
+    return Failure(Kind.PASSING, told, billed=True, empty=True)
