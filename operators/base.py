@@ -136,6 +136,10 @@ class Rule(Operator):
         """Measures of columns that it reads, where their options follow from its own: a recipe need not list them."""
         return ()
 
+    def meant_for(self) -> tuple[str, tuple[str, ...]] | None:
+        """A column and the values of it that a rule with `when` judges: documents with others pass, and are counted."""
+        return None
+
     def gives(self, name: str) -> pa.Schema:
         """Columns that it adds for the rules after it, the dataset and the store; `name` is its name in the funnel."""
         return pa.schema([])

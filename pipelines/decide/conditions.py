@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types
 
 from operators.base import Rule
 from operators.decide.expression import Condition, Quantile, compile_condition
 from operators.decide.order import order_keys, value_of
 from operators.decide.syntax import parse, references
+from operators.errors import RecipeError
 from pipelines.decide.checks import check_known
 from pipelines.decide.crossing import Found, Weighted, find_crossings
 from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from pipelines.decide.shards import SurvivingShard, losses
+
+NOT_JUDGED = "not judged"
 
 
 def has_condition(rule: Rule) -> bool:
@@ -34,20 +38,33 @@ def expression_of(rule: Any) -> str:
 
 @dataclass(frozen=True)
 class ResolvedCondition:
-    """A condition whose quantiles are numbers."""
+    """A condition whose quantiles are numbers; `meant_for` is the rule's (`Rule.meant_for`)."""
 
     condition: Condition
     limits: Mapping[Quantile, pa.Scalar]
+    meant_for: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def columns(self) -> Sequence[str]:
-        return self.condition.columns
+        return (*self.condition.columns, *(self.meant_for or ())[:1])
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
-        fired = self.condition.evaluate(documents, self.limits)
+        judged = self._judged(documents)
+        fired = self.condition.evaluate(documents if judged is None else documents.take(judged), self.limits)
+        rows = fired.rows if judged is None else np.asarray(judged)[fired.rows]
         clauses = pa.array(self.condition.clauses, pa.string()).take(pa.array(fired.clauses))
-        tally = Counter(dict(enumerate(np.bincount(fired.clauses).tolist())))
-        return Verdict(losses(fired.rows, clauses, fired.values, fired.limits), tally)
+        tally: Tally = Counter(dict(enumerate(np.bincount(fired.clauses).tolist())))
+        if judged is not None:
+            tally[NOT_JUDGED] = documents.num_rows - len(judged)
+        return Verdict(losses(rows, clauses, fired.values, fired.limits), tally)
+
+    def _judged(self, documents: pa.Table) -> pa.Array | None:
+        """The rows of the documents that the rule is meant for; None where that is all of them."""
+        if self.meant_for is None:
+            return None
+        name, values = self.meant_for
+        held = documents[name].combine_chunks()
+        return pc.indices_nonzero(pc.is_in(held, pa.array(values, held.type)))
 
     def details(self, tally: Tally) -> dict[str, Any]:
         counts: Counter[str] = Counter()
@@ -56,6 +73,9 @@ class ResolvedCondition:
         found: dict[str, Any] = {"conditions": dict(counts)}
         if self.limits:
             found["quantiles"] = {quantile.name: _json(value) for quantile, value in self.limits.items()}
+        if self.meant_for is not None:
+            name, values = self.meant_for
+            found["not_judged"] = {"documents": tally[NOT_JUDGED], "column": name, "judged": list(values)}
         return found
 
 
@@ -64,6 +84,9 @@ def _check(rule: Rule, schema: pa.Schema) -> None:
     for reference in references(parse(text), text):
         check_known([reference.column], schema, f" at character {reference.position} of {text!r}")
     compile_condition(text, schema)
+    name, _ = rule.meant_for() or (None, ())
+    if name is not None and not pa.types.is_string(schema.field(name).type):
+        raise RecipeError(f"the column {name} is {schema.field(name).type}; languages are told apart by text")
 
 
 def _is_local(rule: Rule, schema: pa.Schema) -> bool:
@@ -73,14 +96,14 @@ def _is_local(rule: Rule, schema: pa.Schema) -> bool:
 def _resolve(rule: Rule, scene: Scene) -> Resolved:
     condition = compile_condition(expression_of(rule), scene.schema)
     if not condition.quantiles:
-        return ResolvedCondition(condition, {})
+        return ResolvedCondition(condition, {}, rule.meant_for())
     # The k-th value in order is the first with which the count of values exceeds k - 1.
     budgets = [lambda n, quantile=quantile: quantile.rank(n) - 1 for quantile in condition.quantiles]
     source = partial(_quantile_keys, condition.quantiles)
     found = find_crossings(scene.engine, scene.survivors, source, budgets)
     types = (scene.schema.field(quantile.column).type for quantile in condition.quantiles)
     values = (_value(result, type) for result, type in zip(found, types, strict=True))
-    return ResolvedCondition(condition, dict(zip(condition.quantiles, values, strict=True)))
+    return ResolvedCondition(condition, dict(zip(condition.quantiles, values, strict=True)), rule.meant_for())
 
 
 CONDITION = Kind(_check, _is_local, _resolve)

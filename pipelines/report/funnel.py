@@ -189,6 +189,9 @@ def remarks(rule: RuleRow) -> list[str]:
     if len(conditions) > 1:
         shown = [f"{n:,} by {condition}" for condition, n in conditions[:SHOWN_CONDITIONS] if n]
         found.append(", ".join(shown) + (", ..." if len(conditions) > SHOWN_CONDITIONS else ""))
+    if told.get("not_judged", {}).get("documents"):
+        passed, judged = told["not_judged"], ", ".join(told["not_judged"]["judged"])
+        found.append(f"{plural(passed['documents'], 'document')} not judged: their {passed['column']} is not {judged}")
     found += [f"{name} is {_figure(value)}" for name, value in told.get("quantiles", {}).items()]
     if told.get("largest_groups"):
         largest = told["largest_groups"][0]["copies"]

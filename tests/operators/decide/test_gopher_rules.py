@@ -58,7 +58,7 @@ def test_maximum(name, limit):
 
 def test_every_threshold_is_the_papers_and_can_be_moved_or_switched_off():
     fields = {f"min_{name}": limit for name, limit in BELOW.items()} | {f"max_{k}": limit for k, limit in ABOVE.items()}
-    assert GopherRules().model_dump(exclude={"name"}) == fields
+    assert GopherRules().model_dump(exclude={"name", "languages", "language_column"}) == fields
     assert dropped(GopherRules(max_dup_lines=0.5), dup_lines=0.4) is False
     assert dropped(GopherRules(max_dup_lines=None), dup_lines=1.0) is False
     assert GopherRules(**dict.fromkeys(fields)).when() == "false"
@@ -75,3 +75,27 @@ def test_columns_are_those_of_the_measure():
 def test_numbers_are_written_in_full():
     assert "gopher_words > 12345678" in GopherRules(max_words=12345678).when()
     assert "gopher_symbol_ratio > 0.123456789" in GopherRules(max_symbol_ratio=0.123456789).when()
+
+
+def test_options_name_the_languages_that_they_are_meant_for():
+    told = {name: field.description for name, field in GopherRules.model_fields.items()}
+    assert "(for English)" in told["min_stop_words"]
+    assert {name for name in told if "blanks between words" in told[name]} == {
+        *(
+            "min_words",
+            "max_words",
+            "min_mean_word_length",
+            "max_mean_word_length",
+            "min_alpha_words",
+            "max_symbol_ratio",
+        ),
+        *(f"max_top_{n}gram" for n in range(2, 5)),
+        *(f"max_dup_{n}grams" for n in range(5, 11)),
+    }
+
+
+def test_languages_bring_the_column_that_they_stand_in():
+    assert GopherRules().meant_for() is None
+    rules = GopherRules(languages=["en", "de"], language_column="language")
+    assert rules.columns() == GopherRules().columns() | {"language"}
+    assert rules.meant_for() == ("language", ("en", "de"))

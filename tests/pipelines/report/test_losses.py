@@ -181,6 +181,34 @@ def test_languages_that_go_are_named(mixed: Path) -> None:
     assert "lang en" not in told
 
 
+def test_languages_that_the_rule_is_not_meant_for_pass_and_are_counted(mixed: Path) -> None:
+    judged = execute(mixed)
+    result = execute(mixed, "decide.gopher_rules.languages=[en]")
+    told = printed(result)
+    assert "gopher_rules: 60 documents not judged: their lang is not en" in told
+    assert "! " not in told
+    lost = {group.value: group.lost(["gopher_rules"])[0] for group in judged.funnel.groups}
+    assert result.funnel.rules[0].dropped == lost["en"]
+    assert {group.value: group.lost(["gopher_rules"])[0] for group in result.funnel.groups} == {
+        **lost,
+        "hu": 0,
+        "zh": 0,
+        "docs": lost["en"],
+    }
+    fates = query(
+        str(mixed.parent / "store"),
+        "SELECT lang, condition FROM decisions JOIN documents USING (address) WHERE NOT kept",
+    ).to_pylist()
+    assert all(fate["lang"] == "en" and fate["condition"].startswith("gopher_") for fate in fates)
+
+
+def test_languages_need_their_column(mixed: Path) -> None:
+    with pytest.raises(RecipeError, match="there is no column language; did you mean lang"):
+        execute(mixed, "decide.gopher_rules.languages=[en]", "decide.gopher_rules.language_column=language")
+    with pytest.raises(RecipeError, match="the column bytes is uint64; languages are told apart by text"):
+        execute(mixed, "decide.gopher_rules.languages=[en]", "decide.gopher_rules.language_column=bytes")
+
+
 def test_a_corpus_that_loses_evenly_is_not_spoken_of(corpus: Path, make_recipe: MakeRecipe) -> None:
     for name in ("a", "b"):
         (corpus / "data" / f"docs-{name}.jsonl").write_text(
