@@ -29,8 +29,8 @@ class GopherRules(Rule):
     The thresholds are those of English web pages. `min_stop_words` counts English words: it drops what is written in
     any other language. What counts words takes them from between blanks: it drops most of Chinese, Japanese or Thai,
     and in languages of long words (Hungarian, Finnish) the mean length is another. With `languages: [en]` the rule
-    judges the documents whose `language_column` is one of these; the rest pass and are counted. A second rule with other
-    thresholds may judge them.
+    judges the documents whose `language_column` is one of these; the rest pass and are counted. A second rule with
+    other thresholds may judge them.
 
     Words are parted by white space. On the words of a linguistic tokenizer, which parts punctuation from words
     (datatrove's default is spaCy), the same `min_alpha_words` of 0.8 drops half of an ordinary corpus.
