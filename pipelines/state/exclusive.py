@@ -49,8 +49,10 @@ def create_locked(url: str, content: bytes) -> int | None:
     with refusals_named(url):
         descriptor = None
         while descriptor is None:
-            final.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another may remove the folder, which was empty, meanwhile
+                os.makedirs(final.parent.parent, exist_ok=True)
+                with contextlib.suppress(FileExistsError):  # `exist_ok` fails where the folder goes at this moment
+                    os.mkdir(final.parent)
                 descriptor = _create_locked(unfinished, content)
         try:
             os.link(unfinished, final)

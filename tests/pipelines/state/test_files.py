@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -26,6 +27,27 @@ def test_leftovers_of_a_killed_writer_are_invisible_and_swept(tmp_path: Path) ->
     assert files.names(str(tmp_path)) == []
     files.sweep(str(tmp_path))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_another_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([True])
+    make = os.mkdir
+
+    def mkdir(path: str, *args: Any) -> None:
+        if next(taken, False):  # it was there when it was to be made, and is gone when somebody looks
+            raise FileExistsError(path)
+        make(path, *args)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    assert exclusive.create(str(tmp_path / "LOCK" / "1"), b"mine")
+    assert not exclusive.create(str(tmp_path / "LOCK" / "1"), b"yours")
+    assert (tmp_path / "LOCK" / "1").read_bytes() == b"mine"
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "LOCK").write_text("mine")
+    with pytest.raises(OSError, match="LOCK"):
+        exclusive.create(str(tmp_path / "LOCK" / "1"), b"yours")
 
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
