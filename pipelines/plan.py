@@ -21,7 +21,7 @@ from pipelines.located_yaml import Path
 from pipelines.measure import DOCUMENT_VERSION
 from pipelines.mistakes import Mistakes
 from pipelines.recipe import LoadedRecipe, Recipe, document_schema
-from pipelines.sources.discover import ShardSpec, discover
+from pipelines.sources.discover import Discovery, ShardSpec, SourceFiles
 from pipelines.sources.spec import Source
 from pipelines.state import files
 from pipelines.state.index import Index
@@ -47,7 +47,7 @@ class Plan:
     """Everything that is known before the run starts."""
 
     loaded: LoadedRecipe
-    specs: list[tuple[ShardSpec, Source]]
+    found: list[SourceFiles]  #: in recipe order
     transforms: tuple[ReadyOperator, ...]
     measures: list[PlannedMeasure]
     schema: pa.Schema  #: all columns of a measured document
@@ -57,6 +57,7 @@ class Plan:
     by: tuple[str, ...]  #: columns by whose values losses are counted
 
     def __post_init__(self) -> None:
+        self.specs = specs_of(self.found)
         self.read_state()
 
     def read_state(self) -> None:
@@ -139,7 +140,8 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
     documents = document_schema(recipe.sources)
     with mistakes.noted(("store",)):
         _check_url(loaded.store)
-    specs = _discover(loaded, mistakes)
+    found = _discover(loaded, mistakes)
+    specs = specs_of(found)
     measures: list[tuple[Measure, Path, str | None]] = [
         (measure, ("measure", i, name_of(measure)), None) for i, measure in enumerate(recipe.measure)
     ]
@@ -174,7 +176,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
             planned.append(PlannedMeasure(name_of(measure), measure, path, ready, fit, needed_by))
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
-    return Plan(loaded, specs, tuple(transforms), planned, schema, decided, tasks, output, by)
+    return Plan(loaded, found, tuple(transforms), planned, schema, decided, tasks, output, by)
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:
@@ -189,12 +191,18 @@ def _check_url(url: str) -> None:
         raise RecipeError(f"{url} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf") from None
 
 
-def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[tuple[ShardSpec, Source]]:
-    found: list[tuple[ShardSpec, Source]] = []
+def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[SourceFiles]:
+    discovery = Discovery(loaded.base)
+    found = []
     for i, source in enumerate(loaded.recipe.sources):
         with mistakes.noted(("sources", i, "path")):
-            found += [(spec, source) for spec in discover([source], loaded.base)]
+            found.append(discovery.find(source))
     return found
+
+
+def specs_of(found: Sequence[SourceFiles]) -> list[tuple[ShardSpec, Source]]:
+    """The shards of all sources, in the order of sources, paths and parts."""
+    return [(spec, of.source) for of in found for spec in of.specs]
 
 
 def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Schema:

@@ -12,6 +12,7 @@ from typing import Any
 
 #: Characters that have a meaning in globs, of fsspec and of DuckDB; in brackets they stand for themselves.
 _GLOB = re.compile(r"([*?\[])")
+_IN_BRACKETS = re.compile(r"\[([*?\[])\]")
 #: What a terminal would act on, or would show as something else: control characters but for the end of a line, signs
 #: that turn the direction of writing, the separators of Unicode, and surrogates, which no encoding takes.
 _UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -30,6 +31,11 @@ def sql_name(value: str) -> str:
 def in_glob(path: str) -> str:
     """A path where a glob is taken: it matches itself and nothing else."""
     return _GLOB.sub(r"[\1]", path)
+
+
+def from_glob(part: str) -> str | None:
+    """The name that a part of a glob stands for where it matches but one; None where it may match several."""
+    return None if _GLOB.search(_IN_BRACKETS.sub("", part)) else _IN_BRACKETS.sub(r"\1", part)
 
 
 def printable(text: str) -> str:

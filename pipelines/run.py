@@ -29,7 +29,7 @@ from pipelines.measuring import Measured, all_measured, measure_all
 from pipelines.plan import Plan, fitted, make_plan
 from pipelines.recipe import LoadedRecipe
 from pipelines.removal import removal_by
-from pipelines.report import quarantine
+from pipelines.report import listed, quarantine
 from pipelines.report.examples import examples as dropped_examples
 from pipelines.report.funnel import Funnel, build_funnel
 from pipelines.report.losses import check_limit as check_losses
@@ -38,7 +38,7 @@ from pipelines.report.progress import Reporter
 from pipelines.state import files, runs
 from pipelines.state.datasets import Dataset, Version
 from pipelines.state.lock import writer_lock
-from pipelines.state.registry import Shard
+from pipelines.state.registry import Shard, check_addresses
 from pipelines.state.remote import at_hand
 from pipelines.texts import Texts
 from pipelines.version import VERSION
@@ -64,6 +64,7 @@ class RunResult:
     indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
     examples: Sequence[Mapping[str, Any]] = ()  #: dropped documents, where they were asked for
     labels: Sequence[LabelResult] = ()  #: what came of each labelling task
+    listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -152,6 +153,7 @@ class Run:
         self.started = time.monotonic()
         self.shards = plan.registry.register(plan.pending, plan.loaded.document)
         self.seconds: Counter[str] = Counter()
+        self.listed: list[str] = plan.loaded.document.redact_value(listed.remarks(plan.found))
         if plan.index is not None and plan.indexed:
             reporter.say(f"  index    {plan.index.name} {index_remark(plan.indexed, len(plan.pending))}")
 
@@ -196,6 +198,7 @@ class Run:
             seconds=time.monotonic() - self.started,
             processor_seconds=dict(self.seconds),
             labels=labels,
+            listed=self.listed,
         )
         held = self.loaded.document.redact_value(result.to_json())
         record = {"name": self.recipe.name, "fingerprint": asked, "version": version.name, "result": held}
@@ -293,6 +296,7 @@ class Run:
             "indexed": self.plan.indexed,
             "processor_seconds": {},
             "labels": (),
+            "listed": self.listed,
         }
         return RunResult(**{**held, **now, "cached": True, "seconds": time.monotonic() - self.started})
 
@@ -313,6 +317,7 @@ class Run:
         duplicates = count_duplicates(measured.measures, columns.ID, self.engine, url)
         funnel = build_funnel(measured.counts, decided)
         funnel.check()
+        check_addresses(measured.shards)
         self._check_losses(funnel)
         return funnel, duplicates
 

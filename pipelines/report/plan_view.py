@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from operators.table import name_of
 from pipelines.decide import given_columns, rule_names
 from pipelines.label.columns import label_columns
 from pipelines.plan import Plan, PlannedMeasure
+from pipelines.report import listed
 from pipelines.words import in_short, plural
 
 
@@ -20,17 +22,19 @@ def to_json(plan: Plan) -> dict[str, Any]:
     """The plan as plain values."""
     recipe = plan.loaded.recipe
     sources = []
-    for source in recipe.sources:
-        specs = [spec for spec, of in plan.specs if of is source]
-        size = sum(file.size for spec in specs for file in spec.files)
-        pending = sum(of is source for _, of in plan.pending)
-        new = pending - sum(shard.source is source for shard in plan.known)
-        counts = {"shards": len(specs), "new": new, "indexed": len(specs) - pending}
+    pending = Counter(of.name for _, of in plan.pending)
+    known = Counter(shard.source.name for shard in plan.known)
+    for found in plan.found:
+        source = found.source
+        size = sum({file.url: file.size for spec in found.specs for file in spec.files}.values())
+        new, indexed = pending[source.name] - known[source.name], len(found.specs) - pending[source.name]
+        counts = {"shards": len(found.specs), "new": new, "indexed": indexed, **listed.counts(found)}
         sources.append({"name": source.name, "path": source.path, **counts, "bytes": size})
     return {
         "name": recipe.name,
         "store": plan.loaded.document.redact(plan.loaded.store),
         "sources": plan.loaded.document.redact_value(sources),
+        "remarks": plan.loaded.document.redact_value(listed.remarks(plan.found)),
         "transform": [t.name for t in plan.transforms],
         "measure": [_measure(plan, m) for m in (None, *plan.measures)],
         "decide": [
@@ -81,6 +85,8 @@ def show(plan: dict[str, Any], console: Console) -> None:
         table.add_row("" if name == stage else name, what, detail)
         stage = name
     console.print(table)
+    for remark in plan["remarks"]:
+        console.print(f"! {remark}", style="yellow", markup=False)
 
 
 def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

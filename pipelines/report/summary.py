@@ -14,7 +14,9 @@ SHOWN_STEPS = 3
 
 
 def show_result(result: RunResult, console: Console) -> None:
-    """Print the funnel, what was wrong with the input, where the time went, where the dataset is."""
+    """Print the funnel, what was odd or wrong in the input, where the time went, where the dataset is."""
+    for line in result.listed:
+        console.print(f"! {line}", style="yellow", markup=False)
     for message in result.unreadable:
         console.print(f"! left out: {message}", style="yellow", markup=False)
     for line in result.quarantined:

@@ -8,21 +8,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Any, Literal, NamedTuple
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from operators.base import digest_of
 from operators.errors import RecipeError, ShardError
 from pipelines.sources import plain_text, python_env, wet
 from pipelines.sources.lines import Part
-from pipelines.sources.listing import CONNECTIONS, absolute, discover_files
+from pipelines.sources.listing import CONNECTIONS, Listing, absolute, discover_files, distinct
 from pipelines.sources.spec import Source
 from pipelines.sources.storage import COMPRESSIONS, Compression, FileRef, open_file
 from pipelines.words import did_you_mean
 
-__all__ = ["FileRef", "ShardSpec", "discover", "discover_files", "grouped"]
+__all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "grouped"]
 
 FileFormat = Literal["jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
 FORMATS: dict[str, FileFormat] = {
@@ -77,21 +79,81 @@ class _FileKind(NamedTuple):
     compression: Compression
 
 
-def discover(sources: Sequence[Source], base: str) -> list[ShardSpec]:
-    """The shards of the sources, in the order of sources, paths and parts.
+@dataclass(frozen=True)
+class SourceFiles:
+    """What a source reads, and what it names and does not read."""
 
-    `base` is the folder or URL that relative paths start from. Raises RecipeError where a path matches nothing or a
-    format cannot be told or lacks the fields that are asked for; RetryableError where a store does not answer.
+    source: Source
+    specs: Sequence[ShardSpec]
+    again: Sequence[tuple[str, str]]  #: names of files that an earlier source reads alike, with that source's name
+    linked: Sequence[str]  #: names of links to files that it reads anyway
+    passed: Sequence[str]  #: names of files (folders with a slash at their end) that are hidden
+
+
+class Discovery:
+    """Finds the files of sources, one source after the other.
+
+    A file that several sources read alike is read for the first of them. `base` is the folder or URL that relative
+    paths start from.
     """
-    return [spec for source in sources for spec in _shards(source, base)]
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._listing = Listing(base)
+        self._readers: dict[tuple[str, str], str] = {}  # real path and way of reading -> name of the source
+
+    def find(self, source: Source) -> SourceFiles:
+        """The shards of the next source, in the order of paths and parts.
+
+        Raises RecipeError where a path matches nothing or a format cannot be told or lacks the fields that are asked
+        for; RetryableError where a store does not answer.
+        """
+        if source.format == "python_env":
+            packages = [_FileKind(ref, "python_env", "none") for ref in _packages(source, self._base)]
+            own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in packages])
+            return SourceFiles(source, list(_package_shards(source, own)), again, (), ())
+        found = self._listing.find(source.patterns())
+        files = distinct(found.files)
+        kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
+        for kind in {kind.format: kind for kind, _ in kinds}.values():
+            _check_fields(source, kind.format, kind.file.name)
+        own, again = self._own(source, kinds)
+        read = {listed.file.url for listed in files}
+        linked = [listed.file.name for listed in found.files if listed.file.url not in read]
+        return SourceFiles(source, _shards(source, own), again, linked, found.passed)
+
+    def _own(
+        self, source: Source, files: Sequence[tuple[_FileKind, str]]
+    ) -> tuple[list[_FileKind], list[tuple[str, str]]]:
+        """The files that no source before reads alike, and the others with the names of those sources."""
+        own: list[_FileKind] = []
+        again: list[tuple[str, str]] = []
+        readings: dict[tuple[str, str], str] = {}
+        for kind, real in files:
+            way = (kind.format, kind.compression)
+            if way not in readings:
+                readings[way] = _reading(source, kind)
+            first = self._readers.setdefault((real, readings[way]), source.name)
+            if first == source.name:
+                own.append(kind)
+            else:
+                again.append((kind.file.name, first))
+        return own, again
 
 
-def _shards(source: Source, base: str) -> list[ShardSpec]:
-    if source.format == "python_env":
-        return list(_package_shards(source, base))
-    files = [_FileKind(file, *_kind_of(source, file)) for file in discover_files(source.patterns(), base)]
-    for kind in {kind.format: kind for kind in files}.values():
-        _check_fields(source, kind.format, kind.file.name)
+def discover(sources: Sequence[Source], base: str) -> list[ShardSpec]:
+    """The shards of the sources, in the order of sources, paths and parts. See `Discovery`."""
+    discovery = Discovery(base)
+    return [spec for source in sources for spec in discovery.find(source).specs]
+
+
+def _reading(source: Source, kind: _FileKind) -> str:
+    """A digest of how a source reads a file: two sources with the same get the same documents from it."""
+    known = source.model_copy(update={"format": kind.format})
+    return digest_of([known.reading_fingerprint(), kind.compression])
+
+
+def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         parts = list(pool.map(lambda kind: _parts(kind, int(source.part_bytes)), files))
     shards = [
@@ -107,12 +169,20 @@ def _shards(source: Source, base: str) -> list[ShardSpec]:
     return sorted(shards, key=lambda spec: (spec.files[0].url, spec.part or (0, 0)))
 
 
-def _package_shards(source: Source, base: str) -> Iterator[ShardSpec]:
+def _packages(source: Source, base: str) -> list[FileRef]:
+    """The packages of the folders that a source names, folder by folder."""
+    found: dict[str, FileRef] = {}
     for path in source.patterns():
         _check_fields(source, "python_env", path)
         folder = python_env.site_packages() if path == "auto" else absolute(path, base)
-        size = min(int(source.part_bytes), python_env.SHARD_BYTES)
-        for group in grouped(python_env.packages(folder), size):
+        found |= {ref.url: ref for ref in python_env.packages(folder)}
+    return list(found.values())
+
+
+def _package_shards(source: Source, packages: Sequence[_FileKind]) -> Iterator[ShardSpec]:
+    size = min(int(source.part_bytes), python_env.SHARD_BYTES)
+    for _, folder in groupby((kind.file for kind in packages), lambda file: os.path.dirname(file.url)):
+        for group in grouped(list(folder), size):
             yield ShardSpec(source=source.name, files=group, format="python_env")
 
 

@@ -2,19 +2,23 @@
 
 Files and folders whose names begin with `.` or `_` (markers and temporary files of other tools) are passed over unless
 the path names them. The folder of a dataset (`store/datasets/web`) stands for the version that its CURRENT names.
+Links of a local disk are followed (`local_files.py`); one that leads nowhere is an error.
 """
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import os
 import posixpath
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 from operators.errors import RecipeError
+from pipelines.quoting import from_glob, in_glob
+from pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
 from pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
 from pipelines.state.datasets import CURRENT
 from pipelines.state.files import filesystem, is_local
@@ -26,6 +30,25 @@ CONNECTIONS = 16
 #: How many names of a folder an error shows.
 _SHOWN = 8
 
+#: What a file is called for people, by its path.
+_Namer = Callable[[str], str]
+
+
+class Listed(NamedTuple):
+    """A file that paths stand for."""
+
+    file: FileRef
+    real: str  #: the file that it is, whatever links led to it: two of the same are one file
+    dangling: bool  #: a link that leads nowhere
+    of_folder: bool  #: whether paths name a folder that it is in, and not itself or files like it
+
+
+class Found(NamedTuple):
+    """What paths stand for: files in path order, and what lies there and is passed over."""
+
+    files: list[Listed]
+    passed: list[str]  #: names of files, and of folders with a slash at their end
+
 
 def discover_files(path: str | Sequence[str], base: str = ".") -> list[FileRef]:
     """The files that paths, folders and globs match, in path order, each once.
@@ -33,11 +56,29 @@ def discover_files(path: str | Sequence[str], base: str = ".") -> list[FileRef]:
     Relative paths start from `base`, a folder or URL. Raises RecipeError where a path matches nothing or may not be
     listed, RetryableError where the store does not answer.
     """
-    found: dict[str, FileRef] = {}
-    for pattern in [path] if isinstance(path, str) else path:
-        with store_failures(pattern):
-            found.update((file.url, file) for file in _matches(pattern, base))
-    return [found[url] for url in sorted(found)]
+    found = Listing(base).find([path] if isinstance(path, str) else path)
+    return [listed.file for listed in distinct(found.files)]
+
+
+def distinct(listed: Iterable[Listed]) -> list[Listed]:
+    """The files in path order, each once: where it lies or else, of the links that lead there, by the first.
+
+    Raises RecipeError for links that lead nowhere.
+    """
+    chosen: dict[str, Listed] = {}
+    dangling: list[str] = []
+    for found in listed:
+        if found.dangling:
+            dangling.append(f"{found.file.name} -> {found.real}")
+        elif found.real not in chosen or found.file.url == found.real:
+            chosen[found.real] = found
+    if dangling:
+        lead = "a link that leads" if len(dangling) == 1 else f"{len(dangling):,} links that lead"
+        raise RecipeError(
+            f"there is {lead} nowhere: {dangling[0]}; fetch what it stands for (`dvc pull`, `git annex get`, another "
+            "download), or make `path` match the other files alone"
+        )
+    return sorted(chosen.values(), key=lambda found: found.file.url)
 
 
 def absolute(path: str, base: str) -> str:
@@ -52,47 +93,101 @@ def absolute(path: str, base: str) -> str:
     return os.path.normpath(os.path.join(os.path.abspath(base), path))
 
 
-def _matches(pattern: str, base: str) -> list[FileRef]:
-    url = absolute(pattern, base)
-    try:
-        fs, path = filesystem(url)
-    except (ImportError, ValueError) as error:
-        raise RecipeError(f"{pattern} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf") from None
-    fs.invalidate_cache()
-    listed = tried(pattern, lambda: _listed(fs, path))
-    if not listed:
-        raise RecipeError(f"nothing matches {url}{_what_there_is(fs, path)}")
-    name = _namer(pattern, base)
+class Listing:
+    """Lists what paths of recipes stand for; a local folder that several of them name is looked at once."""
 
-    def file_ref(found: tuple[str, Any]) -> FileRef:
+    def __init__(self, base: str = ".") -> None:
+        self._base = base
+        self._local = LocalFiles()
+        self._fresh: set[Any] = set()  # stores whose listings are no older than this
+
+    def find(self, patterns: Iterable[str]) -> Found:
+        """What the paths stand for, no path of a file twice. Raises as `discover_files`."""
+        files: dict[str, Listed] = {}
+        passed: set[str] = set()
+        for pattern in patterns:
+            with store_failures(pattern):
+                for found in self._matches(pattern, passed):
+                    if files.setdefault(found.file.url, found).of_folder:
+                        files[found.file.url] = found
+        return Found([files[url] for url in sorted(files)], sorted(passed))
+
+    def _matches(self, pattern: str, passed: set[str]) -> list[Listed]:
+        url, glob = absolute(pattern, self._base), _as_glob(pattern, self._base)
+        try:
+            fs, path = filesystem(url)
+            glob = filesystem(glob)[1]
+        except (ImportError, ValueError) as error:
+            raise RecipeError(
+                f"{pattern} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf"
+            ) from None
+        name, skipped = _namer(pattern, self._base), list[str]()
+        if is_local(url):
+            listed = self._on_disk(path, glob, name, skipped)
+        else:
+            if fs not in self._fresh:
+                fs.invalidate_cache()
+                self._fresh.add(fs)
+            listed = _on_store(pattern, fs, path, glob, name, skipped)
+        if not listed:
+            raise RecipeError(f"nothing matches {url}{_brackets_meant(fs, glob)}{_what_there_is(fs, path)}")
+        passed.update(map(name, skipped))
+        return listed
+
+    def _on_disk(self, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
+        found = self._local.one(path)
+        if found is None:
+            return [_listed(entry, name, of_folder=False) for entry in self._local.matching(glob, passed)]
+        if not found.is_folder:
+            return [_listed(found, name, of_folder=False)]
+        return [_listed(entry, name, of_folder=True) for entry in self._in_folder(path, passed)]
+
+    def _in_folder(self, folder: str, passed: list[str]) -> Iterable[Entry]:
+        """The files of a folder; of a dataset that gristmill wrote, those of the version that CURRENT names."""
+        if not os.path.isfile(f"{folder}/{CURRENT}"):
+            return self._local.below(folder, passed)
+        with open(f"{folder}/{CURRENT}", encoding="utf-8", errors="replace") as file:
+            version = file.read().strip()
+        return self._local.matching(in_glob(f"{folder}/{version}") + "/*.parquet", passed)
+
+
+def _listed(entry: Entry, name: _Namer, *, of_folder: bool) -> Listed:
+    try:
+        entry.path.encode()
+    except UnicodeEncodeError:
+        raise RecipeError(f"the name of {entry.path} is not UTF-8; rename it, or make `path` match others") from None
+    size, version = (0, "") if entry.status is None else (entry.status.st_size, str(entry.status.st_mtime_ns))
+    file = FileRef(url=entry.path, name=name(entry.path), size=size, version=version)
+    return Listed(file, entry.real, entry.status is None, of_folder)
+
+
+def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
+    """The files of another store than the disk; to `passed` go the URLs of what is passed over."""
+    details = tried(pattern, lambda: _details(fs, path))
+    of_folder = details is not None and details["type"] == "directory"
+    if of_folder:
+        root, last, listed = path, "", tried(pattern, lambda: _listed_below(fs, path))
+    elif details is not None:
+        root, last, listed = path, "", {path: details}
+    else:
+        root, last, listed = _literal_root(glob), glob.rsplit("/", 1)[-1], tried(pattern, lambda: _globbed(fs, glob))
+    files: list[tuple[str, Any]] = []
+    for at, found in listed.items():
+        if found.get("type", "file") == "file":
+            hidden = _hidden_part(at, root, last)
+            if hidden is None:
+                files.append((at, found))
+            elif (url := fs.unstrip_protocol(hidden)) not in passed:
+                passed.append(url)
+
+    def as_listed(found: tuple[str, Any]) -> Listed:
         at, details = found
         size, version = tried(pattern, lambda: size_and_version(fs, at, details))
-        found_url = at if is_local(url) else fs.unstrip_protocol(at)
-        return FileRef(url=found_url, name=name(found_url, at), size=size, version=version)
+        url = fs.unstrip_protocol(at)
+        return Listed(FileRef(url=url, name=name(url), size=size, version=version), url, False, of_folder)
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        return list(pool.map(file_ref, listed.items()))
-
-
-def _listed(fs: Any, path: str) -> dict[str, Any]:
-    """Paths and details of the files that a path, folder or glob stands for."""
-    details = _details(fs, path)
-    root = path
-    if details is not None and details["type"] == "directory":
-        listed = _listed_below(fs, path)
-    elif details is not None:
-        listed = {path: details}
-    elif _is_glob(fs, path):
-        root = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
-        listed = _globbed(fs, path)
-    else:
-        listed = {}
-    last = path.rsplit("/", 1)[-1]
-    return {
-        at: found
-        for at, found in listed.items()
-        if found.get("type", "file") == "file" and not _is_hidden(at.removeprefix(root), last)
-    }
+        return list(pool.map(as_listed, files))
 
 
 def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
@@ -100,8 +195,8 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
     folder = folder.rstrip("/")
     if not fs.exists(f"{folder}/{CURRENT}"):
         return fs.find(folder, detail=True)  # type: ignore[no-any-return]
-    version = fs.cat_file(f"{folder}/{CURRENT}").decode().strip()
-    return fs.glob(f"{folder}/{version}/*.parquet", detail=True)  # type: ignore[no-any-return]
+    version = fs.cat_file(f"{folder}/{CURRENT}").decode(errors="replace").strip()
+    return fs.glob(in_glob(f"{folder}/{version}") + "/*.parquet", detail=True)  # type: ignore[no-any-return]
 
 
 def _details(fs: Any, path: str) -> Any:
@@ -114,37 +209,71 @@ def _details(fs: Any, path: str) -> Any:
         return None
 
 
-def _globbed(fs: Any, pattern: str) -> dict[str, Any]:
-    """The files that a glob matches: none where there is not even a bucket."""
+def _globbed(fs: Any, glob: str) -> dict[str, Any]:
+    """The files that a glob matches: none where it is none, or where there is not even a bucket."""
+    # In a web address a question mark begins the query.
+    if not any(sign in glob for sign in ("*[" if "http" in fs.protocol else "*[?")):
+        return {}
     try:
-        return fs.glob(pattern, detail=True)  # type: ignore[no-any-return]
+        return fs.glob(glob, detail=True)  # type: ignore[no-any-return]
     except FileNotFoundError as error:
         if hides_trouble(error):
             raise
         return {}
 
 
-def _is_glob(fs: Any, path: str) -> bool:
-    # In a web address a question mark begins the query.
-    return any(sign in path for sign in ("*[" if "http" in fs.protocol else "*[?"))
+def _literal_root(glob: str) -> str:
+    """The folder that a glob starts from."""
+    names = takewhile(lambda name: name is not None, map(from_glob, glob.split("/")[:-1]))
+    return "/".join(map(str, names))
 
 
-def _is_hidden(below: str, pattern: str) -> bool:
-    """Whether a file below a folder is hidden by its own or a folder's name, and the pattern does not ask for such."""
-    *folders, name = [part for part in below.split("/") if part] or [""]
-    if any(folder.startswith((".", "_")) for folder in folders):
-        return True
-    return name.startswith((".", "_")) and not pattern.startswith(name[0])
+def _hidden_part(path: str, root: str, last: str) -> str | None:
+    """The hidden folder, with a slash at its end, or hidden file that a path below a folder leads to; None for others.
+
+    `last` is the end of a glob: a file that begins as it does is meant.
+    """
+    *folders, name = path.removeprefix(root).strip("/").split("/")
+    for i, folder in enumerate(folders):
+        if folder.startswith(HIDDEN):
+            return "/".join([root, *folders[: i + 1], ""])
+    return path if name.startswith(HIDDEN) and not last.startswith(name[0]) else None
 
 
-def _namer(pattern: str, base: str) -> Callable[[str, str], str]:
-    """What files are called for people, by URL and path: from the recipe's folder or in full, as the recipe says it."""
+def _as_glob(pattern: str, base: str) -> str:
+    """The path as a glob where only what the recipe says has a meaning, not the folder that it starts from."""
+    return absolute(pattern, in_glob(os.path.abspath(base.removeprefix("file://")) if is_local(base) else base))
+
+
+def _namer(pattern: str, base: str) -> _Namer:
+    """What files are called for people, by URL: from the recipe's folder or in full, as the recipe says it."""
     if "://" in pattern or os.path.isabs(os.path.expanduser(pattern)):
-        return lambda url, path: url
-    folder = filesystem(base)[1]
-    if is_local(base.removeprefix("file://")):
-        return lambda url, path: os.path.relpath(path, folder)
-    return lambda url, path: path.removeprefix(f"{folder.rstrip('/')}/")
+        return str
+    fs, folder = filesystem(base.removeprefix("file://"))
+    if is_local(base):
+        return lambda path: path[len(folder) + 1 :] if path.startswith(f"{folder}/") else os.path.relpath(path, folder)
+    return lambda url: url.removeprefix(f"{fs.unstrip_protocol(folder).rstrip('/')}/")
+
+
+def _brackets_meant(fs: Any, glob: str) -> str:
+    """How to write a glob where a name has the brackets that it has, which were taken for a choice of characters."""
+    folder = ""
+    for part in glob.split("/"):
+        name = from_glob(part)
+        if name is None and "[" in part:
+            literal = part.replace("[", "[[]")
+            if fnmatch.filter(_names_in(fs, folder) or (), literal):
+                return f"; [ ] stand for one of the characters between them: write {literal} for the name {part}"
+        folder = f"{folder}{part if name is None else name}/"
+    return ""
+
+
+def _names_in(fs: Any, folder: str) -> list[str] | None:
+    """The names in a folder; None where it cannot be listed."""
+    try:
+        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(folder or "/", detail=False))
+    except (OSError, ValueError):
+        return None
 
 
 def _what_there_is(fs: Any, path: str) -> str:
@@ -154,11 +283,9 @@ def _what_there_is(fs: Any, path: str) -> str:
     folder = path.rstrip("/").rpartition("/")[0]
     while folder.strip("/") and not fs.isdir(folder):
         folder = folder.rpartition("/")[0]
-    try:
-        entries = fs.ls(folder or "/", detail=False)
-    except (OSError, ValueError):
+    names = _names_in(fs, folder)
+    if names is None:
         return ""
-    names = sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     if not folder and not path.startswith("/"):
         bucket = path.partition("/")[0]
         return f"; there is no bucket {bucket}{did_you_mean(bucket, names)}"

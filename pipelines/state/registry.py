@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from operators.base import digest_of
-from operators.errors import StoreFileGone
+from operators.errors import FatalError, StoreFileGone
 from pipelines.located_yaml import LocatedYaml
 from pipelines.sources.discover import ShardSpec
 from pipelines.sources.spec import Source
@@ -82,6 +82,17 @@ class Registry:
             table = pa.Table.from_pylist(added, schema=SCHEMA)
             files.write_table(files.join(self.folder, f"{first:08d}.parquet"), table)
         return sorted(shards, key=lambda shard: shard.ordinal)
+
+
+def check_addresses(shards: Iterable[Shard]) -> None:
+    """Raise FatalError where two shards of a run are one: a document would be there twice, at one address."""
+    seen: dict[int, Shard] = {}
+    for shard in shards:
+        if (other := seen.setdefault(shard.ordinal, shard)) is not shard:
+            raise FatalError(
+                f"sources {other.source.name} and {shard.source.name} read {shard.spec.name} as the same documents, "
+                "which would be there twice; nothing is committed. Let one source name that file"
+            )
 
 
 def _key(spec: ShardSpec, source: Source, document: LocatedYaml) -> str:

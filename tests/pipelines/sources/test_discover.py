@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import pickle
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
 from operators.errors import RecipeError, RetryableError
 from pipelines.sources import discover as discovering
@@ -87,8 +88,8 @@ def test_hidden_files_are_passed_over_unless_named(tmp_path: Path) -> None:
 def test_the_order_of_a_listing_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, *(f"{i}.jsonl" for i in range(9)), *(f"{i}.txt" for i in range(9)))
     expected = found(tmp_path, "*")
-    glob = LocalFileSystem.glob
-    monkeypatch.setattr(LocalFileSystem, "glob", lambda *a, **k: dict(reversed(glob(*a, **k).items())))
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext(reversed(list(scandir(path)))))
     assert found(tmp_path, "*") == expected
     assert [spec.files[0].url for spec in expected] == sorted(spec.files[0].url for spec in expected)
 
@@ -205,7 +206,7 @@ def test_a_folder_that_may_not_be_listed_is_refused(tmp_path: Path, monkeypatch:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(LocalFileSystem, "glob", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(RecipeError, match=r"may not be listed .*give this user the right"):
         found(tmp_path, "*.jsonl")
 

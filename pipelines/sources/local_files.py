@@ -1,0 +1,174 @@
+"""The files of local folders and globs. Links are followed, circles of them end, and no folder is looked at twice.
+
+What a link leads to has a second path. Every file is told with its real path, so that a file that is reached twice can
+be read once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipelines.quoting import from_glob
+
+#: Names of markers and temporary files of other tools begin so; globs match them where they begin so too.
+HIDDEN = (".", "_")
+
+
+class Entry(NamedTuple):
+    """A file as it was found."""
+
+    path: str  #: the way that led there
+    real: str  #: the same file's path without links
+    status: os.stat_result | None  #: None for a link that leads nowhere
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is no file but a folder."""
+        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
+
+
+class _Folder(NamedTuple):
+    path: str
+    real: str
+    entries: list[os.DirEntry[str]]
+
+
+class LocalFiles:
+    """Lists local folders, each once in its life: what several paths name is looked at once."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Folder] = {}
+        self._lock = threading.Lock()
+
+    def one(self, path: str) -> Entry | None:
+        """The file or folder of that very path; None where there is none."""
+        status = _status(path)
+        if status is None and not os.path.islink(path):
+            return None
+        return Entry(path, os.path.realpath(path), status)
+
+    def below(self, folder: str, passed: list[str]) -> Iterator[Entry]:
+        """The files in a folder and in those below; to `passed` go the paths of what is passed over."""
+        for found in self._walk(folder, passed):
+            for entry in found.entries:
+                if entry.name.startswith(HIDDEN):
+                    if not _is_folder(entry):
+                        passed.append(f"{found.path}/{entry.name}")
+                else:
+                    yield from self._file(found, entry, passed)
+
+    def matching(self, pattern: str, passed: list[str]) -> Iterator[Entry]:
+        """The files that an absolute glob matches, maybe some of them twice; `**` stands for folders at any depth."""
+        yield from self._matching("", pattern.strip("/").split("/"), passed)
+
+    def _matching(self, folder: str, parts: list[str], passed: list[str]) -> Iterator[Entry]:
+        (part, *rest), name = parts, from_glob(parts[0])
+        if name is not None:
+            path = f"{folder}/{name}"
+            if rest:
+                yield from self._matching(path, rest, passed)
+            elif (found := self.one(path)) is not None and not found.is_folder:
+                yield found
+        elif part == "**" and not rest:
+            yield from self.below(folder or "/", passed)
+        elif part == "**":
+            for walked in self._walk(folder or "/", passed):
+                yield from self._matching(walked.path.rstrip("/"), rest, passed)
+        else:
+            yield from self._matching_here(self._folder(folder or "/"), part, rest, passed)
+
+    def _matching_here(self, folder: _Folder, part: str, rest: list[str], passed: list[str]) -> Iterator[Entry]:
+        matches = re.compile(fnmatch.translate(part)).match
+        for entry in folder.entries:
+            if not matches(entry.name) or (rest and not _is_folder(entry)):
+                continue
+            path = f"{folder.path.rstrip('/')}/{entry.name}"
+            if entry.name.startswith(HIDDEN) and not part.startswith(entry.name[0]):
+                passed.append(f"{path}/" if _is_folder(entry) else path)
+            elif rest:
+                yield from self._matching(path, rest, passed)
+            else:
+                yield from self._file(folder, entry, passed)
+
+    def _walk(self, folder: str, passed: list[str]) -> Iterator[_Folder]:
+        """A folder and those below: first what lies there, then what links lead to, each but once."""
+        links = [folder]
+        seen: set[str] = set()
+        for link in links:  # it grows while links to folders are found
+            ahead = [link]
+            while ahead:
+                found = self._folder(ahead.pop())
+                if found.real in seen:
+                    continue
+                seen.add(found.real)
+                yield found
+                inside: list[str] = []
+                for entry in found.entries:
+                    path = f"{found.path.rstrip('/')}/{entry.name}"
+                    if not _is_folder(entry):
+                        continue
+                    if entry.name.startswith(HIDDEN) or (entry.is_symlink() and _leads_back(path, found.real)):
+                        passed.append(f"{path}/")
+                    else:
+                        (links if entry.is_symlink() else inside).append(path)
+                ahead += reversed(inside)
+
+    def _file(self, folder: _Folder, entry: os.DirEntry[str], passed: list[str]) -> Iterator[Entry]:
+        """The entry of a folder where it is a file, or a link that leads to one or nowhere."""
+        path = f"{folder.path.rstrip('/')}/{entry.name}"
+        linked = entry.is_symlink()
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+            if linked:
+                yield Entry(path, os.path.realpath(path), None)
+            return  # removed since it was listed
+        if stat.S_ISREG(status.st_mode):
+            real = os.path.realpath(path) if linked else f"{folder.real.rstrip('/')}/{entry.name}"
+            yield Entry(path, real, status)
+        elif not stat.S_ISDIR(status.st_mode):
+            passed.append(path)  # a pipe, a socket, a device
+
+    def _folder(self, path: str) -> _Folder:
+        """What lies in a folder, by name; nothing where there is no folder."""
+        with self._lock:
+            if path not in self._held:
+                try:
+                    with os.scandir(path) as listed:
+                        entries = sorted(listed, key=lambda entry: entry.name)
+                except (FileNotFoundError, NotADirectoryError):
+                    entries = []
+                self._held[path] = _Folder(path, os.path.realpath(path), entries)
+            return self._held[path]
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # there is none, links lead in a circle, no path has a NUL
+        return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except PermissionError:
+        raise
+    except OSError:
+        return False
+
+
+def _leads_back(link: str, real: str) -> bool:
+    """Whether a link in the folder `real` leads to that folder or to one that it lies in."""
+    target = os.path.realpath(link).rstrip("/")
+    return f"{real.rstrip('/')}/".startswith(f"{target}/")
