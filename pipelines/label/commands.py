@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from operators.errors import RecipeError
-from pipelines.command_line import AsJson, Debug, EngineChoice, Engines, Store, Workers, err, errors, out, print_result
+from pipelines.command_line import (
+    AsJson,
+    Debug,
+    EngineChoice,
+    Engines,
+    Store,
+    Unsafe,
+    Workers,
+    err,
+    errors,
+    out,
+    print_result,
+)
 
 if TYPE_CHECKING:
     from pipelines.label.result import Confirm, LabelPlan
@@ -171,6 +183,7 @@ def labels_query(
         typer.Argument(metavar="SQL", help="DuckDB SQL over labels, quarantine, documents, tasks.", show_default=False),
     ],
     store: Store = "./store",
+    unsafe: Unsafe = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -178,7 +191,7 @@ def labels_query(
     with errors(debug):
         from pipelines.report import labels, rows
 
-        found = labels.query(store, sql)
+        found = labels.query(store, sql, unsafe)
         if as_json:
             print(rows.to_json(found))
         else:

@@ -12,9 +12,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from operators.errors import RecipeError
-from pipelines.label.store import open_stored
+from pipelines.label.store import is_scale, open_stored
 from pipelines.state import files
 
+#: The columns of an export; answers to a scale are numbers.
 EXPORTED = pa.schema(
     [
         ("id", pa.string()),  # null where no run and no import named the document
@@ -59,10 +60,12 @@ def export_labels(store: str, fingerprint: str, out: str, annotator: str | None 
     connection = connected()
     connection.register("rows", found.rows(annotator))
     connection.register("documents", found.documents())
+    place = EXPORTED.get_field_index("answer")
+    schema = EXPORTED.set(place, pa.field("answer", pa.int64())) if is_scale(found.task()) else EXPORTED
     written = 0
-    with files.replacing(out) as file, opened(file) as write:
+    with files.replacing(out) as file, opened(file, schema) as write:
         for batch in connection.sql(_SQL).to_arrow_reader(_BATCH):
-            write(pa.Table.from_batches([batch]).cast(EXPORTED))
+            write(pa.Table.from_batches([batch]).cast(schema))
             written += batch.num_rows
     return written
 
@@ -75,8 +78,8 @@ def connected() -> duckdb.DuckDBPyConnection:
 
 
 class _Parquet:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._writer = pq.ParquetWriter(file, EXPORTED, compression="zstd")
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
 
     def __enter__(self) -> Write:
         write: Write = self._writer.write_table
@@ -87,10 +90,10 @@ class _Parquet:
 
 
 class _Csv:
-    def __init__(self, file: IO[bytes]) -> None:
-        place = EXPORTED.get_field_index("probabilities")
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
+        place = schema.get_field_index("probabilities")
         self._place = place
-        self._writer = pa.csv.CSVWriter(file, EXPORTED.set(place, pa.field("probabilities", pa.string())))
+        self._writer = pa.csv.CSVWriter(file, schema.set(place, pa.field("probabilities", pa.string())))
 
     def __enter__(self) -> Write:
         return self._write
@@ -104,7 +107,7 @@ class _Csv:
 
 
 class _JsonLines:
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
         self._file = file
 
     def __enter__(self) -> Write:
@@ -124,7 +127,7 @@ def _maps(table: pa.Table) -> list[Any]:
     return pairs
 
 
-_FORMATS: dict[str, Callable[[IO[bytes]], _Parquet | _Csv | _JsonLines]] = {
+_FORMATS: dict[str, Callable[[IO[bytes], pa.Schema], _Parquet | _Csv | _JsonLines]] = {
     ".parquet": _Parquet,
     ".csv": _Csv,
     ".jsonl": _JsonLines,

@@ -166,6 +166,12 @@ def _documents(rows: pa.Table) -> int:
     return int(np.count_nonzero(last_of_each(order, high, low, codes)))
 
 
+def is_scale(task: Mapping[str, Any]) -> bool:
+    """Whether the answers to a task, as a store keeps it, are numbers."""
+    written = task["task"].get("answer")
+    return isinstance(written, dict) and "scale" in written
+
+
 def new_run() -> str:
     """A name for a run, after those of all runs before."""
     return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"

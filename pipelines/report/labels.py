@@ -2,7 +2,7 @@
 
 | view       | one row per                                                                      |
 |------------|----------------------------------------------------------------------------------|
-| labels     | answer: task, content_id, annotator, answer, probability, tokens, cost, ...      |
+| labels     | answer (a number to a scale): task, content_id, annotator, probability, cost, ...|
 | quarantine | content id and annotator without a valid answer: raw, error                      |
 | documents  | document that a run of a task chose: task, id, content_id, source                |
 | tasks      | task: name, fingerprint, as written                                              |
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -22,7 +23,8 @@ from rich.text import Text
 from operators.columns import CONTENT_ID
 from operators.errors import RecipeError
 from pipelines.label.export import connected
-from pipelines.label.store import LabelStore, fingerprints, open_stored
+from pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
+from pipelines.quoting import sql_text
 from pipelines.report import query as queries
 from pipelines.report.labelling import count, short_model
 from pipelines.words import plural
@@ -103,22 +105,26 @@ def show(found: list[dict[str, Any]], console: Console) -> None:
             )
 
 
-def query(store: str, sql: str) -> pa.Table:
-    """The result of a query over the views above; a mistake in the SQL is a RecipeError."""
+def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
+    """The result of a query over the views above. Raises RecipeError where it is wrong or, unless `unsafe`, writes.
+
+    It reaches no file, and has what it needs in memory.
+    """
     connection = connect(store)
-    try:
-        return queries.rows(connection, sql)
-    except duckdb.Error as error:
-        raise RecipeError(queries.explained(error, connection)) from None
+    if not unsafe:
+        queries.confine(connection)
+    return queries.answer(connection, sql, unsafe)
 
 
 def connect(store: str) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the views of a store's labels. Raises RecipeError where it has none."""
     rows, documents, tasks = [], [], []
+    scales = []
     for fingerprint in _labelled(store):
         found = LabelStore(store, fingerprint)
         task = found.task()
         rows.append(_of_task(found.rows(), task))
+        scales += [fingerprint] if is_scale(task) else []
         documents.append(_of_task(found.documents(), task))
         tasks.append(
             {
@@ -131,15 +137,26 @@ def connect(store: str) -> duckdb.DuckDBPyConnection:
     connection.register("_rows", pa.concat_tables(rows))
     connection.register("_documents", pa.concat_tables(documents))
     connection.register("tasks", pa.Table.from_pylist(tasks, schema=TASK_COLUMNS))
-    shown = f"* REPLACE (lower(hex({CONTENT_ID})) AS {CONTENT_ID})"
-    connection.execute(f"CREATE VIEW labels AS SELECT {shown} FROM _rows WHERE answer IS NOT NULL")
+    key = f"lower(hex({CONTENT_ID})) AS {CONTENT_ID}"
+    answer = _answer(scales, of=len(tasks))
+    connection.execute(f"CREATE VIEW labels AS SELECT * REPLACE ({key}, {answer}) FROM _rows WHERE answer IS NOT NULL")
     connection.execute(
         f"CREATE VIEW quarantine AS SELECT task, fingerprint, lower(hex({CONTENT_ID})) AS {CONTENT_ID}, annotator, "
         "model, revision, attempt, raw, error, input_tokens, output_tokens, cost, created, run "
         "FROM _rows WHERE answer IS NULL"
     )
-    connection.execute(f"CREATE VIEW documents AS SELECT {shown} FROM _documents")
+    connection.execute(f"CREATE VIEW documents AS SELECT * REPLACE ({key}) FROM _documents")
     return connection
+
+
+def _answer(scales: Sequence[str], of: int) -> str:
+    """The column of answers, of which those to some of the tasks are numbers and those to the others texts."""
+    if not scales:
+        return "answer AS answer"
+    if len(scales) == of:
+        return "answer::BIGINT AS answer"
+    some = ", ".join(map(sql_text, scales))
+    return f"CASE WHEN fingerprint IN ({some}) THEN answer::BIGINT::VARIANT ELSE answer::VARIANT END AS answer"
 
 
 def _of_task(table: pa.Table, task: dict[str, Any]) -> pa.Table:

@@ -32,6 +32,7 @@ from operators.errors import RecipeError, StoreDamaged
 from pipelines.decide import DECISIONS, given_file
 from pipelines.quoting import in_glob, sql_name, sql_text
 from pipelines.report.funnel import loss_rows
+from pipelines.report.variants import is_mixed, plain_values
 from pipelines.state import files, runs
 from pipelines.state.datasets import FOLDER as DATASETS
 from pipelines.state.datasets import Dataset
@@ -191,7 +192,9 @@ def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, known:
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> pa.Table:
     """The rows of a statement, `?` in it standing for the values; none where it gives none."""
     relation = connection.sql(sql, params=list(values) or None)
-    return pa.table({}) if relation is None else relation.to_arrow_table()
+    if relation is None:
+        return pa.table({})
+    return plain_values(relation) if is_mixed(relation) else relation.to_arrow_table()
 
 
 def place(url: str) -> str:

@@ -84,3 +84,14 @@ def test_refusals(store: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="has no labels of this task"):
         export_labels(store, "g", str(tmp_path / "labels.csv"))
     assert not list(tmp_path.glob("labels*"))
+
+
+def test_answers_to_a_scale_are_numbers_in_every_format(store: str, tmp_path: Path) -> None:
+    LabelStore(store, "f").write_task("edu", {"answer": {"scale": [0, 5]}})
+    for ending in ("parquet", "csv", "jsonl"):
+        export_labels(store, "f", str(tmp_path / f"l.{ending}"), "big")
+    table = pq.read_table(tmp_path / "l.parquet")
+    assert table.schema.field("answer").type == pa.int64()
+    assert table["answer"].to_pylist() == [4, 4, 5, 4]
+    assert [json.loads(line)["answer"] for line in (tmp_path / "l.jsonl").read_text().splitlines()] == [4, 4, 5, 4]
+    assert (tmp_path / "l.csv").read_text().splitlines()[1].split(",")[3] == "4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from operators.errors import RecipeError
 from pipelines.label.rows import Annotation, Row
 from pipelines.label.store import LabelStore
 from pipelines.report.labels import info, query, show
+from pipelines.report.rows import show as show_rows
+from pipelines.report.rows import to_json
 from tests.pipelines.label.rows_made import BIG, answered, key, rejected
 
 
@@ -72,6 +75,64 @@ def test_views(store: str) -> None:
     ]
     joined = "SELECT id, annotator FROM documents JOIN labels USING (fingerprint, content_id) ORDER BY annotator"
     assert query(store, joined).to_pylist() == [{"id": "a", "annotator": "big"}, {"id": "a", "annotator": "human"}]
+
+
+@pytest.fixture
+def scales(tmp_path: Path) -> str:
+    """A task with a scale, and later one of another kind beside it."""
+    scale = LabelStore(str(tmp_path), "e")
+    scale.write_task("edu", {"instruction": "Rate.", "answer": {"scale": [0, 10]}})
+    with scale.open_run("r") as run:
+        run.append(BIG, [answered(1, "3"), answered(2, "4"), answered(3, "10")])
+    return str(tmp_path)
+
+
+def with_choice(store: str) -> str:
+    choice = LabelStore(store, "c")
+    choice.write_task("topic", {"instruction": "Name.", "answer": {"choice": ["physics", "4"]}})
+    with choice.open_run("r") as run:
+        run.append(BIG, [answered(1, "physics"), answered(2, "4")])
+    return store
+
+
+def test_answers_to_a_scale_are_numbers(scales: str) -> None:
+    assert query(scales, "SELECT answer FROM labels ORDER BY 1").to_pylist() == [{"answer": n} for n in (3, 4, 10)]
+    assert one(scales, "SELECT avg(answer) FROM labels WHERE answer < 10") == 3.5
+
+
+def test_and_stay_numbers_beside_answers_of_another_kind(scales: str) -> None:
+    store = with_choice(scales)
+    assert one(store, "SELECT avg(answer) FROM labels WHERE task = 'edu' AND answer < 10") == 3.5
+    assert one(store, "SELECT max(answer) FROM labels WHERE task = 'edu'") == 10
+    assert one(store, "SELECT count(*) FROM labels WHERE answer = 'physics'") == 1
+    assert query(store, "SELECT answer FROM labels WHERE task = 'edu' ORDER BY 1").schema.types == [pa.int64()]
+    table = query(store, "SELECT answer, content_id FROM labels ORDER BY task, answer")
+    assert table["answer"].to_pylist() == [3, 4, 10, "4", "physics"]
+    assert [row["answer"] for row in json.loads(to_json(table))] == [3, 4, 10, "4", "physics"]
+    out = io.StringIO()
+    show_rows(table, Console(file=out, width=100))
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["answer", "3", "4", "10", "4", "physics"]
+    assert one(store, "SELECT list(answer ORDER BY content_id) FROM labels WHERE task = 'edu'") == ["3", "4", "10"]
+    assert query(store, "SELECT answer FROM labels WHERE false").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [("COPY (SELECT 1) TO '{folder}/x.csv'", "changes nothing"), ("CREATE TABLE t AS SELECT 1", "changes nothing"),
+     ("SELECT * FROM read_csv('{folder}/secret.csv')", "does not work"), ("SET threads = 2", "changes nothing"),
+     ("SELECT 1; COPY (SELECT 1) TO '{folder}/x.csv'", "changes nothing"), ("INSTALL httpfs", "changes nothing")],
+)  # fmt: skip
+def test_a_query_reads_the_label_store_and_nothing_else(scales: str, tmp_path: Path, sql: str, told: str) -> None:
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    with pytest.raises(RecipeError, match=told):
+        query(scales, sql.format(folder=tmp_path))
+    assert not (tmp_path / "x.csv").exists()
+    assert one(scales, "SELECT count(*) FROM labels") == 3
+
+
+def test_unsafe_queries_may_do_what_you_may(scales: str, tmp_path: Path) -> None:
+    query(scales, f"COPY (SELECT answer FROM labels) TO '{tmp_path}/x.csv'", unsafe=True)
+    assert (tmp_path / "x.csv").read_text().split() == ["answer", "3", "4", "10"]
 
 
 def test_mistakes_are_told(store: str, tmp_path: Path) -> None:
