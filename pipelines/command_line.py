@@ -18,6 +18,8 @@ from pipelines.report.console import make_console
 from pipelines.signals import Ended
 
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+#: Characters of a line of a message.
+LONGEST_LINE = 2000
 out = make_console()
 err = make_console(stderr=True)
 
@@ -82,8 +84,14 @@ def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoRetur
     cause = error.__cause__
     if cause is not None and not isinstance(cause, GristmillError):
         message += f"\n  cause: {type(cause).__name__}: {cause}"
+    message = "\n".join(map(_shortened, message.split("\n")))
     err.print(f"error: {message}", style="bold red", markup=False)
     raise typer.Exit(code) from error
+
+
+def _shortened(line: str) -> str:
+    """A line of a message, the middle of a very long one left out: it quotes what somebody wrote."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
 
 
 def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:

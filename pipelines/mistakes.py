@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from operators.errors import RecipeError
 from pipelines.located_yaml import LocatedYaml, Path
-from pipelines.words import did_you_mean, plural
+from pipelines.words import did_you_mean, in_short_form, plural
 
 #: What a value must do by pydantic's kind of error; `{}` is filled from the error's context.
 MUST_BE = {
@@ -41,6 +41,8 @@ MUST_BE = {
     "model_type": "be a mapping (`key: value`)",
     "literal_error": "be {expected}",
 }
+#: How many mistakes are looked at: who has more has one reason for them.
+MOST_TOLD = 100
 #: What pydantic calls one of the types that a value may have.
 _ALTERNATIVE = re.compile(r"(str|int|float|bool|Target|constrained-\w+|literal|\w+\[.*\])$")
 
@@ -59,7 +61,7 @@ class Mistakes:
     def add_invalid(self, error: ValidationError, path: Path, model: type[BaseModel]) -> None:
         """Note all that pydantic has against the value at a path, which was to be a `model`."""
         by_place: dict[Path, list[ErrorDetails]] = {}
-        for e in error.errors():
+        for e in error.errors()[:MOST_TOLD]:
             by_place.setdefault(_place(e), []).append(e)
         for place, errors in by_place.items():
             if not _follows_from_others(place, errors[0]["type"], by_place, model):
@@ -155,7 +157,7 @@ def _nearest(word: Any, errors: Sequence[ErrorDetails]) -> str:
 def _as_yaml(value: Any) -> str:
     if value is None:
         return "nothing"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return str(value).lower() if isinstance(value, bool) else in_short_form(value)
 
 
 def _keys(model: type[BaseModel], location: Path) -> list[str]:

@@ -28,7 +28,7 @@ def override(document: LocatedYaml, text: str) -> None:
         holder[slot] = _opened(holder.get(slot) if isinstance(holder, dict) else holder[slot], path)
         holder = holder[slot]
     holder, slot, path = _slot(holder, parts[-1], path, option)
-    holder[slot] = parse_value(value)
+    holder[slot] = parse_value(value, option)
     document.overrides[path] = option
 
 

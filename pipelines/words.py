@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 #: How many names of one family (`gopher_words`, `gopher_symbol_ratio`, ...) are told one by one.
 FAMILY = 8
+#: Characters of a value that is told whole.
+LONGEST_VALUE = 200
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -36,3 +38,9 @@ def plural(n: int, noun: str) -> str:
     if n == 1:
         return f"1 {noun}"
     return f"{n:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+
+
+def in_short_form(value: object) -> str:
+    """A value as Python writes it, the middle of a long one left out."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:60]} ... {text[-20:]} ({len(text):,} characters)"
