@@ -12,7 +12,7 @@ SHOWN = 3
 
 
 def remarks(found: Sequence[SourceFiles]) -> list[str]:
-    """A line each for files that several sources read alike, for links to files that are read, for hidden files."""
+    """A line each for files that several sources read alike, for links to files that are read, for what is no data."""
     again = [(name, first, of.source.name) for of in found for name, first in of.again]
     linked = [name for of in found for name in of.linked]
     passed = list(dict.fromkeys(name for of in found for name in of.passed))
@@ -23,7 +23,8 @@ def remarks(found: Sequence[SourceFiles]) -> list[str]:
     if linked:
         lines.append(f"{plural(len(linked), 'link')} to files that are read anyway: {_some(linked)}")
     if passed:
-        lines.append(f"{plural(len(passed), 'hidden file')} passed over: {_some(passed)}")
+        remedy = "name them in `path` to have them read"
+        lines.append(f"{plural(len(passed), 'file')} beside the data passed over: {_some(passed)} ({remedy})")
     return lines
 
 

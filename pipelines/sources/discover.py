@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from operators.base import digest_of
 from operators.errors import RecipeError, ShardError
 from pipelines.sources import plain_text, python_env, wet
+from pipelines.sources.beside import divided
 from pipelines.sources.lines import Part
 from pipelines.sources.listing import CONNECTIONS, Listing, absolute, discover_files, distinct
 from pipelines.sources.spec import Source
@@ -87,7 +88,7 @@ class SourceFiles:
     specs: Sequence[ShardSpec]
     again: Sequence[tuple[str, str]]  #: names of files that an earlier source reads alike, with that source's name
     linked: Sequence[str]  #: names of links to files that it reads anyway
-    passed: Sequence[str]  #: names of files (folders with a slash at their end) that are hidden
+    passed: Sequence[str]  #: names of files (folders with a slash at their end) hidden or beside its data
 
 
 class Discovery:
@@ -113,14 +114,17 @@ class Discovery:
             own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in packages])
             return SourceFiles(source, list(_package_shards(source, own)), again, (), ())
         found = self._listing.find(source.patterns())
-        files = distinct(found.files)
+        among = divided(found.files, source.format, lambda listed: _format_by_name(listed.file)[0])
+        files = distinct(among.data)
         kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
         for kind in {kind.format: kind for kind, _ in kinds}.values():
             _check_fields(source, kind.format, kind.file.name)
         own, again = self._own(source, kinds)
         read = {listed.file.url for listed in files}
-        linked = [listed.file.name for listed in found.files if listed.file.url not in read]
-        return SourceFiles(source, _shards(source, own), again, linked, found.passed)
+        linked = [listed.file.name for listed in among.data if listed.file.url not in read]
+        real = {listed.real for listed in files}
+        beside = [listed.file.name for listed in among.beside if listed.real not in real]
+        return SourceFiles(source, _shards(source, own), again, linked, sorted([*found.passed, *beside]))
 
     def _own(
         self, source: Source, files: Sequence[tuple[_FileKind, str]]
@@ -200,26 +204,33 @@ def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]
 
 def _kind_of(source: Source, file: FileRef) -> tuple[FileFormat, Compression]:
     """Format and compression of a file, by its name where the recipe does not say."""
-    name = file.name.lower().partition("?")[0] if "://" in file.url else file.name.lower()
-    stem, extension = os.path.splitext(name)
-    compression: Compression = COMPRESSIONS.get(extension, "none")
-    packed = extension
-    if compression != "none":
-        extension = os.path.splitext(stem)[1]
+    format_, compression, extension = _format_by_name(file)
     if source.format != "auto":
-        format_: FileFormat = source.format
-    elif extension in FORMATS:
-        format_ = FORMATS[extension]
-    elif extension == ".warc":
+        format_ = source.format
+    elif format_ is None and extension == ".warc":
         raise RecipeError(f"{file.name} is a WARC file of pages; only the extracted text (.wet) can be read")
-    else:
+    elif format_ is None:
         raise RecipeError(
             f"the format of {file.name} cannot be told from its name; set `format` to one of "
             f"{', '.join(dict.fromkeys(FORMATS.values()))}, or make `path` match the files that hold documents"
         )
     if format_ == "parquet" and compression != "none":
+        packed = os.path.splitext(_lower_name(file))[1]
         raise RecipeError(f"{file.name}: a Parquet file is compressed inside; unpack the {packed} file around it")
     return format_, compression
+
+
+def _format_by_name(file: FileRef) -> tuple[FileFormat | None, Compression, str]:
+    """Format (None: unknown) and compression of a file by its name, and the extension that the format goes by."""
+    stem, extension = os.path.splitext(_lower_name(file))
+    compression: Compression = COMPRESSIONS.get(extension, "none")
+    if compression != "none":
+        extension = os.path.splitext(stem)[1]
+    return FORMATS.get(extension), compression, extension
+
+
+def _lower_name(file: FileRef) -> str:
+    return file.name.lower().partition("?")[0] if "://" in file.url else file.name.lower()
 
 
 def _check_fields(source: Source, format_: FileFormat, example: str) -> None:

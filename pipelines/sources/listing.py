@@ -40,7 +40,7 @@ class Listed(NamedTuple):
     file: FileRef
     real: str  #: the file that it is, whatever links led to it: two of the same are one file
     dangling: bool  #: a link that leads nowhere
-    of_folder: bool  #: whether paths name a folder that it is in, and not itself or files like it
+    folder: str | None = None  #: what names it, where that is a folder or all that is in one (`data/*`), and not a file
 
 
 class Found(NamedTuple):
@@ -108,7 +108,7 @@ class Listing:
         for pattern in patterns:
             with store_failures(pattern):
                 for found in self._matches(pattern, passed):
-                    if files.setdefault(found.file.url, found).of_folder:
+                    if files.setdefault(found.file.url, found).folder is not None:
                         files[found.file.url] = found
         return Found([files[url] for url in sorted(files)], sorted(passed))
 
@@ -137,10 +137,10 @@ class Listing:
     def _on_disk(self, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
         found = self._local.one(path)
         if found is None:
-            return [_listed(entry, name, of_folder=False) for entry in self._local.matching(glob, passed)]
+            return [_listed(entry, name, _everything(glob)) for entry in self._local.matching(glob, passed)]
         if not found.is_folder:
-            return [_listed(found, name, of_folder=False)]
-        return [_listed(entry, name, of_folder=True) for entry in self._in_folder(path, passed)]
+            return [_listed(found, name, None)]
+        return [_listed(entry, name, path) for entry in self._in_folder(path, passed)]
 
     def _in_folder(self, folder: str, passed: list[str]) -> Iterable[Entry]:
         """The files of a folder; of a dataset that gristmill wrote, those of the version that CURRENT names."""
@@ -151,26 +151,32 @@ class Listing:
         return self._local.matching(in_glob(f"{folder}/{version}") + "/*.parquet", passed)
 
 
-def _listed(entry: Entry, name: _Namer, *, of_folder: bool) -> Listed:
+def _everything(glob: str) -> str | None:
+    """The glob, where it means whatever is in a folder."""
+    return glob if glob.rsplit("/", 1)[-1] in ("*", "**") else None
+
+
+def _listed(entry: Entry, name: _Namer, folder: str | None) -> Listed:
     try:
         entry.path.encode()
     except UnicodeEncodeError:
         raise RecipeError(f"the name of {entry.path} is not UTF-8; rename it, or make `path` match others") from None
     size, version = (0, "") if entry.status is None else (entry.status.st_size, str(entry.status.st_mtime_ns))
     file = FileRef(url=entry.path, name=name(entry.path), size=size, version=version)
-    return Listed(file, entry.real, entry.status is None, of_folder)
+    return Listed(file, entry.real, entry.status is None, folder)
 
 
 def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
     """The files of another store than the disk; to `passed` go the URLs of what is passed over."""
     details = tried(pattern, lambda: _details(fs, path))
-    of_folder = details is not None and details["type"] == "directory"
-    if of_folder:
-        root, last, listed = path, "", tried(pattern, lambda: _listed_below(fs, path))
-    elif details is not None:
-        root, last, listed = path, "", {path: details}
+    root, last, folder = path, "", None
+    if details is None:
+        root, last, folder = _literal_root(glob), glob.rsplit("/", 1)[-1], _everything(glob)
+        listed = tried(pattern, lambda: _globbed(fs, glob))
+    elif details["type"] == "directory":
+        folder, listed = path, tried(pattern, lambda: _listed_below(fs, path))
     else:
-        root, last, listed = _literal_root(glob), glob.rsplit("/", 1)[-1], tried(pattern, lambda: _globbed(fs, glob))
+        listed = {path: details}
     files: list[tuple[str, Any]] = []
     for at, found in listed.items():
         if found.get("type", "file") == "file":
@@ -184,7 +190,7 @@ def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed:
         at, details = found
         size, version = tried(pattern, lambda: size_and_version(fs, at, details))
         url = fs.unstrip_protocol(at)
-        return Listed(FileRef(url=url, name=name(url), size=size, version=version), url, False, of_folder)
+        return Listed(FileRef(url=url, name=name(url), size=size, version=version), url, False, folder)
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         return list(pool.map(as_listed, files))
