@@ -9,6 +9,7 @@ stay valid), a changed file makes it anew. A lost or damaged artefact is made ag
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,8 @@ from operators.kernels.buffers import text_buffers
 from pipelines.engine.base import Engine, check_reach
 from pipelines.recipe import LoadedRecipe
 from pipelines.sources.discover import ShardSpec, discover_files
-from pipelines.sources.read import BATCH_BYTES, read_documents, read_shard
+from pipelines.sources.read import BATCH_BYTES, Batch, read_documents, read_shard
+from pipelines.sources.storage import UnreadableFiles
 from pipelines.state import files, seal
 from pipelines.state.kinds import way_back
 from pipelines.state.registry import Shard
@@ -71,7 +73,7 @@ class SampleShard:
         taken: list[pa.RecordBatch] = []
         start = 0
         size = max(1, min(BATCH_BYTES, self.allowance))
-        for batch in read_shard(self.shard.spec, self.shard.source, columns=(), batch_bytes=size):
+        for batch in _readable(read_shard(self.shard.spec, self.shard.source, columns=(), batch_bytes=size)):
             text = batch.documents[columns.TEXT]
             _, offsets = text_buffers(text)
             n = int(np.searchsorted(offsets[:-1] - offsets[0], self.allowance - start))
@@ -83,6 +85,12 @@ class SampleShard:
             if start >= self.allowance:
                 break
         return taken
+
+
+def _readable(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches of a shard, though some of several files cannot be read: the measure pass says which."""
+    with contextlib.suppress(UnreadableFiles):
+        yield from batches
 
 
 def sample_shard(task: SampleShard) -> list[pa.RecordBatch]:

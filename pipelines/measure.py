@@ -72,16 +72,18 @@ class MeasureShard:
         measures = [(m.name, m.open()) for m in self.measures]
         tables: list[pa.RecordBatch] = []
         rejects: list[Reject] = []
+        ends: list[int] = []
         documents = text_bytes = records = lines = 0
         for batch in timed(read_shard(self.shard.spec, self.shard.source), watch):
             rejects += batch.rejects
             records, lines = batch.records, batch.lines
+            ends += batch.ends
             documents += batch.documents.num_rows
             text_bytes += length_of(batch.documents[columns.TEXT])
             tables.append(self._measure(batch.documents, transforms, measures, watch))
         with watch.step("write measures"):
             counts = ShardCounts(
-                self.shard.ordinal, documents, records, len(rejects), text_bytes, lines, dict(watch.seconds)
+                self.shard.ordinal, documents, records, len(rejects), text_bytes, lines, dict(watch.seconds), ends
             )
             if rejects and self.with_document:
                 table = rejects_table(self.shard.ordinal, rejects)

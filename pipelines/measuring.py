@@ -11,6 +11,10 @@ from pipelines.engine.base import Engine, check_reach
 from pipelines.measure import MeasureShard, measure_shard
 from pipelines.plan import Plan
 from pipelines.report.progress import Reporter
+from pipelines.sources.discover import ShardSpec
+from pipelines.sources.spec import Source
+from pipelines.sources.storage import UnreadableFiles
+from pipelines.state.grouping import without
 from pipelines.state.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
 from pipelines.state.registry import Shard
 
@@ -32,40 +36,94 @@ def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: R
 
     Measures of earlier runs are checked first: what is damaged is measured again.
     """
-    counted = _check_held(plan, shards, engine, reporter)
-    tasks = [task for shard in shards if (task := _missing(plan, shard)) is not None]
-    if tasks:
-        check_reach(engine, [plan.loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
-    if len(tasks) < len(shards):
-        done = f"{len(shards) - len(tasks)} of {len(shards)} shards are measured already"
-        reporter.say(f"  measure  {done}: their text is not read for it")
-    failed: dict[int, Exception] = {}
-    seconds: Counter[str] = Counter()
-    passes = [_begin(plan, task) for task in tasks]
-    with reporter.stage("measure", len(tasks)) as stage:
-        for outcome in engine.map(measure_shard, tasks):
-            task = tasks[outcome.index]
-            if isinstance(outcome.error, FatalError):
-                raise outcome.error
-            if outcome.error is None:
-                counts = outcome.unwrap()
-                plan.store.done(passes[outcome.index], [counts.ordinal])
-                seconds.update(counts.seconds)
-                counted.setdefault(counts.ordinal, counts)
-                stage.advance(text_bytes=counts.text_bytes)
-            else:
-                failed[task.shard.ordinal] = outcome.error
-                reporter.warn(f"! {_message(task.shard, outcome.error)}")
-                stage.advance()
+    work = _Work(plan, engine, reporter, _check_held(plan, shards, engine, reporter))
+    broken = work.measure(shards)
+    while broken:
+        shards, again = work.regroup(shards, broken)
+        broken = work.measure(again)
+    failed = work.failed
     _refuse(plan, failed, len(shards))
     readable = [shard for shard in shards if shard.ordinal not in failed]
+    counts_of = [work.counted[shard.ordinal] for shard in readable]
     measures = [
-        ShardMeasures(s.ordinal, counted[s.ordinal].documents, s.source.name, _places(plan, s), plan.schema)
-        for s in readable
+        ShardMeasures(s.ordinal, counts.documents, s.source.name, _places(plan, s), plan.schema)
+        for s, counts in zip(readable, counts_of, strict=True)
     ]
     unreadable = tuple(_message(shard, failed[shard.ordinal]) for shard in shards if shard.ordinal in failed)
-    counts_of = [counted[shard.ordinal] for shard in readable]
-    return Measured(readable, counts_of, measures, unreadable, len(tasks) - len(failed), seconds)
+    return Measured(readable, counts_of, measures, unreadable, work.measured, work.seconds)
+
+
+class _Work:
+    """The pass over what is missing, and what came of it."""
+
+    def __init__(self, plan: Plan, engine: Engine, reporter: Reporter, counted: dict[int, ShardCounts]) -> None:
+        self.plan, self.engine, self.reporter = plan, engine, reporter
+        self.counted = counted
+        self.failed: dict[int, Exception] = {}
+        self.seconds: Counter[str] = Counter()
+        self.measured = 0
+
+    def measure(self, shards: Sequence[Shard]) -> dict[int, UnreadableFiles]:
+        """Measure what is missing of some shards. Returns those of several files some of which cannot be read."""
+        tasks = [task for shard in shards if (task := _missing(self.plan, shard)) is not None]
+        if tasks:
+            urls = (file.url for shard in shards for file in shard.spec.files)
+            check_reach(self.engine, [self.plan.loaded.store, *urls])
+        if len(tasks) < len(shards):
+            done = f"{len(shards) - len(tasks)} of {len(shards)} shards are measured already"
+            self.reporter.say(f"  measure  {done}: their text is not read for it")
+        broken: dict[int, UnreadableFiles] = {}
+        passes = [_begin(self.plan, task) for task in tasks]
+        with self.reporter.stage("measure", len(tasks)) as stage:
+            for outcome in self.engine.map(measure_shard, tasks):
+                ordinal = tasks[outcome.index].shard.ordinal
+                if isinstance(outcome.error, FatalError):
+                    raise outcome.error
+                if isinstance(outcome.error, UnreadableFiles):
+                    broken[ordinal] = outcome.error
+                    stage.advance()
+                elif outcome.error is not None:
+                    self._fail(tasks[outcome.index].shard, outcome.error)
+                    stage.advance()
+                else:
+                    counts = outcome.unwrap()
+                    self.plan.store.done(passes[outcome.index], [counts.ordinal])
+                    self.seconds.update(counts.seconds)
+                    self.counted.setdefault(counts.ordinal, counts)
+                    self.measured += 1
+                    stage.advance(text_bytes=counts.text_bytes)
+        return broken
+
+    def regroup(
+        self, shards: Sequence[Shard], broken: Mapping[int, UnreadableFiles]
+    ) -> tuple[list[Shard], list[Shard]]:
+        """The shards, those of several files without the ones that cannot be read, and which of them are new.
+
+        Files that cannot be read become shards of their own, which have failed.
+        """
+        alone: list[tuple[ShardSpec, Source, str]] = []
+        rests: list[tuple[ShardSpec, Source]] = []
+        for shard in (shard for shard in shards if shard.ordinal in broken):
+            failures = dict(broken[shard.ordinal].failures)
+            rest, unreadable = without(shard.spec, list(failures))
+            rests += [] if rest is None else [(rest, shard.source)]
+            alone += [(s, shard.source, m) for s, m in zip(unreadable, failures.values(), strict=True)]
+        document, registry = self.plan.loaded.document, self.plan.registry
+        new = registry.register([*rests, *((spec, source) for spec, source, _ in alone)], document)
+        messages = {(spec.files[0].url, source.name): message for spec, source, message in alone}
+        again = []
+        for shard in new:
+            message = messages.get((shard.spec.files[0].url, shard.source.name))
+            if message is not None and len(shard.spec.files) == 1:
+                self._fail(shard, ShardError(message))
+            else:
+                again.append(shard)
+        whole = [shard for shard in shards if shard.ordinal not in broken]
+        return sorted([*whole, *new], key=lambda shard: shard.ordinal), again
+
+    def _fail(self, shard: Shard, error: Exception) -> None:
+        self.failed[shard.ordinal] = error
+        self.reporter.warn(f"! {_message(shard, error)}")
 
 
 def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:

@@ -24,6 +24,7 @@ from pipelines.recipe import LoadedRecipe, Recipe, document_schema
 from pipelines.sources.discover import Discovery, ShardSpec, SourceFiles
 from pipelines.sources.spec import Source
 from pipelines.state import files
+from pipelines.state.grouping import settled
 from pipelines.state.index import Index
 from pipelines.state.measures import MeasureStore
 from pipelines.state.registry import Registry, Shard
@@ -57,7 +58,6 @@ class Plan:
     by: tuple[str, ...]  #: columns by whose values losses are counted
 
     def __post_init__(self) -> None:
-        self.specs = specs_of(self.found)
         self.read_state()
 
     def read_state(self) -> None:
@@ -67,6 +67,7 @@ class Plan:
         self.index = self._open_index()
         self.registry.check_knows([*self.store.ordinals(), *(self.index.held if self.index is not None else ())])
         held = {} if self.index is None else self.index.held
+        self.specs = settled(specs_of(self.found), self.registry, self.loaded.document, held)
         ordinals = [self.registry.known(spec, of, self.loaded.document) for spec, of in self.specs]
         found = [(ordinal, *spec) for ordinal, spec in zip(ordinals, self.specs, strict=True) if ordinal not in held]
         #: shards that the run measures and decides: those that no earlier run decided for the index

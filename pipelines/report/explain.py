@@ -16,6 +16,7 @@ from pipelines.report.quarantine import where
 from pipelines.report.query import connect, rows
 from pipelines.report.stored_texts import stored_texts
 from pipelines.state.index import id_of
+from pipelines.state.measures import in_file
 
 #: Characters of a text that are shown.
 EXCERPT = 300
@@ -44,7 +45,11 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
         documents = ask("SELECT * FROM documents WHERE address = ?", int(wanted))
     for document in documents:
         ordinal, document["row"] = divmod(document["address"], 1 << columns.ROW_BITS)
-        document["file"] = ask("SELECT file FROM _shards WHERE ordinal = ?", ordinal)[0]["file"]
+        (shard,) = ask("SELECT file, files, ends FROM _shards WHERE ordinal = ?", ordinal)
+        document["file"] = shard["file"]
+        if shard["files"] is not None:
+            position, document["row"] = in_file(shard["ends"], document["row"])
+            document["file"] = shard["files"][position]
         document["fates"] = ask("SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", document["address"])
         for fate in document["fates"]:
             fate["clusters"] = ask(_CLUSTERS, fate["dataset"], document["address"])

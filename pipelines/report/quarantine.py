@@ -13,7 +13,7 @@ from operators.errors import FatalError
 from pipelines.measure import REJECTS
 from pipelines.recipe import Recipe
 from pipelines.state import files
-from pipelines.state.measures import ShardCounts, ShardMeasures, rejects_file
+from pipelines.state.measures import ShardCounts, ShardMeasures, in_file, rejects_file
 from pipelines.state.registry import Shard
 
 #: `row` is the position in the shard, as in addresses; `file_row` that in the file, null where the file is the record.
@@ -25,21 +25,27 @@ SHOWN = 10
 def gather(shards: Sequence[Shard], counts: Sequence[ShardCounts], measures: Sequence[ShardMeasures]) -> pa.Table:
     """All rejects of a run. Lines and rows count from the start of the file, also where it was read in parts."""
     rows: list[dict[str, Any]] = []
-    lines_before: Counter[str] = Counter()
-    rows_before: Counter[str] = Counter()
+    lines_before: Counter[tuple[str, str]] = Counter()
+    rows_before: Counter[tuple[str, str]] = Counter()
     for shard, count, held in zip(shards, counts, measures, strict=True):
-        name = shard.spec.name
+        part_of = (shard.source.name, shard.spec.name)
         if count.rejects:
             found = files.read_table(rejects_file(held.parts[0][0])).to_pylist()
-            rows += [_placed(row, shard, lines_before[name], rows_before[name]) for row in found]
-        lines_before[name] += count.lines
-        rows_before[name] += count.records
+            rows += [_placed(row, shard, count.ends, lines_before[part_of], rows_before[part_of]) for row in found]
+        lines_before[part_of] += count.lines
+        rows_before[part_of] += count.records
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _placed(row: dict[str, Any], shard: Shard, lines_before: int, rows_before: int) -> dict[str, Any]:
+def _placed(
+    row: dict[str, Any], shard: Shard, ends: Sequence[int], lines_before: int, rows_before: int
+) -> dict[str, Any]:
     row = {**row, "source": shard.source.name, "file": shard.spec.name}
-    if row["line"] is not None:
+    if ends:
+        position, file_row = in_file(ends, row["row"])
+        row |= {"file": shard.spec.files[position].name}
+        rows_before = file_row - row["row"]
+    elif row["line"] is not None:
         row["line"] += lines_before
     if shard.spec.format != "text":
         return {**row, "file_row": row["row"] + rows_before}

@@ -256,6 +256,8 @@ def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[
             "ordinal": pa.array(list(shards), pa.uint64()),
             "source": pa.array([s["source"] for s in shards.values()], pa.string()),
             "file": pa.array([s["file"] for s in shards.values()], pa.string()),
+            "files": pa.array([s.get("files") for s in shards.values()], pa.list_(pa.string())),
+            "ends": pa.array([s.get("ends") for s in shards.values()], pa.list_(pa.uint64())),
         }
     )
     connection.register("_shards", table)

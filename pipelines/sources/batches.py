@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ class Batch:
     rejects: list[Reject]
     records: int  #: of the shard so far, rejected ones counted
     lines: int  #: of the shard so far, blank ones counted; 0 where the format has no lines
+    ends: tuple[int, ...] = ()  #: of a shard of several files: records up to the end of each that ended in this batch
 
 
 class BatchBuilder:
@@ -49,7 +50,7 @@ class BatchBuilder:
         self._schema = source.schema()
         self._wanted = wanted
         self._batch_bytes, self._batch_rows = batch_bytes, batch_rows
-        self._records = 0
+        self.records = 0  #: so far
         self._clear()
 
     def _clear(self) -> None:
@@ -57,11 +58,12 @@ class BatchBuilder:
         self._columns: list[list[object]] = [[] for _ in self._fields.names]
         self._rejects: list[Reject] = []
         self._bytes = 0
+        self._ends: list[int] = []
 
     def add(self, record: Record) -> None:
         """Take the next record of the shard: a document, a reject, or one that is not in `only` and just counted."""
-        row = self._records
-        self._records += 1
+        row = self.records
+        self.records += 1
         if self._only is not None and row not in self._only:
             return
         try:
@@ -76,6 +78,10 @@ class BatchBuilder:
             column.append(value)
         self._bytes += len(values[-1])
 
+    def end_file(self) -> None:
+        """Note that a file of several ends here."""
+        self._ends.append(self.records)
+
     def is_full(self) -> bool:
         """Whether it is time to take a batch."""
         return self._bytes >= self._batch_bytes or len(self._rows) + len(self._rejects) >= self._batch_rows
@@ -86,7 +92,7 @@ class BatchBuilder:
         for field, values in zip(self._schema, self._columns, strict=True):
             arrays[field.name] = _texts(values) if field.name == TEXT else pa.array(values, field.type)
         documents = pa.RecordBatch.from_arrays([arrays[name] for name in self._wanted.names], schema=self._wanted)
-        batch = Batch(documents, self._rejects, self._records, lines)
+        batch = Batch(documents, self._rejects, self.records, lines, tuple(self._ends))
         self._clear()
         return batch
 
@@ -95,6 +101,30 @@ class BatchBuilder:
             return self._fields.id(record.value) if isinstance(record.value, dict) else None
         except Fault:
             return None
+
+
+def joined(batches: Iterable[Batch], batch_bytes: int, batch_rows: int) -> Iterator[Batch]:
+    """The same documents in fewer batches: small ones are put together, up to the size of a batch."""
+    held: list[Batch] = []
+    rows = size = 0
+    for batch in batches:
+        more_rows, more_size = batch.documents.num_rows + len(batch.rejects), batch.documents.nbytes
+        if held and (rows + more_rows > batch_rows or size + more_size > batch_bytes):
+            yield _one(held)
+            held, rows, size = [], 0, 0
+        held.append(batch)
+        rows, size = rows + more_rows, size + more_size
+    if held:
+        yield _one(held)
+
+
+def _one(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches([batch.documents for batch in batches]).combine_chunks()
+    documents = (table.to_batches() or [batches[0].documents])[0]
+    rejects = [reject for batch in batches for reject in batch.rejects]
+    return replace(batches[-1], documents=documents, rejects=rejects, ends=sum((b.ends for b in batches), ()))
 
 
 def _texts(texts: list[object]) -> pa.Array:

@@ -6,6 +6,7 @@ Shards come in path order, whatever order a store lists its files in.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pipelines.sources.spec import Source
 from pipelines.sources.storage import COMPRESSIONS, Compression, FileRef, open_file
 from pipelines.words import did_you_mean
 
-__all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "grouped"]
+__all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
 
 FileFormat = Literal["jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
 FORMATS: dict[str, FileFormat] = {
@@ -43,8 +44,13 @@ FORMATS: dict[str, FileFormat] = {
 }
 #: Formats whose records always have the same fields.
 FIXED_FIELDS = {"text": plain_text.FIELDS, "wet": wet.FIELDS, "python_env": python_env.FIELDS}
-#: Small files are read together, this many in one shard at most.
+#: Small files of a source are read together, this many in one shard at most, and at most so many bytes as stored: a
+#: shard is one task. Text files, each of which is a document, are small whatever their size.
 GROUP_FILES = 4096
+GROUP_BYTES = 16_000_000
+#: Files of at most so many bytes count as small, where a source has more than FEW_FILES such files of a kind.
+SMALL_BYTES = 1_000_000
+FEW_FILES = 64
 
 
 class ShardSpec(BaseModel):
@@ -158,19 +164,36 @@ def _reading(source: Source, kind: _FileKind) -> str:
 
 
 def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
+    small = [kind for kind in files if _is_small(kind, source)]
+    counted = Counter((kind.format, kind.compression) for kind in small)
+    together = [kind for kind, n in counted.items() if kind[0] == "text" or n > FEW_FILES]
+    grouping = [kind for kind in small if (kind.format, kind.compression) in together]
+    urls = {kind.file.url for kind in grouping}
+    alone = [kind for kind in files if kind.file.url not in urls]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        parts = list(pool.map(lambda kind: _parts(kind, int(source.part_bytes)), files))
+        parts = list(pool.map(lambda kind: _parts(kind, int(source.part_bytes)), alone))
     shards = [
         ShardSpec(source=source.name, files=(kind.file,), format=kind.format, compression=kind.compression, part=part)
-        for kind, cut in zip(files, parts, strict=True)
+        for kind, cut in zip(alone, parts, strict=True)
         for part in cut
-        if kind.format != "text"
     ]
-    for compression in sorted({kind.compression for kind in files}):
-        texts = [kind.file for kind in files if (kind.format, kind.compression) == ("text", compression)]
-        for group in grouped(texts, int(source.part_bytes)):
-            shards.append(ShardSpec(source=source.name, files=group, format="text", compression=compression))
+    for format_, compression in together:
+        of_kind = [kind.file for kind in grouping if (kind.format, kind.compression) == (format_, compression)]
+        for group in grouped(of_kind, group_bytes(source, format_)):
+            shards.append(ShardSpec(source=source.name, files=group, format=format_, compression=compression))
     return sorted(shards, key=lambda spec: (spec.files[0].url, spec.part or (0, 0)))
+
+
+def _is_small(kind: _FileKind, source: Source) -> bool:
+    if kind.format == "text":
+        return True
+    unknown = kind.file.size == 0 and "://" in kind.file.url
+    return kind.file.size <= min(SMALL_BYTES, int(source.part_bytes)) and not unknown
+
+
+def group_bytes(source: Source, format_: str) -> int:
+    """How many bytes the files have together that are read as one shard."""
+    return int(source.part_bytes) if format_ == "text" else min(GROUP_BYTES, int(source.part_bytes))
 
 
 def _packages(source: Source, base: str) -> list[FileRef]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.columns import ID, ROW, TEXT, TYPES, address
 from operators.errors import RecipeError, ShardError
-from pipelines.sources.batches import Batch, BatchBuilder
+from pipelines.sources.batches import Batch, BatchBuilder, joined
 from pipelines.sources.delimited import delimited
 from pipelines.sources.discover import ShardSpec, discover
 from pipelines.sources.json_records import is_array, json_array, json_lines
@@ -23,6 +24,7 @@ from pipelines.sources.plain_text import plain_text
 from pipelines.sources.python_env import python_env
 from pipelines.sources.records import Record, Reject
 from pipelines.sources.spec import Source
+from pipelines.sources.storage import FileRef, UnreadableFiles
 from pipelines.sources.wet import wet
 
 BATCH_BYTES = 8_000_000
@@ -47,26 +49,98 @@ def read_shard(
     for a second look at documents that are known. A batch holds about `batch_bytes` of text (one record at least) and
     at most `batch_rows` records. Closing the generator early closes the file.
 
-    Raises ShardError where the shard cannot be read as a whole (damaged, gone, changed, other columns) and
-    RetryableError where the store did not answer.
+    Raises ShardError where the shard cannot be read as a whole (damaged, gone, changed, other columns), UnreadableFiles
+    where that is so of some of its files, and RetryableError where the store did not answer.
     """
     wanted, sizes = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
     if spec.format == "parquet":
-        batches = parquet(spec.files[0], spec.part, source, wanted, **sizes)
+        if len(spec.files) == 1:
+            batches = parquet(spec.files[0], spec.part, source, wanted, **sizes)
+        else:
+            batches = joined(_parquet_files(spec, source, wanted, sizes), batch_bytes, batch_rows)
         yield from batches if rows is None else _rows_of(batches, rows)
         return
     only = None if rows is None else frozenset(rows.tolist())
     stop = None if rows is None else int(rows[-1]) + 1 if len(rows) else 0
     builder = BatchBuilder(source, wanted, cells=spec.format in ("csv", "tsv"), only=only, **sizes)
-    if spec.format in ("jsonl", "csv", "tsv") or (
-        spec.format == "json" and not is_array(spec.files[0], spec.compression)
-    ):
-        limit = int(source.document_bytes)
-        with open_lines(spec.files[0], spec.compression, spec.part, limit) as lines:
-            yield from _batches(builder, islice(_line_records(spec, source, lines, only), stop), lines)
-    else:
-        with closing(_file_records(spec, source)) as records:
-            yield from _batches(builder, islice(records, stop), None)
+    lines_before = 0
+    failures = Failures(spec)
+    for file in spec.files:
+        left = None if stop is None else stop - builder.records
+        local = only if only is None or builder.records == 0 else _From(only, builder.records)
+        with failures.of(file), _open_records(spec, file, source, local) as (records, lines):
+            for record in islice(records, left):
+                builder.add(record)
+                if builder.is_full():
+                    yield builder.take(lines_before + (lines.count if lines else 0))
+            lines_before += lines.count if lines else 0
+        if len(spec.files) > 1:
+            builder.end_file()
+        if stop is not None and builder.records >= stop:
+            break
+    failures.raise_if_any()
+    yield builder.take(lines_before)  # the rest, be it nothing: it says how long the shard is
+
+
+class Failures:
+    """The files of a shard of several that cannot be read: the others are read all the same, to know of all."""
+
+    def __init__(self, spec: ShardSpec) -> None:
+        self._several = len(spec.files) > 1
+        self._position = -1
+        self._found: list[tuple[int, str]] = []
+
+    @contextmanager
+    def of(self, file: FileRef) -> Iterator[None]:
+        """Read the next file. Where it is the only one its error is the shard's."""
+        self._position += 1
+        try:
+            yield
+        except ShardError as error:
+            if not self._several:
+                raise
+            self._found.append((self._position, str(error)))
+
+    def raise_if_any(self) -> None:
+        """Raise UnreadableFiles where some could not be read: what was given of the shard is void."""
+        if self._found:
+            raise UnreadableFiles(tuple(self._found))
+
+
+def _parquet_files(spec: ShardSpec, source: Source, wanted: pa.Schema, sizes: Mapping[str, int]) -> Iterator[Batch]:
+    """The batches of several files, rows counted from the first of them on."""
+    before = 0
+    failures = Failures(spec)
+    for file in spec.files:
+        held = None
+        with failures.of(file):
+            for batch in parquet(file, None, source, wanted, **sizes):
+                if held is not None:
+                    yield held
+                held = _moved(batch, before)
+        if held is not None:
+            before = held.records
+            yield replace(held, ends=(before,))
+    failures.raise_if_any()
+
+
+def _moved(batch: Batch, rows: int) -> Batch:
+    """A batch whose first row is so many rows after the first of its file."""
+    at = batch.documents.schema.get_field_index(ROW)
+    moved = pc.add(batch.documents[ROW], pa.scalar(rows, TYPES[ROW]))
+    documents = batch.documents.set_column(at, batch.documents.schema.field(at), moved)
+    rejects = [replace(reject, row=reject.row + rows) for reject in batch.rejects]
+    return replace(batch, documents=documents, rejects=rejects, records=batch.records + rows)
+
+
+class _From(Container[int]):
+    """Rows of a shard, counted from one of them on."""
+
+    def __init__(self, rows: Container[int], first: int) -> None:
+        self._rows, self._first = rows, first
+
+    def __contains__(self, row: object) -> bool:
+        return isinstance(row, int) and row + self._first in self._rows
 
 
 def _rows_of(batches: Iterator[Batch], rows: NDArray[np.uint32]) -> Iterator[Batch]:
@@ -84,32 +158,40 @@ def _wanted(source: Source, columns: Sequence[str] | None) -> pa.Schema:
     return pa.schema([pa.field(ROW, TYPES[ROW]), *fields])
 
 
-def _line_records(spec: ShardSpec, source: Source, lines: LineReader, only: Container[int] | None) -> Iterator[Record]:
+@contextmanager
+def _open_records(
+    spec: ShardSpec, file: FileRef, source: Source, only: Container[int] | None
+) -> Iterator[tuple[Iterator[Record], LineReader | None]]:
+    """The records of a file of a shard, and its lines where the format has lines."""
+    limit = int(source.document_bytes)
+    lined = spec.format in ("jsonl", "csv", "tsv")
+    if lined or (spec.format == "json" and not is_array(file, spec.compression)):
+        with open_lines(file, spec.compression, spec.part, limit) as lines:
+            yield _line_records(spec, file, source, lines, only), lines
+    else:
+        with closing(_file_records(spec, file, source)) as records:
+            yield records, None
+
+
+def _line_records(
+    spec: ShardSpec, file: FileRef, source: Source, lines: LineReader, only: Container[int] | None
+) -> Iterator[Record]:
     if spec.format in ("jsonl", "json"):
         return json_lines(lines, int(source.document_bytes), only)
-    return delimited(spec.files[0].name, lines, "\t" if spec.format == "tsv" else ",", source)
+    return delimited(file.name, lines, "\t" if spec.format == "tsv" else ",", source)
 
 
-def _file_records(spec: ShardSpec, source: Source) -> Generator[Record]:
+def _file_records(spec: ShardSpec, file: FileRef, source: Source) -> Generator[Record]:
     limit = int(source.document_bytes)
-    for file in spec.files:
-        match spec.format:
-            case "json":
-                yield from json_array(file, spec.compression)
-            case "text":
-                yield from plain_text(file, spec.compression, limit)
-            case "wet":
-                yield from wet(file, spec.compression, limit)
-            case "python_env":
-                yield from python_env(file, limit)
-
-
-def _batches(builder: BatchBuilder, records: Iterator[Record], lines: LineReader | None) -> Iterator[Batch]:
-    for record in records:
-        builder.add(record)
-        if builder.is_full():
-            yield builder.take(lines.count if lines else 0)
-    yield builder.take(lines.count if lines else 0)  # the rest, be it nothing: it says how long the shard is
+    match spec.format:
+        case "json":
+            yield from json_array(file, spec.compression)
+        case "text":
+            yield from plain_text(file, spec.compression, limit)
+        case "wet":
+            yield from wet(file, spec.compression, limit)
+        case "python_env":
+            yield from python_env(file, limit)
 
 
 def read_documents(

@@ -9,20 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from operators.errors import RecipeError, RetryableError, ShardError
 from pipelines.state.failures import of_network
-from pipelines.state.files import filesystem, is_local
+from pipelines.state.files import filesystem, is_local, local_path
 from pipelines.state.remote import PatientFile, tried
 
 Compression = Literal["none", "gzip", "zstd", "bz2"]
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 CHUNK = 1 << 20  #: bytes asked of a stream at a time
+AT_ONCE = 4_000_000  #: bytes of a file on the network that is read by one request, whatever its format
 
 #: What stores call the version of a file; the first that is there counts.
 VERSION_KEYS = (
@@ -42,10 +43,20 @@ class DamagedFile(ShardError):
     """The content of a file is not what its format promises."""
 
 
-class FileRef(BaseModel):
-    """A file as it was when the sources were listed."""
+class UnreadableFiles(ShardError):
+    """Some files of a shard of several cannot be read; the others can."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def __init__(self, failures: tuple[tuple[int, str], ...]) -> None:
+        super().__init__(failures)
+        self.failures = failures  #: position of the file in the shard, and what is wrong with it
+
+    def __str__(self) -> str:
+        return "; ".join(message for _, message in self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file as it was when the sources were listed. There may be very many of them."""
 
     url: str  #: absolute path or URL
     name: str  #: for people and derived ids: relative to the recipe where the recipe's path is
@@ -73,12 +84,16 @@ def open_file(file: FileRef) -> Iterator[pa.NativeFile]:
     """The bytes of a file as stored, seekable. The file must still be the one that was listed."""
     with failures_named(file), contextlib.ExitStack() as stack:
         if is_local(file.url):
-            fs, path = filesystem(file.url)
-            _check_unchanged(file, fs, path)
+            path = local_path(file.url)
+            status = os.stat(path)
+            if (status.st_size, str(status.st_mtime_ns)) != (file.size, file.version):
+                raise _changed(file)
             raw = pa.OSFile(path)
         else:
             opened = tried(file.name, lambda: _open_remote(file))
-            raw = pa.PythonFile(stack.enter_context(contextlib.closing(_RemoteFile(file, opened))), "r")
+            remote = stack.enter_context(contextlib.closing(_RemoteFile(file, opened)))
+            at_once = 0 < file.size <= AT_ONCE
+            raw = pa.BufferReader(remote.read(file.size)) if at_once else pa.PythonFile(remote, "r")
         yield stack.enter_context(raw)
 
 
@@ -92,13 +107,9 @@ def _open_remote(file: FileRef) -> Any:
         opened.read_kw = {**opened.read_kw, "IfMatch": file.version}
         return opened
     fs.invalidate_cache(path)
-    _check_unchanged(file, fs, path)
-    return fs.open(path, "rb")
-
-
-def _check_unchanged(file: FileRef, fs: Any, path: str) -> None:
     if size_and_version(fs, path, {}) != (file.size, file.version):
         raise _changed(file)
+    return fs.open(path, "rb")
 
 
 def _changed(file: FileRef) -> ShardError:

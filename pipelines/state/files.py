@@ -59,7 +59,7 @@ def is_local(url: str) -> bool:
 
 def local_path(url: str) -> str:
     """The path of a local URL."""
-    return filesystem(url)[1]
+    return str(LocalFileSystem._strip_protocol(url))
 
 
 def join(url: str, *parts: str) -> str:

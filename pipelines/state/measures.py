@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -41,6 +42,13 @@ class ShardCounts:
     seconds: Mapping[str, float] = field(
         default_factory=dict
     )  #: processor seconds by step, of the pass that measured it
+    ends: Sequence[int] = ()  #: of a shard of several files: records up to the end of each
+
+
+def in_file(ends: Sequence[int], row: int) -> tuple[int, int]:
+    """Which file of a shard of several a row is in, by `ShardCounts.ends`, and which row of that file it is."""
+    position = bisect_right(ends, row)
+    return position, row - (ends[position - 1] if position else 0)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ SHARDS = pa.schema(
         ("records", pa.uint64()),
         ("rejects", pa.uint64()),
         ("parts", pa.string()),  # JSON: [[measure file below the store, [columns]]]
+        ("files", pa.list_(pa.string())),  # of a shard of several, else null; `ends`: records up to the end of each
+        ("ends", pa.list_(pa.uint64())),
     ]
 )
 _NUMBERED = re.compile(r"(\d{8})-[0-9a-f]{8}")
@@ -294,6 +296,8 @@ def write_shards(
             "file": document.redact(shard.spec.name),
             "parts": json.dumps(parts),
         }
+        if count.ends:
+            row |= {"files": [document.redact(file.name) for file in shard.spec.files], "ends": list(count.ends)}
         rows.append({**row, "documents": count.documents, "records": count.records, "rejects": count.rejects})
     files.write_table(files.join(run_url, "shards.parquet"), pa.Table.from_pylist(rows, schema=SHARDS))
 
