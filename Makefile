@@ -12,6 +12,7 @@ demo: .venv/run
 	for part in explained reference numeric; do $(BIN)/gristmill run configs/demo/$$part.yaml --quiet || exit 1; done
 	$(BIN)/gristmill train quality --positive demo/store/datasets/explained --negative demo/store/datasets/reference --out demo/quality.bin
 	$(BIN)/gristmill run configs/demo/curate.yaml --examples 5
+	$(BIN)/python configs/demo/texts.py
 
 test: .venv/test
 	$(BIN)/pytest -n 2 --dist loadgroup
@@ -41,6 +42,7 @@ bench: .venv/test
 	$(BIN)/python -m benchmarks.all
 
 clean:
+	rm -rf configs/data configs/target configs/models configs/store
 	rm -rf .venv .venv-vllm demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/run: pyproject.toml

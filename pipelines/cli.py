@@ -103,7 +103,7 @@ def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, de
         from pipelines.recipe import load_recipe
         from pipelines.report import plan_view
 
-        made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ())))
+        made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ()), asks=False))
         print_result(as_json, made, lambda: plan_view.show(made, out))
 
 

@@ -42,6 +42,7 @@ class LocatedYaml:
     spans: dict[Path, Span] = field(default_factory=dict)
     overrides: dict[Path, str] = field(default_factory=dict)  #: what replaced a value of the file
     variables: dict[str, str] = field(default_factory=dict)
+    unset: list[str] = field(default_factory=list)  #: variables that are not set and stay as written
 
     def line(self, path: Path, word: str = "") -> int:
         """The line of a value, or of the nearest value around it that is written in the file; 0 where there is none.
@@ -260,7 +261,9 @@ def _resolve(value: str, path: Path, document: LocatedYaml, variables: _Variable
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in variables.environment:
-            if not (path and path[0] in variables.may_be_unset):
+            if path and path[0] in variables.may_be_unset:
+                document.unset += [] if name in document.unset else [name]
+            else:
                 variables.unset.append(
                     f"{document.where(path)}: the environment variable {name} is not set; "
                     f"export {name}=... before the run, or write the value in its place"

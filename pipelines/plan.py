@@ -131,10 +131,11 @@ class Plan:
         return sum(self.store.find(fingerprint, shard.ordinal) is not None for shard in self.known)
 
 
-def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
+def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> Plan:
     """Look at the sources and the store, complete and check the recipe. Changes nothing.
 
-    With `refit`, fits that there are do not count. Raises RecipeError with every mistake found, StoreDamaged where the
+    With `refit`, fits that there are do not count; without `asks` no model is to be asked, so that keys of tasks'
+    annotators need not be set. Raises RecipeError with every mistake found, StoreDamaged where the
     store is not what was written.
     """
     recipe, mistakes = loaded.recipe, Mistakes(loaded.document)
@@ -146,7 +147,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False) -> Plan:
     measures: list[tuple[Measure, Path, str | None]] = [
         (measure, ("measure", i, name_of(measure)), None) for i, measure in enumerate(recipe.measure)
     ]
-    tasks = _load_tasks(loaded, mistakes)
+    tasks = _load_tasks(loaded, asks, mistakes)
     implied = implied_measures(recipe, documents.names, tasks, mistakes)
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
@@ -239,12 +240,12 @@ def _blamed(operator: Operator, message: str) -> str:
     return min(options, key=lambda name: message.find(options[name]) % (len(message) + 1), default="")
 
 
-def _load_tasks(loaded: LoadedRecipe, mistakes: Mistakes) -> tuple[LoadedTask, ...]:
+def _load_tasks(loaded: LoadedRecipe, asks: bool, mistakes: Mistakes) -> tuple[LoadedTask, ...]:
     """The tasks of the recipe; what is wrong in their files is told with their lines."""
     tasks = []
     for i, path in enumerate(loaded.recipe.label):
         with mistakes.located(("label", i)):
-            task = load_task(loaded.resolve(path))
+            task = load_task(loaded.resolve(path), asks)
             task.require_folders()
             tasks.append(task)
     return tuple(tasks)

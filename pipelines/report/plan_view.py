@@ -45,6 +45,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             {
                 "name": task.name,
                 "annotators": [annotator.name for annotator in task.task.annotators],
+                "unset_variables": task.document.unset,
                 "columns": _columns(label_columns(task.task)),
             }
             for task in plan.tasks
@@ -107,6 +108,8 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "decide", rule["name"], "reads " + (", ".join(in_short(rule["reads"])) or "nothing") + gives
     for task in plan["label"]:
         yield "label", task["name"], f"asks {', '.join(task['annotators'])}; gives {_columns_in_short(task)}"
+        if task["unset_variables"]:
+            yield "label", "", f"not set yet, and needed by a run: {', '.join(task['unset_variables'])}"
     size = f"{plan['write']['shard_bytes'] / 1e6:,.0f} MB of text a file"
     yield "write", "dataset", f"{size}: {_columns_in_short(plan['write'])}"
 

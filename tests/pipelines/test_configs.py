@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -127,49 +122,3 @@ def train_model(path: Path, lines: Path) -> None:
     texts = ((f"__label__{'hq' if i % 2 else 'lq'}", sentences(i, 30).replace("\n", " ")) for i in range(200))
     lines.write_text("".join(f"{label} {text}\n" for label, text in texts))
     fasttext.train_supervised(str(lines), dim=8, verbose=0, thread=THREADS).save_model(str(path))
-
-
-def test_demo(copied: Path, tmp_path: Path) -> None:
-    """The commands of `make demo`, over a few packages."""
-    for name in ("typer", "rich", "numpy"):
-        copy_package(name, tmp_path / "site-packages")
-    for path in (copied / "demo").iterdir():
-        text = path.read_text().replace("path: auto", f"path: {tmp_path}/site-packages")
-        path.write_text(re.sub(r"documents: \d+", "documents: 50", text))
-    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
-    for command in demo_commands():
-        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "is that meant?" not in done.stdout, "the demo's rules say what they take"
-        assert "length alone tells" not in done.stdout
-    assert done.stdout.count("dropped by") == 5, "--examples 5"
-    assert re.search(r"select: effective sample size [^:]+: a few weights outweigh all others", done.stdout)
-    report = json.loads((tmp_path / "demo" / "quality.bin.report.json").read_text())
-    assert 0.6 < report["auc"] < 1
-    assert 0.3 < report["length_auc"] < 0.7, "the classifier cannot get by on length"
-    datasets = gristmill("query", "FROM datasets", "--store", tmp_path / "demo" / "store")
-    assert {d["dataset"]: d["rows"] for d in datasets}["demo"] == 50
-    assert {d["dataset"] for d in datasets} >= {path.stem for path in (copied / "demo").iterdir()} - {
-        "curate",
-        "harvest",
-    }
-
-
-def demo_commands() -> list[str]:
-    """The shell commands of the Makefile's target `demo`."""
-    text = (CONFIGS.parent / "Makefile").read_text().replace("\\\n", " ")
-    target = re.search(r"^demo:.*\n((?:\t.*\n)+)", text, re.M)
-    assert target
-    run = f"{sys.executable} -m pipelines.cli"
-    return [line.strip().replace("$(BIN)/gristmill", run).replace("$$", "$") for line in target[1].splitlines()]
-
-
-def copy_package(name: str, to: Path) -> None:
-    """An installed package and what is known of it, tests left out, in another site-packages folder."""
-    installed = distribution(name)
-    for file in installed.files or ():
-        if file.suffix in (".py", "") or ".dist-info" in file.parts[0]:
-            source, target = Path(str(installed.locate_file(file))), to / file
-            if not {"..", "tests"} & {*file.parts} and source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
