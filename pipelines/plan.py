@@ -228,7 +228,7 @@ def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: F
         found["fit"] = fit_resource(fit)
     ready = ReadyOperator(name_of(operator), operator, found)
     try:
-        operator.check(ready.local_files())
+        ready.check()
     except RecipeError as error:
         raise RecipeError(f"{loaded.where(*path, _blamed(operator, str(error)))}: {error}") from None
     return ready

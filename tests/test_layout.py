@@ -78,13 +78,17 @@ def test_the_command_line_loads_little_before_it_knows_what_is_asked() -> None:
     assert not loaded_after("import pipelines.cli") & heavy
 
 
-def test_a_local_run_never_loads_ray(tmp_path: Path) -> None:
+def test_a_local_run_never_loads_ray_and_a_cached_one_no_compiler_either(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "one text"}\n')
     (tmp_path / "recipe.yaml").write_text(
         "version: 1\nname: test\nstore: ./store\nsources: [{name: docs, path: a.jsonl}]\n"
-        "decide: [exact_dedup]\nwrite: {}\n"
+        "transform: [normalize_unicode]\nmeasure: [gopher, tokens]\n"
+        "decide: [{drop: gopher_words < quantile(0.1)}, gopher_rules, exact_dedup, fuzzy_dedup]\nwrite: {}\n"
     )
     program = f"from pipelines.cli import app; app(['run', '{tmp_path}/recipe.yaml'], standalone_mode=False)"
     loaded = loaded_after(program)
     assert "ray" not in loaded
-    assert "pyarrow" in loaded
+    assert {"pyarrow", "numba"} <= loaded
+    cached = loaded_after(program)
+    assert "duckdb" in cached
+    assert not cached & {"ray", "numba", "pandas", "torch", "jsonschema", "ftfy", "scipy", "aiohttp"}

@@ -97,7 +97,7 @@ def compile_condition(text: str, schema: pa.Schema) -> Condition:
         node["column_names"].insert(0, _DOCUMENTS)
     quantiles = tuple(dict.fromkeys(_replace_quantiles(tree, None, text, schema)))
     documents = pa.table({name: pa.nulls(1, schema.field(name).type) for name in columns})
-    limits = {quantile: pa.scalar(None, schema.field(quantile.column).type) for quantile in quantiles}
+    limits = {quantile: pa.nulls(1, schema.field(quantile.column).type)[0] for quantile in quantiles}
     return Condition(text, columns, quantiles, labels, _query(text, trees, labels, _tables(documents, limits)))
 
 
@@ -195,8 +195,13 @@ def _is_number(type: pa.DataType) -> bool:
 def _tables(documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> dict[str, pa.Table]:
     if not limits:
         return {_DOCUMENTS: documents}
-    row = {quantile.name: pa.array([value.as_py()], value.type) for quantile, value in limits.items()}
+    row = {quantile.name: _one(value) for quantile, value in limits.items()}
     return {_DOCUMENTS: documents, _LIMITS: pa.table(row)}
+
+
+def _one(value: pa.Scalar) -> pa.Array:
+    """An array of one value. (To make one of a Python value, pyarrow loads pandas: a plan has nulls alone.)"""
+    return pa.array([value.as_py()], value.type) if value.is_valid else pa.nulls(1, value.type)
 
 
 def _without_parentheses(sql: str) -> str:

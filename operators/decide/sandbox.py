@@ -50,11 +50,16 @@ def tables(held: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def parse_select(text: str) -> Node:
     """DuckDB's parse of `SELECT text`: {"error": false, "statements": [...]}, or the syntax error."""
+    parsed: Node = json.loads(_serialized(text))
+    return parsed
+
+
+@functools.lru_cache(maxsize=1024)
+def _serialized(text: str) -> str:
     with tables({}) as connection:
         row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
     assert row is not None
-    parsed: Node = json.loads(row[0])
-    return parsed
+    return str(row[0])
 
 
 def write_expressions(expressions: Sequence[Node]) -> list[str]:

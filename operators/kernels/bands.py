@@ -3,13 +3,13 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_0, SECRET_1, multiply_fold
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import GOLDEN, SECRET_0, SECRET_1, multiply_fold
 
 
-@numba.njit(**KERNEL)
+@kernel
 def band_keys(signatures, bands, rows, out):
     """Write out[d, b] (uint64[n, bands]): a hash of b and of lanes b * rows to (b + 1) * rows - 1 of signature d.
 
@@ -24,7 +24,7 @@ def band_keys(signatures, bands, rows, out):
             out[d, b] = multiply_fold(key, SECRET_0)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def agreements(left, right):
     """How many lanes of left[i] and right[i] (both uint16[n, K], K < 65,536) agree, for every pair i; int64[n]."""
     out = np.empty(left.shape[0], np.int64)

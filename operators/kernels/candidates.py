@@ -6,15 +6,15 @@ Banding: Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL, SECRET_0, SECRET_1, SECRET_2, multiply_fold
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import SECRET_0, SECRET_1, SECRET_2, multiply_fold
 
 _ONE, _BIT, _WORD = np.uint64(1), np.uint64(63), np.uint64(6)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def may_repeat(keys):
     """Mask (n, bool) of the keys (n, uint64, uniformly distributed) that may occur more than once.
 
@@ -39,7 +39,7 @@ def may_repeat(keys):
     return mask
 
 
-@numba.njit(**KERNEL)
+@kernel
 def bucket_pairs(addresses, starts, whole, predecessors):
     """Pairs (left, right: uint64[m], left < right) of the documents that share a bucket.
 
@@ -66,7 +66,7 @@ def bucket_pairs(addresses, starts, whole, predecessors):
     return left[:count], right[:count]
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_pairs(left, right):
     """64-bit hashes (n, uint64) of pairs (left, right: uint64[n])."""
     hashes = np.empty(left.shape[0], np.uint64)
@@ -75,7 +75,7 @@ def hash_pairs(left, right):
     return hashes
 
 
-@numba.njit(**KERNEL)
+@kernel
 def first_occurrences(left, right):
     """Mask (n, bool) of the pairs (left, right: uint64[n]) that equal no pair before them."""
     n = left.shape[0]
@@ -94,6 +94,6 @@ def first_occurrences(left, right):
     return mask
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _hash_pair(left, right):
     return multiply_fold(multiply_fold(left ^ SECRET_0, right ^ SECRET_1) ^ left, SECRET_2)

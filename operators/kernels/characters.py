@@ -10,11 +10,10 @@ import functools
 import sys
 import unicodedata
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 
 CODE_POINTS = sys.maxunicode + 1
 CLASSIFIED = 0x40000  #: above lie neither letters nor punctuation: tags, variation selectors, private use
@@ -51,7 +50,7 @@ def lower_case() -> NDArray[np.uint32]:
     return table
 
 
-@numba.njit(**KERNEL)
+@kernel
 def code_point(data, start, end):
     """The code point at data[start], a byte >= 0x80, and its length in bytes.
 
@@ -72,7 +71,7 @@ def code_point(data, start, end):
     return value, length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def put_code_point(value, out, at):
     """Write a code point below U+10000 as UTF-8 at out[at]; its length in bytes."""
     if value < 0x80:

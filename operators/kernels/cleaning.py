@@ -3,11 +3,10 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from operators.kernels.characters import code_point
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 from operators.kernels.words import next_beyond_ascii
 
 #: Bit of an inspection: the text holds what `clean_texts` takes away.
@@ -16,7 +15,7 @@ UNCLEAN = np.uint64(1)
 _TAB, _LINE_FEED, _VERTICAL_TAB, _FORM_FEED, _CARRIAGE_RETURN, _SPACE, _DELETE = 9, 10, 11, 12, 13, 32, 127
 
 
-@numba.njit(**KERNEL)
+@kernel
 def inspect_texts(data, offsets, class_of, as_first, as_second):
     """Which clues each of n texts holds: uint64[n], bit UNCLEAN and the bits of pairs of characters that occur.
 
@@ -47,7 +46,7 @@ def inspect_texts(data, offsets, class_of, as_first, as_second):
     return clues
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _has_control(text):
     """Whether there is an ASCII control character other than tab and line feed. Without branches: it is vectorised."""
     found = False
@@ -57,13 +56,13 @@ def _has_control(text):
     return found
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _is_separator(value):
     """U+2028 LINE SEPARATOR, U+2029 PARAGRAPH SEPARATOR."""
     return value == 0x2028 or value == 0x2029
 
 
-@numba.njit(**KERNEL)
+@kernel
 def clean_texts(data, offsets, unclean):
     """Clean the texts for which bool[n] `unclean` is set, copy the others: new data and offsets.
 
@@ -84,7 +83,7 @@ def clean_texts(data, offsets, unclean):
     return out[:written], new_offsets
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _clean(text, out):
     written, i, end = 0, 0, text.shape[0]
     while i < end:

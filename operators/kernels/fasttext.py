@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from operators.kernels.compiling import kernel
 from operators.kernels.fasttext_dictionary import (
     CHUNK,
     HASH_START,
@@ -28,7 +28,7 @@ from operators.kernels.fasttext_dictionary import (
     spelling_hashes,
 )
 from operators.kernels.fasttext_matrix import add_rows
-from operators.kernels.primitives import KERNEL, load_word, longest, prefetch, trailing_zeros
+from operators.kernels.primitives import load_word, longest, prefetch, trailing_zeros
 from operators.kernels.words import HIGH_BITS, LOW_BITS
 
 END_OF_LINE = b"</s>"
@@ -54,7 +54,7 @@ class Words(NamedTuple):
     entries: np.ndarray  #: int64 [SEGMENT], in the dictionary; -1: none
 
 
-@numba.njit(**KERNEL)
+@kernel
 def mean_rows(data, offsets, dictionary, matrix, means, features):
     """Fill in the mean of the matrix's rows over the features of each text, and the number of these features.
 
@@ -74,7 +74,7 @@ def mean_rows(data, offsets, dictionary, matrix, means, features):
             total[k] *= factor
 
 
-@numba.njit(**KERNEL)
+@kernel
 def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, total):
     """Add the rows of all features of data[position : end] to `total`; returns how many there are."""
     features = 0
@@ -96,7 +96,7 @@ def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, to
     return features
 
 
-@numba.njit(**KERNEL)
+@kernel
 def read_words(data, position, end, table, words, n):
     """Split data[position : end] into words, appended to the n that there are, until the line or the segment ends.
 
@@ -123,7 +123,7 @@ def read_words(data, position, end, table, words, n):
     return n, position, False
 
 
-@numba.njit(**KERNEL)
+@kernel
 def next_chunk(data, position, end):
     """The bytes from `position` on to the next white space or `end`, eight at most, as a word, and their number."""
     if position + CHUNK <= end:
@@ -140,7 +140,7 @@ def next_chunk(data, position, end):
     return chunk, size
 
 
-@numba.njit(**KERNEL)
+@kernel
 def spaces_of(chunk):
     """The highest bit of every byte that is white space, see `is_space`; the others are clear.
 
@@ -153,7 +153,7 @@ def spaces_of(chunk):
     return (control | space | nul) & ~chunk & HIGH_BITS
 
 
-@numba.njit(**KERNEL)
+@kernel
 def find_words(data, dictionary, words, first, stop):
     """Look up words first to stop - 1 in the dictionary and drop the labels among them; returns the new stop."""
     starts, stops, keys, hashes, entries = words.starts, words.stops, words.keys, words.hashes, words.entries
@@ -168,7 +168,7 @@ def find_words(data, dictionary, words, first, stop):
     return n
 
 
-@numba.njit(**KERNEL)
+@kernel
 def add_words(entries, matrix, rows, total):
     """The features of words that are in the dictionary; returns how many there are."""
     n = 0
@@ -180,7 +180,7 @@ def add_words(entries, matrix, rows, total):
     return n
 
 
-@numba.njit(**KERNEL)
+@kernel
 def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total):
     """The features of words first to stop - 1 and of their character n-grams; returns how many there are."""
     starts, stops, entries = words.starts, words.stops, words.entries
@@ -202,7 +202,7 @@ def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, 
     return features + n
 
 
-@numba.njit(**KERNEL)
+@kernel
 def bracket(data, start, stop, bracketed):
     """Write "<word>" into `bracketed`, return its length; the end of the line has no characters and no brackets."""
     if start == stop:
@@ -214,7 +214,7 @@ def bracket(data, start, stop, bracketed):
     return stop - start + 2
 
 
-@numba.njit(**KERNEL)
+@kernel
 def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, kept, rows, n):
     """Append to rows[:n] those of the n-grams of `fewest` to `most` characters that start at a byte; returns the new n.
 
@@ -239,7 +239,7 @@ def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, k
     return n
 
 
-@numba.njit(**KERNEL)
+@kernel
 def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
     """The features of the n-grams, of two words or more, that start at the first `starts` words; returns how many."""
     n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
@@ -260,7 +260,7 @@ def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
     return features + n
 
 
-@numba.njit(**KERNEL)
+@kernel
 def begins_with(data, start, stop, prefix):
     """Whether data[start : stop] begins with a bytes constant."""
     if stop - start < len(prefix):
@@ -271,13 +271,13 @@ def begins_with(data, start, stop, prefix):
     return True
 
 
-@numba.njit(**KERNEL)
+@kernel
 def continues_character(byte):
     """Whether a byte of UTF-8 is not the first of its character."""
     return byte & np.uint8(0xC0) == np.uint8(0x80)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def is_space(byte):
     """White space as fastText sees it: space, tab, newline, vertical tab, form feed, carriage return and NUL."""
     return byte == 32 or (byte <= 13 and (byte >= 9 or byte == 0))

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_1, SECRET_2, multiply_fold
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import GOLDEN, SECRET_1, SECRET_2, multiply_fold
 
 _FNV_PRIME = np.uint32(16777619)
 #: Where both hashes of a spelling start.
@@ -34,7 +34,7 @@ class Dictionary(NamedTuple):
     longest: int
 
 
-@numba.njit(**KERNEL)
+@kernel
 def scan_entries(file, position, starts, lengths, counts, kinds, keys):
     """Read the entries of a dictionary: a spelling that ends with NUL, an int64 count, a byte that says word or label.
 
@@ -58,7 +58,7 @@ def scan_entries(file, position, starts, lengths, counts, kinds, keys):
     return position
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_table(keys):
     """An open-addressing table, at most half full, from keys, uint64 [n], to their positions.
 
@@ -77,7 +77,7 @@ def hash_table(keys):
     return table
 
 
-@numba.njit(**KERNEL)
+@kernel
 def find(table, key):
     """The position of a key in the array that the hash table was made of, or -1."""
     slot = first_slot(table, key)
@@ -88,13 +88,13 @@ def find(table, key):
     return -1
 
 
-@numba.njit(**KERNEL)
+@kernel
 def first_slot(table, key):
     """Where the search for a key begins."""
     return np.int64((key * GOLDEN) >> np.uint64(32)) & (table.shape[0] - 1)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def bucket_row(ngram_hash, buckets, kept):
     """The row of an n-gram's bucket after the rows of the words, or -1 if pruning has removed it."""
     bucket = ngram_hash % np.uint64(buckets)
@@ -103,7 +103,7 @@ def bucket_row(ngram_hash, buckets, kept):
     return np.int64(bucket)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def spelling_hashes(data, start, stop):
     """The key of the spelling data[start : stop], and fastText's hash of it."""
     key, word_hash = KEY_START, HASH_START
@@ -117,13 +117,13 @@ def spelling_hashes(data, start, stop):
     return key, np.int32(word_hash)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def next_key(key, chunk):
     """One step of the key of a spelling: eight bytes, the last chunk filled up with zeros (a spelling holds no NUL)."""
     return multiply_fold(key ^ chunk, SECRET_1)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_chunk(word_hash, chunk, size):
     """fastText's hash after the first `size` bytes of a chunk.
 
@@ -137,7 +137,7 @@ def hash_chunk(word_hash, chunk, size):
     return word_hash
 
 
-@numba.njit(**KERNEL)
+@kernel
 def next_hash(word_hash, byte):
     """One step of 32-bit FNV-1a (Fowler, Noll and Vo 1991) as fastText has it: bytes are signed."""
     return np.uint32((word_hash ^ np.uint32(np.int32(np.int8(byte)))) * _FNV_PRIME)

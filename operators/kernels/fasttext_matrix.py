@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL, load_float32, prefetch
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import load_float32, prefetch
 
 #: How many rows ahead of the sum rows are asked for: by the time that they are added they have come from memory.
 AHEAD = 16
@@ -33,7 +33,7 @@ class Matrix(NamedTuple):
     norm_start: int  #: byte where the codes of the rows' norms begin
 
 
-@numba.njit(**KERNEL)
+@kernel
 def add_rows(matrix, rows, n, total):
     """Add rows[:n] to `total` in their order."""
     file, start, stride, dim = matrix.file, matrix.start, matrix.stride, total.shape[0]
@@ -61,7 +61,7 @@ def add_rows(matrix, rows, n, total):
         i += 1
 
 
-@numba.njit(**KERNEL)
+@kernel
 def add_row(matrix, row, total):
     """Add one row to `total`: its numbers, or the centroids that its codes name times its norm."""
     start = matrix.start + row * matrix.stride
@@ -80,14 +80,14 @@ def add_row(matrix, row, total):
             total[first + k] += norm * matrix.centroids[centroid + k]
 
 
-@numba.njit(**KERNEL)
+@kernel
 def prefetch_row(file, start, stride):
     """Ask for the first cache lines of a row; the processor asks for the others as it sees them read in turn."""
     prefetch(file, start)
     prefetch(file, start + min(_CACHE_LINE, stride - 1))
 
 
-@numba.njit(**KERNEL)
+@kernel
 def dense_rows(matrix, rows):
     """Fill in the first rows, float32 [n, dim], of a matrix."""
     for row in range(rows.shape[0]):
@@ -95,7 +95,7 @@ def dense_rows(matrix, rows):
         add_row(matrix, row, rows[row])
 
 
-@numba.njit(**KERNEL)
+@kernel
 def project_rows(matrix, weights, first, scores):
     """Fill in the products, float32 [n, m], of the n rows from `first` on with weights, float32 [m, dim]."""
     row = np.empty(weights.shape[1], np.float32)
@@ -106,7 +106,7 @@ def project_rows(matrix, weights, first, scores):
             scores[r, i] = dot_product(weights[i], row)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def dot_product(a, b):
     """Product of two float32 vectors, summed in lanes: vectorised, and the same on every processor."""
     lanes = np.zeros(LANES, np.float32)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 
 #: What fastText adds to a probability before it takes the logarithm.
 EPSILON = 1e-5
@@ -27,14 +26,14 @@ _LN2_HIGH = 0.693147180369123816490  # 33 bits of ln 2: its product with a small
 _LN2_LOW = 1.90821492927058770002e-10
 
 
-@numba.njit(**KERNEL)
+@kernel
 def scores_of(hidden, weights, scores):
     """Fill in scores float32 [n, m] of hidden vectors float32 [n, dim] by weights float32 [dim, m]."""
     for d in range(hidden.shape[0]):
         dot_products(hidden[d], weights, scores[d])
 
 
-@numba.njit(**KERNEL)
+@kernel
 def softmax(label, scores, probabilities):
     """Probability of one label among all. scores [n, labels]; result float32 [n]."""
     for d in range(scores.shape[0]):
@@ -44,7 +43,7 @@ def softmax(label, scores, probabilities):
         probabilities[d] = exponential(np.float64(scores[d, label]) - highest) / total + EPSILON
 
 
-@numba.njit(**KERNEL)
+@kernel
 def sigmoid(scores, probabilities):
     """Probability of one label on its own: losses one-vs-all and negative sampling.
 
@@ -67,7 +66,7 @@ def sigmoid(scores, probabilities):
         probabilities[d] = probability + EPSILON
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hierarchical_softmax(rights, scores, probabilities):
     """Probability of the leaf to which a path of binary decisions leads.
 
@@ -82,7 +81,7 @@ def hierarchical_softmax(rights, scores, probabilities):
         probabilities[d] = probability
 
 
-@numba.njit(**KERNEL)
+@kernel
 def dot_products(vector, matrix, products):
     """vector [dim] times matrix [dim, m], all float32, each product summed from the first dimension to the last."""
     products[:] = np.float32(0)
@@ -91,13 +90,13 @@ def dot_products(vector, matrix, products):
             products[i] += matrix[k, i] * vector[k]
 
 
-@numba.njit(**KERNEL)
+@kernel
 def logistic(x):
     """1 / (1 + e**-x)."""
     return 1.0 / (1.0 + exponential(-x))
 
 
-@numba.njit(**KERNEL)
+@kernel
 def exponential(x):
     """e**x in float64, within 2 units in the last place.
 

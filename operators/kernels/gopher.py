@@ -7,13 +7,13 @@ appendix A1.1. `operators.measure.gopher` says what each statistic is.
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from operators.kernels.buffers import PADDING
 from operators.kernels.characters import CONTENT, LETTER, MARK
+from operators.kernels.compiling import kernel
 from operators.kernels.lines import is_ellipsis_character, line_shapes, split_lines, split_paragraphs
-from operators.kernels.primitives import GOLDEN, KERNEL, hash_word, load_word, longest, trailing_zeros
+from operators.kernels.primitives import GOLDEN, hash_word, load_word, longest, trailing_zeros
 from operators.kernels.repeats import (
     characters_in_repeats,
     characters_of_most_frequent,
@@ -74,7 +74,7 @@ _ONE = np.uint64(1)
 _HASH, _FULL_STOP = 0x23, 0x2E
 
 
-@numba.njit(**KERNEL)
+@kernel
 def gopher_statistics(data, offsets, table):
     """Gopher's statistics of n texts, float64[len(STATISTICS), n], rows in the order of STATISTICS.
 
@@ -114,7 +114,7 @@ def gopher_statistics(data, offsets, table):
     return out
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _split_words(text, classes, length, is_ascii, keys, characters, statistics):
     """Hash the words into `keys`, sum up their `characters`, fill in the statistics of words; their number."""
     letters, content, marks = np.uint64(LETTER) * LOW_BITS, np.uint64(CONTENT) * LOW_BITS, np.uint64(MARK) * LOW_BITS
@@ -158,7 +158,7 @@ def _split_words(text, classes, length, is_ascii, keys, characters, statistics):
     return words
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _kinds(classes, start, end):
     """The classes of the bytes start .. end - 1, joined by or into 8 bytes."""
     kinds = load_word(classes, start) & first_bytes(min(end - start, 8))
@@ -167,7 +167,7 @@ def _kinds(classes, start, end):
     return kinds
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _stop_word(text, start, size):
     """The bit of the stop word at text[start : start + size], zero if it is none."""
     key = load_word(text, start) & first_bytes(min(size, 7)) | np.uint64(size) << np.uint64(56)
@@ -175,7 +175,7 @@ def _stop_word(text, start, size):
     return _STOP_BITS[slot] if _STOP_TABLE[slot] == key else np.uint64(0)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _count_bits(mask):
     bits = 0
     while mask != 0:
@@ -184,7 +184,7 @@ def _count_bits(mask):
     return bits
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _count_hashes(text, start, end):
     hashes = 0
     for i in range(start, end):
@@ -192,7 +192,7 @@ def _count_hashes(text, start, end):
     return hashes
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _count_ellipses(text, start, end):
     """Ellipsis characters, and groups of three full stops that do not overlap."""
     ellipses, full_stops = 0, 0
@@ -205,7 +205,7 @@ def _count_ellipses(text, start, end):
     return ellipses
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _ngram_shares(keys, characters, words, total, positions, slots, first, members, out):
     """Characters of the most frequent 2- to 4-gram and in repeated 5- to 10-grams, as shares of the text's."""
     candidates = max(words - 1, 0)

@@ -3,18 +3,18 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from operators.kernels.buffers import PADDING
 from operators.kernels.characters import INK, LOWER_CASE_LIMIT, code_point, put_code_point
-from operators.kernels.primitives import KERNEL, hash_128, longest
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import hash_128, longest
 from operators.kernels.words import next_beyond_ascii
 
 _SPACE = np.uint8(32)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_texts(data, offsets):
     """`hash_128` of each of n texts, uint64[n, 2]. data: uint8; offsets: int64[n + 1]."""
     count = offsets.shape[0] - 1
@@ -24,7 +24,7 @@ def hash_texts(data, offsets):
     return out
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_normalized_texts(data, offsets, classes, lower):
     """`hash_128` of each of n texts in lower case, runs of white space made one space, trimmed; uint64[n, 2].
 
@@ -40,7 +40,7 @@ def hash_normalized_texts(data, offsets, classes, lower):
     return out
 
 
-@numba.njit(**KERNEL)
+@kernel
 def normalize(data, start, end, out, classes, lower):
     """Write the normalised data[start : end] to `out`; its length."""
     length, after_space = 0, True  # white space at the start is none
@@ -64,7 +64,7 @@ def normalize(data, start, end, out, classes, lower):
     return length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _normalize_ascii(text, out, length, after_space):
     """Append an ASCII text to `out`; the new length and whether it ends in white space.
 
@@ -80,7 +80,7 @@ def _normalize_ascii(text, out, length, after_space):
     return length, after_space
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _put_lower(spelt, value, lower, out, at):
     """Write a character's lower case at out[at]; its length in bytes. What has none is copied as it is spelt."""
     if value < LOWER_CASE_LIMIT and lower[value] != value:

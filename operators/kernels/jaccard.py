@@ -3,13 +3,12 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 
 
-@numba.njit(**KERNEL)
+@kernel
 def jaccard_of_sets(left, left_offsets, right, right_offsets):
     """Size of the intersection over size of the union, for each of n pairs of sets; float64[n].
 
@@ -26,7 +25,7 @@ def jaccard_of_sets(left, left_offsets, right, right_offsets):
     return out
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _common(left, right):
     """Values in both of two sorted arrays of distinct values: a merge without branches on them."""
     i, j, common = 0, 0, 0

@@ -3,16 +3,15 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
-
 from operators.kernels.characters import INK
-from operators.kernels.primitives import KERNEL, hash_128
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import hash_128
 from operators.kernels.words import count_characters, next_newline
 
 _LINE_FEED, _HYPHEN, _FULL_STOP = 0x0A, 0x2D, 0x2E
 
 
-@numba.njit(**KERNEL)
+@kernel
 def line_shapes(text, classes, length):
     """Shares of the lines that start with a bullet and that end with an ellipsis, white space around them put aside.
 
@@ -31,7 +30,7 @@ def line_shapes(text, classes, length):
     return bullets / lines, ellipses / lines
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _strip(classes, start, end):
     """The span start .. end without white space around it."""
     while start < end and classes[start] & INK == 0:
@@ -41,23 +40,23 @@ def _strip(classes, start, end):
     return start, end
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _is_bullet(text, i):
     return text[i] == _HYPHEN or (text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA2)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _is_three_full_stops(text, i):
     return text[i] == _FULL_STOP and text[i + 1] == _FULL_STOP and text[i + 2] == _FULL_STOP
 
 
-@numba.njit(**KERNEL)
+@kernel
 def is_ellipsis_character(text, i):
     """Whether U+2026 stands at text[i]."""
     return text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA6
 
 
-@numba.njit(**KERNEL)
+@kernel
 def split_lines(text, length, is_ascii, keys, characters):
     """Hash the lines that are not empty into `keys`, sum up their `characters`; their number."""
     lines, start = 0, 0
@@ -70,7 +69,7 @@ def split_lines(text, length, is_ascii, keys, characters):
     return lines
 
 
-@numba.njit(**KERNEL)
+@kernel
 def split_paragraphs(text, classes, length, is_ascii, keys, characters):
     """The same for paragraphs: what two or more line feeds part, once the text is stripped of white space."""
     start, end = _strip(classes, 0, length)
@@ -89,7 +88,7 @@ def split_paragraphs(text, classes, length, is_ascii, keys, characters):
     return paragraphs
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _add_piece(text, start, end, is_ascii, keys, characters, pieces):
     """Append text[start : end] to the pieces; their number."""
     keys[pieces] = hash_128(text, start, end - start)[0]

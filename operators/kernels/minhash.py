@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.primitives import KERNEL, SECRET_0, multiply_fold
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import SECRET_0, multiply_fold
 from operators.kernels.shingles import fill_shingles, scratch_for, sort_distinct
 
 _WORD = 0xFFFFFFFFFFFFFFFF
@@ -65,7 +65,7 @@ def split_mix(seed: int, count: int) -> NDArray[np.uint64]:
     return np.array(words, np.uint64)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def sign(data, offsets, ngram, alphabet, sketch, signatures, shingles):
     """Sign n texts: write signatures (uint16[n, K]) and how many shingles each has (int64[n]), repeats counted.
 
@@ -89,7 +89,7 @@ def sign(data, offsets, ngram, alphabet, sketch, signatures, shingles):
             signatures[d] = values
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _permute(hashes, shift, multipliers, increments, minima):
     """Minimum of each permutation over 32 bits of each hash: eight hashes, a vector of lanes at a time."""
     minima[:] = _LARGEST
@@ -112,7 +112,7 @@ def _permute(hashes, shift, multipliers, increments, minima):
             minima[k] = min(minima[k], np.uint32(multipliers[k] * x + increments[k]))
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _fold(minima, lanes):
     """16 bits of each minimum, both halves in them.
 
@@ -122,7 +122,7 @@ def _fold(minima, lanes):
         lanes[k] = np.uint16(minima[k] ^ minima[k] >> np.uint32(16))
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _fill_lanes(hashes, rounds, values):
     """Minimum of (round, 32 random bits) of the shingles that fall in each lane: the round above, the bits below.
 

@@ -7,17 +7,16 @@ fall on the same coordinate cancel as often as they add up, so inner products st
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 from operators.kernels.shingles import fill_shingles, scratch_for
 
 _HALF = np.uint64(32)
 _ONE = np.uint64(1)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_ngrams(data, offsets, order, alphabet, vectors):
     """Write the vector of each of n texts to `vectors` (float32[n, d]): of length 1, or zero for a text without words.
 
@@ -34,7 +33,7 @@ def hash_ngrams(data, offsets, order, alphabet, vectors):
         _write_unit(counts, vectors[d])
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _add_signed(hashes, counts):
     """The high half of a hash chooses the coordinate, the lowest bit the sign."""
     for h in hashes:
@@ -42,7 +41,7 @@ def _add_signed(hashes, counts):
         counts[at] += 1 - 2 * np.int64(h & _ONE)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _write_unit(counts, vector):
     """Signed square roots, divided by their length. The sums are of whole numbers: the same on every machine."""
     total = np.int64(0)

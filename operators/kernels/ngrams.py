@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_2, hash_word, longest, multiply_fold
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import GOLDEN, SECRET_2, hash_word, longest, multiply_fold
 from operators.kernels.sha256 import sha256_modulo
 from operators.kernels.wordpunct import Characters, find_tokens, lower_and_mark, room_for
 
@@ -45,7 +45,7 @@ class _Scratch(NamedTuple):
     words: np.ndarray  #: SHA-256's
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _scratch(offsets, order, sha256):
     room = room_for(longest(offsets))
     tokens = _BLOCK + order
@@ -62,7 +62,7 @@ def _scratch(offsets, order, sha256):
     )
 
 
-@numba.njit(**KERNEL)
+@kernel
 def count_buckets(data, offsets, features, counts):
     """Add the n-grams of all texts to counts (int64[buckets]). Returns the number of tokens."""
     scratch = _scratch(offsets, features.order, features.sha256)
@@ -78,7 +78,7 @@ def count_buckets(data, offsets, features, counts):
     return tokens
 
 
-@numba.njit(**KERNEL)
+@kernel
 def sum_over_buckets(data, offsets, features, values, sums, lengths):
     """For each of n texts: the sums of values (float64[k, buckets]) over its n-grams, and how many n-grams it has.
 
@@ -97,7 +97,7 @@ def sum_over_buckets(data, offsets, features, values, sums, lengths):
                 sums[d, k] += _sum_of_values(values[k], scratch.buckets[:n])
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _sum_of_values(values, buckets):
     total = 0.0
     for bucket in buckets:
@@ -105,7 +105,7 @@ def _sum_of_values(values, buckets):
     return total
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _next_buckets(features, scratch, length, position, carried):
     """Buckets of the n-grams that end in the next block of tokens.
 
@@ -136,14 +136,14 @@ def _next_buckets(features, scratch, length, position, carried):
     return n, position, kept, found - carried
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _buckets(grams, buckets, out):
     """The high half of each hash, scaled to 0 .. buckets - 1: for powers of two its highest bits."""
     for i in range(out.shape[0]):
         out[i] = np.int64((grams[i] >> _HALF) * np.uint64(buckets) >> _HALF)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _sha256_buckets(text, starts, ends, grams, first, order, buckets, cache, gram, words, out):
     """SHA-256 buckets of the n-grams that end with the tokens from `first` on, from the cache where they are.
 
@@ -161,7 +161,7 @@ def _sha256_buckets(text, starts, ends, grams, first, order, buckets, cache, gra
         out[i] = np.int64(entry & low)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _join(text, starts, ends, first, last, gram):
     """Write tokens first to last, with a space between them, to `gram`. Returns the length."""
     n = 0

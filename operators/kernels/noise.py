@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_0, SECRET_1, SECRET_2, multiply_fold
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import GOLDEN, SECRET_0, SECRET_1, SECRET_2, multiply_fold
 
 _STEP = 2.0**-52
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -25,7 +25,7 @@ _L1, _L2, _L3, _L4 = (
 _L5, _L6, _L7 = 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01
 
 
-@numba.njit(**KERNEL)
+@kernel
 def uniform(seed, words):
     """Numbers (n, float64) strictly between 0 and 1: hashes of a seed (uint64) and the ids `words` (n x 2, uint64)."""
     n = words.shape[0]
@@ -39,7 +39,7 @@ def uniform(seed, words):
     return numbers
 
 
-@numba.njit(**KERNEL)
+@kernel
 def gumbel(seed, words):
     """Standard Gumbel noise -log(-log u) (n, float64) for each id: the noise of Gumbel top-k sampling."""
     noise = uniform(seed, words)
@@ -48,7 +48,7 @@ def gumbel(seed, words):
     return noise
 
 
-@numba.njit(**KERNEL)
+@kernel
 def log(x):
     """Natural logarithm of a positive normal number, error below one unit in the last place (fdlibm, e_log.c)."""
     m, k = math.frexp(x)

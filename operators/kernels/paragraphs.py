@@ -8,13 +8,13 @@ a piece. So pieces never overlap, and what is in none of them is blank.
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from operators.kernels.buffers import PADDING
 from operators.kernels.characters import INK, code_point
+from operators.kernels.compiling import kernel
 from operators.kernels.hashes import normalize
-from operators.kernels.primitives import KERNEL, hash_128, longest
+from operators.kernels.primitives import hash_128, longest
 from operators.kernels.words import count_characters, next_newline
 
 UNCOUNTED = np.uint64(0)  #: in the place of the hash of a piece that is too short to be counted
@@ -22,7 +22,7 @@ UNCOUNTED = np.uint64(0)  #: in the place of the hash of a piece that is too sho
 _LINE_FEED = 0x0A
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_pieces(data, offsets, by_line, min_characters, classes, lower):
     """The pieces of n texts: hashes (uint64[m]), lengths in bytes (uint64[m]), bounds (int32[n + 1]) of each text's.
 
@@ -52,7 +52,7 @@ def hash_pieces(data, offsets, by_line, min_characters, classes, lower):
     return hashes[:pieces].copy(), lengths[:pieces].copy(), bounds
 
 
-@numba.njit(**KERNEL)
+@kernel
 def remove_pieces(data, offsets, by_line, positions, bounds, classes):
     """n texts without some of their pieces, byte for byte the rest: new data and offsets.
 
@@ -74,7 +74,7 @@ def remove_pieces(data, offsets, by_line, positions, bounds, classes):
     return out[:written], new_offsets
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _append_rest(text, length, by_line, gone, classes, out, written):
     """Append text[:length] without the pieces at `gone` to out[:written]; its new length."""
     piece, kept, start, end = -1, 0, 0, 0
@@ -87,14 +87,14 @@ def _append_rest(text, length, by_line, gone, classes, out, written):
     return _append(text, kept, length, out, written)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _append(source, start, end, out, written):
     """Append source[start : end] to out[:written]; its new length."""
     out[written : written + end - start] = source[start:end]
     return written + end - start
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _next_piece(text, start, length, by_line, classes):
     """Where the first piece at or after `start`, the beginning of a line, starts and ends; both `length` without one.
 
@@ -110,7 +110,7 @@ def _next_piece(text, start, length, by_line, classes):
     return start, end
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _skip_blank_lines(text, start, length, classes):
     """The beginning of the first line that is not blank; `length` where there is none. `start` begins a line."""
     i = start

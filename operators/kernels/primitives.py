@@ -8,15 +8,9 @@ cryptographic.
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-#: Options of every kernel: compiled once per machine, the GIL released, no fast-math (results must not depend on the
-#: CPU).
-KERNEL = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
+from operators.kernels.compiling import kernel
 
 SECRET_0 = np.uint64(0xA0761D6478BD642F)
 SECRET_1 = np.uint64(0xE7037ED1A0B428DB)
@@ -26,74 +20,35 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@intrinsic
-def multiply_fold(typingctx, a, b):
+# The next five are instructions: `numba_backend` says which, and only kernels can call them.
+
+
+def multiply_fold(a, b):
     """High half xor low half of the 128-bit product of two uint64."""
-
-    def codegen(context, builder, signature, args):
-        wide, word = ir.IntType(128), ir.IntType(64)
-        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
-        return builder.xor(builder.trunc(product, word), high)
-
-    return types.uint64(types.uint64, types.uint64), codegen
+    raise NotImplementedError
 
 
-@intrinsic
-def load_word(typingctx, array, index):
+def load_word(array, index):
     """The 8 bytes at `index` of a uint8 array as a little-endian uint64, aligned or not. Reads index .. index + 7."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pointer = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
-        word = builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()))
-        word.align = 1
-        return word
-
-    return types.uint64(array, types.int64), codegen
+    raise NotImplementedError
 
 
-@intrinsic
-def load_float32(typingctx, array, index):
+def load_float32(array, index):
     """The little-endian float32 that starts at byte `index` of a uint8 array, aligned or not."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pointer = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
-        number = builder.load(builder.bitcast(pointer, ir.FloatType().as_pointer()))
-        number.align = 1
-        return number
-
-    return types.float32(array, types.int64), codegen
+    raise NotImplementedError
 
 
-@intrinsic
-def prefetch(typingctx, array, index):
+def prefetch(array, index):
     """Ask for the cache line that holds byte `index` of an array's data; never faults, whatever the index."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        pointer = builder.gep(builder.bitcast(data, byte), [args[1]])
-        signature = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
-        builder.call(function, [pointer, flag(0), flag(3), flag(1)])  # to read, into every cache level, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
+    raise NotImplementedError
 
 
-@intrinsic
-def trailing_zeros(typingctx, a):
+def trailing_zeros(a):
     """Index of the lowest set bit of a uint64 (64 for zero)."""
-
-    def codegen(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.uint64), codegen
+    raise NotImplementedError
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_word(data, start, length):
     """64-bit hash of data[start : start + length], length >= 1. May read 8 bytes past the end: pad `data`."""
     h = np.uint64(length) * SECRET_0
@@ -105,7 +60,7 @@ def hash_word(data, start, length):
     return multiply_fold(h ^ tail, SECRET_1)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def hash_128(data, start, length):
     """128-bit hash (two uint64) of data[start : start + length], in four lanes. Never reads past the end."""
     n = np.uint64(length)
@@ -132,7 +87,7 @@ def hash_128(data, start, length):
     return multiply_fold(h0 ^ h2, SECRET_2 ^ h1) ^ h3, multiply_fold(h1 ^ h3, SECRET_0 ^ h0) ^ h2
 
 
-@numba.njit(**KERNEL)
+@kernel
 def longest(offsets):
     """Length in bytes of the longest text: how much scratch a batch needs."""
     most = 0

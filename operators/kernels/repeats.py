@@ -8,13 +8,13 @@ survivors of the one before, and its key is the exact pair of their numbers.
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import GOLDEN, KERNEL
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import GOLDEN
 
 
-@numba.njit(**KERNEL)
+@kernel
 def table_bits(count):
     """Binary logarithm of the slots of a hash table for `count` keys, at most half full."""
     bits = 4
@@ -23,7 +23,7 @@ def table_bits(count):
     return bits
 
 
-@numba.njit(**KERNEL)
+@kernel
 def first_equal(keys, count, slots, first):
     """first[k] = smallest j with keys[j] == keys[k], for k < count.
 
@@ -43,7 +43,7 @@ def first_equal(keys, count, slots, first):
         first[k] = slots[slot]
 
 
-@numba.njit(**KERNEL)
+@kernel
 def count_repeats(keys, characters, count, slots, first):
     """How many of `count` pieces equal an earlier one, and how many characters those hold.
 
@@ -58,7 +58,7 @@ def count_repeats(keys, characters, count, slots, first):
     return repeats, repeated_characters
 
 
-@numba.njit(**KERNEL)
+@kernel
 def count_members(first, count, members):
     """members[j] = how many k < count have first[k] == j; other members are zero."""
     members[:count] = 0
@@ -66,7 +66,7 @@ def count_members(first, count, members):
         members[first[k]] += 1
 
 
-@numba.njit(**KERNEL)
+@kernel
 def longer_candidates(positions, keys, first, members, count):
     """Turn `count` candidate n-grams into the candidate (n+1)-grams, in place; their number.
 
@@ -83,7 +83,7 @@ def longer_candidates(positions, keys, first, members, count):
     return kept
 
 
-@numba.njit(**KERNEL)
+@kernel
 def characters_of_most_frequent(n, words, characters, positions, first, members, count):
     """Characters in all occurrences of the most frequent n-gram, the first one in a tie, with a space between words.
 
@@ -98,7 +98,7 @@ def characters_of_most_frequent(n, words, characters, positions, first, members,
     return most * (characters[position + n] - characters[position] + n - 1)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def characters_in_repeats(n, characters, positions, first, seen, count):
     """Characters (without spaces) in n-grams that occurred before, none counted twice.
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 
 _PRIMES = [p for p in range(2, 312) if all(p % q for q in range(2, math.isqrt(p) + 1))]
 
@@ -27,7 +26,7 @@ _INITIAL = np.array([_root_bits(p, 2) for p in _PRIMES[:8]], np.uint32)
 _ROUNDS = np.array([_root_bits(p, 3) for p in _PRIMES[:64]], np.uint32)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def sha256_modulo(data, start, length, modulus, words):
     """int(sha256(data[start : start + length])) % modulus, for a modulus up to 2**32.
 
@@ -51,7 +50,7 @@ def sha256_modulo(data, start, length, modulus, words):
     return np.int64(remainder)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _message_word(data, start, length, at):
     """Four bytes of the padded message (section 5.1.1), big-endian, without the length at its end."""
     word = np.uint32(0)
@@ -61,12 +60,12 @@ def _message_word(data, start, length, at):
     return word
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _rotate(x, n):
     return np.uint32(x >> np.uint32(n) | x << np.uint32(32 - n))
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _compress(state, w):
     """One block (section 6.2.2)."""
     for t in range(16, 64):

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.kernels.buffers import PADDING
 from operators.kernels.characters import LOWER_CASE_LIMIT, code_point, lower_case, put_code_point
-from operators.kernels.primitives import GOLDEN, KERNEL, SECRET_2, hash_word, longest, multiply_fold, trailing_zeros
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import GOLDEN, SECRET_2, hash_word, longest, multiply_fold, trailing_zeros
 from operators.kernels.wordpunct import SINGLE, WORD, characters
 from operators.kernels.words import edges_of, mask_of, next_beyond_ascii
 
@@ -54,7 +54,7 @@ class Scratch(NamedTuple):
     hashes: np.ndarray  #: uint64, of its words and then of its shingles
 
 
-@numba.njit(**KERNEL)
+@kernel
 def scratch_for(offsets):
     """Scratch for the longest of some texts: of 8 bytes for each of its bytes usual text touches 3, any at most 6."""
     length = longest(offsets)
@@ -63,7 +63,7 @@ def scratch_for(offsets):
     return Scratch(np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(length // 2 + 1, np.uint64))
 
 
-@numba.njit(**KERNEL)
+@kernel
 def fill_shingles(data, start, end, ngram, alphabet, scratch):
     """Hashes of the shingles of data[start : end] (UTF-8), in their order and with repeats, in scratch.hashes.
 
@@ -74,7 +74,7 @@ def fill_shingles(data, start, end, ngram, alphabet, scratch):
     return _roll(scratch.hashes, words, ngram)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def shingle_sets(data, offsets, ngram, alphabet):
     """The distinct shingles of each of n texts: uint64 values, sorted within a text, and n + 1 offsets (int64) of them.
 
@@ -97,7 +97,7 @@ def shingle_sets(data, offsets, ngram, alphabet):
     return values[: ends[count]].copy(), ends
 
 
-@numba.njit(**KERNEL)
+@kernel
 def sort_distinct(values):
     """Sort in place, distinct values first; how many they are."""
     values.sort()
@@ -109,7 +109,7 @@ def sort_distinct(values):
     return distinct
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _lower_and_classify(data, start, end, kinds, lower, text, classes):
     """Lower case of data[start : end] in `text`, WORD or _APART for each byte of it in `classes`; its length.
 
@@ -146,7 +146,7 @@ def _lower_and_classify(data, start, end, kinds, lower, text, classes):
     return length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _lower_and_classify_ascii(source, text, classes):
     """The same for a run of ASCII, without branches: the compiler makes vector instructions of it."""
     for k in range(source.shape[0]):
@@ -157,7 +157,7 @@ def _lower_and_classify_ascii(source, text, classes):
         classes[k] = WORD if word else _APART
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _fill(classes, at, width, kind):
     """Set the class of 1 to 4 bytes. Spelt out: the compiler would call memset for a loop."""
     classes[at] = kind
@@ -169,7 +169,7 @@ def _fill(classes, at, width, kind):
         classes[at + 3] = kind
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _hash_words(text, classes, length, hashes):
     """Hash of each run of WORD bytes, in their order; the number of runs."""
     words, begin, carry = 0, -1, np.uint64(0)
@@ -189,7 +189,7 @@ def _hash_words(text, classes, length, hashes):
     return words
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _roll(hashes, words, ngram):
     """Replace hashes of words by those of the shingles that they begin; the number of shingles.
 

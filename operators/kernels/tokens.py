@@ -3,11 +3,11 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from operators.kernels.buffers import PADDING
-from operators.kernels.primitives import KERNEL, load_word, longest
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import load_word, longest
 from operators.kernels.words import LOW_BITS
 
 #: Thousandths of a token for each count. Words, punctuation and line feeds count by runs; letters are those of ASCII.
@@ -19,7 +19,7 @@ _FLUSH = 31  # 8-byte words whose byte counters sum to less than 256
 _TOP_BYTE = np.uint64(56)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def estimate_tokens(data, offsets):
     """Estimated tokens of each of n texts, uint32[n]; zero for an empty text only.
 
@@ -37,7 +37,7 @@ def estimate_tokens(data, offsets):
     return out
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _classify(text, classes):
     """One bit for the class of each byte; none for spaces, control characters and bytes inside a character."""
     for k in range(text.shape[0]):
@@ -54,7 +54,7 @@ def _classify(text, classes):
         classes[k] = kind
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _weigh(classes, length):
     """Thousandths of tokens. The text's classes start at classes[1]; what stands before and behind them is zero."""
     letters, words, digits, punctuation, newlines, two, more = 0, 0, 0, 0, 0, 0, 0
@@ -83,6 +83,6 @@ def _weigh(classes, length):
     return tokens + PER_TWO_BYTES * two + PER_MORE_BYTES * more
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _sum_of_bytes(word):
     return np.int64((word * LOW_BITS) >> _TOP_BYTE)

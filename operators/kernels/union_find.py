@@ -3,13 +3,12 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from operators.kernels.primitives import KERNEL
+from operators.kernels.compiling import kernel
 
 
-@numba.njit(**KERNEL)
+@kernel
 def smallest_members(nodes, left, right):
     """The smallest node (int64[nodes]) of each node's component in the graph of the edges (left, right: int64[m]).
 
@@ -25,7 +24,7 @@ def smallest_members(nodes, left, right):
     return parents
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _root(parents, node):
     while parents[node] != node:
         parents[node] = parents[parents[node]]

@@ -14,13 +14,13 @@ import sys
 import unicodedata
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.kernels.buffers import PADDING
 from operators.kernels.characters import code_point
-from operators.kernels.primitives import KERNEL, trailing_zeros
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import trailing_zeros
 from operators.kernels.words import mask_of, next_beyond_ascii
 
 #: Classes of code points: the low bits of `Characters.kinds`.
@@ -105,13 +105,13 @@ def _sigma_is_final(before: str, codes: NDArray[np.int32]) -> NDArray[np.bool_]:
     return _lower(rows.ravel()).reshape(rows.shape)[:, -2] == _FINAL_SIGMA
 
 
-@numba.njit(**KERNEL)
+@kernel
 def room_for(length):
     """Bytes of scratch for the lower case of `length` bytes: one that is not UTF-8 becomes three, others grow less."""
     return 3 * length + 2 * PADDING
 
 
-@numba.njit(**KERNEL)
+@kernel
 def lower_and_mark(data, start, end, characters, text, marks):
     """Lower-case data[start:end] (UTF-8) into `text`; mark in `marks` where tokens and white space begin.
 
@@ -128,7 +128,7 @@ def lower_and_mark(data, start, end, characters, text, marks):
     return length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _lower_and_classify(data, start, end, characters, text, kinds):
     """Lower case of data[start:end] and the class of each of its bytes. Returns its length."""
     i, length = start, 0
@@ -150,7 +150,7 @@ def _lower_and_classify(data, start, end, characters, text, kinds):
     return length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _lower_and_classify_ascii(data, start, stop, text, kinds, length):
     """The same for a run of ASCII, without branches: the compiler makes vector instructions of it."""
     for i in range(stop - start):
@@ -162,7 +162,7 @@ def _lower_and_classify_ascii(data, start, stop, text, kinds, length):
         kinds[length + i] = WORD if letter else (SPACE if blank else SYMBOL)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _append(code, text, kinds, length, kind_of):
     """Write one code point as UTF-8 behind `length` bytes, and the class of its bytes. Returns the new length."""
     if code < 0x80:
@@ -185,7 +185,7 @@ def _append(code, text, kinds, length, kind_of):
     return length + width
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _sigma_at_word_end(data, start, at, end, kinds):
     """Whether the capital sigma at data[at] ends a word: a cased letter stands before it and none behind it."""
     i = at
@@ -206,13 +206,13 @@ def _sigma_at_word_end(data, start, at, end, kinds):
     return True
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _kind_at(data, i, end, kinds):
     code, width = code_point(data, i, end) if data[i] >= 0x80 else (np.int64(data[i]), 1)
     return kinds[code], width
 
 
-@numba.njit(**KERNEL)
+@kernel
 def find_tokens(marks, length, position, starts, ends, found):
     """Find tokens from `position` on, until the text ends or the arrays are nearly full.
 

@@ -3,12 +3,12 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from operators.kernels.buffers import PADDING
 from operators.kernels.characters import CONTENT, INK, LETTER, MARK, code_point
-from operators.kernels.primitives import KERNEL, load_word, trailing_zeros
+from operators.kernels.compiling import kernel
+from operators.kernels.primitives import load_word, trailing_zeros
 
 LOW_BITS = np.uint64(0x0101010101010101)
 HIGH_BITS = np.uint64(0x8080808080808080)
@@ -19,7 +19,7 @@ _BYTE = np.uint64(8)
 _TOP_BYTE = np.uint64(56)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def classify(data, start, length, text, classes, table):
     """Copy data[start : start + length] to `text`, give every byte the class of its character; True if all is ASCII.
 
@@ -36,7 +36,7 @@ def classify(data, start, length, text, classes, table):
     return beyond == length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _classify_ascii(text, length, classes):
     """What `table` holds for ASCII, by comparisons: the compiler makes vector instructions of them."""
     for k in range(length):
@@ -52,7 +52,7 @@ def _classify_ascii(text, length, classes):
         classes[k] = kind
 
 
-@numba.njit(**KERNEL)
+@kernel
 def _classify_beyond_ascii(text, start, length, classes, table):
     while start < length:
         value, width = code_point(text, start, length)
@@ -62,7 +62,7 @@ def _classify_beyond_ascii(text, start, length, classes, table):
             start = next_beyond_ascii(text, start, length)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def next_beyond_ascii(text, start, end):
     """Position of the first byte >= 0x80 in text[start : end]; `end` if there is none. Reads nothing behind `end`."""
     while start + 8 <= end:
@@ -75,7 +75,7 @@ def next_beyond_ascii(text, start, end):
     return start
 
 
-@numba.njit(**KERNEL)
+@kernel
 def next_newline(text, start, length):
     """Position of the first line feed of the padded `text` at or after `start`; `length` if there is none."""
     while start < length:
@@ -87,7 +87,7 @@ def next_newline(text, start, length):
     return length
 
 
-@numba.njit(**KERNEL)
+@kernel
 def mask_of(classes, block, bit):
     """64-bit mask of classes[block : block + 64]: bit k is set where byte k has the class bit number `bit`."""
     mask = np.uint64(0)
@@ -97,19 +97,19 @@ def mask_of(classes, block, bit):
     return mask
 
 
-@numba.njit(**KERNEL)
+@kernel
 def edges_of(mask, carry):
     """Bits where runs of ones start or end; `carry` is the last bit of the block before."""
     return mask ^ (mask << _ONE | carry)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def first_bytes(count):
     """A mask of the first `count` bytes of a 64-bit word, 1 to 8."""
     return np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * count)
 
 
-@numba.njit(**KERNEL)
+@kernel
 def count_characters(text, start, end):
     """Code points in text[start : end]: the bytes that do not continue a UTF-8 sequence. `text` is padded."""
     continuations = np.int64(0)

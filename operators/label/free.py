@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import Field, field_validator
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
 
 from operators.label.contract import Constraint
 from operators.label.part import Part
 from operators.label.reading import InvalidAnswer, as_json, parsed, read_json, shortened
 from operators.label.soft import Slots, Soft, mass
+
+if TYPE_CHECKING:  # recipes without such a task do not load it
+    from jsonschema import Draft202012Validator
 
 SCHEMA_TOKENS = 512
 
@@ -29,6 +28,11 @@ class Free(Part):
     @field_validator("json_schema")
     @classmethod
     def _check(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        from jsonschema import Draft202012Validator, SchemaError
+        from referencing import Registry
+        from referencing.exceptions import Unresolvable
+        from referencing.jsonschema import DRAFT202012
+
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
@@ -43,6 +47,9 @@ class Free(Part):
 
     @cached_property
     def _validator(self) -> Draft202012Validator:
+        from jsonschema import Draft202012Validator
+        from referencing import Registry
+
         return Draft202012Validator(self.json_schema, registry=Registry())
 
     def __getstate__(self) -> dict[Any, Any]:

@@ -13,10 +13,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-import ftfy
 import numpy as np
 import pyarrow as pa
-from ftfy.badness import MOJIBAKE_CATEGORIES
 from numpy.typing import NDArray
 
 from operators.kernels.buffers import text_buffers
@@ -101,6 +99,8 @@ def clues() -> Clues:
 
 def _spans(characters: str) -> list[tuple[int, int]]:
     """Half-open ranges of the code points that one side of a pair names."""
+    from ftfy.badness import MOJIBAKE_CATEGORIES
+
     ranges = re.findall(r"(.)(?:-(.))?", characters.format(**MOJIBAKE_CATEGORIES), re.DOTALL)
     return [(ord(a), ord(b or a) + 1) for a, b in ranges]
 
@@ -130,6 +130,8 @@ def repair(text: str) -> str:
     ftfy is slow and looks only at lines with a clue. Control characters of U+0080 to U+009F that remain stand for no
     character in any encoding and go.
     """
+    import ftfy
+
     lines = text.split("\n")
     beyond_ascii = [i for i, line in enumerate(lines) if not line.isascii()]
     looked_at = pa.array([lines[i] for i in beyond_ascii], pa.large_string())

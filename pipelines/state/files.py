@@ -258,7 +258,14 @@ def _flush_folder(folder: Path) -> None:
 def read_table(url: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
     """A Parquet file of the store, read by the calling thread alone. Raises StoreDamaged where it is damaged."""
     with open_table(url) as file:
-        return pq.read_table(file, columns=columns, filters=filters, use_threads=False)
+        if filters is not None:
+            return pq.read_table(file, columns=columns, filters=filters, use_threads=False)
+        table = pq.ParquetFile(file).read(columns, use_threads=False)  # without pyarrow.dataset, which loads pandas
+        if columns is None:
+            return table
+        if lacking := {*columns} - {*table.column_names}:
+            raise pa.ArrowInvalid(f"it has no column {', '.join(sorted(lacking))}")
+        return table.select(columns)
 
 
 @contextlib.contextmanager

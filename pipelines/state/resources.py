@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -18,8 +19,9 @@ from filelock import FileLock
 from operators import columns
 from operators.base import Measure, Operator, Transform
 from operators.errors import RecipeError
-from operators.kernels import CACHE
+from operators.kernels.compiling import code_folder
 from pipelines.state import files
+from pipelines.version import VERSION
 
 _BLOCK = 1 << 22
 
@@ -86,6 +88,15 @@ class ReadyOperator:
         """Local paths of the resources."""
         return {name: found.local() for name, found in self.resources.items()}
 
+    def check(self) -> None:
+        """Raise RecipeError where a resource cannot serve; what has served on this machine is not looked at again."""
+        passed = code_folder() / f"checked-{VERSION}-{self.fingerprint}"
+        if not self.resources or passed.exists():
+            return
+        self.operator.check(self.local_files())
+        with contextlib.suppress(OSError):
+            passed.touch()
+
     def open(self) -> Any:
         """The operator's function, loaded once per process and shared by its threads."""
         with _OPENING:
@@ -107,7 +118,7 @@ class _Key:
 
 
 _OPENING = threading.Lock()
-_ONE_TEXT = pa.array(["Kernels are compiled on their first call."], pa.large_string())
+_ONE_TEXT = "Kernels are compiled on their first call."
 
 
 @functools.lru_cache(maxsize=64)
@@ -115,9 +126,10 @@ def _open(key: _Key) -> Any:
     """Open an operator and run it once: one process of a machine compiles its kernels, the others load them."""
     operator = key.ready.operator
     function = operator.open(key.ready.local_files())
-    with FileLock(CACHE / "compiling.lock"):
+    texts = pa.array([_ONE_TEXT], pa.large_string())
+    with FileLock(code_folder() / "compiling.lock"):
         if isinstance(operator, Transform):
-            function(_ONE_TEXT)
+            function(texts)
         elif isinstance(operator, Measure):
-            function(pa.record_batch({columns.TEXT: _ONE_TEXT}))
+            function(pa.record_batch({columns.TEXT: texts}))
     return function

@@ -1,0 +1,83 @@
+"""When kernels are compiled: at their first call, and numba is loaded no sooner.
+
+A kernel that Python calls is compiled with all the kernels that it calls, and its machine code is kept in a folder. One
+that a kernel calls is compiled as a part of that one: without the entries from Python and C, which take as long to
+compile as what they lead to, without code for the constants that it happens to be called with, and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_CREATING = threading.Lock()
+
+
+class Kernel:
+    """A function over Arrow buffers, or a part of one, that is compiled when it is first called."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._entry: Any = None
+        self._part: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._entry is None:
+            from operators.kernels import numba_backend
+
+            with _CREATING:
+                self._entry = self._entry or numba_backend.entry(self.function)
+        return self._entry(*arguments)
+
+    def part(self, make: Callable[[Callable[..., Any]], Any]) -> Any:
+        """What stands for it in kernels that call it, made once."""
+        if self._part is None:
+            self._part = make(self.function)
+        return self._part
+
+    def __reduce__(self) -> str:
+        return self.function.__qualname__  # pickled by name, as functions are
+
+
+#: The decorator of kernels.
+kernel = Kernel
+
+
+@functools.cache
+def code_folder() -> Path:
+    """Where machine code is kept; NUMBA_CACHE_DIR, where it is set, decides.
+
+    It lies in the user's cache, in a folder of its own for each state of these sources (numba notices that the module
+    of a kernel changed, but not that a module it calls did); where there is no home, among temporary files.
+    """
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        with contextlib.suppress(OSError):
+            os.makedirs(chosen, exist_ok=True)
+        return Path(chosen)
+    kernels = f"kernels-{_sources_digest()}"
+    temporary = Path(tempfile.gettempdir(), f"gristmill-{os.getuid()}")
+    for folder in (_user_cache() / "gristmill" / kernels, temporary / kernels):
+        with contextlib.suppress(OSError, RuntimeError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+    return Path(tempfile.mkdtemp(prefix="gristmill-"))
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _sources_digest() -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""Kernels made machine code by numba, and the few instructions that they need and numba has no function for.
+
+Only `compiling` imports this module, when a kernel is first called: numba takes half a second to load.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core.typing import signature
+from numba.extending import lower_builtin, models, register_model, type_callable, typeof_impl
+
+from operators.kernels.compiling import Kernel, code_folder
+from operators.kernels.primitives import load_float32, load_word, multiply_fold, prefetch, trailing_zeros
+
+numba.config.CACHE_DIR = str(code_folder())
+
+#: The GIL is released, and there is no fast-math: results must not depend on the CPU.
+_OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+
+def entry(function: Callable[..., Any]) -> Any:
+    """The compiled function, for Python to call; compiled once per machine."""
+    return numba.njit(cache=True, **_OPTIONS)(function)
+
+
+class _Part(types.Dispatcher):
+    """A kernel in the code of another: compiled for the types of its arguments, never for a constant's value."""
+
+    def get_call_type(self, context, args, kws):
+        return super().get_call_type(context, tuple(types.unliteral(a) for a in args), kws)
+
+
+register_model(_Part)(models.OpaqueModel)
+
+
+def _part(function):
+    dispatcher = numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
+    return dispatcher, _Part(dispatcher)  # types do not keep alive what they stand for
+
+
+@typeof_impl.register(Kernel)
+def _(kernel, _):
+    return kernel.part(_part)[1]
+
+
+@type_callable(multiply_fold)
+def _(context):
+    return lambda a, b: signature(types.uint64, types.uint64, types.uint64)
+
+
+@lower_builtin(multiply_fold, types.uint64, types.uint64)
+def _(context, builder, signature, args):
+    wide, word = ir.IntType(128), ir.IntType(64)
+    product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+    high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+    return builder.xor(builder.trunc(product, word), high)
+
+
+@type_callable(load_word)
+def _(context):
+    return lambda array, index: signature(types.uint64, array, types.int64)
+
+
+@lower_builtin(load_word, types.Array, types.int64)
+def _(context, builder, signature, args):
+    word = builder.load(builder.bitcast(_address(context, builder, signature, args), ir.IntType(64).as_pointer()))
+    word.align = 1
+    return word
+
+
+@type_callable(load_float32)
+def _(context):
+    return lambda array, index: signature(types.float32, array, types.int64)
+
+
+@lower_builtin(load_float32, types.Array, types.int64)
+def _(context, builder, signature, args):
+    number = builder.load(builder.bitcast(_address(context, builder, signature, args), ir.FloatType().as_pointer()))
+    number.align = 1
+    return number
+
+
+@type_callable(prefetch)
+def _(context):
+    return lambda array, index: signature(types.void, array, types.int64)
+
+
+@lower_builtin(prefetch, types.Array, types.int64)
+def _(context, builder, signature, args):
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    to_read, every_level, data = flag(0), flag(3), flag(1)
+    builder.call(function, [_address(context, builder, signature, args), to_read, every_level, data])
+    return context.get_dummy_value()
+
+
+@type_callable(trailing_zeros)
+def _(context):
+    return lambda a: signature(types.int64, types.uint64)
+
+
+@lower_builtin(trailing_zeros, types.uint64)
+def _(context, builder, signature, args):
+    return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+
+def _address(context, builder, signature, args):
+    """The address of a byte of an array's data."""
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
