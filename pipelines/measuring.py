@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from operators.errors import FatalError, GristmillError, ShardError
+from pipelines.decide import given_columns, given_parts
 from pipelines.engine.base import Engine, check_reach
 from pipelines.measure import MeasureShard, measure_shard
 from pipelines.plan import Plan
@@ -124,6 +125,16 @@ class _Work:
     def _fail(self, shard: Shard, error: Exception) -> None:
         self.failed[shard.ordinal] = error
         self.reporter.warn(f"! {_message(shard, error)}")
+
+
+def with_given_columns(plan: Plan, measured: Measured, run_url: str) -> Measured:
+    """The shards with the columns that a run's rules gave: the dataset and the run's record may name them."""
+    gives = given_columns(plan.rules)
+    measures = [
+        replace(held, parts=held.parts + given_parts(gives, run_url, held.ordinal), schema=plan.decided)
+        for held in measured.measures
+    ]
+    return replace(measured, measures=measures)
 
 
 def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,15 +17,17 @@ from operators import columns
 from operators.base import FittedMeasure, digest_of
 from operators.errors import RecipeError, StoreDamaged
 from operators.table import name_of
-from pipelines.decide import count_duplicates, decide, given_columns, given_parts
+from pipelines.completing import Completed, complete_earlier
+from pipelines.decide import count_duplicates, decide
 from pipelines.decide.fuzzy.history import History
 from pipelines.engine.base import Engine
+from pipelines.engine.late import LateEngine
 from pipelines.fit import make_fit
 from pipelines.index.recovery import recovered
 from pipelines.index.remembering import remember
 from pipelines.label.result import Confirm, LabelResult
 from pipelines.label.survivors import Survivors, label_survivors
-from pipelines.measuring import Measured, all_measured, measure_all
+from pipelines.measuring import Measured, all_measured, measure_all, with_given_columns
 from pipelines.plan import Plan, fitted, make_plan
 from pipelines.recipe import LoadedRecipe
 from pipelines.removal import removal_by
@@ -97,51 +99,14 @@ def run(
         plan.read_state()
         engine = stack.enter_context(LateEngine(open_engine))
         this = Run(plan, engine, reporter, confirm)
+        completed = this.go_on()
         result = this.run() if plan.pending else this.nothing_new()
+        result = replace(
+            result,
+            labels=[*(labelled for earlier in completed for labelled in earlier.labels), *result.labels],
+            cached=result.cached and not any(earlier.run for earlier in completed),
+        )
         return replace(result, examples=dropped_examples(this.plan, this.shards, examples)) if examples else result
-
-
-class LateEngine:
-    """An engine that starts when the first work comes: a run that finds everything done never starts a cluster."""
-
-    def __init__(self, open_engine: Callable[[], Engine]) -> None:
-        self._open = open_engine
-        self._engine: Engine | None = None
-
-    def _started(self) -> Engine:
-        if self._engine is None:
-            self._engine = self._open()
-        return self._engine
-
-    @property
-    def name(self) -> str:
-        """The engine's name."""
-        return self._started().name
-
-    @property
-    def workers(self) -> int:
-        """How many items run at the same time."""
-        return self._started().workers
-
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any]:
-        """`Engine.map`; no items, no engine."""
-        if items:
-            yield from self._started().map(function, items)
-
-    def start(self) -> None:
-        """Start the engine: models may run on its cluster."""
-        self._started()
-
-    def close(self) -> None:
-        """Close the engine if it was started."""
-        if self._engine is not None:
-            self._engine.close()
-
-    def __enter__(self) -> LateEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Run:
@@ -176,7 +141,7 @@ class Run:
         name = runs.new_name(self.store, asked)
         url = files.join(self.store, runs.FOLDER, name)
         funnel, duplicates = self._decide(measured, url)
-        given, labels = self._label(self._with_given(measured, url), url)
+        given, labels = self._label(with_given_columns(self.plan, measured, url), url)
         version, funnel, seconds = write_dataset(self.plan, given, url, funnel, self.engine, self.reporter)
         self.seconds.update(seconds)
         files.write_table(files.join(url, "rejects.parquet"), rejects)
@@ -208,14 +173,22 @@ class Run:
             addition.commit()
         return result
 
+    def go_on(self) -> Sequence[Completed]:
+        """Ask what earlier nights left unanswered; see `completing`."""
+        if self.plan.index is None or not self.plan.tasks:
+            return []
+        self._check_history()
+        self._fit()
+        return complete_earlier(self.plan, self.engine, self.reporter, self.confirm)
+
     def nothing_new(self) -> RunResult:
         """What a run comes to whose shards are all in the index: the dataset of the last run stands."""
         self.shards = self.plan.registry.register(self.plan.specs, self.loaded.document)
         self._check_history()
-        for earlier in runs.finished_runs(self.store):
-            if earlier.record["name"] == self.recipe.name:
-                version = Dataset(self.store, self.recipe.name).named(earlier.record["version"])
-                return self._standing(earlier, version, unreadable=())
+        current = runs.current_run(self.store, self.recipe.name)
+        if current is not None:
+            version = Dataset(self.store, self.recipe.name).named(current.record["version"])
+            return self._standing(current, version, unreadable=())
         raise RecipeError(
             f"the index holds all {self.plan.indexed} shards, but no run of {self.recipe.name} decided them: there is "
             "nothing to do. Add sources, or take shards out of the index with `gristmill index remove`"
@@ -279,7 +252,7 @@ class Run:
 
     def _cached(self, earlier: runs.Run, version: Version, measured: Measured, asked: str) -> RunResult:
         kept = int(earlier.record["result"]["funnel"]["kept"])
-        given = self._with_given(measured, earlier.url)
+        given = with_given_columns(self.plan, measured, earlier.url)
         addition = remember(self.plan, given, earlier, asked, kept, self.engine)
         if addition is not None:  # its shards were taken out of the index since
             addition.commit()
@@ -333,12 +306,3 @@ class Run:
         self.engine.start()
         measures, results = label_survivors(self.plan.tasks, survivors, self.reporter, self.confirm)
         return replace(measured, measures=measures), results
-
-    def _with_given(self, measured: Measured, url: str) -> Measured:
-        """The shards with the columns that rules gave: the dataset and the run's record may name them."""
-        gives = given_columns(self.plan.rules)
-        measures = [
-            replace(held, parts=held.parts + given_parts(gives, url, held.ordinal), schema=self.plan.decided)
-            for held in measured.measures
-        ]
-        return replace(measured, measures=measures)

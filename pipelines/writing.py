@@ -45,9 +45,18 @@ COUNTED_BY = ("groups", "crowded")
 
 
 def write_dataset(
-    plan: Plan, measured: Measured, run_url: str, funnel: Funnel, engine: Engine, reporter: Reporter
+    plan: Plan,
+    measured: Measured,
+    run_url: str,
+    funnel: Funnel,
+    engine: Engine,
+    reporter: Reporter,
+    completes: runs.Run | None = None,
 ) -> tuple[Version, Funnel, Mapping[str, float]]:
     """Write the kept documents and commit them as a version, unless a version holds just them already.
+
+    `completes` is an earlier run whose version is to have this one in its place: with the same parent, and current only
+    where that one was.
 
     Returns the version, the funnel with what only the written text tells, and processor seconds by step.
     """
@@ -65,11 +74,12 @@ def write_dataset(
     ]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     index = None if plan.index is None else plan.index.name
+    replaced = None if completes is None else completes.record["version"]
     by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
     held = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
     if held is not None:
         runs.announce_version(run_url, recipe.name, version, held, index)
-        dataset.point_at(version)
+        dataset.point_at(version, replaced)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
         found = replace(Funnel.from_json(held["funnel"]), groups=funnel.groups, crowded=funnel.crowded)
         return version, found, {}
@@ -88,10 +98,14 @@ def write_dataset(
     funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
-    parent = _parent(dataset, version, plan.loaded.store)
+    if completes is None:
+        parent = _parent(dataset, version, plan.loaded.store)
+    else:
+        parent = dataset.named(completes.record["version"]).manifest["parent"]
     made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent, VERSION)
+    made |= {} if replaced is None else {"completes": replaced}
     runs.announce_version(run_url, recipe.name, version, made, index)
-    dataset.commit(version, made)
+    dataset.commit(version, made, replaced)
     seconds: Counter[str] = Counter()
     for receipt in receipts:
         seconds.update(receipt.seconds)

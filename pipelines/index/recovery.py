@@ -20,8 +20,9 @@ def recovered(store: str, name: str) -> Index:
     Raises StoreDamaged where it lacks what finished runs have added: its record was lost, or an old one was restored.
     """
     index = Index(store, name)
-    mine = (run.record["index"] for run in finished_runs(store) if run.index == name)
-    if (newest := next(mine, None)) is not None:
+    mine = [run.record["index"] for run in finished_runs(store) if run.index == name]
+    if mine:  # the newest generation, for a run that completes another has that one's
+        newest = max(mine, key=lambda held: Generation(**held["generation"]).number)
         generation = Generation(**newest["generation"])
         if generation.number > index.last + 1:
             url = files.join(index.url, RECORD)

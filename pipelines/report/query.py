@@ -51,6 +51,7 @@ DATASET_COLUMNS = pa.schema(
         ("tokens", pa.int64()),
         ("files", pa.int64()),
         ("parent", pa.string()),
+        ("completes", pa.string()),  # the version that this one takes the place of
         ("path", pa.string()),
     ]
 )
@@ -351,6 +352,7 @@ def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
         for version in dataset.versions():
             held = version.manifest
             row = {k: held[k] for k in ("rows", "bytes", "text_bytes", "tokens", "parent")}
+            row["completes"] = held.get("completes")
             row |= {"dataset": name, "version": version.name, "current": version.name == current}
             found.append({**row, "files": len(held["files"]), "path": version.url})
     connection.register("datasets", pa.Table.from_pylist(found, schema=DATASET_COLUMNS))

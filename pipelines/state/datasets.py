@@ -116,26 +116,27 @@ class Dataset:
             raise StoreDamaged(url, f"{url} names {name!r}, and there is no such version. {way_back(url)}")
         return name
 
-    def commit(self, version: Version, manifest: dict[str, Any]) -> None:
-        """Complete the version and point CURRENT at it."""
+    def commit(self, version: Version, manifest: dict[str, Any], replaced: str | None = None) -> None:
+        """Complete the version and point CURRENT at it: see `point_at`."""
         check_held(self.store)
         files.write_record(files.join(version.url, MANIFEST), manifest)
-        self.point_at(version)
+        self.point_at(version, replaced)
 
-    def point_at(self, version: Version) -> None:
-        """Make a committed version the one that readers take."""
+    def point_at(self, version: Version, replaced: str | None = None) -> None:
+        """Make a committed version the one that readers take; where it replaces another, only in that one's place."""
         with contextlib.suppress(StoreDamaged):
-            if self.current == version.name:
+            if self.current == version.name or (replaced is not None and self.current != replaced):
                 return
         check_held(self.store)
         files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
 
     def retract(self, version: Version) -> None:
-        """Remove a committed version; readers take the one before it again, or none."""
+        """Remove a committed version; readers take the one before it, or in its place, again, or none."""
         check_held(self.store)
         with contextlib.suppress(StoreDamaged):
             if self.current == version.name:
-                current, parent = files.join(self.url, CURRENT), version.manifest["parent"]
+                held = version.manifest
+                current, parent = files.join(self.url, CURRENT), held.get("completes") or held["parent"]
                 files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
         files.remove(files.join(version.url, MANIFEST))  # first: what is left is no version
         files.remove(version.url)

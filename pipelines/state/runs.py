@@ -70,6 +70,12 @@ class Run:
         name: str | None = (self.record.get("index") or {}).get("name")
         return name
 
+    @property
+    def completes(self) -> str | None:
+        """The name of the run in whose place it stands, if any: one that left texts without a label."""
+        name: str | None = self.record.get("completes")
+        return name
+
     def decisions(self, ordinal: int) -> str:
         """The decision file of a shard."""
         return decisions_file(self.url, ordinal)
@@ -130,6 +136,18 @@ def latest_run(store: str, dataset: str | None = None) -> Run:
     raise RecipeError(f"the store {store} holds no finished run{which}{without}; `gristmill run RECIPE` makes one")
 
 
+def current_run(store: str, dataset: str) -> Run | None:
+    """The run whose version readers of a dataset take: the newest, or the one that completes it; None without one."""
+    completed: dict[str, Run] = {}
+    for run in finished_runs(store):
+        if run.record["name"] == dataset:
+            last = completed.get(run.name, run)
+            if run.completes is None:
+                return last
+            completed[run.completes] = last
+    return None
+
+
 @dataclass(frozen=True)
 class Standing:
     """A run with the shards (rows of shards.parquet) whose decisions stand: no later run of its dataset made others."""
@@ -147,15 +165,19 @@ def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
     """The runs whose decisions stand, newest first: of each dataset, or of one, the newest run.
 
     Where that has an index, the earlier runs with the same one stand too: each decided shards that later ones left out.
+    A run that a later one completes does not stand.
     """
     standing: list[Standing] = []
     indexes: dict[str, str | None] = {}
     decided: dict[str, set[int]] = defaultdict(set)
+    completed: set[str | None] = set()
     for run in finished_runs(store):
         name, index = run.record["name"], run.index
         stands = name not in indexes or (index is not None and index == indexes[name])
-        if not stands or dataset not in (None, name):
+        if not stands or dataset not in (None, name) or run.name in completed:
+            completed |= {run.completes} if run.name in completed else set()
             continue
+        completed.add(run.completes)
         indexes.setdefault(name, index)
         shards = [row for row in run.shards() if row["ordinal"] not in decided[name]]
         decided[name].update(row["ordinal"] for row in shards)

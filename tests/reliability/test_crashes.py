@@ -14,6 +14,7 @@ import yaml
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, task_file, topical
 from tests.reliability.command import ROOT
+from tests.reliability.crashes import execute
 from tests.reliability.damage import next_night, write_corpus
 from tests.support import write_jsonl
 
@@ -24,20 +25,24 @@ def server() -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(params=["plain", "index", "labels"])
+@pytest.fixture(params=["plain", "index", "labels", "labels of an earlier night"])
 def recipe(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Path:
-    """A recipe about to be run: for the first time, for a second night, or with a task."""
+    """A recipe about to be run: for the first time, for a second night, with a task, or with one to go on with."""
     folder = tmp_path / "work"
     path = write_corpus(folder, index=request.param != "plain")
     if request.param == "index":
         next_night(path)
         write_jsonl(folder / "data" / "docs-a.jsonl", topical(30, seed=3))
-    if request.param == "labels":
+    if request.param.startswith("labels"):
         annotator = {"name": "api", "engine": "http", "base_url": server.url, "model": "m", "concurrency": 1}
         task_file(folder, annotators=[annotator])
         write_jsonl(folder / "data" / "docs-a.jsonl", topical(30, seed=3))
         held = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**held, "label": ["task.yaml"]}, sort_keys=False))
+    if request.param == "labels of an earlier night":
+        task_file(folder, annotators=[annotator], budget={"documents": 9})
+        execute(path)
+        task_file(folder, annotators=[annotator])
     return path
 
 
