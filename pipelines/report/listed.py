@@ -1,4 +1,4 @@
-"""What sources name and do not read, or not twice: told by `plan` and at the end of a run."""
+"""What sources name and do not read, not twice, or maybe otherwise than meant: told by `plan` and at a run's end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def remarks(found: Sequence[SourceFiles]) -> list[str]:
     linked = [name for of in found for name in of.linked]
     passed = list(dict.fromkeys(name for of in found for name in of.passed))
     lines = []
+    for of in found:
+        if of.lined:
+            lines.append(
+                f"source {of.source.name}: {_some(of.lined)} is one document of many short lines; `unit: line` or "
+                "`unit: paragraph` takes each line, or what blank lines divide, as a document"
+            )
     if again:
         told = [f"{name} (for {first}, not again for {source})" for name, first, source in again]
         lines.append(f"{plural(len(again), 'file')} of several sources read once, for the first of them: {_some(told)}")

@@ -47,7 +47,7 @@ def _placed(
         rows_before = file_row - row["row"]
     elif row["line"] is not None:
         row["line"] += lines_before
-    if shard.spec.format != "text":
+    if shard.spec.format != "text" or shard.source.unit != "file":
         return {**row, "file_row": row["row"] + rows_before}
     file = row["id"] or shard.spec.name  # a text file is one record, and a shard holds many
     return {**row, "file": file, "detail": row["detail"].removeprefix(f"{file}: ")}

@@ -50,6 +50,8 @@ GROUP_FILES = 4096
 GROUP_BYTES = 16_000_000
 #: Files of at most so many bytes count as small, where a source has more than FEW_FILES such files of a kind.
 SMALL_BYTES = 1_000_000
+#: Where a source has no more text files than these, it is told which of them are made of many short lines.
+FEW_TEXTS = 3
 FEW_FILES = 64
 
 
@@ -94,6 +96,7 @@ class SourceFiles:
     specs: Sequence[ShardSpec]
     again: Sequence[tuple[str, str]]  #: names of files that an earlier source reads alike, with that source's name
     linked: Sequence[str]  #: names of links to files that it reads anyway
+    lined: Sequence[str]  #: names of text files of many short lines, each of which is read as one document
     passed: Sequence[str]  #: names of files (folders with a slash at their end) hidden or beside its data
 
 
@@ -118,7 +121,7 @@ class Discovery:
         if source.format == "python_env":
             packages = [_FileKind(ref, "python_env", "none") for ref in _packages(source, self._base)]
             own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in packages])
-            return SourceFiles(source, list(_package_shards(source, own)), again, (), ())
+            return SourceFiles(source, list(_package_shards(source, own)), again, (), (), ())
         found = self._listing.find(source.patterns())
         among = divided(found.files, source.format, lambda listed: _format_by_name(listed.file)[0])
         files = distinct(among.data)
@@ -130,7 +133,8 @@ class Discovery:
         linked = [listed.file.name for listed in among.data if listed.file.url not in read]
         real = {listed.real for listed in files}
         beside = [listed.file.name for listed in among.beside if listed.real not in real]
-        return SourceFiles(source, _shards(source, own), again, linked, sorted([*found.passed, *beside]))
+        passed = sorted([*found.passed, *beside])
+        return SourceFiles(source, _shards(source, own), again, linked, _lined(source, own), passed)
 
     def _own(
         self, source: Source, files: Sequence[tuple[_FileKind, str]]
@@ -157,6 +161,14 @@ def discover(sources: Sequence[Source], base: str) -> list[ShardSpec]:
     return [spec for source in sources for spec in discovery.find(source).specs]
 
 
+def _lined(source: Source, files: Sequence[_FileKind]) -> list[str]:
+    """The names of files of many short lines where a source has but a few text files, and takes them whole."""
+    texts = [kind for kind in files if _is_document(kind.format, source)]
+    if len(texts) > FEW_TEXTS:
+        return []
+    return [kind.file.name for kind in texts if plain_text.has_many_lines(kind.file, kind.compression)]
+
+
 def _reading(source: Source, kind: _FileKind) -> str:
     """A digest of how a source reads a file: two sources with the same get the same documents from it."""
     known = source.model_copy(update={"format": kind.format})
@@ -166,16 +178,17 @@ def _reading(source: Source, kind: _FileKind) -> str:
 def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
     small = [kind for kind in files if _is_small(kind, source)]
     counted = Counter((kind.format, kind.compression) for kind in small)
-    together = [kind for kind, n in counted.items() if kind[0] == "text" or n > FEW_FILES]
+    together = [kind for kind, n in counted.items() if _is_document(kind[0], source) or n > FEW_FILES]
     grouping = [kind for kind in small if (kind.format, kind.compression) in together]
     urls = {kind.file.url for kind in grouping}
     alone = [kind for kind in files if kind.file.url not in urls]
+    large = [kind for kind in alone if kind.file.size > source.part_bytes]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        parts = list(pool.map(lambda kind: _parts(kind, int(source.part_bytes)), alone))
+        parts = dict(zip(large, pool.map(lambda kind: _parts(kind, source), large), strict=True))
     shards = [
         ShardSpec(source=source.name, files=(kind.file,), format=kind.format, compression=kind.compression, part=part)
-        for kind, cut in zip(alone, parts, strict=True)
-        for part in cut
+        for kind in alone
+        for part in parts.get(kind, [None])
     ]
     for format_, compression in together:
         of_kind = [kind.file for kind in grouping if (kind.format, kind.compression) == (format_, compression)]
@@ -184,8 +197,13 @@ def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
     return sorted(shards, key=lambda spec: (spec.files[0].url, spec.part or (0, 0)))
 
 
+def _is_document(format_: str, source: Source) -> bool:
+    """Whether a file of a format is one document, so that it is small whatever its size."""
+    return format_ == "text" and source.unit == "file"
+
+
 def _is_small(kind: _FileKind, source: Source) -> bool:
-    if kind.format == "text":
+    if _is_document(kind.format, source):
         return True
     unknown = kind.file.size == 0 and "://" in kind.file.url
     return kind.file.size <= min(SMALL_BYTES, int(source.part_bytes)) and not unknown
@@ -193,7 +211,8 @@ def _is_small(kind: _FileKind, source: Source) -> bool:
 
 def group_bytes(source: Source, format_: str) -> int:
     """How many bytes the files have together that are read as one shard."""
-    return int(source.part_bytes) if format_ == "text" else min(GROUP_BYTES, int(source.part_bytes))
+    part_bytes = int(source.part_bytes)
+    return part_bytes if _is_document(format_, source) else min(GROUP_BYTES, part_bytes)
 
 
 def _packages(source: Source, base: str) -> list[FileRef]:
@@ -257,6 +276,11 @@ def _lower_name(file: FileRef) -> str:
 
 
 def _check_fields(source: Source, format_: FileFormat, example: str) -> None:
+    if source.unit != "file" and format_ != "text":
+        raise RecipeError(
+            f"`unit: {source.unit}` says what a document of a text file is, and {example} is read as {format_}; "
+            "leave `unit` out, or set `format: text`"
+        )
     fields = FIXED_FIELDS.get(format_)
     if fields is None:
         return
@@ -269,13 +293,13 @@ def _check_fields(source: Source, format_: FileFormat, example: str) -> None:
             )
 
 
-def _parts(kind: _FileKind, part_bytes: int) -> list[Part | None]:
+def _parts(kind: _FileKind, source: Source) -> list[Part | None]:
     """Where a large file is cut; [None] where it is read whole."""
-    size = kind.file.size
+    size, part_bytes = kind.file.size, int(source.part_bytes)
     n = -(-size // part_bytes)
     if n < 2 or kind.compression != "none":
         return [None]
-    if kind.format == "jsonl":
+    if kind.format == "jsonl" or (kind.format == "text" and source.unit == "line"):
         return list(pairwise(size * i // n for i in range(n + 1)))
     return _row_group_parts(kind.file, part_bytes) if kind.format == "parquet" else [None]
 

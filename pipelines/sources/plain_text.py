@@ -1,14 +1,19 @@
-"""Plain text: every file is one document; its id is the file's name."""
+"""Plain text: a file is one document, called by its name, or as many as it has paragraphs or lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
-from pipelines.sources.lines import BOM
+from operators.errors import RetryableError, ShardError
+from pipelines.sources.lines import BOM, Line
 from pipelines.sources.records import Fault, Record
 from pipelines.sources.storage import Compression, DamagedFile, FileRef, open_stream, read_up_to
 
 FIELDS = ("id", "text")
+#: A file is said to have many short lines by its beginning: so many bytes, with MANY lines of SHORT bytes on average.
+HEAD = 1 << 16
+MANY, SHORT = 100, 400
 
 
 def plain_text(file: FileRef, compression: Compression, limit: int) -> Iterator[Record]:
@@ -38,3 +43,49 @@ def _content(file: FileRef, compression: Compression, limit: int) -> bytes:
     if content is None:
         raise Fault("too_large", f"{file.name} has more than {limit:,} bytes (document_bytes)")
     return content.removeprefix(BOM)
+
+
+def text_units(name: str, lines: Iterable[Line], unit: str, limit: int) -> Iterator[Record]:
+    """One record for each line that is not blank, or for the lines between blank ones.
+
+    Its id is the file's name and the byte where it begins. Carriage returns at the ends of lines are no part of it.
+    """
+    for blank, run in groupby(lines, lambda line: line.content.isspace() or not line.content):
+        if blank:
+            continue
+        for piece in ([line] for line in run) if unit == "line" else (run,):
+            yield _unit(name, piece, limit)
+
+
+def _unit(name: str, lines: Iterable[Line], limit: int) -> Record:
+    first: Line | None = None
+    contents: list[bytes] = []
+    size = -1
+    for line in lines:
+        first = first or line
+        size += line.size + 1
+        if size <= limit:
+            contents.append(line.content.removesuffix(b"\r"))
+    assert first is not None
+    value = {"id": f"{name}@{first.offset}"}
+    content = b"\n".join(contents) or first.content
+    fault = None
+    if size > limit:
+        fault = Fault("too_large", f"it has {size:,} bytes, more than document_bytes ({limit:,})")
+    else:
+        try:
+            value["text"] = content.decode()
+        except UnicodeDecodeError as error:
+            fault = Fault("invalid_utf8", f"byte {error.start:,} (0x{content[error.start]:02x}) is not UTF-8")
+    return Record(value, content, first.number, first.offset, fault)
+
+
+def has_many_lines(file: FileRef, compression: Compression) -> bool:
+    """Whether a file looks as if each of its lines were meant as a document; what cannot be read does not."""
+    try:
+        with open_stream(file, compression) as stream:
+            head: bytes = stream.read(HEAD)
+    except (ShardError, RetryableError):
+        return False
+    lines = head.count(b"\n")
+    return lines >= MANY and len(head) <= lines * SHORT

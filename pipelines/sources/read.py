@@ -20,7 +20,7 @@ from pipelines.sources.discover import ShardSpec, discover
 from pipelines.sources.json_records import is_array, json_array, json_lines
 from pipelines.sources.lines import LineReader, open_lines
 from pipelines.sources.parquet import parquet
-from pipelines.sources.plain_text import plain_text
+from pipelines.sources.plain_text import plain_text, text_units
 from pipelines.sources.python_env import python_env
 from pipelines.sources.records import Record, Reject
 from pipelines.sources.spec import Source
@@ -164,7 +164,7 @@ def _open_records(
 ) -> Iterator[tuple[Iterator[Record], LineReader | None]]:
     """The records of a file of a shard, and its lines where the format has lines."""
     limit = int(source.document_bytes)
-    lined = spec.format in ("jsonl", "csv", "tsv")
+    lined = spec.format in ("jsonl", "csv", "tsv") or (spec.format == "text" and source.unit != "file")
     if lined or (spec.format == "json" and not is_array(file, spec.compression)):
         with open_lines(file, spec.compression, spec.part, limit) as lines:
             yield _line_records(spec, file, source, lines, only), lines
@@ -178,6 +178,8 @@ def _line_records(
 ) -> Iterator[Record]:
     if spec.format in ("jsonl", "json"):
         return json_lines(lines, int(source.document_bytes), only)
+    if spec.format == "text":
+        return text_units(file.name, lines, source.unit, int(source.document_bytes))
     return delimited(file.name, lines, "\t" if spec.format == "tsv" else ",", source)
 
 

@@ -14,6 +14,7 @@ from operators.columns import ID, TEXT, TYPES, URL
 
 Format = Literal["auto", "jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
 MetadataType = Literal["string", "int", "float", "bool", "json"]
+Unit = Literal["file", "paragraph", "line"]
 
 #: Raise it when the same file gives other documents or other rejects than before: measures are then made anew.
 READING_VERSION = 1
@@ -99,6 +100,11 @@ class Source(BaseModel):
         "For python_env a site-packages folder, or `auto` for the running interpreter's."
     )
     format: Format = Field(default="auto", description="`auto` goes by the file's name.")
+    unit: Unit = Field(
+        default="file",
+        description="What a document of a text file is: the file, a paragraph (lines between blank lines) or a line. "
+        "Paragraphs and lines are called by the file and the byte where they begin: notes.txt@1024.",
+    )
     text: str = Field(default=TEXT, min_length=1, description="Field that holds the text.")
     id: str | None = Field(default=ID, description="Field that holds the id; where there is none, an id is derived.")
     url: str | None = Field(default=None, description="Field that holds the URL; without it there is no column url.")
@@ -109,7 +115,8 @@ class Source(BaseModel):
     part_bytes: Size = Field(
         default=Size(128_000_000),
         gt=0,
-        description="Larger files are read as several shards where their format allows it (JSON lines, Parquet).",
+        description="Larger files are read as several shards where their format allows it (JSON lines, Parquet, text "
+        "files by lines).",
     )
     document_bytes: Size = Field(default=Size(256_000_000), gt=0, description="A larger document is quarantined.")
 
@@ -142,5 +149,6 @@ class Source(BaseModel):
 
     def reading_fingerprint(self) -> str:
         """A hex digest of all that decides what is read from a given shard; name and paths have no part in it."""
-        decisive: Mapping[str, Any] = self.model_dump(mode="json", exclude={"name", "path", "part_bytes"})
+        as_ever = {"unit"} if self.unit == "file" else set()  # fingerprints are older than this field
+        decisive: Mapping[str, Any] = self.model_dump(mode="json", exclude={"name", "path", "part_bytes", *as_ever})
         return digest_of([READING_VERSION, decisive, list(self.metadata)])
