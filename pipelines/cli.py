@@ -245,8 +245,16 @@ def quality(
         print_result(as_json, report.as_json(), lambda: out.print(render_report(report)))
 
 
+def _take_all_names() -> None:
+    """Where the locale knows ASCII only (a bare container, cron), start again with names in UTF-8."""
+    if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode and sys.executable:
+        arguments = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, arguments, {**os.environ, "PYTHONUTF8": "1"})
+
+
 def main() -> None:
     """The entry point `gristmill`."""
+    _take_all_names()
     end_in_order()
     for stream in (sys.stdout, sys.stderr):  # names of files may be none that the locale can write
         if isinstance(stream, io.TextIOWrapper):

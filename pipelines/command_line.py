@@ -69,6 +69,9 @@ def errors(debug: bool = False) -> Iterator[None]:
         raise typer.Exit(0) from None
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}", error, debug, 1)
+    except UnicodeEncodeError as error:
+        advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+        _fail(f"a name cannot be written in this locale ({error.encoding}): {error.object}; {advice}", error, debug, 2)
     except Exception as error:
         _fail(
             f"unexpected {type(error).__name__}: {error} (--debug shows the traceback; please report it)",

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from operators.errors import RecipeError
 from pipelines.quoting import from_glob
 
 #: Names of markers and temporary files of other tools begin so; globs match them where they begin so too.
@@ -155,6 +156,12 @@ def _status(path: str) -> os.stat_result | None:
         return os.stat(path)
     except PermissionError:
         raise
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8":  # half of a surrogate pair is in no name
+            return None
+        raise RecipeError(
+            f"{path} cannot be written in this locale ({error.encoding}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+        ) from None
     except (OSError, ValueError):  # there is none, links lead in a circle, no path has a NUL
         return None
 
