@@ -1,7 +1,7 @@
 """The command line. Results go to standard output, all else to standard error.
 
 Exit codes: 0 done; 1 the run failed (what was finished is kept); 2 the recipe or the command line is wrong, nothing was
-started; 3 files could not be read, nothing was committed; 4 another run holds the store; 130 interrupted.
+started; 3 files could not be read, nothing was committed; 4 another run holds the store; 128 and the signal's number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from pipelines.signals import end_in_order
 
 app = typer.Typer(
     name="gristmill",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe or arguments, 3 unreadable files, 4 store in use.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe or arguments, 3 unreadable files, 4 store in use, "
+    "129 to 143 ended by a signal.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,0 +1,53 @@
+"""What the pages say of commands, exit codes and each other is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from click import Context, Group
+
+from pipelines.cli import app
+from pipelines.command_line import EXIT_CODES
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of its console blocks that call gristmill, continued lines as one."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line[line.index("gristmill ") :] for line in lines if re.match(r"(ray .* -- )?gristmill ", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    text = PAGES[0].read_text()
+    assert all(f"({page.relative_to(ROOT)})" in text for page in PAGES[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_are_there_and_take_what_they_are_given(page: Path) -> None:
+    for line in commands(page):
+        _, *words = shlex.split(line, comments=True)
+        command = typer.main.get_command(app)
+        context = Context(command)  # type: ignore[arg-type]
+        while isinstance(command, Group):
+            command = command.commands[words.pop(0)]
+            context = Context(command, parent=context)
+        command.parse_args(context, words)  # raises where an option is not known or an argument is missing
+
+
+def test_the_table_of_exit_codes_is_whole() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \|", (ROOT / "docs" / "store.md").read_text(), re.MULTILINE)
+    told = {int(code) for row in rows for code in row.split(",")}
+    assert told == {0, 1, *EXIT_CODES.values(), 128 + 1, 128 + 2, 128 + 15}
