@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators.columns import ROW, TEXT, TYPES
-from pipelines.sources.fields import DocumentFields
+from pipelines.sources.fields import DigitsLost, DocumentFields
+from pipelines.sources.json_values import exact_json
 from pipelines.sources.records import Fault, Record, Reject, reject
 from pipelines.sources.spec import Source
 
@@ -69,7 +70,11 @@ class BatchBuilder:
         try:
             if record.fault is not None:
                 raise record.fault
-            values = self._fields.values(record.value)
+            try:
+                values = self._fields.values(record.value)
+            except DigitsLost:
+                exact = exact_json(record.raw or b"null") if record.exact is None else record.exact()
+                values = self._fields.values(exact, exact=True)
         except Fault as fault:
             self._rejects.append(reject(row, record, fault, self._own_id(record)))
             return

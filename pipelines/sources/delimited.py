@@ -55,7 +55,8 @@ class _RecordLines:
 def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> Iterator[Record]:
     """One record for each row below the header, blank lines left out; its line is the one on which it begins.
 
-    Raises ShardError where the header lacks a field that the source names, or a quote is never closed.
+    A column that the header lacks is null. Raises ShardError where it lacks the text, or has a column that is used more
+    than once, or a quote is never closed.
     """
     feed = _RecordLines(name, lines, int(source.document_bytes))
     rows = csv.reader(feed, delimiter=delimiter, strict=True)
@@ -91,6 +92,10 @@ def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> I
 
 
 def _check_header(name: str, header: list[str], source: Source) -> None:
-    for field in source.required_fields():
-        if field not in header:
-            raise ShardError(f"{name}: there is no column {field}{did_you_mean(field, header)}")
+    if source.text not in header:
+        raise ShardError(f"{name}: there is no column {source.text}{did_you_mean(source.text, header)}")
+    for field in source.fields():
+        if header.count(field) > 1:
+            raise ShardError(
+                f"{name}: there are {header.count(field)} columns called {field}; rename all but one of them"
+            )

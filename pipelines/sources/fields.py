@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
-
-import orjson
 
 from operators.columns import ID, TEXT, URL
 from pipelines.sources.records import Fault, lookup
-from pipelines.sources.spec import MetadataType, Source
+from pipelines.sources.spec import Source
+from pipelines.sources.values import (
+    FROM_CELLS,
+    FROM_VALUES,
+    Convert,
+    as_id,
+    as_string,
+    as_url,
+    id_of_cell,
+    is_nan,
+    kind_of,
+    may_lack_digits,
+)
 from pipelines.words import did_you_mean
 
-Convert = Callable[[Any], Any]
 _MISSING = object()
+
+
+class DigitsLost(Exception):
+    """A number of this record may be a whole one that was parsed as a float: parse it with all its digits."""
 
 
 class DocumentFields:
@@ -25,49 +36,79 @@ class DocumentFields:
     """
 
     def __init__(self, source: Source, *, cells: bool) -> None:
-        convert = FROM_CELLS if cells else FROM_JSON
+        convert = FROM_CELLS if cells else FROM_VALUES
         self._text = source.text
         self._limit = int(source.document_bytes)
         self._id = source.id
-        self._optional: list[tuple[str, str, Convert]] = []
+        self._as_id: Convert = id_of_cell if cells else as_id
+        optional: list[tuple[str, str, Convert]] = []
         if source.url is not None:
-            self._optional.append((URL, source.url, _url))
-        self._optional += [(column, field, convert[type_]) for column, field, type_ in source.metadata_types()]
-        self.names = [ID, *(column for column, _, _ in self._optional), TEXT]
+            optional.append((URL, source.url, as_url))
+        optional += [(column, field, convert[type_]) for column, field, type_ in source.metadata_types()]
+        self._optional = [(*column, column[2] in (as_string, as_url)) for column in optional]
+        self.names = [ID, *(column for column, _, _ in optional), TEXT]
 
-    def values(self, record: Any) -> list[Any]:
-        """The values of `names`, in that order; the text as UTF-8 bytes. Raises Fault where this is no document."""
+    def values(self, record: Any, *, exact: bool = False) -> list[Any]:
+        """The values of `names`, in that order; the text as UTF-8 bytes. Raises Fault where this is no document.
+
+        Raises DigitsLost where a number that is wanted may have been parsed without all its digits, unless it is
+        `exact`.
+        """
         if not isinstance(record, dict):
-            raise Fault("not_an_object", f"expected a JSON object, found {_kind(record)}")
-        values: list[Any] = [self.id(record)]
-        for column, field, convert in self._optional:
-            value = lookup(record, field)
-            try:
-                values.append(None if value is None else convert(value))
-            except ValueError as error:
-                raise Fault("wrong_type", f"the field {field} for column {column} is {error}") from None
+            raise Fault("not_an_object", f"expected a JSON object, found {kind_of(record)}")
+        values: list[Any] = [self.id(record, exact=exact)]
+        for column, field, convert, keeps_texts in self._optional:
+            value = record.get(field)
+            if value is None and "." in field:
+                value = lookup(record, field)
+            if value is not None and not (keeps_texts and type(value) is str):
+                value = self._converted(value, column, field, convert, exact)
+            values.append(value)
         values.append(self._text_of(record))
         return values
 
-    def id(self, record: dict[str, Any]) -> str | None:
-        """The record's own id as text; None where it has none. Raises Fault where it is no text and no whole number."""
+    @staticmethod
+    def _converted(value: Any, column: str, field: str, convert: Convert, exact: bool) -> Any:
+        converted = fault = None
+        try:
+            converted = convert(value)
+        except ValueError as error:
+            fault = Fault("wrong_type", f"the field {field} for column {column} is {error}")
+        if not exact and may_lack_digits(value, converted):
+            raise DigitsLost
+        if fault is not None:
+            raise fault
+        return converted
+
+    def id(self, record: dict[str, Any], *, exact: bool = True) -> str | None:
+        """The record's own id as text; None where it has none. Raises Fault where it is no text and no whole number.
+
+        Raises DigitsLost as `values` does.
+        """
         if self._id is None:
             return None
-        value = lookup(record, self._id)
-        if value is None or isinstance(value, str):
-            return value or None
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        raise Fault("wrong_type", f"the field {self._id} is {_kind(value)}; an id is a text or a whole number")
+        value = record.get(self._id)
+        if value is None:
+            value = lookup(record, self._id) if "." in self._id else None
+            if value is None:
+                return None
+        if not exact and type(value) is float and may_lack_digits(value, None):
+            raise DigitsLost
+        try:
+            return self._as_id(value)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise Fault("wrong_type", f"the field {self._id} is {error}") from None
 
     def _text_of(self, record: dict[str, Any]) -> bytes:
-        value = lookup(record, self._text, _MISSING)
-        if value is _MISSING:
-            raise Fault("missing_text", f"there is no field {self._text}{did_you_mean(self._text, record)}")
-        if value is None:
-            raise Fault("null_text", f"the field {self._text} is null")
+        value = record.get(self._text)
+        if type(value) is not str:
+            value = lookup(record, self._text, _MISSING)
         if not isinstance(value, str):
-            raise Fault("wrong_type", f"the field {self._text} is {_kind(value)}, not a text")
+            if value is _MISSING:
+                raise Fault("missing_text", f"there is no field {self._text}{did_you_mean(self._text, record)}")
+            if value is None or is_nan(value):
+                raise Fault("null_text", f"the field {self._text} is null")
+            raise Fault("wrong_type", f"the field {self._text} is {kind_of(value)}, not a text")
         return encode_text(value, self._limit)
 
 
@@ -79,7 +120,8 @@ def encode_text(value: str, limit: int) -> bytes:
         raise Fault(
             "lone_surrogate", f"character {error.start:,} of the text is half of a UTF-16 surrogate pair"
         ) from None
-    check_text(text, limit)
+    if len(text) > limit or b"\0" in text:
+        check_text(text, limit)
     return text
 
 
@@ -89,96 +131,3 @@ def check_text(text: bytes, limit: int) -> None:
         raise Fault("too_large", f"the text has {len(text):,} bytes, more than document_bytes ({limit:,})")
     if b"\0" in text:
         raise Fault("nul_character", f"the text has a NUL character (U+0000) at byte {text.index(0):,}")
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    kinds = {dict: "an object", list: "an array", str: "a text", int: "a number", float: "a number", type(None): "null"}
-    return kinds.get(type(value), type(value).__name__)
-
-
-def _refused(value: Any, wanted: str) -> ValueError:
-    return ValueError(f"{_kind(value)} ({str(value)[:40]!r}); {wanted} was asked for")
-
-
-def _url(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _refused(value, "a text")
-    return value
-
-
-def json_text(value: Any) -> str:
-    """A value as JSON text, keys in the order of the record."""
-    return orjson.dumps(value, default=str).decode()
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else json_text(value)
-
-
-def _int(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-        raise _refused(value, "a whole number of 64 bits")
-    return value
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refused(value, "a number")
-    return float(value)
-
-
-def _bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _refused(value, "true or false")
-    return value
-
-
-FROM_JSON: dict[MetadataType, Convert] = {
-    "string": _string,
-    "int": _int,
-    "float": _float,
-    "bool": _bool,
-    "json": json_text,
-}
-
-
-def _cell(parse: Callable[[str], Any], wanted: str) -> Convert:
-    """A conversion of cells: empty cells become null, what `parse` refuses with ValueError is refused by name."""
-
-    def convert(cell: str) -> Any:
-        try:
-            return parse(cell) if cell else None
-        except ValueError:
-            raise _refused(cell, wanted) from None
-
-    return convert
-
-
-def _int_of(cell: str) -> int:
-    return _int(int(cell))
-
-
-def _float_of(cell: str) -> float | None:
-    number = float(cell)
-    return None if math.isnan(number) else number
-
-
-def _bool_of(cell: str) -> bool:
-    if cell.lower() not in ("true", "false"):
-        raise ValueError(cell)
-    return cell.lower() == "true"
-
-
-def _json_of(cell: str) -> str:
-    return json_text(orjson.loads(cell))
-
-
-FROM_CELLS: dict[MetadataType, Convert] = {
-    "string": str,
-    "int": _cell(_int_of, "a whole number of 64 bits"),
-    "float": _cell(_float_of, "a number"),
-    "bool": _cell(_bool_of, "true or false"),
-    "json": _cell(_json_of, "JSON"),
-}

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import orjson
 
 from operators.errors import ShardError
+from pipelines.sources.json_values import RepeatedKeys, check_surrogates, exact_json, object_of
 from pipelines.sources.lines import BOM, LineReader
-from pipelines.sources.records import Fault, Reason, Record
+from pipelines.sources.records import Fault, Record
 from pipelines.sources.storage import Compression, FileRef, open_stream, read_up_to
 
 #: An array is parsed as a whole; a larger one has to be turned into lines.
 ARRAY_BYTES = 512_000_000
 
 
-def json_lines(lines: LineReader, limit: int, only: Container[int] | None = None) -> Iterator[Record]:
-    """One record for each line that is not blank. Lines of records that are not in `only` are not parsed."""
+def json_lines(
+    lines: LineReader, limit: int, fields: Sequence[str], only: Container[int] | None = None
+) -> Iterator[Record]:
+    """One record for each line that is not blank. Lines of records that are not in `only` are not parsed.
+
+    `fields` are those that are used, that of the text first: none of them may be there twice.
+    """
+    check = RepeatedKeys(fields).check
     row = -1
     for number, offset, size, content in lines:
         if not content or content.isspace():
@@ -31,6 +39,7 @@ def json_lines(lines: LineReader, limit: int, only: Container[int] | None = None
             if size > limit:
                 raise Fault("too_large", f"the line has {size:,} bytes, more than document_bytes ({limit:,})")
             value = _parse_line(content)
+            check(content, value)
         except Fault as fault:
             yield Record(None, content, number, offset, fault)
         else:
@@ -45,29 +54,13 @@ def _parse_line(line: bytes) -> Any:
     if b"\0" in line:
         raise Fault("nul_character", f"the line has a NUL byte at byte {line.index(0)}")
     try:
-        return _lenient(json.loads(line.decode(), strict=False))
+        return exact_json(line)
     except UnicodeDecodeError as error:
         raise Fault(
             "invalid_utf8", f"byte {error.start} of the line (0x{line[error.start]:02x}) is not UTF-8"
         ) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise Fault("malformed", f"this is not JSON: {refusal}") from None
-
-
-def _lenient(value: Any) -> Any:
-    """A value that orjson refused and Python's json took, made what orjson would give.
-
-    NaN and the infinities, which Python's json writes for missing numbers, become null; raw control characters in a
-    text stay. Raises Fault for lone surrogates and integers beyond 64 bits.
-    """
-    try:
-        return orjson.loads(orjson.dumps(value))
-    except TypeError as error:  # orjson.JSONEncodeError is a TypeError
-        if "surrogate" in str(error):
-            raise Fault(
-                "lone_surrogate", "a text holds half of a UTF-16 surrogate pair, which no UTF-8 can hold"
-            ) from None
-        raise Fault("malformed", f"this is not JSON that can be kept: {error}") from None
 
 
 def is_array(file: FileRef, compression: Compression) -> bool:
@@ -77,48 +70,72 @@ def is_array(file: FileRef, compression: Compression) -> bool:
     return head.lstrip().startswith(b"[")
 
 
-def json_array(file: FileRef, compression: Compression) -> Iterator[Record]:
-    """One record for each element. Raises ShardError where the array is cut, broken or over ARRAY_BYTES."""
+def json_array(file: FileRef, compression: Compression, fields: Sequence[str]) -> Iterator[Record]:
+    """One record for each element. Raises ShardError where the array is cut, broken or over ARRAY_BYTES.
+
+    `fields` are those that are used, that of the text first: none of them may be there twice.
+    """
     with open_stream(file, compression) as stream:
         data = read_up_to(stream, ARRAY_BYTES)
     if data is None:
         raise ShardError(f"{file.name} is a JSON array of more than {ARRAY_BYTES:,} bytes; turn it into JSON lines")
-    for value, fault in _elements(file, data.removeprefix(BOM)):
-        yield Record(value, fault=fault)
-
-
-def _elements(file: FileRef, data: bytes) -> Iterator[tuple[Any, Fault | None]]:
+    data = data.removeprefix(BOM)
+    repeated = RepeatedKeys(fields)
+    refusal = ""
     try:
         elements = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        yield from _elements_one_by_one(file, data, error)
-        return
-    for element in elements:
-        yield element, None
+        refusal = str(error)
+    exact = _ExactElements(file.name, data, refusal)
+    if refusal or repeated.are_in(data, elements):
+        for i in range(len(exact)):
+            yield exact.record(i, repeated)
+    else:
+        for i, element in enumerate(elements):
+            yield Record(element, exact=partial(exact.element, i))
 
 
-def _elements_one_by_one(file: FileRef, data: bytes, refusal: Exception) -> Iterator[tuple[Any, Fault | None]]:
-    """An array of which orjson refuses some element: Python's json takes all, bytes that are no UTF-8 as surrogates."""
-    try:
-        elements = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
-    except (ValueError, RecursionError):
-        raise ShardError(
-            f"{file.name} is not a whole JSON array ({refusal}); write or fetch it again, "
-            "or leave it out of the source's path"
-        ) from None
-    surrogate: Reason = "lone_surrogate" if _is_utf8(data) else "invalid_utf8"
-    for element in elements:
+class _ExactElements:
+    """The elements of an array as Python's parser gives them, which is asked only where one is needed."""
+
+    def __init__(self, name: str, data: bytes, refusal: str) -> None:
+        self._name, self._data, self._refusal = name, data, refusal
+
+    @cached_property
+    def _elements(self) -> list[Any]:
         try:
-            yield _lenient(element), None
+            text = self._data.decode("utf-8", "surrogateescape")
+            elements: list[Any] = json.loads(text, strict=False, object_pairs_hook=object_of)
+        except (ValueError, RecursionError):
+            raise ShardError(
+                f"{self._name} is not a whole JSON array ({self._refusal}); write or fetch it again, "
+                "or leave it out of the source's path"
+            ) from None
+        return elements
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def element(self, i: int) -> Any:
+        """An element with all digits of its numbers."""
+        return self._elements[i]
+
+    def record(self, i: int, repeated: RepeatedKeys) -> Record:
+        """The record of an element, which may have texts that are no UTF-8 and keys that are there twice."""
+        element = self._elements[i]
+        try:
+            check_surrogates(element)
+            repeated.judge(element)
         except Fault as fault:
-            if fault.reason == "lone_surrogate" and surrogate == "invalid_utf8":
-                fault = Fault(surrogate, "a text of this element is not UTF-8")
-            yield element, fault
+            if fault.reason == "lone_surrogate" and not self._is_utf8:
+                fault = Fault("invalid_utf8", "a text of this element is not UTF-8")
+            return Record(element, fault=fault)
+        return Record(element, exact=partial(self.element, i))
 
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    @cached_property
+    def _is_utf8(self) -> bool:
+        try:
+            self._data.decode()
+        except UnicodeDecodeError:
+            return False
+        return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -11,19 +11,18 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from operators.columns import ID, ROW, TEXT, TYPES, URL
+from operators.columns import ID, ROW, TEXT
 from operators.errors import ShardError
 from operators.kernels.buffers import text_buffers
+from pipelines.sources.arrow_values import Wanted, is_binary, is_string, wanted_columns
 from pipelines.sources.batches import Batch, cuts
-from pipelines.sources.fields import check_text, json_text
+from pipelines.sources.fields import check_text
 from pipelines.sources.lines import Part
 from pipelines.sources.records import Fault, Record, Reject, reject
-from pipelines.sources.spec import METADATA_TYPES, MetadataType, Source
+from pipelines.sources.spec import Source
 from pipelines.sources.storage import FileRef, open_file
 from pipelines.state.files import is_local
 from pipelines.words import did_you_mean
-
-Convert = Callable[[pa.Array], pa.Array]
 
 
 def parquet(
@@ -64,62 +63,65 @@ def _lengths(text: pa.Array) -> NDArray[np.int64]:
 
 
 class _Columns:
-    """How the columns of one file become the columns of documents."""
+    """How the columns of one file become the columns of documents. A column that the file lacks is null."""
 
     def __init__(self, name: str, schema: pa.Schema, source: Source, wanted: pa.Schema) -> None:
         self._name, self._schema, self._wanted = name, schema, wanted
         self._limit = int(source.document_bytes)
         self._text = source.text
-        self._to_text = self._convert(source.text, _text_converter, "a text")
-        self._others: list[tuple[str, str, Convert]] = []
-        for column, field, required, converter, what in _others(source):
-            if column in wanted.names and (required or _type_of(schema, field) is not None):
-                self._others.append((column, field, self._convert(field, converter, what)))
-        self.paths = list(dict.fromkeys([self._text, *(field for _, field, _ in self._others)]))
+        text_type = self._type(source.text)
+        if text_type is None:
+            raise ShardError(f"{name}: there is no column {source.text}{did_you_mean(source.text, schema.names)}")
+        if not (is_string(text_type) or is_binary(text_type)):
+            raise self._refused(source.text, text_type, "a text")
+        self._others: list[Wanted] = []
+        for column in wanted_columns(source):
+            type_ = self._type(column.field)
+            if column.column in wanted.names and type_ is not None:
+                if not column.takes(type_):
+                    raise self._refused(column.field, type_, column.what)
+                self._others.append(column)
+        self.paths = list(dict.fromkeys([self._text, *(other.field for other in self._others)]))
 
-    def _convert(self, field: str, converter: Callable[[pa.DataType], Convert | None], what: str) -> Convert:
-        type_ = _type_of(self._schema, field)
-        if type_ is None:
-            raise ShardError(f"{self._name}: there is no column {field}{did_you_mean(field, self._schema.names)}")
-        convert = converter(type_.value_type if pt.is_dictionary(type_) else type_)
-        if convert is None:
-            raise ShardError(
-                f"{self._name}: the column {field} is {type_}, which cannot be read as {what}; its columns are "
-                f"{', '.join(f'{f.name} ({f.type})' for f in self._schema)}; name another column or type in the recipe"
-            )
-        return convert
+    def _type(self, field: str) -> pa.DataType | None:
+        """The type of the values of a column; None where there is no such column."""
+        type_ = _type_of(self._schema, field, self._name)
+        return type_.value_type if type_ is not None and pt.is_dictionary(type_) else type_
+
+    def _refused(self, field: str, type_: pa.DataType, what: str) -> ShardError:
+        return ShardError(
+            f"{self._name}: the column {field} is {type_}, which cannot be read as {what}; its columns are "
+            f"{', '.join(f'{f.name} ({f.type})' for f in self._schema)}; name another column or type in the recipe"
+        )
 
     def text(self, held: pa.RecordBatch) -> pa.LargeStringArray:
         """The texts of rows as they are in the file: some may be null or no UTF-8."""
-        return self._to_text(_column(held, self._text))
+        values = _column(held, self._text)
+        if is_string(values.type):
+            return values.cast(pa.large_string())
+        return values.cast(pa.large_binary()).view(pa.large_string())  # judged as UTF-8 later on
 
     def batch(self, held: pa.RecordBatch, text: pa.LargeStringArray, first_row: int) -> Batch:
         """Documents and rejects of consecutive rows, of which `first_row` is the first."""
-        arrays = {column: self._read(held, column, field, convert) for column, field, convert in self._others}
         faults = _text_faults(text, self._limit)
-        for column, values in arrays.items():
-            for i in _not_utf8(values):
-                faults.setdefault(i, Fault("invalid_utf8", f"the value of column {column} is not UTF-8"))
+        arrays: dict[str, pa.Array] = {}
+        for other in self._others:
+            arrays[other.column], more = other.read(_column(held, other.field))
+            for i in _not_utf8(arrays[other.column]):
+                more[i] = Fault("invalid_utf8", f"the value of column {other.column} is not UTF-8")
+            faults = more | faults
         rejects = [self._reject(i, faults[i], first_row, arrays.get(ID), text) for i in sorted(faults)]
         arrays[ROW] = pa.array(np.arange(first_row, first_row + held.num_rows, dtype=np.uint32))
         arrays[TEXT] = text
         for field in self._wanted:
-            arrays.setdefault(field.name, pa.nulls(held.num_rows, field.type))
+            if field.name not in arrays:
+                arrays[field.name] = pa.nulls(held.num_rows, field.type)
         documents = pa.RecordBatch.from_arrays([arrays[name] for name in self._wanted.names], schema=self._wanted)
         if faults:
             kept = np.ones(held.num_rows, np.bool_)
             kept[list(faults)] = False
             documents = documents.filter(pa.array(kept))
         return Batch(documents, rejects, first_row + held.num_rows, lines=0)
-
-    def _read(self, held: pa.RecordBatch, column: str, field: str, convert: Convert) -> pa.Array:
-        try:
-            return convert(_column(held, field))
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise ShardError(
-                f"{self._name}: the column {field} holds a value that cannot be read as "
-                f"{self._wanted.field(column).type} ({error}); give it another type in the recipe"
-            ) from None
 
     @staticmethod
     def _reject(i: int, fault: Fault, first_row: int, ids: pa.Array | None, text: pa.Array) -> Reject:
@@ -128,26 +130,22 @@ class _Columns:
         return reject(first_row + i, record, fault, own_id.decode("utf-8", "backslashreplace") if own_id else None)
 
 
-def _others(source: Source) -> Iterator[tuple[str, str, bool, Callable[[pa.DataType], Convert | None], str]]:
-    """(column, field, whether the file must have it, converter, what is wanted) of all columns but the text."""
-    if source.id is not None:
-        yield ID, source.id, source.requires_id, _id_converter, "an id (a text or a whole number)"
-    if source.url is not None:
-        yield URL, source.url, False, _text_like_converter, "a text"
-    for column, field, type_ in source.metadata_types():
-        yield column, field, True, _METADATA_CONVERTERS[type_], f"metadata of type {type_}"
+def _type_of(schema: pa.Schema, field: str, name: str) -> pa.DataType | None:
+    """The type of a column: the one of that very name or, else, the one that the dots lead to.
 
-
-def _type_of(schema: pa.Schema, field: str) -> pa.DataType | None:
-    """The type of a column: the one of that very name or, else, the one that the dots lead to."""
-    if field in schema.names:
-        return schema.field(field).type
-    first, *rest = field.split(".")
-    type_ = schema.field(first).type if first in schema.names else None
-    for name in rest:
-        if type_ is None or not pt.is_struct(type_) or type_.get_field_index(name) < 0:
+    Raises ShardError where there are several of a name, so that nobody knows which is meant.
+    """
+    steps = [field] if field in schema.names or "." not in field else field.split(".")
+    fields = list(schema)
+    type_: pa.DataType | None = None
+    for step in steps:
+        named = [inner.type for inner in fields if inner.name == step]
+        if not named:
             return None
-        type_ = type_.field(name).type
+        if len(named) > 1:
+            raise ShardError(f"{name}: there are {len(named)} columns called {step}; rename all but one of them")
+        (type_,) = named
+        fields = list(type_) if pt.is_struct(type_) else []
     return type_
 
 
@@ -158,62 +156,6 @@ def _column(held: pa.RecordBatch, field: str) -> pa.Array:
         first, *rest = field.split(".")
         values = pc.struct_field(held.column(first), rest)
     return values.dictionary_decode() if pt.is_dictionary(values.type) else values
-
-
-def _is_string(type_: pa.DataType) -> bool:
-    return type_ in (pa.string(), pa.large_string(), pa.string_view(), pa.null())
-
-
-def _text_converter(type_: pa.DataType) -> Convert | None:
-    if _is_string(type_):
-        return lambda values: values.cast(pa.large_string())
-    if type_ in (pa.binary(), pa.large_binary(), pa.binary_view()):
-        return lambda values: values.cast(pa.large_binary()).view(pa.large_string())  # judged as UTF-8 later on
-    return None
-
-
-def _text_like_converter(type_: pa.DataType) -> Convert | None:
-    return (lambda values: values.cast(pa.string())) if _is_string(type_) else None
-
-
-def _id_converter(type_: pa.DataType) -> Convert | None:
-    if not (_is_string(type_) or pt.is_integer(type_)):
-        return None
-
-    def convert(values: pa.Array) -> pa.Array:
-        ids = values.cast(TYPES[ID])
-        return pc.if_else(pc.equal(pc.binary_length(ids), 0), pa.scalar(None, TYPES[ID]), ids)
-
-    return convert
-
-
-def _string_converter(type_: pa.DataType) -> Convert | None:
-    as_json = pt.is_nested(type_) or pt.is_floating(type_)
-    return _to_json if as_json else lambda values: values.cast(pa.string())
-
-
-def _caster(to: MetadataType, *kinds: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], Convert | None]:
-    """Converts the types that one of `kinds` takes, and refuses others; a column of nothing but nulls is any type."""
-
-    def converter(type_: pa.DataType) -> Convert | None:
-        if pt.is_null(type_) or any(kind(type_) for kind in kinds):
-            return lambda values: values.cast(METADATA_TYPES[to])
-        return None
-
-    return converter
-
-
-def _to_json(values: pa.Array) -> pa.Array:
-    return pa.array([None if value is None else json_text(value) for value in values.to_pylist()], pa.string())
-
-
-_METADATA_CONVERTERS: dict[MetadataType, Callable[[pa.DataType], Convert | None]] = {
-    "string": _string_converter,
-    "int": _caster("int", pt.is_integer),
-    "float": _caster("float", pt.is_floating, pt.is_integer, pt.is_decimal),
-    "bool": _caster("bool", pt.is_boolean),
-    "json": lambda type_: _to_json,
-}
 
 
 def _text_faults(text: pa.LargeStringArray, limit: int) -> dict[int, Fault]:

@@ -177,7 +177,7 @@ def _line_records(
     spec: ShardSpec, file: FileRef, source: Source, lines: LineReader, only: Container[int] | None
 ) -> Iterator[Record]:
     if spec.format in ("jsonl", "json"):
-        return json_lines(lines, int(source.document_bytes), only)
+        return json_lines(lines, int(source.document_bytes), source.fields(), only)
     if spec.format == "text":
         return text_units(file.name, lines, source.unit, int(source.document_bytes))
     return delimited(file.name, lines, "\t" if spec.format == "tsv" else ",", source)
@@ -187,7 +187,7 @@ def _file_records(spec: ShardSpec, file: FileRef, source: Source) -> Generator[R
     limit = int(source.document_bytes)
     match spec.format:
         case "json":
-            yield from json_array(file, spec.compression)
+            yield from json_array(file, spec.compression, source.fields())
         case "text":
             yield from plain_text(file, spec.compression, limit)
         case "wet":

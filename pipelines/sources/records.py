@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -39,6 +40,7 @@ class Record(NamedTuple):
     line: int | None = None  #: of the file or part, from 1; None where the format has no lines
     offset: int | None = None  #: of its first byte in the decompressed file; None where that is not known
     fault: Fault | None = None
+    exact: Callable[[], Any] | None = None  #: gives `value` with all digits of its numbers, where `raw` is no JSON
 
 
 @dataclass(frozen=True)

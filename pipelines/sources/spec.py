@@ -129,15 +129,10 @@ class Source(BaseModel):
         for column, wanted in self.metadata.items():
             yield column, wanted.field, wanted.type
 
-    @property
-    def requires_id(self) -> bool:
-        """Whether a file with declared columns must have the id: one that the recipe names, not the default one."""
-        return self.id not in (None, ID)
-
-    def required_fields(self) -> list[str]:
-        """Fields that a file with declared columns must have. The default id and the url are taken where they are."""
-        named = [self.text, *(field for _, field, _ in self.metadata_types())]
-        return [*named, str(self.id)] if self.requires_id else named
+    def fields(self) -> list[str]:
+        """The fields that are read from records, that of the text first."""
+        named = [self.text, self.id, self.url, *(field for _, field, _ in self.metadata_types())]
+        return [field for field in dict.fromkeys(named) if field is not None]
 
     def schema(self) -> pa.Schema:  # type: ignore[override]
         """Columns of the documents (besides `row`): id, url if asked for, metadata, text. All may be null but text."""

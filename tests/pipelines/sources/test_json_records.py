@@ -36,7 +36,6 @@ BAD_LINES = {
     "number text": b'{"id": "x", "text": 12}',
     "object text": b'{"id": "x", "text": {"a": 1}}',
     "float id": b'{"id": 1.5, "text": "hello"}',
-    "giant id": b'{"id": 123456789012345678901234567890, "text": "hello"}',
     "deep": b'{"id": "x", "text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 }
 REASONS = {
@@ -56,7 +55,6 @@ REASONS = {
     "number text": "wrong_type",
     "object text": "wrong_type",
     "float id": "wrong_type",
-    "giant id": "wrong_type",
     "deep": "malformed",
 }
 

@@ -1,0 +1,183 @@
+"""Columns of a file that are Arrow arrays: by whole columns where that gives the same, value by value where not.
+
+What a value means is said in `values`; here is only what is quicker for arrays, and how Arrow's own types become Python
+values without loss: dates and times as text (Python knows the years 1 to 9999 and microseconds alone).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from operators.columns import ID, TYPES, URL
+from pipelines.sources.records import Fault
+from pipelines.sources.spec import METADATA_TYPES, MetadataType, Source
+from pipelines.sources.values import FROM_VALUES, Convert, as_id, as_url
+
+OfArray = Callable[[pa.Array], pa.Array]
+#: Values that Python's types cannot hold: texts that are no UTF-8, dates far away, unknown time zones (KeyError).
+_NOT_FOR_PYTHON = (ValueError, OverflowError, KeyError)
+
+
+class Wanted(NamedTuple):
+    """A column of the documents, and how it is made of a column of the file."""
+
+    column: str
+    field: str
+    what: str  #: for people
+    type: pa.DataType
+    convert: Convert  #: one value
+    takes: Callable[[pa.DataType], bool]  #: whether a type can be read so
+    quick: Callable[[pa.DataType], OfArray | None]  #: a whole array; what it raises ArrowInvalid for goes one by one
+
+    def read(self, values: pa.Array) -> tuple[pa.Array, dict[int, Fault]]:
+        """The column of the documents, null at the rows that have a fault, and these."""
+        quick = self.quick(values.type)
+        if quick is not None:
+            try:
+                return quick(values), {}
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                pass
+        converted: list[Any] = []
+        faults = {}
+        for i, value in enumerate(_python_values(values)):
+            try:
+                if isinstance(value, Exception):
+                    raise value
+                converted.append(None if value is None else self.convert(value))
+            except UnicodeDecodeError:
+                faults[i] = Fault("invalid_utf8", f"the value of column {self.column} is not UTF-8")
+                converted.append(None)
+            except _NOT_FOR_PYTHON as error:
+                faults[i] = Fault("wrong_type", f"the field {self.field} for column {self.column} is {error}")
+                converted.append(None)
+        return pa.array(converted, self.type), faults
+
+
+def wanted_columns(source: Source) -> Iterator[Wanted]:
+    """All columns of a source's documents but the text."""
+    if source.id is not None:
+        what = "an id (a text or a whole number)"
+        yield Wanted(ID, source.id, what, TYPES[ID], as_id, _may_be_id, _quick_id)
+    if source.url is not None:
+        yield Wanted(URL, source.url, "a text", TYPES[URL], as_url, is_string, lambda type_: _cast_to(TYPES[URL]))
+    for column, field, type_ in source.metadata_types():
+        what = f"metadata of type {type_}"
+        yield Wanted(column, field, what, METADATA_TYPES[type_], FROM_VALUES[type_], _TAKES[type_], _QUICK[type_])
+
+
+def is_string(type_: pa.DataType) -> bool:
+    """Whether a type is text, or nothing but nulls."""
+    return type_ in (pa.string(), pa.large_string(), pa.string_view(), pa.null())
+
+
+def is_binary(type_: pa.DataType) -> bool:
+    """Whether a type is bytes of any length."""
+    return type_ in (pa.binary(), pa.large_binary(), pa.binary_view())
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_) or pt.is_null(type_))
+
+
+def _is_time(type_: pa.DataType) -> bool:
+    return bool(pt.is_temporal(type_) and not pt.is_interval(type_))
+
+
+def _may_be_id(type_: pa.DataType) -> bool:
+    is_uuid = isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"
+    return is_string(type_) or is_binary(type_) or pt.is_fixed_size_binary(type_) or _is_number(type_) or is_uuid
+
+
+_TAKES: dict[MetadataType, Callable[[pa.DataType], bool]] = {
+    "string": lambda type_: True,
+    "int": _is_number,
+    "float": _is_number,
+    "bool": lambda type_: bool(pt.is_boolean(type_) or pt.is_null(type_)),
+    "json": lambda type_: True,
+}
+
+
+def _cast_to(type_: pa.DataType) -> OfArray:
+    return lambda values: values.cast(type_)
+
+
+def _without_nan(values: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+
+
+def _quick_id(type_: pa.DataType) -> OfArray | None:
+    if is_string(type_) or is_binary(type_):
+
+        def texts(values: pa.Array) -> pa.Array:
+            ids = values.cast(TYPES[ID])
+            return pc.if_else(pc.equal(pc.binary_length(ids), 0), pa.scalar(None, TYPES[ID]), ids)
+
+        return texts
+    if pt.is_floating(type_):
+        return lambda values: _without_nan(values).cast(pa.int64()).cast(TYPES[ID])
+    return _cast_to(TYPES[ID]) if pt.is_integer(type_) else None
+
+
+def _quick_string(type_: pa.DataType) -> OfArray | None:
+    by_cast = is_string(type_) or is_binary(type_) or pt.is_integer(type_) or pt.is_boolean(type_) or _is_time(type_)
+    return _cast_to(pa.string()) if by_cast else None
+
+
+def _quick_number(to: pa.DataType) -> Callable[[pa.DataType], OfArray]:
+    def quick(type_: pa.DataType) -> OfArray:
+        if pt.is_floating(type_):
+            return lambda values: _without_nan(values).cast(to)
+        return _cast_to(to)
+
+    return quick
+
+
+_QUICK: dict[MetadataType, Callable[[pa.DataType], OfArray | None]] = {
+    "string": _quick_string,
+    "int": _quick_number(pa.int64()),
+    "float": _quick_number(pa.float64()),
+    "bool": lambda type_: _cast_to(pa.bool_()),
+    "json": lambda type_: None,
+}
+
+
+def _python_values(values: pa.Array) -> list[Any]:
+    """The values as Python has them; in the place of one that Python cannot hold, the error."""
+    with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a list view, a time zone not known here
+        values = values.cast(_held_by_python(values.type))
+    try:
+        held: list[Any] = values.to_pylist()
+    except _NOT_FOR_PYTHON:
+        held = [_python_value(value) for value in values]
+    return held
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except _NOT_FOR_PYTHON as error:
+        return error
+
+
+def _held_by_python(type_: pa.DataType) -> pa.DataType:
+    """A type of which Python has all values, dates and times as text."""
+    if _is_time(type_):
+        return pa.string()
+    if pt.is_float16(type_):
+        return pa.float32()
+    if pt.is_struct(type_):
+        return pa.struct([field.with_type(_held_by_python(field.type)) for field in type_])
+    if pt.is_map(type_):
+        return pa.map_(_held_by_python(type_.key_type), _held_by_python(type_.item_type))
+    if pt.is_fixed_size_list(type_):
+        return pa.list_(_held_by_python(type_.value_type), type_.list_size)
+    if pt.is_list(type_) or pt.is_large_list(type_):
+        make = pa.large_list if pt.is_large_list(type_) else pa.list_
+        return make(_held_by_python(type_.value_type))
+    return type_

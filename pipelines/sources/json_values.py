@@ -1,0 +1,107 @@
+"""JSON beyond what orjson gives: numbers with all their digits, and keys that are there twice.
+
+orjson makes floats of whole numbers beyond 64 bits and takes the last of several values of one key, both silently. Its
+speed is kept by looking for them only where they can be, and by parsing again, with Python's parser, only such records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from pipelines.sources.records import Fault
+
+
+def exact_json(text: str | bytes, *, repeated_keys: bool = False) -> Any:
+    """The value of a JSON text: whole numbers of any length, NaN and the infinities, raw control characters.
+
+    With `repeated_keys` objects that have a key twice are `Repeated`. Raises ValueError where this is no JSON and Fault
+    where it cannot be kept: lone surrogates, very many levels.
+    """
+    try:
+        text = text if isinstance(text, str) else text.decode()
+        value = json.loads(text, strict=False, object_pairs_hook=object_of if repeated_keys else None)
+    except RecursionError:
+        raise Fault("malformed", "this has more levels of JSON than can be read") from None
+    check_surrogates(value)
+    return value
+
+
+def check_surrogates(value: Any) -> None:
+    """Raise Fault where a text in a JSON value holds a lone surrogate."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Fault("lone_surrogate", "a text holds half of a UTF-16 surrogate pair, which no UTF-8 can hold") from None
+    except RecursionError:
+        raise Fault("malformed", "this has more levels of JSON than can be read") from None
+
+
+class Repeated(dict[str, Any]):
+    """An object some of whose keys are there more than once; the last value counts."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.keys_repeated = {key for key, n in Counter(key for key, _ in pairs).items() if n > 1}
+
+
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, as `object_pairs_hook` of Python's parser."""
+    value = dict(pairs)
+    return value if len(value) == len(pairs) else Repeated(pairs)
+
+
+class RepeatedKeys:
+    """Says of lines whether a field that is used is there twice; `fields` begins with that of the text.
+
+    The text is most of a line, and no key is inside it: only what is before and behind it is searched.
+    """
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        self._fields = list(fields)
+        self._text = self._fields[0]
+        self._text_key = orjson.dumps(self._text) + b":"
+        self._keys = [orjson.dumps(name) for name in dict.fromkeys(name for f in self._fields for name in f.split("."))]
+        self._keys += [key for key in map(orjson.dumps, self._fields) if key not in self._keys]
+
+    def check(self, line: bytes, value: Any) -> None:
+        """Raise Fault where a field that is used is there more than once in a line that orjson gave `value` for."""
+        if type(value) is dict:
+            text = value.get(self._text)
+            size = len(text) if type(text) is str else 0  # in characters: the line has at least as many bytes for it
+            begin = line.rfind(self._text_key, 0, len(line) - size) + len(self._text_key)
+            # as many quotes before colons as there are keys: no object inside this one, and no key twice
+            if line.count(b'":', 0, begin) + line.count(b'":', begin + size) != len(value):
+                self._search(line, value)
+
+    def _search(self, line: bytes, value: dict[str, Any]) -> None:
+        keys = [key for key in self._keys if line.count(key) > 1]
+        if keys and _more_often(keys, line, value):
+            self.judge(exact_json(line, repeated_keys=True))
+
+    def are_in(self, array: bytes, elements: list[Any]) -> bool:
+        """Whether an array that orjson gave `elements` for may have an element with a field that is used twice."""
+        suspects = [key for key in self._keys if array.count(key) > len(elements)]
+        return bool(suspects) and _more_often(suspects, array, elements)
+
+    def judge(self, value: Any) -> None:
+        """Raise Fault where a field that is used is there more than once; `value` was parsed with `repeated_keys`."""
+        for field in self._fields:
+            inner = value
+            for name in [field] if isinstance(value, dict) and field in value else field.split("."):
+                if isinstance(inner, Repeated) and name in inner.keys_repeated:
+                    raise Fault("malformed", f"the field {field} is there more than once")
+                inner = inner.get(name) if isinstance(inner, dict) else None
+
+
+def _more_often(keys: list[bytes], text: bytes, value: Any) -> bool:
+    """Whether one of the keys is in a JSON text more often than in the value that was made of it."""
+    try:
+        known = orjson.dumps(value)
+    except TypeError:  # more levels than it writes
+        return True
+    return any(text.count(key) > known.count(key) for key in keys)
