@@ -20,7 +20,7 @@ ARRAY_BYTES = 512_000_000
 
 
 def json_lines(
-    lines: LineReader, limit: int, fields: Sequence[str], only: Container[int] | None = None
+    lines: LineReader, limit: int, fields: Sequence[str] = (), only: Container[int] | None = None
 ) -> Iterator[Record]:
     """One record for each line that is not blank. Lines of records that are not in `only` are not parsed.
 
@@ -70,7 +70,7 @@ def is_array(file: FileRef, compression: Compression) -> bool:
     return head.lstrip().startswith(b"[")
 
 
-def json_array(file: FileRef, compression: Compression, fields: Sequence[str]) -> Iterator[Record]:
+def json_array(file: FileRef, compression: Compression, fields: Sequence[str] = ()) -> Iterator[Record]:
     """One record for each element. Raises ShardError where the array is cut, broken or over ARRAY_BYTES.
 
     `fields` are those that are used, that of the text first: none of them may be there twice.

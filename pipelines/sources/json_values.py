@@ -63,7 +63,7 @@ class RepeatedKeys:
 
     def __init__(self, fields: Iterable[str]) -> None:
         self._fields = list(fields)
-        self._text = self._fields[0]
+        self._text = self._fields[0] if self._fields else ""
         self._text_key = orjson.dumps(self._text) + b":"
         self._keys = [orjson.dumps(name) for name in dict.fromkeys(name for f in self._fields for name in f.split("."))]
         self._keys += [key for key in map(orjson.dumps, self._fields) if key not in self._keys]
