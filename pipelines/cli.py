@@ -25,6 +25,7 @@ from pipelines.command_line import (
     Store,
     Unsafe,
     Workers,
+    check_address_space,
     err,
     errors,
     out,
@@ -257,6 +258,7 @@ def main() -> None:
     """The entry point `gristmill`."""
     _take_all_names()
     end_in_order()
+    check_address_space()
     for stream in (sys.stdout, sys.stderr):  # names of files may be none that the locale can write
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -18,6 +18,9 @@ from pipelines.report.console import make_console
 from pipelines.signals import Ended
 
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+#: Address space that threads, DuckDB, Arrow and compiled code reserve on a small machine. With less they hang or crash.
+ADDRESS_SPACE = 4 << 30
+MORE_MEMORY = "Give this process more, or fewer --workers"
 #: Characters of a line of a message.
 LONGEST_LINE = 2000
 out = make_console()
@@ -67,12 +70,16 @@ def errors(debug: bool = False) -> Iterator[None]:
     except BrokenPipeError:  # whoever reads the result has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+    except MemoryError as error:
+        _fail(f"there is not enough memory; finished work is kept. {MORE_MEMORY}", error, debug, 1)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}", error, debug, 1)
     except UnicodeEncodeError as error:
         advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
         _fail(f"a name cannot be written in this locale ({error.encoding}): {error.object}; {advice}", error, debug, 2)
     except Exception as error:
+        if "can't start new thread" in str(error):
+            _fail(f"the system starts no more threads; finished work is kept. {MORE_MEMORY}", error, debug, 1)
         _fail(
             f"unexpected {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
             error,
@@ -81,11 +88,27 @@ def errors(debug: bool = False) -> Iterator[None]:
         )
 
 
+def check_address_space() -> None:
+    """End the process where it may not take what its libraries take at least: they would end in it, or never end."""
+    try:
+        import resource
+    except ImportError:
+        return
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < ADDRESS_SPACE:
+        err.print(
+            f"error: this process may take {allowed / 1e9:.1f} GB of address space (`ulimit -v`), and needs "
+            f"{ADDRESS_SPACE / 1e9:.1f} GB, most of which it only reserves; raise the limit: `ulimit -v unlimited`",
+            style="bold red",
+        )
+        raise SystemExit(1)
+
+
 def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoReturn:
     if debug:
         err.print_exception()
     cause = error.__cause__
-    if cause is not None and not isinstance(cause, GristmillError):
+    if cause is not None and not isinstance(cause, GristmillError | MemoryError):
         message += f"\n  cause: {type(cause).__name__}: {cause}"
     message = "\n".join(map(_shortened, message.split("\n")))
     err.print(f"error: {message}", style="bold red", markup=False)

@@ -18,6 +18,7 @@ from pipelines.sources.storage import UnreadableFiles
 from pipelines.state.grouping import without
 from pipelines.state.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
 from pipelines.state.registry import Shard
+from pipelines.words import plural
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,8 @@ def _message(shard: Shard, error: Exception) -> str:
         return f"{shard.spec.name}: no permission to read it; grant it (chmod +r) or run as a user who may"
     if isinstance(error, FileNotFoundError):
         return f"{shard.spec.name}: the file is gone since the run began; run again to go on without it"
+    if isinstance(error, MemoryError):
+        return f"{shard.spec.name}: there is not enough memory"
     return f"{shard.spec.name}: {type(error).__name__}: {error}"
 
 
@@ -233,6 +236,11 @@ def _refuse(plan: Plan, failed: Mapping[int, Exception], shards: int) -> None:
     if not failed:
         return
     unexpected = [error for error in failed.values() if not isinstance(error, GristmillError | OSError)]
+    if unexpected and all(isinstance(error, MemoryError) for error in unexpected):
+        raise FatalError(
+            f"there was not enough memory for {plural(len(unexpected), 'shard')}; the others are measured and kept. "
+            "Give this process more, or fewer --workers, and run again"
+        )
     if unexpected:
         raise FatalError(
             f"{len(unexpected)} shards met an error that gristmill does not know; the others are measured and kept"

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from operators.decide.growth import may_grow
 from operators.decide.order import is_ordered
 from operators.decide.sandbox import Node, tables, write_expressions
 from operators.decide.syntax import column_nodes, is_quantile, parse, position
@@ -63,6 +64,7 @@ class Condition:
     quantiles: tuple[Quantile, ...]
     clauses: tuple[str, ...]  #: as SQL, for reports
     query: str
+    grows: bool = False  #: whether it can make much of little: to be computed where that does no harm
 
     def evaluate(self, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
         """Which documents (n rows) it is true for. A limit may be null: then no comparison with it is true.
@@ -88,6 +90,7 @@ def compile_condition(text: str, schema: pa.Schema) -> Condition:
     not stand in a rule, and for misused quantiles.
     """
     tree = parse(text)
+    grows = may_grow(tree)
     columns = tuple(dict.fromkeys(node["column_names"][0] for node in column_nodes(tree)))
     if not columns:
         raise RecipeError(f"{text!r} names no column: it would drop all documents or none")
@@ -97,8 +100,13 @@ def compile_condition(text: str, schema: pa.Schema) -> Condition:
         node["column_names"].insert(0, _DOCUMENTS)
     quantiles = tuple(dict.fromkeys(_replace_quantiles(tree, None, text, schema)))
     documents = pa.table({name: pa.nulls(1, schema.field(name).type) for name in columns})
+<<<<<<< HEAD
     limits = {quantile: pa.nulls(1, schema.field(quantile.column).type)[0] for quantile in quantiles}
     return Condition(text, columns, quantiles, labels, _query(text, trees, labels, _tables(documents, limits)))
+=======
+    limits = {quantile: pa.scalar(None, schema.field(quantile.column).type) for quantile in quantiles}
+    return Condition(text, columns, quantiles, labels, _query(text, trees, labels, _tables(documents, limits)), grows)
+>>>>>>> fac57a3 (Expressions that can make much of little are computed within limits, in a process of their own; too little address space is told at once)
 
 
 def _replace_quantiles(node: Any, compared: str | None, text: str, schema: pa.Schema) -> Iterator[Quantile]:

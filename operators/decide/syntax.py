@@ -17,6 +17,8 @@ from operators.errors import RecipeError
 
 QUANTILE = "quantile"
 
+#: Characters of an expression.
+LONGEST = 100_000
 _PREFIX = "SELECT ("
 _ALLOWED = {
     *("CONJUNCTION", "COMPARISON", "BETWEEN", "OPERATOR", "CASE"),
@@ -45,6 +47,15 @@ def parse(text: str) -> Node:
 
     Raises RecipeError with the position where it does not parse or may not stand.
     """
+    if len(text) > LONGEST:
+        raise RecipeError(f"an expression has at most {LONGEST:,} characters, not {len(text):,}; make it several rules")
+    try:
+        return _parse(text)
+    except RecursionError:
+        raise RecipeError(f"{text!r} is nested too deeply: write it as several rules") from None
+
+
+def _parse(text: str) -> Node:
     parsed = parse_select(f"{_PREFIX}{text}\n)")  # the line break ends a comment
     if parsed["error"]:
         raise _syntax_error(text, parsed)

@@ -15,10 +15,12 @@ import pyarrow.types
 
 from operators.base import Rule
 from operators.decide.expression import Condition, Quantile, compile_condition
+from operators.decide.growth import may_grow
 from operators.decide.order import order_keys, value_of
 from operators.decide.syntax import parse, references
 from operators.errors import RecipeError
 from pipelines.decide.checks import check_known
+from pipelines.decide.confined import compile_confined, evaluate_confined
 from pipelines.decide.crossing import Found, Weighted, find_crossings
 from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from pipelines.decide.shards import SurvivingShard, losses
@@ -50,7 +52,8 @@ class ResolvedCondition:
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         judged = self._judged(documents)
-        fired = self.condition.evaluate(documents if judged is None else documents.take(judged), self.limits)
+        evaluate = evaluate_confined if self.condition.grows else Condition.evaluate
+        fired = evaluate(self.condition, documents if judged is None else documents.take(judged), self.limits)
         rows = fired.rows if judged is None else np.asarray(judged)[fired.rows]
         clauses = pa.array(self.condition.clauses, pa.string()).take(pa.array(fired.clauses))
         tally: Tally = Counter(dict(enumerate(np.bincount(fired.clauses).tolist())))
@@ -79,22 +82,27 @@ class ResolvedCondition:
         return found
 
 
+def _compiled(rule: Rule, schema: pa.Schema) -> Condition:
+    text = expression_of(rule)
+    return compile_confined(text, schema) if may_grow(parse(text)) else compile_condition(text, schema)
+
+
 def _check(rule: Rule, schema: pa.Schema) -> None:
     text = expression_of(rule)
     for reference in references(parse(text), text):
         check_known([reference.column], schema, f" at character {reference.position} of {text!r}")
-    compile_condition(text, schema)
+    _compiled(rule, schema)
     name, _ = rule.meant_for() or (None, ())
     if name is not None and not pa.types.is_string(schema.field(name).type):
         raise RecipeError(f"the column {name} is {schema.field(name).type}; languages are told apart by text")
 
 
 def _is_local(rule: Rule, schema: pa.Schema) -> bool:
-    return not compile_condition(expression_of(rule), schema).quantiles
+    return not _compiled(rule, schema).quantiles
 
 
 def _resolve(rule: Rule, scene: Scene) -> Resolved:
-    condition = compile_condition(expression_of(rule), scene.schema)
+    condition = _compiled(rule, scene.schema)
     if not condition.quantiles:
         return ResolvedCondition(condition, {}, rule.meant_for())
     # The k-th value in order is the first with which the count of values exceeds k - 1.

@@ -338,3 +338,13 @@ def test_lines_count_from_the_start_of_a_file_that_is_read_in_parts(folder: Path
     assert ended.code == 0
     assert "quarantined data/b.jsonl:71: this is not JSON" in ended.out
     assert len(kept(folder)) == 101
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_little_address_space_is_told_at_once(folder: Path, command: str) -> None:
+    limited = f"ulimit -v 1048576; exec {sys.executable} -m pipelines.cli {command} {folder / 'recipe.yaml'}"
+    ended = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert "may take 1.1 GB of address space (`ulimit -v`), and needs 4.3 GB" in ended.stderr
+    assert not (folder / "store").exists()

@@ -58,7 +58,7 @@ def test_maximum(name, limit):
 
 def test_every_threshold_is_the_papers_and_can_be_moved_or_switched_off():
     fields = {f"min_{name}": limit for name, limit in BELOW.items()} | {f"max_{k}": limit for k, limit in ABOVE.items()}
-    assert GopherRules().model_dump(exclude={"name", "languages", "language_column"}) == fields
+    assert GopherRules().model_dump(exclude={*Rule.model_fields, "languages", "language_column"}) == fields
     assert dropped(GopherRules(max_dup_lines=0.5), dup_lines=0.4) is False
     assert dropped(GopherRules(max_dup_lines=None), dup_lines=1.0) is False
     assert GopherRules(**dict.fromkeys(fields)).when() == "false"
