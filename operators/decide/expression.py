@@ -100,13 +100,8 @@ def compile_condition(text: str, schema: pa.Schema) -> Condition:
         node["column_names"].insert(0, _DOCUMENTS)
     quantiles = tuple(dict.fromkeys(_replace_quantiles(tree, None, text, schema)))
     documents = pa.table({name: pa.nulls(1, schema.field(name).type) for name in columns})
-<<<<<<< HEAD
     limits = {quantile: pa.nulls(1, schema.field(quantile.column).type)[0] for quantile in quantiles}
-    return Condition(text, columns, quantiles, labels, _query(text, trees, labels, _tables(documents, limits)))
-=======
-    limits = {quantile: pa.scalar(None, schema.field(quantile.column).type) for quantile in quantiles}
     return Condition(text, columns, quantiles, labels, _query(text, trees, labels, _tables(documents, limits)), grows)
->>>>>>> fac57a3 (Expressions that can make much of little are computed within limits, in a process of their own; too little address space is told at once)
 
 
 def _replace_quantiles(node: Any, compared: str | None, text: str, schema: pa.Schema) -> Iterator[Quantile]:

@@ -48,19 +48,23 @@ _OPERATOR = re.compile(r"\W+|collate_\w+|!__postfix")
 _SIZED_TYPES = {"array"}
 
 
-def may_grow(node: Any, depth: int = 0) -> bool:
-    """Whether an expression's tree holds anything that can make much of little; `depth` functions are around it."""
-    if isinstance(node, list):
-        return any(may_grow(item, depth) for item in node)
-    if not isinstance(node, dict):
-        return False
-    kind = node.get("class")
-    if kind == "LAMBDA" or (kind == "TYPE" and str(node.get("type_name", "")).lower() in _SIZED_TYPES):
-        return True
-    if kind == "FUNCTION" and not _is_bounded(node):
-        return True
-    depth += kind == "CAST" or (kind == "FUNCTION" and not _is_operator(node))
-    return depth > _DEEPEST or any(may_grow(item, depth) for item in node.values())
+def may_grow(tree: Any) -> bool:
+    """Whether an expression's tree holds anything that can make much of little."""
+    left = [(tree, 0)]  # nodes, and how many functions are around each
+    while left:
+        node, depth = left.pop()
+        if isinstance(node, dict):
+            kind = node.get("class")
+            if kind == "LAMBDA" or (kind == "TYPE" and str(node.get("type_name", "")).lower() in _SIZED_TYPES):
+                return True
+            if kind == "FUNCTION" and not _is_bounded(node):
+                return True
+            depth += kind == "CAST" or (kind == "FUNCTION" and not _is_operator(node))
+            if depth > _DEEPEST:
+                return True
+        if isinstance(node, dict | list):
+            left += [(inner, depth) for inner in (node.values() if isinstance(node, dict) else node)]
+    return False
 
 
 def _is_bounded(node: Node) -> bool:

@@ -19,6 +19,8 @@ QUANTILE = "quantile"
 
 #: Characters of an expression.
 LONGEST = 100_000
+#: Levels of the tree, of which an operator is two.
+DEEPEST = 300
 _PREFIX = "SELECT ("
 _ALLOWED = {
     *("CONJUNCTION", "COMPARISON", "BETWEEN", "OPERATOR", "CASE"),
@@ -50,9 +52,24 @@ def parse(text: str) -> Node:
     if len(text) > LONGEST:
         raise RecipeError(f"an expression has at most {LONGEST:,} characters, not {len(text):,}; make it several rules")
     try:
-        return _parse(text)
+        tree = _parse(text)
     except RecursionError:
-        raise RecipeError(f"{text!r} is nested too deeply: write it as several rules") from None
+        tree = None
+    if tree is None or not _is_flat(tree):
+        raise RecipeError(f"{text!r} is nested too deeply: write it as several rules")
+    _check(tree, text)
+    return tree
+
+
+def _is_flat(tree: Node) -> bool:
+    """Whether nothing in a tree is so deep that walking through it would fill the stack."""
+    level: list[Any] = [tree]
+    for _ in range(DEEPEST):
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _parse(text: str) -> Node:
@@ -66,7 +83,6 @@ def _parse(text: str) -> Node:
     if len(selects) != 1 or selects[0] != bare or len(expressions) != 1 or expressions[0].get("function_name") == "row":
         raise RecipeError(f"{text!r} is not one expression: write a condition such as words < 50 or quality < 0.1")
     tree: Node = expressions[0]
-    _check(tree, text)
     return tree
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
+import pyarrow as pa
 import pytest
 
 from operators.decide import growth
+from operators.decide.expression import compile_condition
 from operators.decide.sandbox import functions
 from operators.decide.syntax import LONGEST, parse
 from operators.errors import RecipeError
@@ -66,6 +68,10 @@ def test_expressions_have_an_end() -> None:
 
 
 @pytest.mark.parametrize("n", [100, 300, 900, 3000])
-def test_deep_expressions_are_parsed_or_refused(n: int) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [("not (", ")"), ("1 + ", ""), ("-", ""), ("case when a > 1 then ", " end")]
+)
+def test_deep_expressions_are_compiled_or_refused(n: int, before: str, after: str) -> None:
+    text = before * n + "a" + after * n
     with contextlib.suppress(RecipeError):
-        assert not growth.may_grow(parse("not (" * n + "a > 1" + ")" * n))
+        compile_condition(f"{text} = 1", pa.schema([("a", pa.int64())]))
