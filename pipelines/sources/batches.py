@@ -33,7 +33,7 @@ class Batch:
 class BatchBuilder:
     """Gathers records, one after the other, into batches.
 
-    A batch has about `batch_bytes` of text, and one record at least, and at most `batch_rows` records.
+    A batch has about `batch_bytes`, and one record at least, and at most `batch_rows` records.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class BatchBuilder:
         self._rows.append(row)
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
+            if type(value) is str:
+                self._bytes += len(value)
         self._bytes += len(values[-1])
 
     def end_file(self) -> None:

@@ -24,6 +24,16 @@ from pipelines.sources.storage import FileRef, open_file
 from pipelines.state.files import is_local
 from pipelines.words import did_you_mean
 
+#: Rows that are read first, to see how large they are.
+_FIRST_ROWS = 16
+#: Steps grow by this much at most, until they are as large as batches.
+_GROWTH = 16
+#: Bytes that the index of a value in a dictionary takes in a file, at most.
+_INDEX_BYTES = 4
+#: A list of so many bytes may hold long texts; shorter ones are those of a column of labels.
+_LONG_LIST = 300
+_OF_OFFSETS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+
 
 def parquet(
     file: FileRef, part: Part | None, source: Source, wanted: pa.Schema, *, batch_bytes: int, batch_rows: int
@@ -33,33 +43,89 @@ def parquet(
     Raises ShardError where the file is damaged, or its columns are not what the source asks for.
     """
     with open_file(file) as opened:
-        reader = pq.ParquetFile(opened, pre_buffer=not is_local(file.url))
+        options = {"pre_buffer": not is_local(file.url)}
+        reader = pq.ParquetFile(opened, **options)
         columns = _Columns(file.name, reader.schema_arrow, source, wanted)
         groups = list(range(*part) if part is not None else range(reader.num_row_groups))
-        rows = _rows_of(reader.metadata, groups, source.text, batch_bytes, batch_rows)
+        dictionaries = [path for path in columns.texts() if _is_dictionary(reader.metadata, groups, path)]
+        if dictionaries:
+            reader = pq.ParquetFile(opened, metadata=reader.metadata, read_dictionary=dictionaries, **options)
         row = 0
-        for held in reader.iter_batches(rows, row_groups=groups, columns=columns.paths, use_threads=False):
-            text = columns.text(held)
-            for start, stop in cuts(_lengths(text), batch_bytes, batch_rows):
-                yield columns.batch(held.slice(start, stop - start), text.slice(start, stop - start), row + start)
+        for held in _pieces(reader, groups, columns.paths, batch_bytes, batch_rows):
+            for start, stop in cuts(_sizes(held), batch_bytes, batch_rows):
+                yield columns.batch(held.slice(start, stop - start), row + start)
             row += held.num_rows
         if row == 0:
             yield Batch(pa.RecordBatch.from_pylist([], schema=wanted), [], records=0, lines=0)
 
 
-def _rows_of(metadata: pq.FileMetaData, groups: list[int], text: str, batch_bytes: int, batch_rows: int) -> int:
-    """How many rows have about `batch_bytes` of text, by what the file says of its row groups."""
-    rows = text_bytes = 0
-    for group in map(metadata.row_group, groups):
-        chunks = map(group.column, range(group.num_columns))
-        text_bytes += sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == text)
-        rows += group.num_rows
-    return max(1, min(batch_rows, rows * batch_bytes // max(1, text_bytes)))
+def _is_dictionary(metadata: pq.FileMetaData, groups: list[int], path: str) -> bool:
+    """Whether texts are stored as indices into a list of them alone, by the size of what is not the list.
+
+    A few bytes of a file may then be texts without end: they are taken out of the list when they are needed.
+    """
+    chunks = [
+        chunk
+        for group in map(metadata.row_group, groups)
+        for chunk in map(group.column, range(group.num_columns))
+        if chunk.path_in_schema == path and chunk.num_values
+    ]
+    return bool(chunks) and all(
+        chunk.dictionary_page_offset is not None
+        and chunk.total_compressed_size - (chunk.data_page_offset - chunk.dictionary_page_offset)
+        <= _INDEX_BYTES * (chunk.num_values + _FIRST_ROWS)
+        and chunk.data_page_offset - chunk.dictionary_page_offset >= _LONG_LIST
+        for chunk in chunks
+    )
 
 
-def _lengths(text: pa.Array) -> NDArray[np.int64]:
-    _, offsets = text_buffers(text)
-    return np.diff(offsets)
+def _pieces(
+    reader: pq.ParquetFile, groups: list[int], paths: list[str], batch_bytes: int, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """All rows, in pieces that have about `batch_bytes` in memory, by how large the rows before were.
+
+    What a file says of its sizes is no guide: values that are alike may take next to nothing in it.
+    """
+    step = min(_FIRST_ROWS, batch_rows)
+    pieces: list[pa.RecordBatch] = []
+    held = rows = 0
+    for piece in reader.iter_batches(step, row_groups=groups, columns=paths, use_threads=False):
+        pieces.append(piece)
+        size = max(1, sum(map(_bytes_held, piece.columns)))
+        held, rows = held + size, rows + piece.num_rows
+        if held >= batch_bytes // 16 or rows >= batch_rows // 2:
+            yield pa.concat_batches(pieces) if len(pieces) > 1 else piece
+            pieces, held, rows = [], 0, 0
+        fitting = (batch_bytes - held) * 15 // 16 * piece.num_rows // size
+        step = max(1, min(fitting, _GROWTH * piece.num_rows, batch_rows - rows))
+        reader.reader.set_batch_size(step)  # takes effect with the next batch
+    if pieces:
+        yield pa.concat_batches(pieces)
+
+
+def _bytes_held(values: pa.Array) -> int:
+    return int(values.indices.nbytes if pt.is_dictionary(values.type) else values.nbytes)
+
+
+def _sizes(held: pa.RecordBatch) -> NDArray[np.int64]:
+    """The bytes of each row, dictionaries decoded."""
+    sizes = np.zeros(held.num_rows, np.int64)
+    for values in held.columns:
+        if pt.is_dictionary(values.type):
+            lengths = _lengths(values.dictionary)
+            sizes += np.append(lengths, 0)[pc.fill_null(values.indices.cast(pa.int64()), len(lengths)).to_numpy()]
+        else:
+            sizes += _lengths(values)
+    return sizes
+
+
+def _lengths(values: pa.Array) -> NDArray[np.int64]:
+    """The bytes of each value; of what is nested about as many."""
+    if is_string(values.type) or is_binary(values.type):
+        measured = values if values.type in _OF_OFFSETS else values.cast(pa.large_binary())
+        lengths = pc.binary_length(measured)
+        return (pc.fill_null(lengths, 0) if lengths.null_count else lengths).to_numpy()
+    return np.full(len(values), values.nbytes // max(1, len(values)), np.int64)
 
 
 class _Columns:
@@ -88,21 +154,28 @@ class _Columns:
         type_ = _type_of(self._schema, field, self._name)
         return type_.value_type if type_ is not None and pt.is_dictionary(type_) else type_
 
+    def texts(self) -> list[str]:
+        """The text and columns of metadata that are texts or bytes; those inside others cannot be read otherwise."""
+        metadata = [other.field for other in self._others if other.column != ID]
+        named = [path for path in dict.fromkeys([self._text, *metadata]) if path in self._schema.names]
+        return [path for path in named if self._type(path) in _OF_OFFSETS]
+
     def _refused(self, field: str, type_: pa.DataType, what: str) -> ShardError:
         return ShardError(
             f"{self._name}: the column {field} is {type_}, which cannot be read as {what}; its columns are "
             f"{', '.join(f'{f.name} ({f.type})' for f in self._schema)}; name another column or type in the recipe"
         )
 
-    def text(self, held: pa.RecordBatch) -> pa.LargeStringArray:
+    def _texts(self, held: pa.RecordBatch) -> pa.LargeStringArray:
         """The texts of rows as they are in the file: some may be null or no UTF-8."""
         values = _column(held, self._text)
         if is_string(values.type):
             return values.cast(pa.large_string())
         return values.cast(pa.large_binary()).view(pa.large_string())  # judged as UTF-8 later on
 
-    def batch(self, held: pa.RecordBatch, text: pa.LargeStringArray, first_row: int) -> Batch:
+    def batch(self, held: pa.RecordBatch, first_row: int) -> Batch:
         """Documents and rejects of consecutive rows, of which `first_row` is the first."""
+        text = self._texts(held)
         faults = _text_faults(text, self._limit)
         arrays: dict[str, pa.Array] = {}
         for other in self._others:

@@ -116,24 +116,28 @@ def read_as(path: Path, reading: str) -> Any:
     return first
 
 
+WRITES = {"jsonl": "json", "json": "json", "parquet": "arrow", "csv": "cell", "tsv": "cell"}
+
+
 @pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("format_", ["jsonl", "json", "parquet", "csv", "tsv"])
+@pytest.mark.parametrize(
+    ("format_", "case"),
+    [(f, case) for f, way in WRITES.items() for case in CASES if getattr(CASES[case], way) is not None],
+)
 def test_a_value_means_the_same_in_every_format(tmp_path: Path, format_: str, case: str, reading: str) -> None:
     value = CASES[case]
     path = tmp_path / f"docs.{format_}"
-    if format_ == "parquet" and value.arrow is not None:
+    if value.arrow is not None and format_ == "parquet":
         given, type_ = value.arrow
         x = pa.array([given, None], type_)
         pq.write_table(pa.table({"x": x, "text": ["a", "b"], "other": ["c", "d"]}), path)
-    elif format_ in ("json", "jsonl") and value.json is not None:
+    elif format_ in ("json", "jsonl"):
         records = [f'{{"x": {value.json}, "text": "a", "other": {LONG}}}', '{"text": "b", "x": null}']
         path.write_text(f"[{','.join(records)}]" if format_ == "json" else "\n".join(records))
-    elif format_ in ("csv", "tsv") and value.cell is not None:
+    else:
+        assert value.cell is not None
         separator = "," if format_ == "csv" else "\t"
         path.write_text("\n".join(separator.join(row) for row in [("x", "text"), (value.cell, "a"), ("", "b")]))
-    else:
-        pytest.skip("this format does not write such a value")
     expected = getattr(value, reading)
     if reading == "string" and value.cell is not None and format_ in ("csv", "tsv") and case != "NaN":
         expected = value.cell
