@@ -124,7 +124,8 @@ def _lengths(values: pa.Array) -> NDArray[np.int64]:
     if is_string(values.type) or is_binary(values.type):
         measured = values if values.type in _OF_OFFSETS else values.cast(pa.large_binary())
         lengths = pc.binary_length(measured)
-        return (pc.fill_null(lengths, 0) if lengths.null_count else lengths).to_numpy()
+        sizes: NDArray[np.int64] = (pc.fill_null(lengths, 0) if lengths.null_count else lengths).to_numpy()
+        return sizes
     return np.full(len(values), values.nbytes // max(1, len(values)), np.int64)
 
 
