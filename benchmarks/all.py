@@ -19,6 +19,7 @@ MODULES = (
     "dedup",
     "end_to_end",
     "growth",
+    "verified_reading",
     "label_overhead",
     "label_http",
     "label_store",

@@ -53,11 +53,12 @@ def model() -> Path:
     return path
 
 
-def gristmill(*arguments: str) -> tuple[dict[str, Any], float, float, int]:
-    """Run the command; its JSON, wall seconds, processor seconds, peak memory in bytes."""
+def gristmill(*arguments: str, code: Path = ROOT) -> tuple[dict[str, Any], float, float, int]:
+    """Run the command by the code of a checkout; its JSON, wall seconds, processor seconds, peak memory in bytes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", *arguments], stdout=subprocess.PIPE, cwd=ROOT)
+    command, environment = [sys.executable, "-m", "pipelines.cli", *arguments], {**os.environ, "PYTHONPATH": str(code)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=code, env=environment)
     assert process.stdout is not None
     printed = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
