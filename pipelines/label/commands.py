@@ -118,6 +118,7 @@ def labels_export(
     to: Annotated[str, typer.Option("--out", metavar="FILE", help="A .parquet, .csv or .jsonl file to write.")],
     annotator: Annotated[str | None, typer.Option("--annotator", help="Only this annotator's answers.")] = None,
     store: Store = "./store",
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write the answers: a row for each document and annotator."""
@@ -127,7 +128,8 @@ def labels_export(
         from pipelines.words import plural
 
         written = export_labels(store, load_task(task, asks=False).fingerprint, to, annotator)
-        out.print(f"{plural(written, 'row')} in {to}", markup=False)
+        told = f"{plural(written, 'row')} in {to}"
+        print_result(as_json, {"rows": written, "file": to}, lambda: out.print(told, markup=False))
 
 
 @labels_app.command("import")
@@ -144,12 +146,13 @@ def labels_import(
         str | None, typer.Option("--ids", metavar="FILE", help="A file with id and content_id, where ids are others'.")
     ] = None,
     store: Store = "./store",
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Take in labels that people gave, as one more annotator's."""
     with errors(debug):
         from pipelines.label.importing import import_labels
-        from pipelines.label.store import LabelStore, new_run
+        from pipelines.label.store import LabelStore
         from pipelines.label.task import load_task
         from pipelines.sources.listing import absolute
         from pipelines.words import plural
@@ -158,13 +161,23 @@ def labels_import(
         if annotator in (one.name for one in loaded.task.annotators):
             raise RecipeError(f"{annotator} is a model of {task}; give the labels another --annotator")
         labels = LabelStore(absolute(store, "."), loaded.fingerprint)
-        imported = import_labels(labels, loaded.task.answer, path, annotator, new_run(), mapping)
+        imported = import_labels(labels, loaded.task.answer, path, annotator, mapping=mapping)
         labels.write_task(loaded.name, loaded.as_written)
-        out.print(f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}", markup=False)
+        told = f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}"
+        print_result(as_json, imported._asdict(), lambda: out.print(told, markup=False))
 
 
 @labels_app.command("compact")
-def labels_compact(task: TaskPath, store: Store = "./store", debug: Debug = False) -> None:
+def labels_compact(
+    task: TaskPath,
+    let_go: Annotated[
+        bool,
+        typer.Option("--let-go", help="Go on without files that are damaged or gone: what they held is asked again."),
+    ] = False,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Make few files of many; the answers stay the same. Runs do so themselves where there are many."""
     with errors(debug):
         from pipelines.label.store import open_stored
@@ -172,8 +185,15 @@ def labels_compact(task: TaskPath, store: Store = "./store", debug: Debug = Fals
         from pipelines.words import plural
 
         found = open_stored(store, load_task(task, asks=False).fingerprint)
-        held = plural(found.compact(), "file")
-        out.print(f"answers to {found.task()['name']} in {held}", markup=False)
+        lost = found.let_go() if let_go else []
+        held = found.compact()
+
+        def show() -> None:
+            for name in lost:
+                out.print(f"! let go of {name}", style="yellow", markup=False)
+            out.print(f"answers to {found.task()['name']} in {plural(held, 'file')}", markup=False)
+
+        print_result(as_json, {"task": found.task()["name"], "files": held, "let_go": lost}, show)
 
 
 @labels_app.command("query")

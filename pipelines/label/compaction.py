@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from pipelines.label.inventory import note
 from pipelines.label.listing import Listing, list_folder, rows_in, write_compacted
 from pipelines.label.rows import SCHEMA, merged
 from pipelines.state import files
@@ -24,6 +25,7 @@ def compact(url: str) -> None:
     """
     listing = list_folder(url)
     # first those that an earlier compaction left: once the file that names them is replaced itself, they would count
+    note(url, arrived=listing.answers, removed=listing.replaced)
     _remove(listing, listing.replaced)
     number = listing.compacted
     for group in list(_groups(listing)):

@@ -51,7 +51,12 @@ class _Label(NamedTuple):
 
 
 def import_labels(
-    store: LabelStore, answer: AnswerFormat, path: str, annotator: str, run: str, mapping: str | None = None
+    store: LabelStore,
+    answer: AnswerFormat,
+    path: str,
+    annotator: str,
+    run: str | None = None,
+    mapping: str | None = None,
 ) -> Imported:
     """Store the labels of files as the answers of an annotator; those that it gave before are replaced.
 
@@ -85,7 +90,7 @@ def import_labels(
     with store.open_run(run) as writer:
         named = [(label.key, label.id, f"import: {annotator}") for label in kept if label.id is not None]
         if named:
-            store.write_documents(run, [pa.table(list(zip(*named, strict=True)), schema=DOCUMENTS)])
+            store.write_documents(writer.run, [pa.table(list(zip(*named, strict=True)), schema=DOCUMENTS)])
         rows = [Row(label.key, 0, label.answer, label.probability) for label in kept]
         writer.append(Annotation(annotator, annotator, REVISION), rows, NOTHING)
     return Imported(records, len(kept), len(labels) - len(kept))

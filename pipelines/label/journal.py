@@ -7,20 +7,23 @@ Three kinds of lines:
     {"outstanding": {annotator: [in, out, cost]}}        what earlier lines, or an earlier file, left reserved
 
 What was reserved and never settled when a process was killed may have been charged: it is outstanding. A line is
-written by one system call, so the journal of a killed process ends at worst in a line without its end.
+written by one system call, so the journal of a killed process ends at worst in a line without its end. Behind each
+stands a checksum of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from operators.errors import FatalError
+from operators.errors import FatalError, StoreDamaged
 from pipelines.label.budget import Amount
 from pipelines.label.rows import Annotation, Row, to_columns
 from pipelines.state import files
@@ -108,19 +111,43 @@ class Replayed(NamedTuple):
 
 
 def replay(content: bytes, name: str) -> Replayed:
-    """Read a journal, a torn last line left out. Raises FatalError where another line is damaged."""
+    """Read a journal, a torn last line left out. Raises StoreDamaged where another line is damaged.
+
+    A last line that is whole but for its end was not torn: its end was changed.
+    """
     size = content.rfind(b"\n") + 1
+    if size < len(content) and _is_whole(content[size:-1]):
+        raise _damaged(name, content.count(b"\n") + 1)
     batches: list[dict[str, Any]] = []
     outstanding = Outstanding()
     for i, line in enumerate(content[:size].split(b"\n")[:-1]):
         try:
-            _replay_line(orjson.loads(line), batches, outstanding)
+            _replay_line(orjson.loads(_checked(line)), batches, outstanding)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise FatalError(
-                f"{name}:{i + 1}: this line of the journal is damaged. Remove the line and run again: "
-                "its answers will be asked for anew"
-            ) from None
+            raise _damaged(name, i + 1) from None
     return Replayed(batches, outstanding, size)
+
+
+def whole_lines(content: bytes) -> bytes:
+    """A journal without the lines that are damaged."""
+    whole = []
+    for line in content.split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError):
+            orjson.loads(_checked(line))
+            whole.append(line + b"\n")
+    return b"".join(whole)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return b"\t" in line and bool(_checked(line))
+    except ValueError:
+        return False
+
+
+def _damaged(name: str, line: int) -> StoreDamaged:
+    told = "this line of the journal is damaged. Remove the line and run again: its answers will be asked for anew"
+    return StoreDamaged(name, f"{name}:{line}: {told}")
 
 
 def _replay_line(line: dict[str, Any], batches: list[dict[str, Any]], outstanding: Outstanding) -> None:
@@ -133,17 +160,34 @@ def _replay_line(line: dict[str, Any], batches: list[dict[str, Any]], outstandin
         batches.append(line)
 
 
-def rows_line(annotation: Annotation, rows: Sequence[Row], settled: Amount) -> bytes:
-    """The line of some rows of one annotator, created now, and what was reserved for them."""
-    line = {**annotation._asdict(), "created": time.time_ns() // 1000, "settled": settled[1:]}
+def rows_line(annotation: Annotation, rows: Sequence[Row], settled: Amount, created: int | None = None) -> bytes:
+    """The line of some rows of one annotator, created at some moment or now, and what was reserved for them."""
+    moment = time.time_ns() // 1000 if created is None else created
+    line = {**annotation._asdict(), "created": moment, "settled": settled[1:]}
     line.update(to_columns(rows))
     try:
-        return orjson.dumps(line) + b"\n"
+        return _line(line)
     except TypeError:  # half of a surrogate pair, which a model's JSON may hold and UTF-8 may not
         for name in ("answer", "raw", "error"):
             if name in line:
                 line[name] = [None if text is None else _encodable(text) for text in line[name]]
-        return orjson.dumps(line) + b"\n"
+        return _line(line)
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    """A line of the journal: JSON, and behind a tab the checksum of that."""
+    content = orjson.dumps(value)
+    return content + b"\t%08x\n" % zlib.crc32(content)
+
+
+def _checked(line: bytes) -> bytes:
+    """The JSON of a line. Raises ValueError where it is not what was written; earlier versions wrote no checksum."""
+    content, tab, told = line.rpartition(b"\t")
+    if not tab:
+        return line
+    if told != b"%08x" % zlib.crc32(content):
+        raise ValueError("another checksum")
+    return content
 
 
 def _encodable(text: str) -> str:
@@ -152,12 +196,12 @@ def _encodable(text: str) -> str:
 
 def reserved_line(annotator: str, amount: Amount) -> bytes:
     """The line of a reservation."""
-    return orjson.dumps({"annotator": annotator, "reserved": amount[1:]}) + b"\n"
+    return _line({"annotator": annotator, "reserved": amount[1:]})
 
 
 def outstanding_line(outstanding: Outstanding) -> bytes:
     """The line that says what is outstanding, whatever was said before."""
-    return orjson.dumps({"outstanding": {name: amount[1:] for name, amount in outstanding.amounts.items()}}) + b"\n"
+    return _line({"outstanding": {name: amount[1:] for name, amount in outstanding.amounts.items()}})
 
 
 def unanswered_lines(outstanding: Outstanding) -> bytes:

@@ -4,6 +4,8 @@
     journal-<run>-<number>.jsonl       rows that are in no such file yet; once the file of the same run and number is
                                        there, the journal's rows no longer count
     compacted-<number>.parquet         rows of the files that its metadata names, which no longer count
+    documents-<run>.parquet            which documents a run chose
+    inventory.json                     which of these the folder's writers have made: `inventory`
 
 So whoever writes a file in the place of others and is killed before those are removed has neither lost nor doubled
 anything.
@@ -14,16 +16,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.label.journal import Name, Replayed, parse_name, replay
+from operators.errors import StoreDamaged
+from pipelines.label.inventory import FILE as INVENTORY
+from pipelines.label.inventory import Inventory, gone, note, read_inventory, write_inventory
+from pipelines.label.journal import Name, Replayed, parse_name, replay, whole_lines
 from pipelines.state import files
 
 _COMPACTED = re.compile(r"compacted-(\d{6})\.parquet")
+_NUMBERED = re.compile(r"\d{8}")
 _REPLACES = b"replaces"
+DOCUMENTS = "documents-"
+TASK = "task.json"
 
 
 @dataclass(frozen=True)
@@ -33,10 +42,14 @@ class Listing:
     url: str
     answers: list[str]  #: Parquet files that count, by name
     replaced: list[str]  #: Parquet files that another one stands for
+    documents: list[str]  #: files of the documents that runs chose
     journals: list[Name]  #: journals whose rows count
     absorbed: list[Name]  #: journals that a Parquet file stands for
     compacted: int  #: the highest number of a compacted file
     taken: frozenset[Name]  #: what a file to come may not be called
+    told: tuple[str, ...]  #: the record of the task, where it is there
+    foreign: list[str]  #: files of such names that no writer of this folder made
+    inventory: Inventory | None  #: the writers' account; None in a folder of an earlier version of gristmill
 
     def place(self, name: str) -> str:
         """The URL of a file."""
@@ -59,28 +72,149 @@ class Listing:
 
 
 def list_folder(url: str) -> Listing:
-    """Look at a task's folder; all is empty where there is none."""
+    """Look at a task's folder; all is empty where there is none.
+
+    Raises StoreFileGone where a file is missing that was there, StoreDamaged where the account of them is damaged.
+    """
+    while True:
+        inventory = read_inventory(url)
+        try:
+            return _listed(url, inventory)
+        except FileNotFoundError:
+            if read_inventory(url) == inventory:  # else a writer was at work meanwhile
+                raise
+
+
+def _listed(url: str, inventory: Inventory | None) -> Listing:
+    """What lies in a folder, which this is the account of. Raises FileNotFoundError where a file is missing."""
     found = files.names(url)
-    numbers = {name: int(match[1]) for name in found if (match := _COMPACTED.fullmatch(name))}
+    there = set(found)
+    written = [name for name in found if name.endswith(".parquet") and (_COMPACTED.fullmatch(name) or _dated(name))]
+    if inventory is None:
+        if any(_is_numbered(name) for name in found):
+            raise gone(url, INVENTORY)
+        counts = written
+    else:
+        missing = (name for name in inventory.files if name not in there)
+        lost = (name for name in inventory.journals if name not in there and _answers_of(name) not in there)
+        if (first := next(chain(missing, lost), None)) is not None:
+            raise gone(url, first)
+        known = {*inventory.files, *inventory.coming, *map(_answers_of, inventory.journals)}
+        counts = [name for name in written if name in known or _journal_of(name) in there]
+        counts += [
+            name
+            for name in written
+            if name not in counts and _COMPACTED.fullmatch(name) and {*_replaced_by(files.join(url, name))} <= known
+        ]
+    numbers = {name: int(match[1]) for name in counts if (match := _COMPACTED.fullmatch(name))}
     replaced = {old for name in numbers for old in _replaced_by(files.join(url, name))}
-    parquet = [name for name in found if name in numbers or (name.startswith("answers-") and parse_name(name))]
+    counts = [name for name in written if name in counts or name in replaced]
+    parquet = sorted(name for name in counts if not name.startswith(DOCUMENTS))
     stored = {name for file in (*parquet, *replaced) if (name := parse_name(file))}
     journals = [name for file in found if file.startswith("journal-") and (name := parse_name(file))]
     return Listing(
         url,
         answers=[name for name in parquet if name not in replaced],
         replaced=[name for name in parquet if name in replaced],
+        documents=sorted(name for name in counts if name.startswith(DOCUMENTS)),
         journals=[name for name in journals if name not in stored],
         absorbed=[name for name in journals if name in stored],
         compacted=max(numbers.values(), default=0),
         taken=frozenset([*stored, *journals]),
+        told=(TASK,) if TASK in there else (),
+        foreign=sorted({*written} - {*counts}),
+        inventory=inventory,
     )
+
+
+def _dated(name: str) -> bool:
+    """Whether a file is one of a run: answers, or the documents that it chose."""
+    return name.startswith(DOCUMENTS) or (name.startswith("answers-") and parse_name(name) is not None)
+
+
+def _answers_of(journal: str) -> str:
+    name = parse_name(journal)
+    return journal if name is None else name.answers
+
+
+def _journal_of(answers: str) -> str:
+    name = parse_name(answers)
+    return "" if name is None else name.journal
+
+
+def _is_numbered(name: str) -> bool:
+    """Whether a file is of a run that this version of gristmill, which keeps an account, has numbered."""
+    return run_number(name) > 0
+
+
+def run_number(name: str) -> int:
+    """The number of the run that made a file; 0 where the run has none."""
+    parsed = parse_name(name)
+    run = parsed.run if parsed is not None else name.removeprefix(DOCUMENTS).removesuffix(".parquet")
+    return int(run) if _NUMBERED.fullmatch(run) else 0
+
+
+def settle(url: str) -> Listing:
+    """Have the account of a folder say what is there now. Only the folder's writer may call this.
+
+    What it lacks was left by a run that was killed before it could say so, or by an earlier version of gristmill.
+    """
+    listing = list_folder(url)
+    here = (*listing.answers, *listing.replaced, *listing.documents)
+    last = max(map(run_number, here), default=0)
+    held = listing.inventory or Inventory()
+    journals = (name.journal for name in (*listing.journals, *listing.absorbed))
+    now = Inventory(max(held.last, last), tuple(sorted({*here, *listing.told})), tuple(sorted(journals)))
+    if now != held or listing.inventory is None:
+        write_inventory(url, now)
+    return listing
+
+
+def let_go(url: str) -> list[str]:
+    """Take a folder as it is, without what is damaged or gone; the names of that. Only its writer may call this."""
+    lost: set[str] = set()
+    for name in files.names(url):
+        place = files.join(url, name)
+        try:
+            if name.endswith(".parquet"):
+                files.check_table(place)
+            elif name.endswith(".jsonl"):
+                replay(files.read_bytes(place), place)
+            elif name.endswith(".json"):
+                files.read_record(place)
+        except StoreDamaged:
+            lost.add(name)
+            if name.endswith(".jsonl"):
+                files.write_bytes(place, whole_lines(files.read_bytes(place)))
+            else:
+                files.remove(place)
+    held = None if INVENTORY in lost else read_inventory(url)
+    there = files.names(url)
+    numbered = Inventory(max(map(run_number, there), default=0) if held is None else held.last)
+    if held is not None:
+        lost |= {name for name in (*held.files, *held.journals) if name not in there and _answers_of(name) not in there}
+    written = [name for name in there if name.endswith(".parquet") or name == TASK]
+    journals = [name for name in there if name.endswith(".jsonl")]
+    write_inventory(url, replace(numbered, files=tuple(written), journals=tuple(journals)))
+    return sorted(lost)
 
 
 def _replaced_by(url: str) -> list[str]:
     with files.open_table(url) as file:
         held: list[str] = json.loads(pq.read_metadata(file).metadata[_REPLACES])
     return held
+
+
+def latest(listing: Listing) -> int:
+    """The greatest `created` of all answers, in microseconds: what is appended from now on comes after it."""
+    found = [0]
+    for name in listing.answers:
+        with files.open_table(listing.place(name)) as file:
+            held = pq.read_metadata(file)
+        column = held.schema.names.index("created")
+        told = (held.row_group(i).column(column).statistics for i in range(held.num_row_groups))
+        found += [statistics.max_raw for statistics in told if statistics is not None and statistics.has_min_max]
+    return max(found)
 
 
 def rows_in(url: str) -> int:
@@ -92,4 +226,6 @@ def rows_in(url: str) -> int:
 def write_compacted(listing: Listing, number: int, table: pa.Table, replaces: Sequence[str]) -> None:
     """Write a file that stands for others."""
     marked = table.replace_schema_metadata({_REPLACES: json.dumps(list(replaces)).encode()})
-    files.write_table(listing.place(f"compacted-{number:06d}.parquet"), marked, row_group_size=1 << 17)
+    name = f"compacted-{number:06d}.parquet"
+    files.write_table(listing.place(name), marked, row_group_size=1 << 17)
+    note(listing.url, arrived=[name], removed=replaces)

@@ -29,7 +29,7 @@ from pipelines.label.questions import BATCH, ReadingChunk
 from pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
 from pipelines.label.rows import Annotation
 from pipelines.label.scan import imported_ids, scan
-from pipelines.label.store import DOCUMENTS, LabelStore, new_run
+from pipelines.label.store import DOCUMENTS, LabelStore
 from pipelines.label.task import LoadedTask
 from pipelines.label.writer import Writer
 from pipelines.report.progress import Reporter
@@ -80,13 +80,16 @@ def label_chosen(
     """
     started = time.monotonic()
     texts = chosen.without_repeats()
-    run = new_run()
     counts = (chosen.table.num_rows, of, texts.table.num_rows)
-    result = LabelResult(loaded.name, loaded.fingerprint, run, *counts, chosen.rejects, chosen.first_reject)
+    result = LabelResult(loaded.name, loaded.fingerprint, "", *counts, chosen.rejects, chosen.first_reject)
     store = LabelStore(store_url, loaded.fingerprint)
     with ExitStack() as stack:
         askers = [stack.enter_context(closing(opener(loaded.local(a), loaded.task))) for a in loaded.task.annotators]
-        writer = stack.enter_context(store.open_run(run))
+        writer = stack.enter_context(store.open_run())
+        result.run = writer.run
+        if foreign := store.foreign():
+            told = f"{plural(len(foreign), 'file')} of the label store that no run made, such as {foreign[0]}"
+            reporter.warn(f"! {told}: left out. `gristmill verify` lists them")
         result.before = result.spent = store.spent()
         labelling = Labelling(loaded, store, texts, _ledger(loaded, result.before, writer), writer, reporter)
         parts = [labelling.part_of(*pair) for pair in zip(loaded.task.annotators, askers, strict=True)]
@@ -96,7 +99,7 @@ def label_chosen(
         if not result.declined:
             store.write_task(loaded.name, loaded.as_written)
             named = chosen.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
-            store.write_documents(run, [named])
+            store.write_documents(writer.run, [named])
             result.annotators = [labelling.ask(part) for part in parts]
             result.reached, result.spent = labelling.ledger.reached, labelling.ledger.spent
     result.seconds = time.monotonic() - started

@@ -10,7 +10,6 @@ One writer at a time in a task's folder; readers need no lock and see what is th
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,9 +21,11 @@ from operators.columns import CONTENT_ID, ID, SOURCE, TYPES
 from operators.errors import FatalError, RecipeError
 from pipelines.label.budget import Amount
 from pipelines.label.compaction import compact, compact_if_many
+from pipelines.label.inventory import note
 from pipelines.label.journal import Outstanding
 from pipelines.label.known import NEEDED, Known
-from pipelines.label.listing import Listing, list_folder
+from pipelines.label.listing import DOCUMENTS as CHOSEN
+from pipelines.label.listing import TASK, Listing, let_go, list_folder, settle
 from pipelines.label.rows import MERGED_BY, SCHEMA, SUMMED, halves, last_of_each, merged, sorted_order, to_table
 from pipelines.label.writer import Writer, open_writer, recover
 from pipelines.state import files
@@ -44,15 +45,21 @@ class LabelStore:
         self.url = files.join(store, FOLDER, fingerprint)
 
     @contextlib.contextmanager
-    def open_run(self, run: str) -> Iterator[Writer]:
-        """Hold the task's folder for writing, and put in order what killed runs left there.
+    def open_run(self, run: str | None = None) -> Iterator[Writer]:
+        """Hold the task's folder for writing, and put in order what killed runs left there; runs are numbered.
 
-        Raises StoreLocked while another run writes there.
+        Raises StoreLocked while another run writes there, StoreDamaged where a file is gone or not what was written.
         """
         with writer_lock(self.url):
             files.sweep(self.url)
+            settle(self.url)
             recover(self.url)
             compact_if_many(self.url)
+            if run is None:
+                held = settle(self.url).inventory
+                last = 1 + (0 if held is None else held.last)
+                note(self.url, last=last)
+                run = f"{last:08d}"
             writer = open_writer(self.url, run)
             try:
                 yield writer
@@ -63,9 +70,16 @@ class LabelStore:
         """Make few files of many; what counts and what was paid stay the same. How many files there are then."""
         with writer_lock(self.url):
             files.sweep(self.url)
+            settle(self.url)
             recover(self.url)
             compact(self.url)
             return len(list_folder(self.url).answers)
+
+    def let_go(self) -> list[str]:
+        """Go on without the files that are damaged or gone; their names. What they held counts as never answered."""
+        with writer_lock(self.url):
+            files.sweep(self.url)
+            return let_go(self.url)
 
     def known(self, annotator: str, revision: str) -> Known:
         """What an annotator has answered with a revision of its model."""
@@ -88,6 +102,10 @@ class LabelStore:
         """What was paid without an answer (SCHEMA): a row for each annotator and revision."""
         return merged(self._all(SCHEMA.names, ~pc.is_valid(pc.field(CONTENT_ID))))
 
+    def foreign(self) -> list[str]:
+        """Files of answers and documents that nobody who held the folder for writing made; they do not count."""
+        return list_folder(self.url).foreign
+
     def spent(self) -> Amount:
         """What all runs have spent, and what those that were killed, or go on, may have spent besides."""
         rows = self._all([*MERGED_BY, *SUMMED], None)
@@ -109,27 +127,35 @@ class LabelStore:
     def write_task(self, name: str, task: Mapping[str, Any]) -> None:
         """Keep the task as written; secrets are to stand in it as `${NAME}`."""
         held = {"name": name, "fingerprint": self.fingerprint, "task": dict(task)}
-        files.write_record(files.join(self.url, "task.json"), held)
+        files.write_record(files.join(self.url, TASK), held)
+        note(self.url, arrived=[TASK])
 
     def task(self) -> dict[str, Any]:
         """What `write_task` kept: name, fingerprint, task; the fingerprint for a name where there is nothing."""
         try:
-            held: dict[str, Any] = files.read_record(files.join(self.url, "task.json"))
+            held: dict[str, Any] = files.read_record(files.join(self.url, TASK))
         except FileNotFoundError:
+            list_folder(self.url)  # which misses it, if it was there
             return {"name": self.fingerprint, "fingerprint": self.fingerprint, "task": {}}
         return held
 
     def write_documents(self, run: str, batches: Iterable[pa.Table]) -> None:
         """Keep which documents a run chose (DOCUMENTS), so that answers find their ids."""
-        url = files.join(self.url, f"documents-{run}.parquet")
+        name = f"{CHOSEN}{run}.parquet"
+        url = files.join(self.url, name)
+        note(self.url, coming=[name])
         with files.replacing(url) as file, files.table_writer(file, DOCUMENTS) as writer:
             for batch in batches:
                 writer.write_table(batch.select(DOCUMENTS.names).cast(DOCUMENTS))
+        note(self.url, arrived=[name])
 
     def documents(self) -> pa.Table:
         """The documents that any run chose (DOCUMENTS), each once."""
-        found = [name for name in files.names(self.url) if name.startswith("documents-")]
-        tables = [files.read_table(files.join(self.url, name)) for name in found]
+
+        def read(listing: Listing) -> list[pa.Table]:
+            return [files.read_table(listing.place(name)) for name in listing.documents]
+
+        tables = self._reading(read)
         together = pa.concat_tables([DOCUMENTS.empty_table(), *tables])
         return together.group_by(DOCUMENTS.names, use_threads=False).aggregate([]) if len(tables) > 1 else together
 
@@ -148,8 +174,9 @@ class LabelStore:
     def _reading(self, read: Callable[[Listing], _T]) -> _T:
         """Read files of one moment; again where a writer has replaced one of them meanwhile."""
         for _ in range(_ATTEMPTS):
+            listing = list_folder(self.url)
             try:
-                return read(list_folder(self.url))
+                return read(listing)
             except FileNotFoundError:
                 continue
         raise FatalError(f"{self.url} changes faster than it can be read; try again when the run that writes is over")
@@ -170,11 +197,6 @@ def is_scale(task: Mapping[str, Any]) -> bool:
     """Whether the answers to a task, as a store keeps it, are numbers."""
     written = task["task"].get("answer")
     return isinstance(written, dict) and "scale" in written
-
-
-def new_run() -> str:
-    """A name for a run, after those of all runs before."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
 
 
 def fingerprints(store: str) -> list[str]:

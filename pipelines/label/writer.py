@@ -8,11 +8,13 @@ loses those of its last seconds. What was reserved for them is on record, so the
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from operators.errors import GristmillError, RetryableError
 from pipelines.label.budget import NOTHING, Amount
 from pipelines.label.compaction import compact_if_many
+from pipelines.label.inventory import note
 from pipelines.label.journal import (
     LocalJournal,
     Name,
@@ -23,7 +25,7 @@ from pipelines.label.journal import (
     rows_line,
     unanswered_lines,
 )
-from pipelines.label.listing import Listing, list_folder
+from pipelines.label.listing import Listing, latest, list_folder
 from pipelines.label.rows import Annotation, Row, to_table
 from pipelines.state import files
 
@@ -40,7 +42,9 @@ class Writer:
 
     def __init__(self, url: str, run: str) -> None:
         self.url, self.run = url, run
-        self._number = list_folder(url).next_number(run)
+        listing = list_folder(url)
+        self._number = listing.next_number(run)
+        self._latest = latest(listing)
         self._outstanding = Outstanding()
         self._lock = threading.Lock()
 
@@ -50,9 +54,15 @@ class Writer:
         `rows` may be empty where questions came to nothing and were not charged. Raises FatalError where the store
         takes no more.
         """
-        line = rows_line(annotation, rows, settled)
+        line = rows_line(annotation, rows, settled, self._moment())
         with self._lock:
             self._append(line, annotation.annotator, len(rows), settled)
+
+    def _moment(self) -> int:
+        """Now, in microseconds, but after all rows before: a clock that goes back has no say in which counts."""
+        with self._lock:
+            self._latest = max(time.time_ns() // 1000, self._latest + 1)
+            return self._latest
 
     def reserve(self, annotator: str, amount: Amount) -> None:
         """Put on record, durably, that so much may be charged from now on: `Ledger`'s `on_reserve`."""
@@ -88,6 +98,7 @@ class LocalWriter(Writer):
         self._name = self._next()
         first = [outstanding_line(self._outstanding)]
         self._journal = LocalJournal(files.join(self.url, self._name.journal), first)
+        note(self.url, journals=[self._name.journal])
         self._rows = 0
 
     def _append(self, line: bytes, annotator: str, rows: int, settled: Amount) -> None:
@@ -103,9 +114,10 @@ class LocalWriter(Writer):
     def _roll(self) -> None:
         """The journal becomes a Parquet file. The next one is there before it goes: it knows what is outstanding."""
         full, journal, listing = self._name, self._journal, list_folder(self.url)
-        _store_rows(listing, full)
+        stored = _store_rows(listing, full)
         self._open()
         journal.close()
+        note(self.url, arrived=stored, removed=[full.journal])
         files.remove(listing.place(full.journal))
         compact_if_many(self.url)
 
@@ -164,7 +176,10 @@ class BufferedWriter(Writer):
         try:
             batches = replay(b"".join(lines), "rows that are not stored yet").batches
             if any(batch["attempt"] for batch in batches):
-                files.write_table(files.join(self.url, self._next().answers), to_table(batches, self.run))
+                name = self._next().answers
+                note(self.url, coming=[name])
+                files.write_table(files.join(self.url, name), to_table(batches, self.run))
+                note(self.url, arrived=[name])
         except BaseException:
             with self._lock:
                 self._lines, self._settled = lines + self._lines, settled + self._settled
@@ -198,9 +213,10 @@ def recover(url: str) -> None:
     for journal in listing.last_journals():
         _settle_all(listing, journal)
     listing = list_folder(url)
-    for journal in sorted(listing.journals):
-        _store_rows(listing, journal)
-    for journal in sorted([*listing.journals, *listing.absorbed]):
+    stored = [name for journal in sorted(listing.journals) for name in _store_rows(listing, journal)]
+    ended = sorted([*listing.journals, *listing.absorbed])
+    note(url, arrived=[*stored, *listing.answers], removed=[journal.journal for journal in ended])
+    for journal in ended:
         files.remove(listing.place(journal.journal))
 
 
@@ -221,7 +237,10 @@ def _settle_all(listing: Listing, journal: Name) -> None:
     files.write_bytes(url, before + lines)
 
 
-def _store_rows(listing: Listing, journal: Name) -> None:
+def _store_rows(listing: Listing, journal: Name) -> list[str]:
+    """Write a journal's rows as answers; the name of the file, if it has any rows."""
     batches = listing.replay(journal).batches
-    if any(batch["attempt"] for batch in batches):
-        files.write_table(listing.place(journal.answers), to_table(batches, journal.run))
+    if not any(batch["attempt"] for batch in batches):
+        return []
+    files.write_table(listing.place(journal.answers), to_table(batches, journal.run))
+    return [journal.answers]

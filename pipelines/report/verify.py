@@ -14,6 +14,7 @@ from rich.console import Console
 
 from operators.errors import RecipeError, StoreDamaged
 from pipelines.label.journal import replay
+from pipelines.label.listing import list_folder
 from pipelines.quoting import in_one_line
 from pipelines.report.progress import Reporter
 from pipelines.state import files, runs
@@ -28,6 +29,7 @@ from pipelines.state.measures import rejects_file
 from pipelines.state.registry import Registry
 from pipelines.words import did_you_mean, plural
 
+LABELS = "labels"
 DAMAGED, GONE, LEFT_OVER, FOREIGN = "damaged", "gone", "left over", "foreign"
 SHOWN = 20  # findings of a sort that are named on the console
 _AT_ONCE = min(8, (os.cpu_count() or 1) + 1)  # files that are read at the same time
@@ -120,7 +122,7 @@ def _check(store: str, path: str) -> bool | None:
         if path.endswith(".json"):
             files.read_record(url)
         if path.endswith(".jsonl"):
-            replay(files.read_bytes(url), path)
+            replay(files.read_bytes(url), url)
     except FileNotFoundError:  # a run replaced it meanwhile
         return True
     except StoreDamaged:
@@ -146,6 +148,7 @@ def _expected(
         yield from _measures(store, there, broken)
         yield from _fits(store, there, broken)
         yield from _indexes(store, there, broken)
+        yield from _labels(store, there, broken)
 
 
 def _finished(store: str, there: Mapping[str, files.State], broken: set[str]) -> list[runs.Run]:
@@ -268,7 +271,22 @@ def _indexes(store: str, there: Mapping[str, files.State], broken: set[str]) -> 
             yield from ((path, GONE) for url in wanted if (path := url.removeprefix(below)) not in there)
 
 
+def _labels(store: str, there: Mapping[str, files.State], broken: set[str]) -> Iterator[tuple[str, str]]:
+    for task in sorted({path.split("/")[1] for path in there if path.startswith(f"{LABELS}/") and path.count("/") > 1}):
+        folder = f"{LABELS}/{task}"
+        if any(path.startswith(f"{folder}/") for path in broken):
+            continue  # what is missing beside it cannot be told
+        try:
+            listing = list_folder(files.join(store, folder))
+        except StoreDamaged as error:
+            yield error.url.removeprefix(f"{store.rstrip('/')}/"), GONE
+            continue
+        yield from ((f"{folder}/{name}", FOREIGN) for name in listing.foreign)
+
+
 def _meaning(path: str, problem: str = DAMAGED) -> str:
+    if problem == FOREIGN and path.startswith(f"{LABELS}/"):
+        return "of a name that answers bear, and no run made it: it does not count, and is left alone"
     if problem == LEFT_OVER:
         return "of a run that was ended before it was finished, or goes on; the next run removes it"
     kind = kind_of(path)

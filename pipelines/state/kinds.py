@@ -23,7 +23,10 @@ def _kind(name: str, pattern: str, way_back: str, derived: bool = False) -> Kind
 _BACKUP = "Restore it from a backup"
 _AGAIN = "The next run of its recipe makes it again"
 _DECIDE = "`gristmill verify --repair` puts the run aside; the next run of its recipe decides again"
-_LABELS = f"{_BACKUP}, or remove it: its answers are then asked, and paid for, again"
+_LABELS = (
+    f"{_BACKUP}, or let go of it with `gristmill labels compact TASK --let-go`: its answers are then asked, and paid "
+    "for, again"
+)
 
 KINDS = (
     _kind(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.errors import FatalError
+from operators.errors import FatalError, StoreDamaged
 from pipelines.label.budget import Amount
 from pipelines.label.journal import (
     LocalJournal,
@@ -89,6 +89,26 @@ def test_a_journal_cut_anywhere_holds_its_whole_lines() -> None:
 def test_a_damaged_line_is_named(damage: bytes) -> None:
     with pytest.raises(FatalError, match=r"journal:2: this line of the journal is damaged. Remove the line"):
         replay(reserved_line("a", Amount()) + damage + reserved_line("a", Amount()), "journal")
+
+
+def test_a_flipped_bit_is_found_wherever_it_is() -> None:
+    lines = [
+        outstanding_line(Outstanding()),
+        reserved_line("big", Amount(2, 10, 4, 1.0)),
+        rows_line(BIG, [answered(1), refused(2)], Amount(1, 5, 2, 0.5)),
+    ]
+    content = b"".join(lines)
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(StoreDamaged, match=r"journal:\d+: this line of the journal is damaged"):
+            replay(bytes(flipped), "journal")
+
+
+def test_a_journal_of_an_earlier_version_has_no_checksums() -> None:
+    lines = (rows_line(BIG, [answered(1)], Amount()), reserved_line("big", Amount(1, 7, 1, 0.5)))
+    held = replay(b"".join(line.partition(b"\t")[0] + b"\n" for line in lines), "journal")
+    assert (len(held.batches), held.outstanding.total().input_tokens) == (1, 7)
 
 
 def test_what_is_left_outstanding_becomes_rows_and_is_outstanding_no_more() -> None:

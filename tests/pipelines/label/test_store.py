@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.errors import RecipeError, StoreLocked
+from operators.errors import RecipeError, StoreDamaged, StoreFileGone, StoreLocked
 from operators.label.contract import Rejected
 from pipelines.label import compaction, writer
 from pipelines.label.budget import Amount
@@ -52,7 +53,7 @@ def keys_of(numbers: list[int]) -> pa.Array:
 
 
 def names(store: LabelStore) -> list[str]:
-    return files.names(store.url)
+    return [name for name in files.names(store.url) if name != "inventory.json"]
 
 
 def test_what_is_appended_counts_at_once_and_after_the_run(store: LabelStore) -> None:
@@ -281,7 +282,7 @@ def test_compaction_killed_at_each_step(store: LabelStore) -> None:
             run.append(BIG, [answered(100 + step)])
         before = store.rows().to_pylist(), store.spent()
         steps += 1
-    assert steps >= 5
+    assert steps >= 4
     assert (store.rows().to_pylist(), store.spent()) == before
     assert len(names(store)) == 1
 
@@ -456,3 +457,95 @@ def test_on_s3_what_a_killed_run_may_have_spent_counts(on_s3: LabelStore) -> Non
     with store.open_run("next"):
         pass
     assert store.spent() == Amount(0, input_tokens, output_tokens, cost)
+
+
+def chosen(numbers: Iterable[int]) -> pa.Table:
+    return pa.Table.from_pylist([{"content_id": key(i), "id": f"d{i}", "source": "s"} for i in numbers], DOCUMENTS)
+
+
+def run_once(store: LabelStore, *numbers: int, answer: str = "4") -> str:
+    with store.open_run() as run:
+        store.write_documents(run.run, [chosen(numbers)])
+        run.append(BIG, [answered(i, answer) for i in numbers])
+        return run.run
+
+
+def test_runs_are_numbered_whatever_the_clock_says(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [run_once(store, i) for i in range(3)] == ["00000001", "00000002", "00000003"]
+    store.compact()
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    assert run_once(store, 1, answer="5") == "00000004"
+    newest = next(row for row in store.rows().to_pylist() if row["content_id"] == key(1))
+    assert (newest["answer"], newest["run"]) == ("5", "00000004")
+    created = [row["created"] for row in store.rows().sort_by("run").to_pylist()]
+    assert created == sorted(created)
+
+
+@pytest.mark.parametrize("lost", ["answers", "documents", "compacted", "task", "inventory", "journal"])
+def test_a_file_that_somebody_removed_is_missed(store: LabelStore, lost: str) -> None:
+    store.write_task("edu", {})
+    run_once(store, 1)
+    run_once(store, 2)
+    if lost == "compacted":
+        store.compact()
+    if lost == "journal":
+        with contextlib.suppress(StoreLocked):  # what a killed run leaves
+            run = writer.LocalWriter(store.url, "00000003")
+            run.append(BIG, [answered(3)])
+    (name,) = [name for name in files.names(store.url) if name.startswith(lost)][-1:]
+    files.remove(files.join(store.url, name))
+    for look in (store.rows, store.documents, store.spent, store.task if lost == "task" else store.outstanding):
+        with pytest.raises(StoreFileGone, match=f"{name} is gone. Restore it from a backup"):
+            look()
+    with pytest.raises(StoreFileGone), store.open_run():
+        pytest.fail("a run began")
+    assert store.let_go() == ([] if lost == "inventory" else [name])
+    held = {row["content_id"] for row in store.rows().to_pylist()}
+    left = {"answers": [1], "compacted": [], "journal": [1, 2]}.get(lost, [1, 2])
+    assert held == {key(i) for i in left}
+    run_once(store, 1, 2)
+    assert store.rows().num_rows == 2
+
+
+def test_a_file_that_somebody_put_there_does_not_count(store: LabelStore, tmp_path: Path) -> None:
+    run_once(store, 1)
+    other = LabelStore(str(tmp_path / "other"), "fingerprint")
+    for number in range(2):
+        run_once(other, 7 + number)
+    for name in ("answers-00000002-000001.parquet", "documents-00000002.parquet"):
+        files.write_bytes(files.join(store.url, name), files.read_bytes(files.join(other.url, name)))
+    assert store.foreign() == ["answers-00000002-000001.parquet", "documents-00000002.parquet"]
+    assert store.rows()["content_id"].to_pylist() == [key(1)]
+    assert store.documents()["id"].to_pylist() == ["d1"]
+    assert run_once(store, 2) == "00000002"
+
+
+def test_a_folder_of_an_earlier_version_is_taken_as_it_is(store: LabelStore) -> None:
+    with store.open_run("20261101T120000000000") as run:
+        run.append(BIG, [answered(1)])
+    files.remove(files.join(store.url, "inventory.json"))
+    assert store.rows().num_rows == 1
+    assert run_once(store, 2) == "00000001"
+    assert store.rows().num_rows == 2
+    files.remove(files.join(store.url, "answers-20261101T120000000000-000001.parquet"))
+    with pytest.raises(StoreFileGone):
+        store.rows()
+
+
+@pytest.mark.parametrize("damaged", ["answers", "documents", "task", "inventory", "journal"])
+def test_a_damaged_file_is_named_and_may_be_let_go(store: LabelStore, damaged: str) -> None:
+    store.write_task("edu", {})
+    run_once(store, 1)
+    run = writer.LocalWriter(store.url, "00000002")  # killed before its end
+    run.append(BIG, [answered(2)])
+    run.append(BIG, [answered(3)])
+    (name,) = [name for name in files.names(store.url) if name.startswith(damaged)]
+    content = bytearray(files.read_bytes(files.join(store.url, name)))
+    content[len(content) // 2] ^= 4
+    files.write_bytes(files.join(store.url, name), bytes(content))
+    with pytest.raises(StoreDamaged, match=name):
+        _ = store.rows(), store.documents(), store.task()
+    assert store.let_go() == [name]
+    expected = {"answers": [2, 3], "journal": [1, 3]}.get(damaged, [1, 2, 3])
+    assert {row["content_id"] for row in store.rows().to_pylist()} == {key(i) for i in expected}
+    run_once(store, 9)
