@@ -20,6 +20,8 @@ MODULES = (
     "end_to_end",
     "growth",
     "verified_reading",
+    "small_files",
+    "object_store",
     "label_overhead",
     "label_http",
     "label_store",

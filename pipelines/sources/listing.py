@@ -168,7 +168,8 @@ def _listed(entry: Entry, name: _Namer, folder: str | None) -> Listed:
 
 def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
     """The files of another store than the disk; to `passed` go the URLs of what is passed over."""
-    details = tried(pattern, lambda: _details(fs, path))
+    # A name with a star in it is matched by itself as a glob: it need not be asked for.
+    details = None if "*" in path else tried(pattern, lambda: _details(fs, path))
     root, last, folder = path, "", None
     if details is None:
         root, last, folder = _literal_root(glob), glob.rsplit("/", 1)[-1], _everything(glob)

@@ -105,6 +105,17 @@ def states(url: str) -> dict[str, State]:
     return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in found.items()}
 
 
+def paths(url: str) -> Iterator[str]:
+    """The paths of all files in a folder and below, from there on; none where there is no folder."""
+    if not is_local(url):
+        yield from states(url)
+        return
+    folder = local_path(url)
+    for place, _, names in os.walk(folder):
+        below = "" if place == folder else f"{os.path.relpath(place, folder)}/"
+        yield from (below + name for name in names)
+
+
 def _local_states(folder: str) -> Iterator[tuple[str, State]]:
     for place, _, names in os.walk(folder):
         for name in names:

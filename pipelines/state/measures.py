@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -25,6 +26,7 @@ from operators.errors import StoreDamaged
 from pipelines.state import files
 
 FOLDER = "measures"
+PASS = "pass.json"
 _COUNTS = b"gristmill"
 _MEASURED = re.compile(r"(\d{8})\.parquet")
 
@@ -96,16 +98,21 @@ class MeasureStore:
         self.folder = files.join(store, FOLDER)
         self.damaged: list[str] = []  #: records of passes that are not what was written: all of these is made again
         self._passes: dict[str, tuple[Pass, set[int]]] = {}
-        for name in files.names(self.folder):
+        measured: dict[str, set[int]] = defaultdict(set)
+        for path in files.paths(self.folder):
+            name, _, file = path.partition("/")
+            if match := _MEASURED.fullmatch(file):
+                measured[name].add(int(match[1]))
+            elif file == PASS:
+                measured[name] |= set()
+        for name, done in measured.items():
             try:
-                held = files.read_record(files.join(self.folder, name, "pass.json"))
+                held = files.read_record(files.join(self.folder, name, PASS))
             except FileNotFoundError:
                 continue
             except StoreDamaged as error:
                 self.damaged.append(error.url)
                 continue
-            found = map(_MEASURED.fullmatch, files.names(files.join(self.folder, name)))
-            done = {int(match[1]) for match in found if match}
             self._passes[name] = (Pass({k: tuple(v) for k, v in held["operators"].items()}), done)
 
     def find(self, fingerprint: str, ordinal: int) -> tuple[str, tuple[str, ...]] | None:
@@ -127,7 +134,7 @@ class MeasureStore:
         """Announce a pass: its operators are written down before its first file."""
         if new.name not in self._passes:
             files.write_record(
-                files.join(self.folder, new.name, "pass.json"),
+                files.join(self.folder, new.name, PASS),
                 {"operators": {k: list(v) for k, v in new.operators.items()}},
             )
             self._passes[new.name] = (new, set())

@@ -184,8 +184,9 @@ def test_threads_and_ray_give_the_same(tmp_path: Path, make_recipe: MakeRecipe) 
 PEAK = """
 import resource, sys
 from pipelines.cli import main
+sys.argv[:] = ["gristmill", "run", sys.argv[1], "--quiet"]
 try:
-    main(["run", sys.argv[1], "--quiet"])
+    main()
 except SystemExit as end:
     assert not end.code, end.code
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
