@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -34,11 +34,16 @@ class Need(NamedTuple):
 
 
 def implied_measures(
-    recipe: Recipe, documents: Sequence[str], tasks: Sequence[LoadedTask], mistakes: Mistakes
+    recipe: Recipe,
+    documents: Sequence[str],
+    tasks: Sequence[LoadedTask],
+    mistakes: Mistakes,
+    of_source: Callable[[str], str],
 ) -> list[tuple[Measure, str]]:
     """The measures to add to those of the recipe, each with what needs it; columns that nothing gives are mistakes.
 
-    `documents` are the columns that documents have before they are measured; `tasks` what is labelled.
+    `documents` are the columns that documents have before they are measured; `tasks` what is labelled; `of_source` says
+    how to have a field of a source as a column, where a column has the name of one.
     """
     have: dict[str, Measure | None] = dict.fromkeys(documents)
     for measure in recipe.measure:
@@ -56,7 +61,8 @@ def implied_measures(
         giver = own or _giver(need.column, defaults)
         if giver is None:
             known = {*have, *need.given, *(name for m in defaults for name in m.schema().names)}
-            mistakes.add(need.path, f"there is no column {need.column}{_remedy(need, known, recipe)}", need.column)
+            hint = _remedy(need, known, recipe, of_source)
+            mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)
         else:
             added.append((giver, need.by))
             have.update(dict.fromkeys(giver.schema().names, giver))
@@ -96,13 +102,15 @@ def _default_measures() -> list[Measure]:
     return [cls() for cls in classes if not _required(cls)]  # type: ignore[misc]
 
 
-def _remedy(need: Need, known: set[str], recipe: Recipe) -> str:
+def _remedy(need: Need, known: set[str], recipe: Recipe, of_source: Callable[[str], str]) -> str:
     if need.column == columns.TEXT:
         return ": rules go by what was measured of a text, such as gopher_words"
     for name, later in zip(rule_names(recipe.decide), given_columns(recipe.decide), strict=True):
         if need.column in later.names:
             return f": the rule {name} gives it to the rules after it"
     givers = {cls.model_fields["column"].default: cls for cls in of_kind(Measure).values() if _required(cls)}
+    if need.column not in givers and (listed := of_source(need.column)):
+        return listed
     known = {*known, *givers} | ({columns.TEXT} if need.by == WRITE else set())
     hint = did_you_mean(need.column, known)
     for column, cls in givers.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
 from operators.errors import RecipeError
 from operators.table import name_of
 from pipelines.decide import given_columns, grouped_by, kind_of, with_given
+from pipelines.fields import check_fields, remedy
 from pipelines.fit import Fit, find_fit, fit_resource
 from pipelines.implied import implied_measures
 from pipelines.index.parameters import index_parameters, indexed_rule
@@ -56,6 +57,7 @@ class Plan:
     tasks: tuple[LoadedTask, ...]  #: what is labelled of the documents that are kept
     output: pa.Schema  #: columns of the dataset
     by: tuple[str, ...]  #: columns by whose values losses are counted
+    looked: list[str] = field(default_factory=list)  #: remarks on fields of the first records
 
     def __post_init__(self) -> None:
         self.read_state()
@@ -74,6 +76,15 @@ class Plan:
         self.pending = [(spec, source) for _, spec, source in found]
         #: those of them that were registered by earlier runs
         self.known = [Shard(ordinal, spec, source) for ordinal, spec, source in found if ordinal is not None]
+
+    def unread(self) -> dict[str, list[ShardSpec]]:
+        """The shards that no run has read yet, by the name of their source."""
+        known = {id(shard.spec) for shard in self.known}
+        unread: dict[str, list[ShardSpec]] = {}
+        for spec, source in self.pending:
+            if id(spec) not in known:
+                unread.setdefault(source.name, []).append(spec)
+        return unread
 
     def registered(self) -> list[Shard]:
         """All shards of the sources that earlier runs registered, those that an index holds among them."""
@@ -148,7 +159,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> P
         (measure, ("measure", i, name_of(measure)), None) for i, measure in enumerate(recipe.measure)
     ]
     tasks = _load_tasks(loaded, asks, mistakes)
-    implied = implied_measures(recipe, documents.names, tasks, mistakes)
+    implied = implied_measures(recipe, documents.names, tasks, mistakes, lambda column: remedy(column, found))
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
     decided = _check_rules(recipe, schema, mistakes)
@@ -178,7 +189,10 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> P
             planned.append(PlannedMeasure(name_of(measure), measure, path, ready, fit, needed_by))
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
-    return Plan(loaded, found, tuple(transforms), planned, schema, decided, tasks, output, by)
+    plan = Plan(loaded, found, tuple(transforms), planned, schema, decided, tasks, output, by)
+    plan.looked = check_fields(recipe.sources, plan.unread(), mistakes)
+    mistakes.raise_if_any()
+    return plan
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:

@@ -118,7 +118,7 @@ class Run:
         self.started = time.monotonic()
         self.shards = plan.registry.register(plan.pending, plan.loaded.document)
         self.seconds: Counter[str] = Counter()
-        self.listed: list[str] = plan.loaded.document.redact_value(listed.remarks(plan.found))
+        self.listed: list[str] = plan.loaded.document.redact_value([*listed.remarks(plan.found), *plan.looked])
         if plan.index is not None and plan.indexed:
             reporter.say(f"  index    {plan.index.name} {index_remark(plan.indexed, len(plan.pending))}")
 

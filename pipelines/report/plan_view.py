@@ -34,7 +34,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "name": recipe.name,
         "store": plan.loaded.document.redact(plan.loaded.store),
         "sources": plan.loaded.document.redact_value(sources),
-        "remarks": plan.loaded.document.redact_value(listed.remarks(plan.found)),
+        "remarks": plan.loaded.document.redact_value([*listed.remarks(plan.found), *plan.looked]),
         "transform": [t.name for t in plan.transforms],
         "measure": [_measure(plan, m) for m in (None, *plan.measures)],
         "decide": [
