@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 #: Names of an operator's resources ("model", "fit") to local paths.
 Files = Mapping[str, Path]
@@ -29,6 +31,27 @@ Files = Mapping[str, Path]
 Documents: TypeAlias = pa.RecordBatch
 TransformFunction = Callable[[pa.LargeStringArray], pa.LargeStringArray]
 MeasureFunction = Callable[[Documents], pa.RecordBatch]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+_COUNT = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*([kmgbt]?)", re.IGNORECASE | re.ASCII)
+
+
+def as_count(value: Any) -> Any:
+    """Return the number that a text such as `80M` says; what is no such text is left to be judged as a number."""
+    if isinstance(value, str) and (found := _COUNT.fullmatch(value.strip().replace(",", "").replace("_", ""))):
+        return round(Fraction(found[1]) * _UNITS[found[2].lower()])
+    return value
+
+
+def _written(number: Any) -> BeforeValidator:
+    text = Annotated[str, Field(pattern=r"^\s*[0-9][0-9_,]*(\.[0-9]+)?\s*[kKmMgGbBtT]?\s*$")]
+    return BeforeValidator(as_count, json_schema_input_type=number | text)
+
+
+#: A number of documents or tokens, nought or more: `50k` is 50,000, `80M` 80,000,000, `1.5B` 1,500,000,000.
+Count = Annotated[int, Field(ge=0), _written(Annotated[int, Field(ge=0)])]
+#: The same, one or more.
+PositiveCount = Annotated[int, Field(gt=0), _written(Annotated[int, Field(gt=0)])]
 
 
 class Operator(BaseModel):

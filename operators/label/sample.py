@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from operators.base import PositiveCount
 from operators.label.part import Part
 
 By = Literal["random", "stratified", "top", "near_threshold", "cluster"]
@@ -31,7 +32,9 @@ class Sample(Part):
     are broken at random.
     """
 
-    documents: int | None = Field(default=None, gt=0, description="how many are chosen; needed unless ids are imported")
+    documents: PositiveCount | None = Field(
+        default=None, description="how many are chosen, such as 50k; needed unless ids are imported"
+    )
     by: By = Field(default="random", description="how they are chosen")
     columns: tuple[str, ...] = Field(default=(), description="stratified: columns whose values make strata")
     shares: Literal["equal", "proportional"] = Field(
@@ -40,7 +43,7 @@ class Sample(Part):
     score: str | None = Field(default=None, description="top, near_threshold: a numeric column")
     ascending: bool = Field(default=False, description="top: the smallest values instead")
     threshold: float | None = Field(default=None, allow_inf_nan=False, description="near_threshold: a value of `score`")
-    clusters: int = Field(default=100, gt=0, description="cluster: how many, at most `documents`")
+    clusters: PositiveCount = Field(default=100, description="cluster: how many, at most `documents`")
     import_: str | None = Field(default=None, alias="import", description="a file with an id on each line")
     seed: int = Field(default=0, ge=0, lt=2**64, description="of all that is random; another seed, another sample")
 

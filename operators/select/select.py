@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from operators import columns
-from operators.base import Rule
+from operators.base import Count, Rule
 from operators.kernels.buffers import id_words
 from operators.kernels.noise import gumbel, uniform
 
@@ -67,8 +67,8 @@ class Select(Rule):
     method: Literal["resample", "top"] = Field(
         default="resample", description="a weighted sample, or the largest values"
     )
-    documents: int | None = Field(default=None, ge=0, description="budget in documents")
-    tokens: int | None = Field(default=None, ge=0, description="budget in tokens")
+    documents: Count | None = Field(default=None, description="budget in documents, such as 50k")
+    tokens: Count | None = Field(default=None, description="budget in tokens, such as 20B")
     fraction: float | None = Field(default=None, ge=0, le=1, description="budget as a share of the documents seen")
     seed: int = Field(default=0, ge=0, lt=2**64, description="of the sample; another seed, another sample")
     temperature: float = Field(

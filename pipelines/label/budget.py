@@ -7,30 +7,17 @@ that their answers can cost is set aside; when an answer is there, what it did c
 from __future__ import annotations
 
 import math
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
+from operators.base import Count
 from operators.label.part import Part
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgbt]?)", re.IGNORECASE)
-
-
-def _as_count(value: Any) -> Any:
-    """`80M` is 80,000,000; what is no such text is left to be judged as a number."""
-    if isinstance(value, str) and (found := _COUNT.fullmatch(value.strip().replace(",", "").replace("_", ""))):
-        return round(float(found[1]) * _UNITS[found[2].lower()])
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_as_count, json_schema_input_type=int | str), Field(ge=0)]
 
 
 class Budget(Part):

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from operators.label.sample import Sample
+from operators.select.select import Select
 from pipelines.label.budget import FREE, NOTHING, Amount, Bound, Budget, Ledger, Prices
 
 PRICES = {"a": Prices(input_per_million=0.15, output_per_million=0.6), "b": Prices(input_per_million=3.0)}
@@ -20,7 +22,16 @@ CEILINGS = ("documents", "input_tokens", "output_tokens", "cost")
 
 @pytest.mark.parametrize(
     ("given", "count"),
-    [("80M", 80_000_000), ("1m", 1_000_000), ("2k", 2_000), ("1.5 B", 1_500_000_000), ("12,000", 12_000), (7, 7)],
+    [
+        ("80M", 80_000_000),
+        ("1m", 1_000_000),
+        ("2k", 2_000),
+        ("1.5 B", 1_500_000_000),
+        ("12,000", 12_000),
+        (7, 7),
+        ("0.1T", 100_000_000_000),
+        ("9007199254740993", 9007199254740993),
+    ],
 )
 def test_sizes(given: Any, count: int) -> None:
     assert Budget(input_tokens=given).input_tokens == count
@@ -167,3 +178,15 @@ def test_spent_and_reserved_never_pass_a_ceiling(
     assert ledger.spent.cost == pytest.approx(spent.cost)
     unasked = [bound for _, left in results for bound in left]
     assert bool(unasked) <= (ledger.reached is not None)
+
+
+def test_samples_and_selections_take_them_too() -> None:
+    assert Sample(documents="50k", by="cluster", clusters="1k").model_dump(include={"documents", "clusters"}) == {  # type: ignore[arg-type]
+        "documents": 50_000,
+        "clusters": 1_000,
+    }
+    written, plain = Select(by="random", tokens="1.5B"), Select(by="random", tokens=1_500_000_000)  # type: ignore[arg-type]
+    assert written.fingerprint({}) == plain.fingerprint({})
+    for told in ("0", "50x", "-1k"):
+        with pytest.raises(ValidationError):
+            Sample(documents=told)  # type: ignore[arg-type]
