@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from operators.columns import ROW, TEXT, TYPES
 from pipelines.sources.fields import DigitsLost, DocumentFields
 from pipelines.sources.json_values import exact_json
-from pipelines.sources.records import Fault, Record, Reject, reject
+from pipelines.sources.records import Fault, Record, Reject, lookup, reject
 from pipelines.sources.spec import Source
+
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class BatchBuilder:
         only: Container[int] | None = None,
     ) -> None:
         self._only = only
+        self._source = source
         self._fields = DocumentFields(source, cells=cells)
+        self._given: list[tuple[int, str, Any]] = []
         self._schema = source.schema()
         self._wanted = wanted
         self._batch_bytes, self._batch_rows = batch_bytes, batch_rows
@@ -78,12 +83,20 @@ class BatchBuilder:
         except Fault as fault:
             self._rejects.append(reject(row, record, fault, self._own_id(record)))
             return
+        for position, field, given in self._given:
+            if lookup(record.value, field, _MISSING) is _MISSING:
+                values[position] = given
         self._rows.append(row)
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
             if type(value) is str:
                 self._bytes += len(value)
         self._bytes += len(values[-1])
+
+    def begin_file(self, given: Mapping[str, Any]) -> None:
+        """Take `given` as the values of columns whose fields the records of the next file do not have."""
+        fields = {column: field for column, field, _ in self._source.metadata_types()}
+        self._given = [(self._fields.names.index(column), fields[column], value) for column, value in given.items()]
 
     def end_file(self) -> None:
         """Note that a file of several ends here."""

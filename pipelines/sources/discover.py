@@ -22,6 +22,7 @@ from pipelines.sources import plain_text, python_env, wet
 from pipelines.sources.beside import divided
 from pipelines.sources.lines import Part
 from pipelines.sources.listing import CONNECTIONS, Listing, absolute, discover_files, distinct
+from pipelines.sources.partitions import shared_keys
 from pipelines.sources.spec import Source
 from pipelines.sources.storage import COMPRESSIONS, Compression, FileRef, open_file
 from pipelines.words import did_you_mean
@@ -126,8 +127,11 @@ class Discovery:
         among = divided(found.files, source.format, lambda listed: _format_by_name(listed.file)[0])
         files = distinct(among.data)
         kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
-        for kind in {kind.format: kind for kind, _ in kinds}.values():
-            _check_fields(source, kind.format, kind.file.name)
+        by_format: dict[FileFormat, list[FileRef]] = {}
+        for kind, _ in kinds:
+            by_format.setdefault(kind.format, []).append(kind.file)
+        for format_, of_format in by_format.items():
+            _check_fields(source, format_, of_format[-1].name, of_format)
         own, again = self._own(source, kinds)
         read = {listed.file.url for listed in files}
         linked = [listed.file.name for listed in among.data if listed.file.url not in read]
@@ -275,7 +279,7 @@ def _lower_name(file: FileRef) -> str:
     return file.name.lower().partition("?")[0] if "://" in file.url else file.name.lower()
 
 
-def _check_fields(source: Source, format_: FileFormat, example: str) -> None:
+def _check_fields(source: Source, format_: FileFormat, example: str, files: Sequence[FileRef] = ()) -> None:
     if source.unit != "file" and format_ != "text":
         raise RecipeError(
             f"`unit: {source.unit}` says what a document of a text file is, and {example} is read as {format_}; "
@@ -285,8 +289,9 @@ def _check_fields(source: Source, format_: FileFormat, example: str) -> None:
     if fields is None:
         return
     asked = [source.text, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
+    keys = shared_keys(files)
     for field in asked:
-        if field is not None and field not in fields:
+        if field is not None and field not in fields and field not in keys:
             raise RecipeError(
                 f"{example} is read as {format_}, whose records have the fields {', '.join(fields)}; "
                 f"there is no {field}{did_you_mean(field, fields)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pipelines.sources.arrow_values import Wanted, is_binary, is_string, wanted_
 from pipelines.sources.batches import Batch, cuts
 from pipelines.sources.fields import check_text
 from pipelines.sources.lines import Part
+from pipelines.sources.partitions import given_by_path
 from pipelines.sources.records import Fault, Record, Reject, reject
 from pipelines.sources.spec import Source
 from pipelines.sources.storage import FileRef, open_file
@@ -45,7 +47,7 @@ def parquet(
     with open_file(file) as opened:
         options = {"pre_buffer": not is_local(file.url)}
         reader = pq.ParquetFile(opened, **options)
-        columns = _Columns(file.name, reader.schema_arrow, source, wanted)
+        columns = _Columns(file.name, reader.schema_arrow, source, wanted, given_by_path(source, file))
         groups = list(range(*part) if part is not None else range(reader.num_row_groups))
         dictionaries = [path for path in columns.texts() if _is_dictionary(reader.metadata, groups, path)]
         if dictionaries:
@@ -130,10 +132,12 @@ def _lengths(values: pa.Array) -> NDArray[np.int64]:
 
 
 class _Columns:
-    """How the columns of one file become the columns of documents. A column that the file lacks is null."""
+    """How the columns of one file become the columns of documents. One that the file lacks is as `given`, or null."""
 
-    def __init__(self, name: str, schema: pa.Schema, source: Source, wanted: pa.Schema) -> None:
-        self._name, self._schema, self._wanted = name, schema, wanted
+    def __init__(
+        self, name: str, schema: pa.Schema, source: Source, wanted: pa.Schema, given: Mapping[str, Any]
+    ) -> None:
+        self._name, self._schema, self._wanted, self._given = name, schema, wanted, given
         self._limit = int(source.document_bytes)
         self._text = source.text
         text_type = self._type(source.text)
@@ -189,7 +193,8 @@ class _Columns:
         arrays[TEXT] = text
         for field in self._wanted:
             if field.name not in arrays:
-                arrays[field.name] = pa.nulls(held.num_rows, field.type)
+                value = pa.scalar(self._given.get(field.name), field.type)
+                arrays[field.name] = pa.repeat(value, held.num_rows)
         documents = pa.RecordBatch.from_arrays([arrays[name] for name in self._wanted.names], schema=self._wanted)
         if faults:
             kept = np.ones(held.num_rows, np.bool_)

@@ -20,6 +20,7 @@ import pyarrow.types as pt
 
 from pipelines.sources.discover import FIXED_FIELDS, ShardSpec
 from pipelines.sources.listing import CONNECTIONS
+from pipelines.sources.partitions import keys_of
 from pipelines.sources.records import lookup
 from pipelines.sources.storage import Compression, FileRef, open_file, open_stream
 from pipelines.state.files import filesystem, is_local
@@ -61,17 +62,22 @@ def look(specs: Sequence[ShardSpec], extent: tuple[int, int] = FIRST) -> list[Lo
 
 
 def _look_at(file: FileRef, spec: ShardSpec, limit: int) -> Look | None:
-    if spec.format in FIXED_FIELDS:
-        return None
     try:
-        if spec.format == "parquet":
-            with open_file(file) as opened:
-                return Look(file.name, [_of_schema(pq.read_schema(opened))], declared=True)
-        head = _head(file, spec.compression, limit)
-        records = _READERS[spec.format](head, len(head) < limit)
+        records = _records(file, spec, limit)
     except Exception:  # whatever it is, reading the file will tell
         return None
-    return Look(file.name, records, declared=spec.format in ("csv", "tsv"))
+    keys = keys_of(file.url)
+    return Look(file.name, [keys | record for record in records], declared=spec.format not in ("jsonl", "json"))
+
+
+def _records(file: FileRef, spec: ShardSpec, limit: int) -> list[dict[str, Any]]:
+    if spec.format in FIXED_FIELDS:
+        return [dict.fromkeys(FIXED_FIELDS[spec.format])]
+    if spec.format == "parquet":
+        with open_file(file) as opened:
+            return [_of_schema(pq.read_schema(opened))]
+    head = _head(file, spec.compression, limit)
+    return _READERS[spec.format](head, len(head) < limit)
 
 
 def _head(file: FileRef, compression: Compression, limit: int) -> bytes:

@@ -20,6 +20,7 @@ from pipelines.sources.discover import ShardSpec, discover
 from pipelines.sources.json_records import is_array, json_array, json_lines
 from pipelines.sources.lines import LineReader, open_lines
 from pipelines.sources.parquet import parquet
+from pipelines.sources.partitions import given_by_path
 from pipelines.sources.plain_text import plain_text, text_units
 from pipelines.sources.python_env import python_env
 from pipelines.sources.records import Record, Reject
@@ -69,6 +70,7 @@ def read_shard(
         left = None if stop is None else stop - builder.records
         local = only if only is None or builder.records == 0 else _From(only, builder.records)
         with failures.of(file), _open_records(spec, file, source, local) as (records, lines):
+            builder.begin_file(given_by_path(source, file))
             for record in islice(records, left):
                 builder.add(record)
                 if builder.is_full():

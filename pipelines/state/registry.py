@@ -16,6 +16,7 @@ from operators.base import digest_of
 from operators.errors import FatalError, StoreFileGone
 from pipelines.located_yaml import LocatedYaml
 from pipelines.sources.discover import ShardSpec
+from pipelines.sources.partitions import uses_keys
 from pipelines.sources.spec import Source
 from pipelines.state import files
 from pipelines.state.kinds import way_back
@@ -96,4 +97,5 @@ def check_addresses(shards: Iterable[Shard]) -> None:
 
 
 def _key(spec: ShardSpec, source: Source, document: LocatedYaml) -> str:
-    return digest_of([document.redact(json.dumps(spec.identity())), source.reading_fingerprint()])
+    decisive: list[object] = [document.redact(json.dumps(spec.identity())), source.reading_fingerprint()]
+    return digest_of([*decisive, "keys of folders"] if uses_keys(source, spec.files) else decisive)
