@@ -202,9 +202,10 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
         if (what, name) in taken:
             mistakes.add(path, f"two {what} are called {name}; give each a name of its own", name)
         taken.add((what, name))
-    for i in range(len(recipe.sources)):
+    fields: dict[str, pa.Field] = {}
+    for i, source in enumerate(recipe.sources):
         with mistakes.noted(("sources", i, "metadata")):
-            document_schema(recipe.sources[: i + 1])
+            _add_columns(fields, source)
     mistakes.raise_if_any()
     given = dict.fromkeys([*document_schema(recipe.sources).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
     for i, measure in enumerate(recipe.measure):
@@ -222,17 +223,22 @@ def document_schema(sources: Sequence[Source]) -> pa.Schema:
     """The columns that every document has before it is measured: id, source, url and metadata of all sources."""
     fields = {columns.ID: pa.field(columns.ID, pa.string()), columns.SOURCE: pa.field(columns.SOURCE, pa.string())}
     for source in sources:
-        for f in source.schema():
-            if f.name not in (columns.TEXT, columns.ROW):
-                known = fields.setdefault(f.name, pa.field(f.name, f.type))
-                if known.type != f.type:
-                    raise RecipeError(
-                        f"the column {f.name} is {f.type} in source {source.name} and {known.type} in an earlier one; "
-                        "give it one type in all sources"
-                    )
+        _add_columns(fields, source)
     for name in (columns.CONTENT_ID, columns.BYTES):
         fields[name] = pa.field(name, columns.TYPES[name])
     return pa.schema(list(fields.values()))
+
+
+def _add_columns(fields: dict[str, pa.Field], source: Source) -> None:
+    """Add a source's columns to those of the sources before it. Raises RecipeError where they clash."""
+    for f in source.schema():
+        if f.name not in (columns.TEXT, columns.ROW):
+            known = fields.setdefault(f.name, pa.field(f.name, f.type))
+            if known.type != f.type:
+                raise RecipeError(
+                    f"the column {f.name} is {f.type} in source {source.name} and {known.type} in an earlier one; "
+                    "give it one type in all sources"
+                )
 
 
 def _kind(value: Any) -> str:

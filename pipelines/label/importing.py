@@ -187,7 +187,7 @@ def _parsed(value: Any) -> bytes:
 def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The records of files with the places where they stand. Raises RecipeError where one cannot be read."""
     source = Source(name="labels", path=path, text=required, id=None)
-    for spec in discover([source], "."):
+    for spec in (alone for found in discover([source], ".") for alone in found.singly()):
         try:
             for i, record in enumerate(_read(spec, source)):
                 place = f"{spec.name}:{record.line}" if record.line is not None else f"{spec.name} row {i}"

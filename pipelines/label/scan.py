@@ -16,8 +16,9 @@ from pipelines.label.documents import DOCUMENT, Documents
 from pipelines.measure import lengths
 from pipelines.report.progress import Reporter
 from pipelines.sources.discover import discover
-from pipelines.sources.read import derived_ids, read_documents, read_shard
+from pipelines.sources.read import Reject, derived_ids, read_documents, read_shard
 from pipelines.sources.spec import MetadataField, Source
+from pipelines.state.measures import in_file
 from pipelines.state.registry import Shard
 from pipelines.texts import Texts
 from pipelines.yaml_file import read_text
@@ -69,13 +70,13 @@ class Scanned:
 def scan_shard(shard: Shard) -> Scanned:
     """The documents of a shard without their texts."""
     batches: list[pa.Table] = []
-    rejects, first_reject, text_bytes = 0, "", 0
+    rejected: list[Reject] = []
+    ends: list[int] = []
+    text_bytes = 0
     sampled = {column: field for column, field, _ in shard.source.metadata_types()}
     for batch in read_shard(shard.spec, shard.source):
-        rejects += len(batch.rejects)
-        if batch.rejects and not first_reject:
-            bad = batch.rejects[0]
-            first_reject = f"{shard.spec.name}{f':{bad.line}' if bad.line else f' row {bad.row}'}: {bad.detail}"
+        rejected += batch.rejects
+        ends += batch.ends
         found = batch.documents
         text, rows = found[columns.TEXT], found[columns.ROW]
         keys, sizes = content_ids(text), lengths(text)
@@ -91,7 +92,15 @@ def scan_shard(shard: Shard) -> Scanned:
         ]
         named = dict(zip(DOCUMENT.names, held, strict=True))
         batches.append(pa.table(named | {field: found[column] for column, field in sampled.items()}))
-    return Scanned(pa.concat_tables(batches), rejects, first_reject, text_bytes)
+    first_reject = _place(shard, rejected[0], ends) if rejected else ""
+    return Scanned(pa.concat_tables(batches), len(rejected), first_reject, text_bytes)
+
+
+def _place(shard: Shard, bad: Reject, ends: Sequence[int]) -> str:
+    """Where a bad record is, and what is wrong with it."""
+    position, row = in_file(ends, bad.row) if ends else (0, bad.row)
+    name = shard.spec.files[position].name if ends else shard.spec.name
+    return f"{name}{f':{bad.line}' if bad.line else f' row {row}'}: {bad.detail}"
 
 
 def imported_ids(path: str) -> set[str]:

@@ -73,6 +73,10 @@ class ShardSpec(BaseModel):
         first, last = self.files[0].name, self.files[-1].name
         return first if len(self.files) == 1 else f"{first} ... {last}"
 
+    def singly(self) -> list[ShardSpec]:
+        """Each of its files by itself."""
+        return [self.model_copy(update={"files": (file,)}) for file in self.files]
+
     def identity(self) -> dict[str, Any]:
         """All that tells this shard from any other, as JSON: which state of which files, and which part of them."""
         exact = [[file.url, file.size, file.version] for file in self.files]

@@ -207,7 +207,7 @@ def read_documents(
     cannot be read or a path matches nothing.
     """
     source = Source(name="documents", path=[path] if isinstance(path, str) else list(path), text=text, id=id)
-    for spec in discover([source], base):
+    for spec in (alone for found in discover([source], base) for alone in found.singly()):
         try:
             for batch in read_shard(spec, source):
                 for bad in batch.rejects:

@@ -105,5 +105,5 @@ class _Settling:
 def without(spec: ShardSpec, unreadable: Sequence[int]) -> tuple[ShardSpec | None, list[ShardSpec]]:
     """A shard of several files cut in two: those that can be read, if any, and each of the others for itself."""
     rest = tuple(file for i, file in enumerate(spec.files) if i not in set(unreadable))
-    alone = [spec.model_copy(update={"files": (spec.files[i],)}) for i in unreadable]
-    return (spec.model_copy(update={"files": rest}) if rest else None), alone
+    alone = spec.singly()
+    return (spec.model_copy(update={"files": rest}) if rest else None), [alone[i] for i in unreadable]

@@ -16,10 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import ShardError
+from operators.errors import RecipeError, ShardError
+from pipelines.engine.local import LocalEngine
+from pipelines.label.scan import scan
 from pipelines.report.explain import explain
+from pipelines.report.progress import Reporter
 from pipelines.report.query import query
 from pipelines.sources import discover as discovering
+from pipelines.sources.read import read_documents
+from pipelines.sources.spec import Source
 from pipelines.state.registry import Registry
 from tests.pipelines.test_run import execute, rows
 from tests.reliability.command import ROOT
@@ -165,6 +170,19 @@ def test_documents_and_rejects_are_found_by_their_own_files(tmp_path: Path, reci
     assert found["quarantined"]["reason"] == "malformed"
     told = query(store, "SELECT file, line, file_row, row > 90 AS later FROM quarantine").to_pylist()
     assert told == [{"file": "data/docs-0050.jsonl", "line": 3, "file_row": 1, "later": True}]
+
+
+def test_small_inputs_beside_the_corpus_are_named_by_their_own_files(tmp_path: Path) -> None:
+    fill(tmp_path)
+    found = read_documents("data", base=str(tmp_path))
+    assert sum(batch.num_rows for batch in found) == 2 * FILES
+    (tmp_path / "data" / "docs-0050.jsonl").write_text('{"id": "a", "text": "a"}\nnot json\n')
+    with pytest.raises(RecipeError, match=r"data/docs-0050\.jsonl:2: "):
+        list(read_documents("data", base=str(tmp_path)))
+    source = Source(name="docs", path=str(tmp_path / "data"))
+    scanned = scan(source, str(tmp_path), LocalEngine(1), Reporter(quiet=True))
+    assert scanned.rejects == 1
+    assert "/docs-0050.jsonl:2: " in scanned.first_reject
 
 
 @pytest.mark.ray

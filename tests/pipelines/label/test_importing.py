@@ -16,6 +16,7 @@ from operators.label.answers import Choice, Multi, Scale
 from operators.measure.content_id import content_ids
 from pipelines.label.importing import Imported, import_labels
 from pipelines.label.store import LabelStore
+from pipelines.sources.discover import FEW_FILES
 
 SCALE = Scale(scale=(0, 5))
 TEXTS = [f"the text number {i}" for i in range(4)]
@@ -67,6 +68,18 @@ def test_formats(store: LabelStore, tmp_path: Path, name: str, write: Callable[.
     path = write(tmp_path / name, rows)
     assert import_labels(store, SCALE, str(path), "human", "i") == Imported(2, 2, 0)
     assert answers(store) == {KEYS[0]: ("4", 0.5), KEYS[2]: ("0", 1.0)}
+
+
+def test_many_small_files_are_all_read(store: LabelStore, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for i in range(FEW_FILES + 10):
+        as_jsonl(folder / f"{i:03d}.jsonl", [{"id": f"d{i % 2}", "answer": 1 + i % 2}])
+    assert import_labels(store, SCALE, str(folder), "human", "i").records == FEW_FILES + 10
+    assert answers(store) == {KEYS[0]: ("1", None), KEYS[1]: ("2", None)}
+    as_jsonl(folder / "050.jsonl", [{"id": "nobody", "answer": 1}])
+    with pytest.raises(RecipeError, match=r"050\.jsonl:1"):
+        import_labels(store, SCALE, str(folder), "human", "i")
 
 
 def test_documents_may_be_named_by_text_or_content_id(store: LabelStore, tmp_path: Path) -> None:
