@@ -20,9 +20,13 @@ _REACH = 200  # exponents this far below the largest add nothing that a double c
 _EXPONENT_LIMIT = 2.0**40  # beyond it the exponents' spacing means nothing
 
 
-def exponential_terms(logarithms: NDArray[np.float64]) -> Counter[int]:
-    """The sum of exp(v) over finite v, as {binary exponent: sum of mantissas in units of 2^-30}. Counters add."""
-    powers = np.clip(logarithms[np.isfinite(logarithms)] / math.log(2), -_EXPONENT_LIMIT, _EXPONENT_LIMIT)
+def exponential_terms(logarithms: NDArray[np.float64], power: int = 1) -> Counter[int]:
+    """The sum of exp(power * v) over finite v, as {binary exponent: sum of mantissas in units of 2^-30}. Counters add.
+
+    Logarithms beyond what exponents tell apart are taken as the largest: a weight and its square alike.
+    """
+    finite = np.clip(logarithms[np.isfinite(logarithms)], -_EXPONENT_LIMIT, _EXPONENT_LIMIT)
+    powers = power * (finite / math.log(2))
     exponents = np.floor(powers)
     mantissas = np.rint(np.exp2(powers - exponents + _UNIT)).astype(np.int64)
     found, places = np.unique(exponents.astype(np.int64), return_inverse=True)
@@ -35,10 +39,12 @@ def effective_size(weights: Mapping[int, int], squares: Mapping[int, int]) -> fl
     """The effective size from the terms of w (logarithms v) and of w^2 (logarithms 2v); 0 where there are none."""
     if not weights:
         return 0.0
-    return float(2 ** (2 * _log2(weights) - _log2(squares)))
+    (exponent, logarithm), (of_squares, log_of_squares) = _log2(weights), _log2(squares)
+    return float(2 ** (2 * exponent - of_squares + (2 * logarithm - log_of_squares)))
 
 
-def _log2(terms: Mapping[int, int]) -> float:
+def _log2(terms: Mapping[int, int]) -> tuple[int, float]:
+    """The binary logarithm of a sum as a whole number and a small one: of huge sums neither loses anything."""
     top = max(terms)
     total = sum(Fraction(mantissas, 1 << (top - e)) for e, mantissas in terms.items() if top - e <= _REACH)
-    return top + math.log2(total) - _UNIT
+    return top - _UNIT, math.log2(total)

@@ -212,7 +212,7 @@ def _weight_terms(log_weights: NDArray[np.float64], parts: dict[str, NDArray[np.
     terms: Tally = Counter()
     for which, rows in parts.items():
         for power in (1, 2):
-            for exponent, mantissas in exponential_terms(power * log_weights[rows]).items():
+            for exponent, mantissas in exponential_terms(log_weights[rows], power).items():
                 terms["weight", which, power, exponent] = mantissas
     return terms
 

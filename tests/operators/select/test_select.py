@@ -114,7 +114,7 @@ def test_refused(fields: dict[str, Any], message: str) -> None:
 
 
 def size_of(values: np.ndarray) -> float:
-    return effective_size(exponential_terms(values), exponential_terms(2 * values))
+    return effective_size(exponential_terms(values), exponential_terms(values, 2))
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=30), st.sampled_from([0.0, 5000.0, -80000.0]))
@@ -135,3 +135,10 @@ def test_effective_size_of_the_plain_cases() -> None:
     assert size_of(np.array([1e9, 0, 0])) == pytest.approx(1)
     assert size_of(np.array([math.nan, -math.inf, 2.0, 2.0])) == pytest.approx(2)
     assert size_of(np.zeros(0)) == 0
+
+
+@pytest.mark.parametrize("huge", [1e13, 1e300, 1.7e308])
+def test_effective_size_of_weights_beyond_all_measure(huge: float) -> None:
+    assert size_of(np.array([huge, huge, huge, 0.0, -huge])) == pytest.approx(3)
+    assert size_of(np.array([-huge] * 7)) == pytest.approx(7)
+    assert size_of(np.array([math.inf, huge])) == pytest.approx(1)

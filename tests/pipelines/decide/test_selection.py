@@ -120,6 +120,14 @@ def test_effective_sizes_before_and_after(tmp_path: Path) -> None:
         assert count.details[name] == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-6)
 
 
+def test_weights_beyond_all_measure_are_chosen_as_any_others(tmp_path: Path) -> None:
+    values = [1e300, -1e300, 0.1, 1e300, -1e300, 0.0, 1e300, -1e300]
+    found, count = select(Select(by="v", documents=4), documents(8).append_column("v", pa.array(values)), [8], tmp_path)
+    assert {0, 3, 6} < {*found} <= {0, 2, 3, 5, 6}
+    assert len(found) == 4
+    assert count.details["effective_size"] == pytest.approx(3)
+
+
 def test_every_document_is_drawn_as_often_as_its_weight_says(tmp_path: Path) -> None:
     """Inclusion probabilities of two of three documents drawn one after the other by weights 1, 2 and 5."""
     weights = np.array([1.0, 2.0, 5.0])
