@@ -181,7 +181,7 @@ def try_recipe(corpus: Path, seed: int) -> None:
         shutil.rmtree(corpus / "store", ignore_errors=True)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 def test_recipes(corpus: Path, seed: int) -> None:
     try_recipe(corpus, seed)
 
@@ -224,7 +224,7 @@ def try_sources(corpus: Path, folder: Path, seed: int) -> None:
     ended(folder, "run", "recipe.yaml", "--workers", "1", "--examples", "2")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_sources(corpus: Path, tmp_path: Path, seed: int) -> None:
     try_sources(corpus, tmp_path, seed)
 
@@ -265,7 +265,7 @@ def try_store(used: Path, folder: Path, seed: int) -> None:
     ended(folder, "clusters", "--store", "store")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_stores(used: Path, tmp_path: Path, seed: int) -> None:
     try_store(used, tmp_path, seed)
 
