@@ -61,7 +61,8 @@ class Limits(Section):
         default=None,
         ge=0,
         le=1,
-        description="largest share of a source's documents that the rules may drop, selections apart",
+        description="largest share of the documents of a source, or of a value of a column of `report: {by: [...]}`, "
+        "that the rules may drop, selections apart",
     )
 
 

@@ -295,7 +295,8 @@ class Run:
         return funnel, duplicates
 
     def _check_losses(self, funnel: Funnel) -> None:
-        check_losses(funnel.losses, self.recipe.limits.source_loss, self.loaded.where("limits", "source_loss"))
+        limit, where = self.recipe.limits.source_loss, self.loaded.where("limits", "source_loss")
+        check_losses(funnel.losses, limit, where, by=self.recipe.report.by or ())
 
     def _label(self, measured: Measured, url: str) -> tuple[Measured, Sequence[LabelResult]]:
         """The shards with the columns of the labelling tasks, and what came of each task."""

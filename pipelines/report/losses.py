@@ -137,20 +137,22 @@ class Losses:
                 seen, tokens = seen - dropped, tokens - dropped_tokens
 
 
-def check_limit(losses: Losses, limit: float | None, where: str) -> None:
+def check_limit(losses: Losses, limit: float | None, where: str, by: Sequence[str] = ()) -> None:
     """Raise FatalError where the rules took more of a source than the recipe's limit allows; selections do not count.
 
-    `where` is the limit's place in the recipe.
+    The limit is also that of each value of the columns in `by`, those that the recipe asks for. `where` is the limit's
+    place in the recipe.
     """
     if limit is None:
         return
-    over = [loss for loss in losses.in_all() if loss.group.column == columns.SOURCE and loss.share > limit]
+    over = [loss for loss in losses.in_all() if loss.group.column in (columns.SOURCE, *by) and loss.share > limit]
     if over:
         told = "\n  ".join(_refusal(loss) for loss in sorted(over, key=lambda loss: -loss.share)[:SHOWN])
-        more = f"\n  and {plural(len(over) - SHOWN, 'more source')}" if len(over) > SHOWN else ""
+        what = "source" if all(loss.group.column == columns.SOURCE for loss in over) else "group"
+        more = f"\n  and {plural(len(over) - SHOWN, f'more {what}')}" if len(over) > SHOWN else ""
         raise FatalError(
-            f"{where}: {plural(len(over), 'source')} lost more than limits: {{source_loss: {limit:g}}} allows; nothing "
-            f"is committed\n  {told}{more}\nLook at the rule, take the source out of the recipe, or raise the limit"
+            f"{where}: {plural(len(over), what)} lost more than limits: {{source_loss: {limit:g}}} allows; nothing "
+            f"is committed\n  {told}{more}\nLook at the rule, take the {what} out of the recipe, or raise the limit"
         )
 
 

@@ -131,6 +131,17 @@ def test_a_source_that_vanishes_among_near_copies_is_named_and_refused(templated
         execute(templated, "limits.source_loss=0.5")
 
 
+def test_the_limit_is_that_of_the_columns_that_the_recipe_names(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    lengths = [(i, "la", 4) if i % 5 == 0 else (i, "en", 60) for i in range(500)]
+    documents = [{"id": f"{i}", "text": sentences(i, words), "lang": lang} for i, lang, words in lengths]
+    write_jsonl(tmp_path / "data" / "docs.jsonl", documents)
+    source = {"name": "docs", "path": "data/*", "metadata": ["lang"]}
+    recipe = make_recipe(tmp_path, sources=[source], decide=[{"drop": "bytes < 100"}])
+    execute(recipe, "limits.source_loss=0.5")
+    with pytest.raises(FatalError, match=r"(?s)1 group lost more.*lang la: 100.0% of its documents .*\(100 of 100\)"):
+        execute(recipe, "limits.source_loss=0.5", "report.by=[lang]")
+
+
 def test_a_limit_that_holds_changes_nothing(templated: Path) -> None:
     first = execute(templated)
     assert execute(templated, "limits.source_loss=0.95").cached
