@@ -63,6 +63,10 @@ class LocatedYaml:
         for n in range(len(path), 0, -1):
             if path[:n] in self.overrides:
                 return self.overrides[path[:n]]
+        if path not in self.spans:  # not in the file: what was set below it has made it
+            below = (option for place, option in self.overrides.items() if path and place[: len(path)] == path)
+            if (option := next(below, None)) is not None:
+                return option
         line = self.line(path, word)
         return f"{self.file}:{line}" if line else self.file
 

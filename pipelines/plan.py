@@ -10,6 +10,7 @@ import pyarrow as pa
 from operators import columns
 from operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
 from operators.errors import RecipeError
+from operators.measure.tokens import Tokens
 from operators.table import name_of
 from pipelines.decide import given_columns, grouped_by, kind_of, with_given
 from pipelines.fields import check_fields, remedy
@@ -76,6 +77,11 @@ class Plan:
         self.pending = [(spec, source) for _, spec, source in found]
         #: those of them that were registered by earlier runs
         self.known = [Shard(ordinal, spec, source) for ordinal, spec, source in found if ordinal is not None]
+
+    @property
+    def tokens_are_estimated(self) -> bool:
+        """Whether tokens are estimated, not counted by a tokenizer."""
+        return any(isinstance(m.operator, Tokens) and m.operator.tokenizer is None for m in self.measures)
 
     def unread(self) -> dict[str, list[ShardSpec]]:
         """The shards that no run has read yet, by the name of their source."""

@@ -288,7 +288,7 @@ class Run:
                 by=self.plan.by,
             )
         duplicates = count_duplicates(measured.measures, columns.ID, self.engine, url)
-        funnel = build_funnel(measured.counts, decided)
+        funnel = build_funnel(measured.counts, decided, self.plan.tokens_are_estimated)
         funnel.check()
         check_addresses(measured.shards)
         self._check_losses(funnel)

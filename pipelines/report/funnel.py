@@ -70,6 +70,7 @@ class Funnel:
     kept_bytes: int
     kept_tokens: int
     groups: tuple[GroupLoss, ...] = ()  #: what the rules took of each source, language, ...
+    estimated: bool = False  #: whether tokens are estimated
     crowded: tuple[str, ...] = ()  #: columns that losses were to be counted by, with too many values for that
 
     def check(self) -> None:
@@ -119,8 +120,8 @@ class Funnel:
         return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
 
 
-def build_funnel(counts: Sequence[ShardCounts], decided: Decided) -> Funnel:
-    """The funnel of a run, from the shards' counts and the rules' counts."""
+def build_funnel(counts: Sequence[ShardCounts], decided: Decided, estimated: bool = False) -> Funnel:
+    """The funnel of a run, from the shards' counts and the rules' counts; `estimated` says whether tokens are."""
     rules = tuple(
         RuleRow(r.name, r.operator, r.seen, r.dropped, r.dropped_bytes, r.dropped_tokens or 0, r.details)
         for r in decided.funnel
@@ -137,6 +138,7 @@ def build_funnel(counts: Sequence[ShardCounts], decided: Decided) -> Funnel:
         kept_bytes=sum(shard.bytes for shard in decided.shards),
         kept_tokens=kept_tokens,
         groups=tuple(decided.groups),
+        estimated=estimated,
         crowded=tuple(decided.crowded),
     )
 
@@ -155,12 +157,13 @@ def loss_rows(standing: Sequence[Standing]) -> pa.Table:
 def show(funnel: Funnel, console: Console) -> None:
     """Print the funnel as a table, below it what the rules went by and what deserves a look."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (("", "left"), ("documents", "right"), ("share", "right"), ("tokens", "right")):
+    for heading, justify in (("", "left"), ("documents", "right"), ("of what came in", "right"), ("tokens", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
 
     def row(label: str, n: int, of: int = 0, tokens: int | None = None, style: str = "") -> None:
         share = f"{n / of:.1%}" if of else ""
-        table.add_row(Text(label), f"{n:,}", share, "" if tokens is None else compact(tokens), style=style)
+        figure = "" if tokens is None else f"{'~' if funnel.estimated else ''}{compact(tokens)}"
+        table.add_row(Text(label), f"{n:,}", share, figure, style=style)
 
     if funnel.quarantined:
         row("records", funnel.records)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from operators.base import digest_of
 from operators.errors import RecipeError, ShardError
 from pipelines.sources import plain_text, python_env, wet
-from pipelines.sources.beside import divided
+from pipelines.sources.beside import PACKED, divided
 from pipelines.sources.lines import Part
 from pipelines.sources.listing import CONNECTIONS, Listing, absolute, discover_files, distinct
 from pipelines.sources.partitions import shared_keys
@@ -255,6 +255,8 @@ def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]
 def _kind_of(source: Source, file: FileRef) -> tuple[FileFormat, Compression]:
     """Format and compression of a file, by its name where the recipe does not say."""
     format_, compression, extension = _format_by_name(file)
+    if extension in PACKED:
+        raise RecipeError(f"{file.name}: {extension} files are not read; unpack it, or pack it as .gz, .zst or .bz2")
     if source.format != "auto":
         format_ = source.format
     elif format_ is None and extension == ".warc":

@@ -342,6 +342,7 @@ def test_overrides(override: str, value: Callable[[LoadedRecipe], Any], expected
         ("decide.drop.when=x", "2 entries are called drop; name one by its position, decide.0 or decide.4"),
         ("name.x=1", "--set name.x=1: there is nothing below 'quick'"),
         ("nme=x", "--set nme=x: nme is not known here; did you mean name?"),
+        ("nme.bar=x", "--set nme.bar=x: nme is not known here; did you mean name?"),
         (
             "decide.select.documents=x",
             "--set decide.select.documents=x: decide.select.documents must be a whole number",
