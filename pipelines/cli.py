@@ -221,9 +221,23 @@ def operators(
 
 @train_app.command()
 def quality(
-    positive: Annotated[list[str], typer.Option(metavar="GLOB", help="Documents of good quality; may be repeated.")],
-    negative: Annotated[list[str], typer.Option(metavar="GLOB", help="Documents of other quality; may be repeated.")],
     model: Annotated[str, typer.Option("--out", help="Where the model goes; its report goes beside it.")],
+    positive: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Documents of good quality; may be repeated.")
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Documents of other quality; may be repeated.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Instead of both: documents by their answers to a task.")
+    ] = None,
+    good: Annotated[
+        list[str] | None, typer.Option(help="Labels that are good; of a scale the least number that is.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the labels here.")
+    ] = None,
+    store: Store = "./store",
     text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
     dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 32,
     word_ngrams: Annotated[int, typer.Option(help="Longest word n-gram.")] = 2,
@@ -238,12 +252,26 @@ def quality(
 ) -> None:
     """Train a fastText classifier that tells positive documents from negative ones, and report how well it does."""
     with errors(debug):
+        from operators.errors import RecipeError
         from pipelines.train import train_quality
         from pipelines.train_report import render_report
 
         options = {"dim": dim, "word_ngrams": word_ngrams, "epochs": epochs, "learning_rate": learning_rate}
         options |= {"min_count": min_count, "buckets": buckets, "holdout": holdout, "seed": seed}
-        report = train_quality(positive, negative, model, text=text, **options)  # type: ignore[arg-type]
+        if (labels is None) == (not positive or not negative) or (labels and (positive or negative)):
+            raise RecipeError("say what to learn from: --positive GLOB and --negative GLOB, or --labels TASK")
+        if labels is None:
+            report = train_quality(positive or (), negative or (), model, text=text, **options)  # type: ignore[arg-type]
+        else:
+            from pipelines.label.store import open_stored
+            from pipelines.label.task import load_task
+            from pipelines.label.texts import Taught
+            from pipelines.sources.listing import absolute
+
+            task = load_task(labels, asks=False)
+            taught = Taught(task, open_stored(absolute(store, "."), task.fingerprint), good or (), input_ or ())
+            sides = ([taught.positive], [taught.negative])
+            report = train_quality(*sides, model, read=taught.read, **options)  # type: ignore[arg-type]
         print_result(as_json, report.as_json(), lambda: out.print(render_report(report)))
 
 

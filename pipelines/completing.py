@@ -119,7 +119,7 @@ def _label(
 ) -> tuple[Measured, Sequence[LabelResult]]:
     texts = Texts({shard.ordinal: shard for shard in measured.shards}, plan.transforms)
     engine.start()
-    survivors = Survivors(plan.loaded.store, url, measured, texts, removal_by(plan.rules))
+    survivors = Survivors(plan.loaded.store, plan.loaded.recipe.name, url, measured, texts, removal_by(plan.rules))
     measures, labels = label_survivors(plan.tasks, survivors, reporter, confirm)
     return replace(measured, measures=measures), labels
 

@@ -303,7 +303,7 @@ class Run:
         if not self.plan.tasks:
             return measured, ()
         texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
-        survivors = Survivors(self.store, url, measured, texts, removal_by(self.plan.rules))
+        survivors = Survivors(self.store, self.recipe.name, url, measured, texts, removal_by(self.plan.rules))
         self.engine.start()
         measures, results = label_survivors(self.plan.tasks, survivors, self.reporter, self.confirm)
         return replace(measured, measures=measures), results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -117,6 +118,10 @@ def labels_export(
     task: TaskPath,
     to: Annotated[str, typer.Option("--out", metavar="FILE", help="A .parquet, .csv or .jsonl file to write.")],
     annotator: Annotated[str | None, typer.Option("--annotator", help="Only this annotator's answers.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="With the documents' texts, read from where they lie.")] = False,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts in these files instead.")
+    ] = None,
     store: Store = "./store",
     as_json: AsJson = False,
     debug: Debug = False,
@@ -125,9 +130,13 @@ def labels_export(
     with errors(debug):
         from pipelines.label.export import export_labels
         from pipelines.label.task import load_task
+        from pipelines.label.texts import texts_of
+        from pipelines.sources.listing import absolute
         from pipelines.words import plural
 
-        written = export_labels(store, load_task(task, asks=False).fingerprint, to, annotator)
+        fingerprint = load_task(task, asks=False).fingerprint
+        texts = partial(texts_of, inputs=input_ or ()) if text or input_ else None
+        written = export_labels(absolute(store, "."), fingerprint, to, annotator, texts)
         told = f"{plural(written, 'row')} in {to}"
         print_result(as_json, {"rows": written, "file": to}, lambda: out.print(told, markup=False))
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import duckdb
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from operators.columns import CONTENT_ID, TEXT
 from operators.errors import RecipeError
-from pipelines.label.store import is_scale, open_stored
+from pipelines.label.store import LabelStore, is_scale, open_stored
 from pipelines.state import files
 
 #: The columns of an export; answers to a scale are numbers.
@@ -46,8 +48,16 @@ _SQL = """
 Write = Callable[[pa.Table], None]
 
 
-def export_labels(store: str, fingerprint: str, out: str, annotator: str | None = None) -> int:
+def export_labels(
+    store: str,
+    fingerprint: str,
+    out: str,
+    annotator: str | None = None,
+    texts: Callable[[LabelStore, set[bytes]], Mapping[bytes, str]] | None = None,
+) -> int:
     """Write EXPORTED, one row for each document (id) and annotator, by id; how many rows that are.
+
+    `texts` finds the texts of content ids, to be a last column `text`: null where there is none.
 
     Answers only. A text that lies under several ids has a row for each; where a model answered in several revisions,
     its latest answer is given. `out` ends in .parquet, .csv or .jsonl; in the latter two probabilities are JSON.
@@ -58,14 +68,23 @@ def export_labels(store: str, fingerprint: str, out: str, annotator: str | None 
         raise RecipeError(f"--out {out}: labels are written as {', '.join(_FORMATS)}; end the name in one of these")
     found = open_stored(store, fingerprint)
     connection = connected()
-    connection.register("rows", found.rows(annotator))
+    rows = found.rows(annotator)
+    connection.register("rows", rows)
     connection.register("documents", found.documents())
     place = EXPORTED.get_field_index("answer")
     schema = EXPORTED.set(place, pa.field("answer", pa.int64())) if is_scale(found.task()) else EXPORTED
+    known = None
+    if texts is not None:
+        known = texts(found, {*rows.filter(pc.field("answer").is_valid())[CONTENT_ID].to_pylist()})
+        schema = schema.append(pa.field(TEXT, pa.large_string()))
     written = 0
     with files.replacing(out) as file, opened(file, schema) as write:
         for batch in connection.sql(_SQL).to_arrow_reader(_BATCH):
-            write(pa.Table.from_batches([batch]).cast(schema))
+            table = pa.Table.from_batches([batch])
+            if known is not None:
+                shown = [known.get(bytes.fromhex(key)) for key in table[CONTENT_ID].to_pylist()]
+                table = table.append_column(TEXT, pa.array(shown, pa.large_string()))
+            write(table.cast(schema))
             written += batch.num_rows
     return written
 

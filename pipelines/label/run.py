@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,10 @@ from pipelines.label.store import DOCUMENTS, LabelStore
 from pipelines.label.task import LoadedTask
 from pipelines.label.writer import Writer
 from pipelines.report.progress import Reporter
+from pipelines.sources.listing import absolute
 from pipelines.sources.spec import Source
+from pipelines.state import files
+from pipelines.state.datasets import FOLDER as DATASETS
 from pipelines.words import plural
 
 #: Documents, and bytes of their text, that travel together to an engine on Ray.
@@ -59,10 +63,11 @@ def label(
     reporter: Reporter,
     confirm: Confirm,
     opener: OpenAsker = open_asker,
+    source: Mapping[str, Any] | None = None,
 ) -> LabelResult:
     """Put a task to the documents that it chooses of these: see `label_chosen`."""
     chosen = choose_documents(loaded, documents)
-    return label_chosen(loaded, store_url, chosen, documents.table.num_rows, reporter, confirm, opener)
+    return label_chosen(loaded, store_url, chosen, documents.table.num_rows, reporter, confirm, opener, source)
 
 
 def label_chosen(
@@ -73,8 +78,11 @@ def label_chosen(
     reporter: Reporter,
     confirm: Confirm,
     opener: OpenAsker = open_asker,
+    source: Mapping[str, Any] | None = None,
 ) -> LabelResult:
     """Put a task to documents, chosen of so many, and store the answers. Nothing that is known is asked.
+
+    `source` is what the store remembers of where they lie: see `LabelStore.write_task`.
 
     Raises GristmillError; what was answered before the error stays in the store.
     """
@@ -97,7 +105,7 @@ def label_chosen(
         plan = LabelPlan(loaded.name, *counts, forecasts, loaded.task.budget, result.before)
         result.declined = plan.questions > 0 and not confirm(plan)
         if not result.declined:
-            store.write_task(loaded.name, loaded.as_written)
+            store.write_task(loaded.name, loaded.as_written, source)
             named = chosen.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
             store.write_documents(writer.run, [named])
             result.annotators = [labelling.ask(part) for part in parts]
@@ -241,4 +249,10 @@ def label_source(
         records = plural(documents.rejects, "record")
         why = f": {records} left out, such as {documents.first_reject}" if documents.rejects else ""
         raise RecipeError(f"{source.name} has no documents to label{why}")
-    return label(loaded, store_url, documents, reporter, confirm)
+    paths = [absolute(path, ".") for path in source.patterns()]
+    folder = f"{files.join(store_url, DATASETS)}/"
+    if len(paths) == 1 and paths[0].startswith(folder):
+        told: dict[str, Any] = {"dataset": paths[0].removeprefix(folder)}
+    else:
+        told = {"path": paths, "text": source.text, "id": source.id}
+    return label(loaded, store_url, documents, reporter, confirm, source=told)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.columns import CONTENT_ID, ID, SOURCE, TYPES
-from operators.errors import FatalError, RecipeError
+from operators.errors import FatalError, RecipeError, StoreDamaged
 from pipelines.label.budget import Amount
 from pipelines.label.compaction import compact, compact_if_many
 from pipelines.label.inventory import note
@@ -124,9 +124,17 @@ class LabelStore:
 
         return self._reading(read)
 
-    def write_task(self, name: str, task: Mapping[str, Any]) -> None:
-        """Keep the task as written; secrets are to stand in it as `${NAME}`."""
-        held = {"name": name, "fingerprint": self.fingerprint, "task": dict(task)}
+    def write_task(self, name: str, task: Mapping[str, Any], source: Mapping[str, Any] | None = None) -> None:
+        """Keep the task as written, and what it was put to; secrets are to stand in it as `${NAME}`.
+
+        source: `{dataset: name}`, or path, text and id of files.
+        """
+        sources: list[dict[str, Any]] = []
+        with contextlib.suppress(StoreDamaged):
+            sources = self.task().get("sources", [])
+        told = [dict(source)] if source is not None else []
+        sources = [one for one in sources if one not in told] + told
+        held = {"name": name, "fingerprint": self.fingerprint, "task": dict(task), "sources": sources}
         files.write_record(files.join(self.url, TASK), held)
         note(self.url, arrived=[TASK])
 

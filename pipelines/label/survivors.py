@@ -37,6 +37,7 @@ class Survivors:
     """What a run has kept, and how its texts are read."""
 
     store: str
+    dataset: str
     run_url: str
     measured: Measured
     texts: Texts
@@ -84,7 +85,10 @@ def label_survivors(
     for position, task in enumerate(tasks):
         documents = survivors.documents(task)
         chosen = choose_documents(task, documents)
-        results.append(label_chosen(task, survivors.store, chosen, documents.table.num_rows, reporter, confirm))
+        source = {"dataset": survivors.dataset}
+        results.append(
+            label_chosen(task, survivors.store, chosen, documents.table.num_rows, reporter, confirm, source=source)
+        )
         given = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), chosen.table[KEY])
         folder = files.join(survivors.run_url, FOLDER, f"{position:02d}")
         by_shard = _places_by_shard(chosen.table, held)

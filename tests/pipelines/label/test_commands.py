@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -180,3 +181,72 @@ def test_a_ceiling_is_told_and_is_no_failure(folder: Path, server: Server) -> No
     done = call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes")
     assert done.exit_code == 0
     assert "ceiling for documents" in done.stdout
+
+
+def exported_texts(*more: str) -> dict[str, str]:
+    assert call("labels", "export", "task.yaml", "--out", "labels.jsonl", *more).exit_code == 0
+    return {row["id"]: row["text"] for row in map(json.loads, Path("labels.jsonl").read_text().splitlines())}
+
+
+def test_an_export_may_have_the_texts(folder: Path) -> None:
+    call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes", "-q")
+    texts = {row["id"]: row["text"] for row in topical(60)}
+    assert exported_texts("--text") == texts
+    told = json.loads(call("labels", "export", "task.yaml", "--out", "l.parquet", "--text", "--json").stdout)
+    assert told == {"rows": 60, "file": "l.parquet"}
+    (folder / "docs.jsonl.gz").rename(folder / "moved.jsonl.gz")
+    gone = call("labels", "export", "task.yaml", "--out", "l.jsonl", "--text")
+    assert gone.exit_code == 2
+    assert exported_texts("--input", "moved.jsonl.gz") == texts
+    few = topical(60)[:7]
+    write_jsonl(folder / "few.jsonl", few)
+    assert {id: text for id, text in exported_texts("--input", "few.jsonl").items() if text} == {
+        row["id"]: row["text"] for row in few
+    }
+
+
+def test_the_texts_of_a_dataset_are_found_in_the_dataset(folder: Path) -> None:
+    recipe = {"version": 1, "name": "docs", "store": "./store", "sources": [{"name": "d", "path": "docs.jsonl.gz"}]}
+    recipe |= {"transform": ["normalize_unicode"], "label": ["task.yaml"], "write": {"columns": ["id", "text"]}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    done = call("run", "recipe.yaml", "--yes", "-q")
+    assert done.exit_code == 0, done.output
+    assert exported_texts("--text") == {row["id"]: row["text"] for row in topical(60)}
+
+
+def test_a_classifier_is_trained_on_the_answers(folder: Path) -> None:
+    write_jsonl(folder / "docs.jsonl.gz", topical(200))
+    call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes", "-q")
+    train = ("train", "quality", "--labels", "task.yaml", "--out", "m.bin", "--dim", "8", "--buckets", "1000")
+    done = call(*train, "--good", "physics", "--json", "--min-count", "1", "--epochs", "20")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    sides = [report[side]["trained"] + report[side]["held_out"] for side in ("positive", "negative")]
+    assert sides == [100, 100]
+    assert report["auc"] > 0.9
+    for arguments, told in (
+        (train, "say which labels of topic are good: --good LABEL, of physics, biology"),
+        ((*train, "--good", "phisics"), "did you mean physics"),
+        ((*train, "--positive", "x"), "or --labels TASK"),
+        (train[:2] + train[4:], "or --labels TASK"),
+    ):
+        refused = call(*arguments)
+        assert refused.exit_code == 2
+        assert told in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize(("good", "positive"), [((), 3), (("--good", "5"), 1)])
+def test_a_classifier_is_trained_on_a_scale(folder: Path, good: tuple[str, ...], positive: int) -> None:
+    task_file(folder, answer={"scale": [0, 5]})
+    write_jsonl(folder / "docs.jsonl.gz", topical(120))
+    rows = [{"text": row["text"], "id": row["id"], "answer": i % 6} for i, row in enumerate(topical(120))]
+    write_jsonl(folder / "gold.jsonl", rows)
+    assert call("labels", "import", "task.yaml", "gold.jsonl", "--annotator", "gold").exit_code == 0
+    train = ("train", "quality", "--labels", "task.yaml", "--out", "m.bin", "--dim", "4", "--buckets", "1000", *good)
+    none = call(*train)
+    assert none.exit_code == 2
+    assert "does not say which files were labelled" in none.stderr
+    done = call(*train, "--input", "docs.jsonl.gz", "--json", "--min-count", "1", "--holdout", "0.3")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["positive"]["trained"] + report["positive"]["held_out"] == 20 * positive

@@ -1,0 +1,143 @@
+"""The texts behind answers. An answer is stored by the content of its text, so the text is looked for where it was
+labelled: the files or the dataset that runs of the task read, which the store remembers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.columns import CONTENT_ID, ID, TEXT
+from operators.errors import RecipeError, ShardError
+from operators.label.answers import Multi, Scale
+from operators.measure.content_id import content_ids
+from pipelines.label.columns import labels_of
+from pipelines.label.store import LabelStore
+from pipelines.label.task import LoadedTask
+from pipelines.sources.discover import discover
+from pipelines.sources.read import read_shard
+from pipelines.sources.spec import Source
+from pipelines.state import files
+from pipelines.state.datasets import Dataset
+from pipelines.state.runs import standing_runs
+from pipelines.words import did_you_mean
+
+EXAMPLES = pa.schema([(ID, pa.string()), (TEXT, pa.large_string())])
+
+
+def texts_of(store: LabelStore, keys: Iterable[bytes], inputs: Sequence[str] = ()) -> dict[bytes, str]:
+    """The texts of some content ids, as far as they are found in what runs of the task read, or in `inputs` instead.
+
+    A text of which something was removed before it was labelled is found by its document's id. Raises RecipeError where
+    nothing is known to look in, or a file is not there any more.
+    """
+    wanted = {*keys}
+    by_id: defaultdict[str, list[bytes]] = defaultdict(list)
+    held = store.documents()
+    for key, id in zip(held[CONTENT_ID].to_pylist(), held[ID].to_pylist(), strict=True):
+        by_id[id].append(key)
+    found: dict[bytes, str] = {}
+    named: dict[bytes, str] = {}
+    for source in _sources(store, inputs):
+        for documents in _read(source):
+            texts = documents.column(TEXT)
+            own = content_ids(texts)
+            here = pc.is_in(own, pa.array(list(wanted), own.type))
+            for key, text in zip(own.filter(here).to_pylist(), texts.filter(here).to_pylist(), strict=True):
+                found.setdefault(key, text)
+            for id, text in zip(documents.column(ID).to_pylist(), texts, strict=True):
+                for key in by_id.get(id, ()):
+                    if key in wanted and key not in found:
+                        named.setdefault(key, text.as_py())
+    return named | found
+
+
+def _sources(store: LabelStore, inputs: Sequence[str]) -> list[Source]:
+    if inputs:
+        return [Source(name="labelled", path=list(inputs))]
+    told = store.task().get("sources", ())
+    if not told:
+        raise RecipeError("the store does not say which files were labelled; name them with --input GLOB")
+    return [_source(store.store, one) for one in told]
+
+
+def _source(store: str, told: Mapping[str, Any]) -> Source:
+    if "dataset" not in told:
+        return Source(name="labelled", path=list(told["path"]), text=told["text"], id=told["id"])
+    dataset = Dataset(store, told["dataset"])
+    versions = [dataset.named(stands.run.record["version"]) for stands in standing_runs(store, dataset.name)]
+    paths = [files.join(version.url, file["name"]) for version in versions for file in version.manifest["files"]]
+    return Source(name="labelled", path=paths)
+
+
+def _read(source: Source) -> Iterator[pa.RecordBatch]:
+    """The documents of a source; what is no document is left out, as when it was labelled."""
+    for spec in discover([source], "."):
+        try:
+            for batch in read_shard(spec, source):
+                yield batch.documents
+        except ShardError as error:
+            raise RecipeError(str(error)) from error
+
+
+class Taught:
+    """The documents of a task in two sides, by their answers: what a classifier is trained on."""
+
+    def __init__(self, loaded: LoadedTask, store: LabelStore, good: Sequence[str], inputs: Sequence[str] = ()) -> None:
+        """good: labels that are good or, of a scale, the least number that is; by default its upper half.
+
+        Raises RecipeError where the task has no such answers.
+        """
+        self._good = _good_of(loaded, good)
+        keys = store.rows(columns=("answer",)).filter(pc.field("answer").is_valid())[CONTENT_ID].unique()
+        given = labels_of(loaded.task, store, pa.chunked_array([keys])).column(0).to_pylist()
+        texts = texts_of(store, keys.to_pylist(), inputs)
+        held = store.documents()
+        ids = dict(zip(held[CONTENT_ID].to_pylist(), held[ID].to_pylist(), strict=True))
+        sides: dict[bool, list[tuple[str | None, str]]] = {True: [], False: []}
+        for key, answer in zip(keys.to_pylist(), given, strict=True):
+            if answer is not None and key in texts:
+                sides[self._is_good(answer)].append((ids.get(key), texts[key]))
+        #: what the sides are called in messages
+        self.positive, self.negative = f"{loaded.name} {self._shown}", f"{loaded.name} not {self._shown}"
+        self._sides = {self.positive: sides[True], self.negative: sides[False]}
+
+    @property
+    def _shown(self) -> str:
+        return f">= {self._good}" if isinstance(self._good, int) else " or ".join(sorted(self._good))
+
+    def _is_good(self, answer: Any) -> bool:
+        if isinstance(self._good, int):
+            return bool(answer >= self._good)
+        return not self._good.isdisjoint(answer if isinstance(answer, list) else [answer])
+
+    def read(self, paths: Sequence[str], text: str, id: str | None) -> Iterator[pa.RecordBatch]:
+        """The documents of one side: what `train_quality` takes for reading."""
+        rows = [{ID: own, TEXT: content} for own, content in self._sides[paths[0]]]
+        yield from pa.Table.from_pylist(rows, EXAMPLES).to_batches()
+
+
+def _good_of(loaded: LoadedTask, good: Sequence[str]) -> int | frozenset[str]:
+    """The least good number, or the good labels."""
+    answer = loaded.task.answer
+    if isinstance(answer, Scale):
+        low, high = answer.scale
+        told = good[0] if good else str((low + high + 1) // 2)
+        if len(good) > 1 or not told.lstrip("-").isdigit() or not low < int(told) <= high:
+            raise RecipeError(
+                f"--good {' '.join(good)}: {loaded.name} asks for a number; give one above {low}, to {high}"
+            )
+        return int(told)
+    labels = answer.multi if isinstance(answer, Multi) else getattr(answer, "choice", None)
+    if labels is None:
+        raise RecipeError(f"{loaded.name} asks for JSON, which has no good and bad; train on a choice or a scale")
+    if not good:
+        raise RecipeError(f"say which labels of {loaded.name} are good: --good LABEL, of {', '.join(labels)}")
+    for label in good:
+        if label not in labels:
+            raise RecipeError(f"--good {label}: {loaded.name} has no such label{did_you_mean(label, labels)}")
+    return frozenset(good)
