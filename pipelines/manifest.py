@@ -41,7 +41,7 @@ def build(
         "tokens": funnel.kept_tokens,
         "schema": [{"name": f.name, "type": str(f.type)} for f in plan.output],
         "files": [asdict(file) for file in written],
-        "sources": [_source(source.name, shards, counts) for source in plan.loaded.recipe.sources],
+        "sources": _sources([source.name for source in plan.loaded.recipe.sources], shards, counts),
         "funnel": funnel.to_json(),
         "measures": plan.measured_by(),
         "labels": [{"task": task.name, "fingerprint": task.fingerprint} for task in plan.tasks],
@@ -49,7 +49,13 @@ def build(
     }
 
 
-def _source(name: str, shards: Sequence[Shard], counts: Sequence[ShardCounts]) -> dict[str, Any]:
-    mine = [c for s, c in zip(shards, counts, strict=True) if s.source.name == name]
-    totals = {key: sum(getattr(c, key) for c in mine) for key in ("records", "documents", "rejects", "text_bytes")}
-    return {"name": name, "shards": len(mine), **totals}
+def _sources(names: Sequence[str], shards: Sequence[Shard], counts: Sequence[ShardCounts]) -> list[dict[str, Any]]:
+    """The totals of each source."""
+    keys = ("records", "documents", "rejects", "text_bytes")
+    totals = {name: {"name": name, "shards": 0, **dict.fromkeys(keys, 0)} for name in names}
+    for shard, count in zip(shards, counts, strict=True):
+        total: dict[str, Any] = totals[shard.source.name]
+        total["shards"] += 1
+        for key in keys:
+            total[key] += getattr(count, key)
+    return list(totals.values())

@@ -55,9 +55,12 @@ def _placed(
 
 def check_limit(recipe: Recipe, shards: Sequence[Shard], counts: Sequence[ShardCounts], rejects: pa.Table) -> None:
     """Raise FatalError where a source gave more rejects than the recipe's limit allows."""
+    counted: dict[str, Counter[str]] = {}
+    for shard, count in zip(shards, counts, strict=True):
+        counted.setdefault(shard.source.name, Counter()).update(records=count.records, rejects=count.rejects)
     for source in recipe.sources:
-        mine = [count for shard, count in zip(shards, counts, strict=True) if shard.source.name == source.name]
-        records, rejected = sum(c.records for c in mine), sum(c.rejects for c in mine)
+        of_source = counted.get(source.name, Counter())
+        records, rejected = of_source["records"], of_source["rejects"]
         if rejected > recipe.limits.rejects * records:
             told = "\n  ".join(remarks(rejects.filter(pc.equal(rejects["source"], source.name))))
             raise FatalError(

@@ -11,7 +11,9 @@ import os
 import re
 import stat
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from operators.errors import RecipeError
@@ -86,7 +88,11 @@ class LocalFiles:
 
     def _matching_here(self, folder: _Folder, part: str, rest: list[str], passed: list[str]) -> Iterator[Entry]:
         matches = re.compile(fnmatch.translate(part)).match
-        for entry in folder.entries:
+        prefix = re.split(r"[*?\[]", part, maxsplit=1)[0]
+        first = bisect_left(folder.entries, prefix, key=lambda entry: entry.name)
+        for entry in islice(folder.entries, first, None):
+            if not entry.name.startswith(prefix):
+                break
             if not matches(entry.name) or (rest and not _is_folder(entry)):
                 continue
             path = f"{folder.path.rstrip('/')}/{entry.name}"

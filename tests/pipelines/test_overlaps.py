@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from typer.testing import CliRunner
 
 from operators.errors import FatalError
 from pipelines.cli import app
+from pipelines.plan import make_plan
+from pipelines.recipe import load_recipe
 from pipelines.sources import discover as discovering
+from pipelines.sources.spec import Source
 from tests.pipelines.test_run import MakeRecipe, execute, rows
 from tests.support import make_documents, write_jsonl
 
@@ -67,3 +72,31 @@ def test_what_would_be_read_twice_is_never_committed(
     with pytest.raises(FatalError, match=r"sources s0 and s1 read data/web/a.jsonl .*nothing is committed"):
         execute(recipe)
     assert not (corpus / "store" / "datasets").exists()
+
+
+def test_many_sources_are_listed_without_looking_twice(
+    tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done for each source does not grow with their number."""
+    for i in range(120):
+        write_jsonl(tmp_path / "data" / f"{i:03d}-a.jsonl", [{"text": f"text {i}", "lang": "de"}])
+    calls: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str) -> None:
+        plain = getattr(owner, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            calls[name] += 1
+            return plain(*given, **named)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(os, "scandir")
+    counted(Source, "schema")
+    for n in (60, 120):
+        calls.clear()
+        many = [{"name": f"s{i}", "path": f"data/{i:03d}-*.jsonl", "metadata": ["lang"]} for i in range(n)]
+        plan = make_plan(load_recipe(str(make_recipe(tmp_path, sources=many))))
+        assert len(plan.specs) == n
+        assert calls["scandir"] <= 2
+        assert calls["schema"] <= 6 * n
