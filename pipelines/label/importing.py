@@ -215,4 +215,4 @@ def _read(spec: ShardSpec, source: Source) -> Iterator[Record]:
             if spec.format in ("json", "jsonl"):
                 yield from json_lines(lines, limit)
             else:
-                yield from delimited(file.name, lines, "\t" if spec.format == "tsv" else ",", source)
+                yield from delimited(file.name, lines, spec.format, source)

@@ -28,7 +28,7 @@ _DESCRIPTIONS = frozenset(
 )
 _CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256", ".sha512", ".asc", ".sig")
 #: Files that others are packed in, by programs whose output is not read.
-PACKED = frozenset({".xz", ".lzma", ".lz4", ".zip", ".7z", ".rar", ".tar", ".tgz", ".br", ".sz", ".snappy", ".lzo"})
+PACKED = frozenset({".lzma", ".zip", ".7z", ".rar", ".tar", ".tgz", ".br", ".sz", ".snappy", ".lzo"})
 #: Data that is not read in this form: it may be what was meant, so that nobody passes over it in silence.
 _OTHER_DATA = frozenset(PACKED | {".arrow", ".feather", ".orc", ".avro", ".warc", ".xlsx", ".xls", ".tfrecord"})
 #: Formats in which people write notes and settings as well as data.

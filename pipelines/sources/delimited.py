@@ -1,4 +1,5 @@
-"""Tables as text: CSV and TSV with a header, cells quoted where they hold delimiters, quotes or newlines (RFC 4180)."""
+"""Tables as text, with a header: CSV, whose cells are quoted where they hold delimiters, quotes or newlines (RFC 4180),
+and TSV, in which quotes are text."""
 
 from __future__ import annotations
 
@@ -8,12 +9,15 @@ from collections.abc import Iterator
 from operators.errors import ShardError
 from pipelines.sources.lines import LineReader
 from pipelines.sources.records import Fault, Record
-from pipelines.sources.spec import Source
+from pipelines.sources.spec import Quoting, Source
 from pipelines.words import did_you_mean
 
 #: The csv module refuses cells of more than 131,072 characters unless told otherwise, for the whole process.
 #: `_RecordLines` bounds what a record may hold.
 csv.field_size_limit(2**31 - 1)
+
+#: What separates cells in tables that are called CSV or TSV.
+DELIMITERS = ";\t|,"
 
 
 class _RecordLines:
@@ -52,14 +56,15 @@ class _RecordLines:
             return content.decode("utf-8", "replace")
 
 
-def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> Iterator[Record]:
+def delimited(name: str, lines: LineReader, format_: str, source: Source) -> Iterator[Record]:
     """One record for each row below the header, blank lines left out; its line is the one on which it begins.
 
     A column that the header lacks is null. Raises ShardError where it lacks the text, or has a column that is used more
     than once, or a quote is never closed.
     """
     feed = _RecordLines(name, lines, int(source.document_bytes))
-    rows = csv.reader(feed, delimiter=delimiter, strict=True)
+    delimiter = "\t" if format_ == "tsv" else ","
+    rows = _rows(feed, delimiter, source.quoting)
     header: list[str] | None = None
     while True:
         feed.begin_record()
@@ -71,7 +76,8 @@ def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> I
         except csv.Error as error:
             if feed.at_end:
                 raise ShardError(
-                    f"{name}:{feed.line}: a quote opened in this record is never closed; correct the file"
+                    f"{name}:{feed.line}: a quote opened in this record is never closed; correct the file, or say "
+                    "`quoting: none` where quotes are text"
                 ) from None
             feed.fault = Fault("malformed", f"this is not a row of the table: {error}")
         if header is None:
@@ -80,6 +86,9 @@ def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> I
                     f"{name}:{feed.line}: the header cannot be read: {feed.fault.detail}; correct the file"
                 )
             if cells:
+                if source.text not in cells and (other := _other_delimiter(feed.raw, delimiter, source.text)):
+                    rows = _rows(feed, other, source.quoting)
+                    cells = next(csv.reader([feed.raw.decode()], delimiter=other))
                 header = cells
                 _check_header(name, header, source)
         elif feed.fault is not None:
@@ -87,8 +96,28 @@ def delimited(name: str, lines: LineReader, delimiter: str, source: Source) -> I
         elif len(cells) == len(header):
             yield Record(dict(zip(header, cells, strict=True)), feed.raw, feed.line, feed.offset)
         elif cells:
-            fault = Fault("malformed", f"this row has {len(cells)} cells, the header {len(header)}")
-            yield Record(None, feed.raw, feed.line, feed.offset, fault)
+            yield Record(None, feed.raw, feed.line, feed.offset, _other_length(cells, header, feed.raw, source.quoting))
+
+
+def _rows(feed: _RecordLines, delimiter: str, quoting: Quoting) -> Iterator[list[str]]:
+    """The cells of each row. Where tabs separate cells, quotes are text unless the source says otherwise."""
+    if quoting == "double" or (quoting == "auto" and delimiter != "\t"):
+        return csv.reader(feed, delimiter=delimiter, strict=True)
+    lines = (line.removesuffix("\n").removesuffix("\r") for line in feed)
+    return (line.split(delimiter) if line else [] for line in lines)
+
+
+def _other_delimiter(header: bytes, delimiter: str, text: str) -> str | None:
+    """What separates the names of a header so that the text is one of them, where the usual character does not."""
+    for other in DELIMITERS:
+        if other != delimiter and text in next(csv.reader([header.decode("utf-8", "replace")], delimiter=other), []):
+            return other
+    return None
+
+
+def _other_length(cells: list[str], header: list[str], row: bytes, quoting: Quoting) -> Fault:
+    hint = "; say `quoting: double` if cells stand in quotes" if quoting == "auto" and b'\t"' in b"\t" + row else ""
+    return Fault("malformed", f"this row has {len(cells)} cells, the header {len(header)}{hint}")
 
 
 def _check_header(name: str, header: list[str], source: Source) -> None:

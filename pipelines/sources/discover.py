@@ -24,7 +24,8 @@ from pipelines.sources.lines import Part
 from pipelines.sources.listing import CONNECTIONS, Listing, absolute, discover_files, distinct
 from pipelines.sources.partitions import shared_keys
 from pipelines.sources.spec import Source
-from pipelines.sources.storage import COMPRESSIONS, Compression, FileRef, open_file
+from pipelines.sources.storage import FileRef, open_file
+from pipelines.sources.streams import COMPRESSIONS, Compression
 from pipelines.words import did_you_mean
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
@@ -80,7 +81,8 @@ class ShardSpec(BaseModel):
     def identity(self) -> dict[str, Any]:
         """All that tells this shard from any other, as JSON: which state of which files, and which part of them."""
         exact = [[file.url, file.size, file.version] for file in self.files]
-        return {"files": exact, "format": self.format, "compression": self.compression, "part": self.part}
+        identity = {"files": exact, "format": self.format, "compression": self.compression, "part": self.part}
+        return {**identity, "reading": 2} if self.format == "tsv" else identity  # since quotes are text there
 
     def to_json(self) -> dict[str, Any]:
         """The shard as JSON; `ShardSpec.model_validate` reads it back."""

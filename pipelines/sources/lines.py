@@ -6,9 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import pyarrow as pa
-
-from pipelines.sources.storage import Compression, FileRef, chunks, open_stream
+from pipelines.sources.storage import FileRef, chunks, open_stream
+from pipelines.sources.streams import Compression, Stream, beginning, refuse_carriage_returns
 
 BOM = b"\xef\xbb\xbf"
 #: A byte range; a line belongs to the part in which its first byte lies.
@@ -27,7 +26,7 @@ class Line(NamedTuple):
 class LineReader:
     """Iterates over the lines of a stream; `count` says how many have been read so far."""
 
-    def __init__(self, stream: pa.NativeFile, part: Part | None, limit: int) -> None:
+    def __init__(self, stream: Stream, part: Part | None, limit: int) -> None:
         self.count = 0
         self._stream, self._limit = stream, limit
         self._start: int = part[0] if part else 0
@@ -74,5 +73,7 @@ class LineReader:
 @contextlib.contextmanager
 def open_lines(file: FileRef, compression: Compression, part: Part | None, limit: int) -> Iterator[LineReader]:
     """The lines of a file or of one part of it (parts only where the file is not compressed)."""
-    with open_stream(file, compression) as stream:
+    with open_stream(file, compression, None if part is None else part[0]) as stream:
+        if part is None or part[0] == 0:
+            refuse_carriage_returns(beginning(stream))
         yield LineReader(stream, part, limit)

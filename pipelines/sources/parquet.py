@@ -23,6 +23,7 @@ from pipelines.sources.partitions import given_by_path
 from pipelines.sources.records import Fault, Record, Reject, reject
 from pipelines.sources.spec import Source
 from pipelines.sources.storage import FileRef, open_file
+from pipelines.sources.streams import HEAD, NotAsNamed, compression_of, is_text, refuse_other_kinds
 from pipelines.state.files import is_local
 from pipelines.words import did_you_mean
 
@@ -46,7 +47,7 @@ def parquet(
     """
     with open_file(file) as opened:
         options = {"pre_buffer": not is_local(file.url)}
-        reader = pq.ParquetFile(opened, **options)
+        reader = _opened(opened, options)
         columns = _Columns(file.name, reader.schema_arrow, source, wanted, given_by_path(source, file))
         groups = list(range(*part) if part is not None else range(reader.num_row_groups))
         dictionaries = [path for path in columns.texts() if _is_dictionary(reader.metadata, groups, path)]
@@ -59,6 +60,22 @@ def parquet(
             row += held.num_rows
         if row == 0:
             yield Batch(pa.RecordBatch.from_pylist([], schema=wanted), [], records=0, lines=0)
+
+
+def _opened(opened: pa.NativeFile, options: dict[str, bool]) -> pq.ParquetFile:
+    """The reader of a file. What is no Parquet file but something else is refused by what it is."""
+    try:
+        return pq.ParquetFile(opened, **options)
+    except (pa.ArrowInvalid, OSError):
+        opened.seek(0)
+        head = opened.read(HEAD)
+        if head and not head.startswith(b"PAR1"):
+            refuse_other_kinds(head)
+            if (compression := compression_of(head, "none")) != "none":
+                raise NotAsNamed(f"is compressed ({compression}) around its Parquet; unpack it") from None
+            if is_text(head):
+                raise NotAsNamed(f"is text and no Parquet file: {head[:40].decode('utf-8', 'ignore')!r}") from None
+        raise
 
 
 def _is_dictionary(metadata: pq.FileMetaData, groups: list[int], path: str) -> bool:

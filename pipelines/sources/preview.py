@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from pipelines.sources.delimited import DELIMITERS
 from pipelines.sources.discover import FIXED_FIELDS, ShardSpec
 from pipelines.sources.listing import CONNECTIONS
 from pipelines.sources.partitions import keys_of
 from pipelines.sources.records import lookup
-from pipelines.sources.storage import Compression, FileRef, open_file, open_stream
+from pipelines.sources.storage import FileRef, open_file, open_stream
+from pipelines.sources.streams import Compression
 from pipelines.state.files import filesystem, is_local
 
 #: Files and bytes of each that a look takes in; where a field is not found, it looks further.
@@ -130,8 +132,13 @@ def _table(delimiter: str) -> Callable[[bytes, bool], list[dict[str, Any]]]:
     def header(head: bytes, whole: bool) -> list[dict[str, Any]]:
         if not whole and b"\n" not in head:
             return []
-        rows = csv.reader(io.StringIO(head.decode("utf-8-sig", "replace"), newline=""), delimiter=delimiter)
-        return [dict.fromkeys(next(filter(None, rows), ()))]
+        text = head.decode("utf-8-sig", "replace")
+        for other in (delimiter, *DELIMITERS):  # what separates the names is judged when the file is read
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=other)
+            names = next(filter(None, rows), [])
+            if len(names) > 1:
+                return [dict.fromkeys(names)]
+        return [dict.fromkeys(names)]
 
     return header
 

@@ -182,7 +182,7 @@ def _line_records(
         return json_lines(lines, int(source.document_bytes), source.fields(), only)
     if spec.format == "text":
         return text_units(file.name, lines, source.unit, int(source.document_bytes))
-    return delimited(file.name, lines, "\t" if spec.format == "tsv" else ",", source)
+    return delimited(file.name, lines, spec.format, source)
 
 
 def _file_records(spec: ShardSpec, file: FileRef, source: Source) -> Generator[Record]:

@@ -14,6 +14,7 @@ from operators.columns import ID, TEXT, TYPES, URL
 
 Format = Literal["auto", "jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
 MetadataType = Literal["string", "int", "float", "bool", "json"]
+Quoting = Literal["auto", "double", "none"]
 Unit = Literal["file", "paragraph", "line"]
 
 #: Raise it when the same file gives other documents or other rejects than before: measures are then made anew.
@@ -112,6 +113,11 @@ class Source(BaseModel):
         default_factory=dict,
         description="Fields to carry along: [lang, year], or {year: int, lang: {field: meta.lang, type: string}}.",
     )
+    quoting: Quoting = Field(
+        default="auto",
+        description="CSV and TSV: `double` where cells may stand in double quotes, `none` where quotes are text; "
+        "`auto` is `double` for CSV and `none` for TSV.",
+    )
     part_bytes: Size = Field(
         default=Size(128_000_000),
         gt=0,
@@ -144,6 +150,9 @@ class Source(BaseModel):
 
     def reading_fingerprint(self) -> str:
         """A hex digest of all that decides what is read from a given shard; name and paths have no part in it."""
-        as_ever = {"unit"} if self.unit == "file" else set()  # fingerprints are older than this field
+        defaults = {"unit": "file", "quoting": "auto"}
+        as_ever = {
+            field for field, value in defaults.items() if getattr(self, field) == value
+        }  # older than these fields
         decisive: Mapping[str, Any] = self.model_dump(mode="json", exclude={"name", "path", "part_bytes", *as_ever})
         return digest_of([READING_VERSION, decisive, list(self.metadata)])

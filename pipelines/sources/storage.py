@@ -10,19 +10,25 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from operators.errors import RecipeError, RetryableError, ShardError
+from pipelines.sources.streams import (
+    CHUNK,
+    Compression,
+    Decompressed,
+    NotAsNamed,
+    Stream,
+    beginning,
+    compression_of,
+    refuse_other_kinds,
+)
 from pipelines.state.failures import of_network
 from pipelines.state.files import filesystem, is_local, local_path
 from pipelines.state.remote import PatientFile, tried
 
-Compression = Literal["none", "gzip", "zstd", "bz2"]
-COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-
-CHUNK = 1 << 20  #: bytes asked of a stream at a time
 AT_ONCE = 4_000_000  #: bytes of a file on the network that is read by one request, whatever its format
 
 #: What stores call the version of a file; the first that is there counts.
@@ -117,26 +123,36 @@ def _changed(file: FileRef) -> ShardError:
 
 
 @contextlib.contextmanager
-def open_stream(file: FileRef, compression: Compression) -> Iterator[pa.NativeFile]:
-    """The bytes of a file, decompressed as they are read; seekable where the file is not compressed.
+def open_stream(file: FileRef, compression: Compression, start: int | None = None) -> Iterator[Stream]:
+    """The bytes of a file, decompressed as they are read; seekable where only a part is read, that begins at `start`.
 
-    A compressed file that ends too early raises, so that a cut download is not taken for a short corpus.
+    It is decompressed as its beginning says, should its name say otherwise. What is no text, and a compressed file that
+    ends too early, raises, so that neither is taken for a corpus.
     """
     with open_file(file) as raw:
-        if compression == "none":
+        if start and not is_local(file.url):  # whoever reads the first part looks at the beginning
             yield raw
             return
-        with pa.CompressedInputStream(raw, compression) as stream:
-            yield stream
+        head = beginning(raw)
+        compression = compression_of(head, compression)
+        if compression == "none":
+            refuse_other_kinds(head)
+            yield raw
+        elif start is not None:
+            raise NotAsNamed(f"is compressed ({compression}) and its name does not say so; rename it")
+        else:
+            with Decompressed(raw, compression) as stream:
+                refuse_other_kinds(beginning(stream))
+                yield stream
 
 
-def chunks(stream: pa.NativeFile) -> Iterator[bytes]:
+def chunks(stream: Stream) -> Iterator[bytes]:
     """The rest of a stream, piece by piece."""
     while chunk := stream.read(CHUNK):
         yield chunk
 
 
-def read_up_to(stream: pa.NativeFile, limit: int) -> bytes | None:
+def read_up_to(stream: Stream, limit: int) -> bytes | None:
     """The rest of a stream, or None where it is longer than `limit` bytes."""
     pieces, total = [], 0
     for chunk in chunks(stream):
@@ -162,6 +178,8 @@ def failures_named(file: FileRef) -> Iterator[None]:
             raise ShardError(f"{file.name} was listed but is gone; run again to list the source anew") from error
         if of_network(error) or hides_trouble(error) or getattr(error, "errno", None) is not None:
             raise RetryableError(f"{file.name} could not be read: {_named(error)}") from error
+        if isinstance(error, NotAsNamed):
+            raise DamagedFile(f"{file.name} {error}") from error
         if isinstance(error, OSError | pa.ArrowException):
             raise DamagedFile(
                 f"{file.name} is damaged or cut short ({_first_line(error)}); fetch or write it again, "

@@ -11,11 +11,10 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from operators.errors import ShardError
 from pipelines.sources.records import Fault, Record
-from pipelines.sources.storage import CHUNK, Compression, FileRef, open_stream
+from pipelines.sources.storage import FileRef, open_stream
+from pipelines.sources.streams import CHUNK, Compression, Stream
 
 FIELDS = ("id", "url", "date", "language", "text")
 #: Field of a document to field of a WARC record.
@@ -60,7 +59,7 @@ def _document(record: _WarcRecord, limit: int) -> Record:
 class _WarcReader:
     """Iterates over the records of a decompressed WARC stream, holding the content of conversion records only."""
 
-    def __init__(self, name: str, stream: pa.NativeFile, limit: int) -> None:
+    def __init__(self, name: str, stream: Stream, limit: int) -> None:
         self._name, self._stream, self._limit = name, io.BufferedReader(stream, CHUNK), limit
         self._offset = 0
 

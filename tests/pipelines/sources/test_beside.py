@@ -92,7 +92,7 @@ def test_with_a_format_all_is_data_but_descriptions(tmp_path: Path) -> None:
     assert "README.md" in read(found(tmp_path, format="text"))
 
 
-@pytest.mark.parametrize("name", ["b.jsonl.xz", "b.zip", "b.arrow", "b.warc", "b.tar"])
+@pytest.mark.parametrize("name", ["b.jsonl.lzma", "b.zip", "b.arrow", "b.warc", "b.tar"])
 def test_data_that_is_not_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match=rf"{name}: .*; unpack or convert it, or make `path` match"):
         found(tmp_path, "a.jsonl", name)

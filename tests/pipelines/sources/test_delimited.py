@@ -22,7 +22,42 @@ def test_what_the_csv_module_writes_is_read_back(
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t" if kind == "tsv" else ",", quoting=csv.QUOTE_ALL)
         writer.writerows([("id", "text"), *rows])
-    assert [(d["id"], d["text"]) for d in read(path).documents] == rows
+    found = [(d["id"] or "", d["text"]) for d in read(path, quoting="double").documents]
+    assert found == [
+        ("" if id == "NaN" else id.removesuffix(".0") if id[:-2].isdigit() else id, text) for id, text in rows
+    ]
+
+
+def test_quotes_are_text_in_tsv(tmp_path: Path) -> None:
+    path = tmp_path / "docs.tsv"
+    path.write_bytes(
+        b'id\ttext\n1\t"To be or not,\n2\tthat is\r\n3\tthe question"\n4\t""\n\n5\t"two\nlines"\n6\ta\tb\n'
+    )
+    reading = read(path)
+    assert [(d["id"], d["text"]) for d in reading.documents] == [
+        ("1", '"To be or not,'), ("2", "that is"), ("3", 'the question"'), ("4", '""'), ("5", '"two')
+    ]  # fmt: skip
+    assert [(r.line, r.detail) for r in reading.rejects] == [
+        (8, "this row has 1 cells, the header 2"),
+        (9, "this row has 3 cells, the header 2"),
+    ]
+    quoted = read(path, quoting="double")
+    assert [(d["id"], d["text"]) for d in quoted.documents][:1] == [
+        ("1", "To be or not,\n2\tthat is\r\n3\tthe question")
+    ]
+    path.write_text('id\ttext\n1\t"a\tb"\n')
+    assert "say `quoting: double`" in read(path).rejects[0].detail
+    (tmp_path / "docs.csv").write_text('id,text\n1,"a\n2,b"\n')
+    assert read(tmp_path / "docs.csv", quoting="none").texts == ['"a', 'b"']
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])
+@pytest.mark.parametrize("name", ["docs.csv", "docs.tsv"])
+def test_cells_are_separated_as_the_header_says(tmp_path: Path, name: str, delimiter: str) -> None:
+    (tmp_path / name).write_text(
+        delimiter.join(["id", "text"]) + "\n" + delimiter.join(["1", "a, b; c"[: 1 if delimiter in ",;" else 9]])
+    )
+    assert read(tmp_path / name).documents[0]["id"] == "1"
 
 
 def test_a_table_is_read_as_duckdb_reads_it(tmp_path: Path) -> None:
