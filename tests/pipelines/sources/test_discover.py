@@ -204,9 +204,9 @@ def test_files_that_would_be_misread_are_refused(tmp_path: Path, name: str, mess
 
 @pytest.mark.parametrize("fields", [{}, {"format": "jsonl"}])
 def test_files_packed_by_what_is_not_read_are_refused_by_name(tmp_path: Path, fields: dict[str, Any]) -> None:
-    touch(tmp_path, "a.jsonl.xz")
-    with pytest.raises(RecipeError, match=r"a\.jsonl\.xz: \.xz files are not read; unpack it, or pack it as \.gz"):
-        found(tmp_path, "a.jsonl.xz", **fields)
+    touch(tmp_path, "a.jsonl.7z")
+    with pytest.raises(RecipeError, match=r"a\.jsonl\.7z: \.7z files are not read; unpack it, or pack it as \.gz"):
+        found(tmp_path, "a.jsonl.7z", **fields)
 
 
 def test_a_folder_that_may_not_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
