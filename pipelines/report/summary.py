@@ -27,6 +27,8 @@ def show_result(result: RunResult, console: Console) -> None:
         show_label_result(labelled, console)
     show_examples(result.examples, console)
     show_funnel(result.funnel, console)
+    if result.cached:
+        console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)
     console.print(f"time     {_time(result)}", style="dim", markup=False)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
 

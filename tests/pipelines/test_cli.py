@@ -44,7 +44,7 @@ def recipe(corpus: Path, make_recipe: MakeRecipe) -> Path:
 
 def test_a_run_ends_with_the_funnel_and_the_place_of_the_dataset(recipe: Path) -> None:
     result = gristmill("run", recipe)
-    progress = [line.split()[0] for line in result.stderr.splitlines()]
+    progress = [line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ")]  # not while it lasts
     assert progress == ["measure", "decide", "write"]
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     table = [re.split(r"  +", line) for line in lines]
@@ -70,6 +70,9 @@ def test_a_second_run_says_that_nothing_was_done(recipe: Path) -> None:
     again = gristmill("run", recipe)
     assert re.search(r"the run 00000001-\w+ did just this: nothing is read, decided or written", again.stderr)
     assert "all cached" in again.stdout
+    assert re.search(
+        r"^nothing new: all of this is of the run 00000001-\w{8}, which did just this$", again.stdout, re.M
+    )
     assert again.stdout.splitlines()[-1] == first[-1]
 
 
