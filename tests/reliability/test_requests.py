@@ -124,3 +124,16 @@ def test_a_file_that_changes_after_it_was_listed_is_noticed_without_asking(serve
     fs.rm_file(f"{BUCKET}/changing.jsonl")
     with pytest.raises(ShardError, match="was listed but is gone"):
         list(read_shard(spec, source))
+
+
+def test_a_small_file_is_one_request_each_time_it_is_read(server: ObjectStore, on_s3: Path) -> None:
+    fs, _ = files.filesystem(BUCKET)
+    for i, document in enumerate(make_documents(70)):
+        fs.pipe_file(f"{BUCKET}/data/docs-small-{i:02d}.jsonl", json.dumps(document).encode())
+    server.clear()
+    path = f"sources.docs.path={BUCKET}/data/docs-small-*"
+    code, _, err = gristmill("run", on_s3, "--set", path, "--set", "decide.select.documents=10")
+    assert code == 0, err
+    of_data = [request for request in server.requests if "/data/docs-small-" in request]
+    assert 2 * 70 <= len(of_data) <= 2 * 70 + 3, "once to measure and once to write, some to look at their fields"
+    assert len(server.requests) - len(of_data) <= 60 + 10
