@@ -77,6 +77,10 @@ class Operator(BaseModel):
         """Files that `open` needs, as the recipe names them: {"model": "models/quality.bin"}."""
         return {}
 
+    def kernels(self) -> tuple[str, ...]:
+        """The groups of kernels that it calls, see `operators.kernels.examples`: they are compiled before the work."""
+        return ()
+
     def check(self, files: Files) -> None:
         """Raise RecipeError where a resource cannot serve (a corrupt model): called before anything runs."""
 

@@ -19,6 +19,7 @@ from pipelines.state import files
 from pipelines.state.measures import ShardCounts, rejects_file, write_measures
 from pipelines.state.registry import Shard
 from pipelines.state.resources import ReadyOperator
+from pipelines.warm_up import compile_missing
 
 #: The columns that every shard gets besides what the recipe measures; raise the number when they change.
 DOCUMENT_VERSION = 1
@@ -67,6 +68,7 @@ class MeasureShard:
 
     def run(self) -> ShardCounts:
         """Measure the shard; returns its counts. Raises ShardError where the shard cannot be read."""
+        compile_missing(self.kernels())
         watch = Stopwatch()
         transforms = [(t.name, t.open()) for t in self.transforms]
         measures = [(m.name, m.open()) for m in self.measures]
@@ -90,6 +92,13 @@ class MeasureShard:
                 files.write_table(rejects_file(self.url), table, durable=False)
             write_measures(self.url, pa.Table.from_batches(tables, self.schema()), counts)
         return counts
+
+    def kernels(self) -> list[str]:
+        """The groups of kernels that it needs."""
+        return [
+            "hash_texts",
+            *(name for ready in (*self.transforms, *self.measures) for name in ready.operator.kernels()),
+        ]
 
     def schema(self) -> pa.Schema:
         """The columns of the measure file."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from operators import columns
-from operators.base import FittedMeasure, digest_of
+from operators.base import FittedMeasure, Operator, digest_of
 from operators.errors import RecipeError, StoreDamaged
 from operators.table import name_of
 from pipelines.completing import Completed, complete_earlier
@@ -44,6 +44,7 @@ from pipelines.state.registry import Shard, check_addresses
 from pipelines.state.remote import at_hand
 from pipelines.texts import Texts
 from pipelines.version import VERSION
+from pipelines.warm_up import compile_missing
 from pipelines.writing import write_dataset
 
 
@@ -129,6 +130,7 @@ class Run:
             found = self._earlier(self._fingerprint(self.shards))
             if found is not None:
                 return self._standing(*found, unreadable=())
+        self._compile()
         self._fit()
         measured = measure_all(self.plan, self.shards, self.engine, self.reporter)
         self.seconds.update(measured.seconds)
@@ -209,6 +211,17 @@ class Run:
                     f"{faults[0]}. The run {stands.run.name} wrote it, and the index {self.plan.index.name} holds what "
                     "that run kept, which no run decides again. Nothing was touched. Restore the file from a backup",
                 )
+
+    def _compile(self) -> None:
+        """Compile what the run calls here and is not compiled yet. On a cluster each node does it for its tasks."""
+        if self.engine.name == "local":
+            at_work: list[Operator] = [*self.plan.rules]
+            if not all_measured(self.plan, self.shards):
+                at_work += [
+                    *(ready.operator for ready in self.plan.transforms),
+                    *(m.operator for m in self.plan.measures),
+                ]
+            compile_missing({"hash_texts", *(name for one in at_work for name in one.kernels())}, self.reporter)
 
     def _fit(self) -> None:
         pending = [i for i, m in enumerate(self.plan.measures) if m.fit is not None and m.ready is None]

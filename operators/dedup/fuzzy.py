@@ -104,6 +104,9 @@ class FuzzyDedup(Rule):
         """The column whose highest value survives; None where the first document does."""
         return rank_column(self.keep)
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("near_duplicates", *(("shingle_sets",) if self.verify == "text" else ()))
+
     def columns(self) -> set[str]:
         """Columns that it reads."""
         return {self.signature.column, *filter(None, [self.rank_column])}

@@ -58,6 +58,9 @@ class ParagraphDedup(Rule):
         """How many documents keep a repeated paragraph."""
         return self.limit if self.keep == "first" else 0
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("remove_pieces",)
+
     def columns(self) -> set[str]:
         """Columns that it reads."""
         return {*self.measure.schema().names}

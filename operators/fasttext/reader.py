@@ -196,8 +196,7 @@ def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, 
         words=words,
         word_ngrams=arguments.word_ngrams,
         buckets=arguments.buckets,
-        shortest=arguments.shortest,
-        longest=arguments.longest,
+        ngrams=np.array([arguments.shortest, arguments.longest] if arguments.longest else np.empty((0, 0)), np.int64),
     )
     spellings = (bytes(cursor.content[starts[e] : starts[e] + lengths[e]]) for e in range(words, size))
     names = [spelling.decode(errors="backslashreplace") for spelling in spellings]

@@ -58,22 +58,16 @@ def code_folder() -> Path:
     It lies in the user's cache, in a folder of its own for each state of these sources (numba notices that the module
     of a kernel changed, but not that a module it calls did); where there is no home, among temporary files.
     """
-    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        with contextlib.suppress(OSError):
-            os.makedirs(chosen, exist_ok=True)
-        return Path(chosen)
     kernels = f"kernels-{_sources_digest()}"
-    temporary = Path(tempfile.gettempdir(), f"gristmill-{os.getuid()}")
-    for folder in (_user_cache() / "gristmill" / kernels, temporary / kernels):
-        with contextlib.suppress(OSError, RuntimeError):
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    temporary = os.path.join(tempfile.gettempdir(), f"gristmill-{os.getuid()}")
+    usual = (os.path.join(caches, "gristmill", kernels), os.path.join(temporary, kernels))
+    for folder in map(Path, filter(None, (os.environ.get("NUMBA_CACHE_DIR"), *usual))):
+        with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 return folder
     return Path(tempfile.mkdtemp(prefix="gristmill-"))
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _sources_digest() -> str:

@@ -61,9 +61,10 @@ def mean_rows(data, offsets, dictionary, matrix, means, features):
     data uint8, offsets int64 [n + 1]: the texts; means float32 [n, width of the matrix]; features int64 [n]. The mean
     of no features is zero.
     """
-    starts, stops, entries, rows = [np.empty(SEGMENT, np.int64) for _ in range(4)]
+    starts, stops, entries = np.empty(SEGMENT, np.int64), np.empty(SEGMENT, np.int64), np.empty(SEGMENT, np.int64)
     words = Words(starts, stops, np.empty(SEGMENT, np.uint64), np.empty(SEGMENT, np.int32), entries)
-    bracketed = np.empty(longest(offsets) + 2 if dictionary.longest > 0 else 0, np.uint8)
+    rows = np.empty(SEGMENT, np.int64)
+    bracketed = np.empty(longest(offsets) + 2 if dictionary.ngrams.size > 0 else 0, np.uint8)
     for d in range(features.shape[0]):
         total = means[d]
         for k in range(total.shape[0]):
@@ -83,10 +84,7 @@ def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, to
     while not line_ended:
         n, position, line_ended = read_words(data, position, end, dictionary.entries, words, carried)
         n = find_words(data, dictionary, words, carried, n)
-        if dictionary.longest > 0:
-            features += add_subwords(data, dictionary, words, carried, n, matrix, rows, bracketed, total)
-        else:
-            features += add_words(words.entries[carried:n], matrix, rows, total)
+        features += add_each(data, dictionary, dictionary.ngrams, words, carried, n, matrix, rows, bracketed, total)
         complete = n if line_ended else max(0, n - (dictionary.word_ngrams - 1))
         if dictionary.word_ngrams > 1:
             features += add_word_ngrams(words.hashes[:n], complete, dictionary, matrix, rows, total)
@@ -169,6 +167,15 @@ def find_words(data, dictionary, words, first, stop):
 
 
 @kernel
+def add_each(data, dictionary, ngrams, words, first, stop, matrix, rows, bracketed, total):
+    """The features of words first to stop - 1, one by one; returns how many there are."""
+    if ngrams.ndim == 1:
+        return add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total)
+    else:  # noqa: RET505 - numba leaves out the branch that a type rules out, and only an explicit one
+        return add_words(words.entries[first:stop], matrix, rows, total)
+
+
+@kernel
 def add_words(entries, matrix, rows, total):
     """The features of words that are in the dictionary; returns how many there are."""
     n = 0
@@ -185,7 +192,7 @@ def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, 
     """The features of words first to stop - 1 and of their character n-grams; returns how many there are."""
     starts, stops, entries = words.starts, words.stops, words.entries
     n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
-    fewest, most = dictionary.shortest, dictionary.longest
+    fewest, most = dictionary.ngrams[0], dictionary.ngrams[1]
     features = n = 0
     for w in range(first, stop):
         if entries[w] >= 0:

@@ -30,8 +30,9 @@ class Dictionary(NamedTuple):
     words: int
     word_ngrams: int  #: words of the longest word n-gram, at least 1
     buckets: int  #: of hashed n-grams, whose rows follow those of the words
-    shortest: int  #: characters of the shortest and of the longest character n-gram; 0 and 0: none
-    longest: int
+    #: int64 [2], characters of the shortest and of the longest character n-gram. Where there are none it has two
+    #: dimensions, so that a kernel is compiled without them: its type tells the cases apart
+    ngrams: np.ndarray
 
 
 @kernel

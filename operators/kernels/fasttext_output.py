@@ -37,7 +37,9 @@ def scores_of(hidden, weights, scores):
 def softmax(label, scores, probabilities):
     """Probability of one label among all. scores [n, labels]; result float32 [n]."""
     for d in range(scores.shape[0]):
-        highest, total = scores[d].max(), 0.0
+        highest, total = scores[d, 0], 0.0
+        for other in range(1, scores.shape[1]):
+            highest = max(highest, scores[d, other])
         for other in range(scores.shape[1]):
             total += exponential(np.float64(scores[d, other]) - highest)
         probabilities[d] = exponential(np.float64(scores[d, label]) - highest) / total + EPSILON

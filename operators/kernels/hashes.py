@@ -20,7 +20,7 @@ def hash_texts(data, offsets):
     count = offsets.shape[0] - 1
     out = np.empty((count, 2), np.uint64)
     for d in range(count):
-        out[d] = hash_128(data, offsets[d], offsets[d + 1] - offsets[d])
+        out[d, 0], out[d, 1] = hash_128(data, offsets[d], offsets[d + 1] - offsets[d])
     return out
 
 
@@ -36,7 +36,7 @@ def hash_normalized_texts(data, offsets, classes, lower):
     normalized = np.empty(size + size // 2 + PADDING, np.uint8)  # a lower case of 3 bytes may stand for a capital of 2
     for d in range(count):
         length = normalize(data, offsets[d], offsets[d + 1], normalized, classes, lower)
-        out[d] = hash_128(normalized, 0, length)
+        out[d, 0], out[d, 1] = hash_128(normalized, 0, length)
     return out
 
 

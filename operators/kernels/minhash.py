@@ -29,7 +29,7 @@ class Sketch(NamedTuple):
 
     multipliers: NDArray[np.uint32]  #: [K] of `kperm`, odd
     increments: NDArray[np.uint32]  #: [K] of `kperm`
-    rounds: NDArray[np.uint64]  #: [2 * K] of `fss`, a key for each round
+    rounds: NDArray[np.uint64]  #: [2 * K] of `fss`, a key for each round; of two dimensions where there are none
 
 
 def k_permutations(lanes: int, seed: int) -> Sketch:
@@ -41,7 +41,7 @@ def k_permutations(lanes: int, seed: int) -> Sketch:
     """
     words = split_mix(seed, 2 * lanes)
     parameters = (words >> _HALF).astype(np.uint32)
-    return Sketch(parameters[:lanes] | np.uint32(1), parameters[lanes:], np.empty(0, np.uint64))
+    return Sketch(parameters[:lanes] | np.uint32(1), parameters[lanes:], np.empty((0, 0), np.uint64))
 
 
 def fast_similarity(lanes: int, seed: int) -> Sketch:
@@ -74,19 +74,24 @@ def sign(data, offsets, ngram, alphabet, sketch, signatures, shingles):
     """
     scratch = scratch_for(offsets)
     lanes = signatures.shape[1]
-    even = (lanes + 1) // 2
     minima, values = np.empty(lanes, np.uint32), np.empty(lanes, np.uint64)
     for d in range(offsets.shape[0] - 1):
         shingles[d] = fill_shingles(data, offsets[d], offsets[d + 1], ngram, alphabet, scratch)
-        hashes = scratch.hashes[: shingles[d]]
-        if sketch.rounds.shape[0] == 0:
-            _permute(hashes, _HALF, sketch.multipliers[:even], sketch.increments[:even], minima[:even])
-            _permute(hashes, _NONE, sketch.multipliers[even:], sketch.increments[even:], minima[even:])
-            _fold(minima[:even], signatures[d, ::2])
-            _fold(minima[even:], signatures[d, 1::2])
-        else:
-            _fill_lanes(hashes, sketch.rounds, values)
-            signatures[d] = values
+        _sign(scratch.hashes[: shingles[d]], sketch, sketch.rounds, minima, values, signatures[d])
+
+
+@kernel
+def _sign(hashes, sketch, rounds, minima, values, signature):
+    """Write one signature. The kernel is compiled for one scheme alone: the dimensions of `rounds` say which."""
+    if rounds.ndim == 1:
+        _fill_lanes(hashes, rounds, values)
+        signature[:] = values
+    else:
+        even = (minima.shape[0] + 1) // 2
+        _permute(hashes, _HALF, sketch.multipliers[:even], sketch.increments[:even], minima[:even])
+        _permute(hashes, _NONE, sketch.multipliers[even:], sketch.increments[even:], minima[even:])
+        _fold(minima[:even], signature[::2])
+        _fold(minima[even:], signature[1::2])
 
 
 @kernel

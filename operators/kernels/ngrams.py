@@ -22,14 +22,18 @@ _BLOCK = 1024
 _HALF = np.uint64(32)
 
 
+#: Of two dimensions, so that a kernel is compiled for one of the hashes alone: its type tells them apart.
+UNCACHED = np.zeros((0, 0), np.uint64)
+
+
 class Features(NamedTuple):
     """How text becomes buckets."""
 
     characters: Characters
     order: int  #: longest n-gram
     buckets: int  #: number of buckets, up to 2**32
-    sha256: bool  #: int(sha256(the n-gram's tokens joined by spaces)) % buckets, instead of our own hash
-    #: SHA-256 only: uint64[a power of two >= buckets], zeros at first, remembers buckets between calls; for one thread
+    #: UNCACHED: buckets by our own hash. Else by int(sha256(the n-gram's tokens joined by spaces)) % buckets, of which
+    #: it remembers some between calls: uint64[a power of two >= buckets], zeros at first; for one thread
     cache: NDArray[np.uint64]
 
 
@@ -65,7 +69,7 @@ def _scratch(offsets, order, sha256):
 @kernel
 def count_buckets(data, offsets, features, counts):
     """Add the n-grams of all texts to counts (int64[buckets]). Returns the number of tokens."""
-    scratch = _scratch(offsets, features.order, features.sha256)
+    scratch = _scratch(offsets, features.order, features.cache.size > 0)
     tokens = 0
     for d in range(offsets.shape[0] - 1):
         length = lower_and_mark(data, offsets[d], offsets[d + 1], features.characters, scratch.text, scratch.marks)
@@ -85,7 +89,7 @@ def sum_over_buckets(data, offsets, features, values, sums, lengths):
     Writes sums (float64[n, k]) and lengths (int64[n]). A sum adds block sums, in the order of the text, so its rounding
     errors stay small in long texts.
     """
-    scratch = _scratch(offsets, features.order, features.sha256)
+    scratch = _scratch(offsets, features.order, features.cache.size > 0)
     for d in range(offsets.shape[0] - 1):
         length = lower_and_mark(data, offsets[d], offsets[d + 1], features.characters, scratch.text, scratch.marks)
         position, carried = 0, 0
@@ -124,16 +128,21 @@ def _next_buckets(features, scratch, length, position, carried):
         first = max(carried, order - 1)
         new = max(0, found - first)
         buckets = scratch.buckets[n : n + new]
-        if features.sha256:
-            cache, gram, words = features.cache, scratch.gram, scratch.words
-            _sha256_buckets(text, starts, ends, grams, first, order, features.buckets, cache, gram, words, buckets)
-        else:
-            _buckets(grams[first:], features.buckets, buckets)
+        _fill(text, starts, ends, grams, first, order, features.buckets, features.cache, scratch, buckets)
         n += new
     kept = min(found, features.order - 1)
     for t in range(kept):
         starts[t], ends[t] = starts[found - kept + t], ends[found - kept + t]
     return n, position, kept, found - carried
+
+
+@kernel
+def _fill(text, starts, ends, grams, first, order, buckets, cache, scratch, out):
+    """The buckets of the n-grams of one order that end with the tokens from `first` on."""
+    if cache.ndim == 1:
+        _sha256_buckets(text, starts, ends, grams, first, order, buckets, cache, scratch.gram, scratch.words, out)
+    else:
+        _buckets(grams[first:], buckets, out)
 
 
 @kernel

@@ -6,12 +6,15 @@ Only `compiling` imports this module, when a kernel is first called: numba takes
 # mypy: ignore-errors
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.extending import lower_builtin, models, register_model, type_callable, typeof_impl
 
@@ -27,6 +30,12 @@ _OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy", "no_cfu
 def entry(function: Callable[..., Any]) -> Any:
     """The compiled function, for Python to call; compiled once per machine."""
     return numba.njit(cache=True, **_OPTIONS)(function)
+
+
+def machine() -> str:
+    """A digest of what machine code depends on besides its source: it is no use to another processor or numba."""
+    known = (sys.version, numba.__version__, cpu_target.target_context.codegen().magic_tuple())
+    return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
 
 class _Part(types.Dispatcher):

@@ -62,6 +62,9 @@ class Gopher(Measure):
             [field(f"gopher_{name}", TYPES.get(name, pa.float64()), DESCRIPTIONS[name]) for name in STATISTICS]
         )
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("gopher",)
+
     def open(self, files: Files) -> MeasureFunction:
         classes, schema = character_classes(), self.schema()
 

@@ -19,7 +19,7 @@ from operators import columns
 from operators.base import Documents, Files, FittedMeasure, MeasureFunction, field
 from operators.errors import RecipeError
 from operators.kernels.buffers import text_buffers
-from operators.kernels.ngrams import Features, count_buckets, sum_over_buckets
+from operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from operators.kernels.wordpunct import characters
 from operators.measure.importance_fit import Counts, ImportanceFit, Sample, estimate
 
@@ -98,6 +98,9 @@ class Importance(FittedMeasure):
         weights = {name: target.proportion if isinstance(target, Target) else 1.0 for name, target in named.items()}
         return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("buckets",) if self.hash == "fast" else ()
+
     def sample_bytes(self) -> int:
         return int(self.sample)
 
@@ -159,8 +162,8 @@ class Importance(FittedMeasure):
 
     def _features(self) -> Features:
         reference = self.hash == "reference"
-        cache = _sha256_cache(self.buckets).entries if reference else np.zeros(0, np.uint64)
-        return Features(characters(like_re=reference), self.ngram, self.buckets, reference, cache)
+        cache = _sha256_cache(self.buckets).entries if reference else UNCACHED
+        return Features(characters(like_re=reference), self.ngram, self.buckets, cache)
 
     def _sample(self, batches: Iterable[Documents]) -> Sample:
         counts = np.zeros(self.buckets, np.int64)

@@ -42,6 +42,9 @@ class MinHash(Measure):
         lanes = "lanes of 16 bits: the share that two texts agree in estimates the Jaccard similarity of their shingles"
         return pa.schema([field(self.column, pa.binary(2 * self.permutations), lanes)])
 
+    def kernels(self) -> tuple[str, ...]:
+        return (f"sign_{self.scheme}",)
+
     def open(self, files: Files) -> MeasureFunction:
         sketch, characters, schema = SCHEMES[self.scheme](self.permutations, self.seed), alphabet(), self.schema()
 

@@ -47,6 +47,9 @@ class ParagraphHashes(Measure):
             ]
         )
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("hash_pieces",)
+
     def open(self, files: Files) -> MeasureFunction:
         classes, lower, schema = character_classes(), lower_case(), self.schema()
         by_line = self.by == "line"

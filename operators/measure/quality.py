@@ -39,6 +39,9 @@ class Quality(Measure):
     def schema(self) -> pa.Schema:  # type: ignore[override]
         return pa.schema([field(self.column, pa.float32(), f"probability of {self.label} by {self.model}")])
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("fasttext", "fasttext_reader")
+
     def open(self, files: Files) -> MeasureFunction:
         probability = Classifier(files["model"]).probability(self.label)
         schema = self.schema()

@@ -22,6 +22,9 @@ class TextHash(Measure):
     def schema(self) -> pa.Schema:  # type: ignore[override]
         return pa.schema([field("text_hash", pa.binary(16), "128-bit hash of the normalised text")])
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("hash_normalized_texts",)
+
     def open(self, files: Files) -> MeasureFunction:
         classes, lower, schema = character_classes(), lower_case(), self.schema()
 

@@ -18,6 +18,9 @@ class TextId(Measure):
     def schema(self) -> pa.Schema:  # type: ignore[override]
         return pa.schema([field(TEXT_ID, TYPES[TEXT_ID], "128-bit hash of the text after the transforms")])
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("hash_texts",)
+
     def open(self, files: Files) -> MeasureFunction:
         schema = self.schema()
 

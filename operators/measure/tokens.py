@@ -47,6 +47,9 @@ class Tokens(Measure):
         if self.tokenizer is not None:
             _load(files["tokenizer"], self.tokenizer)
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("estimate_tokens",) if self.tokenizer is None else ()
+
     def open(self, files: Files) -> MeasureFunction:
         schema = self.schema()
         tokenizer = None if self.tokenizer is None else _load(files["tokenizer"], self.tokenizer)

@@ -98,6 +98,9 @@ class Select(Rule):
         """What the budget is shared among: the values with a quota, then all others."""
         return () if self.quotas is None else tuple(self.quotas.shares)
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("noise",)
+
     def columns(self) -> set[str]:
         """Columns that it reads."""
         read = {columns.CONTENT_ID} if self.method == "resample" or self.by == RANDOM else set()

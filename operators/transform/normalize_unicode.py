@@ -28,6 +28,9 @@ class NormalizeUnicode(Transform):
     characters apart. A batch in which no text changes is handed back as it is, without a copy.
     """
 
+    def kernels(self) -> tuple[str, ...]:
+        return ("cleaning",)
+
     def open(self, files: Files) -> TransformFunction:
         mojibake.clues()
         return normalize

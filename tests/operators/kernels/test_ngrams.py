@@ -12,15 +12,13 @@ import pyarrow as pa
 import pytest
 
 from operators.kernels.buffers import text_buffers
-from operators.kernels.ngrams import Features, count_buckets, sum_over_buckets
+from operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from operators.kernels.wordpunct import characters
-
-NO_CACHE = np.zeros(0, np.uint64)
 
 
 def features(order: int = 2, buckets: int = 10_000, *, sha256: bool = False, cache: int = 1 << 14) -> Features:
-    entries = np.zeros(cache, np.uint64) if sha256 else NO_CACHE
-    return Features(characters(like_re=True), order, buckets, sha256, entries)
+    entries = np.zeros(cache, np.uint64) if sha256 else UNCACHED
+    return Features(characters(like_re=True), order, buckets, entries)
 
 
 def counts(texts: list[str], which: Features) -> np.ndarray:

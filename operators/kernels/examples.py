@@ -1,0 +1,157 @@
+"""Examples of calls, by which kernels are compiled before there is work for them.
+
+Machine code is made for the types of what a kernel is called with: each example is made as the operators make theirs.
+Groups are of kernels that have parts in common, for one process to compile, the dearest first.
+
+As a program it compiles the groups whose names it reads, line by line, and names each that it has done.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.kernels.bands import agreements, band_keys
+from operators.kernels.buffers import text_buffers
+from operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
+from operators.kernels.characters import character_classes, lower_case
+from operators.kernels.cleaning import clean_texts, inspect_texts
+from operators.kernels.fasttext import mean_rows
+from operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
+from operators.kernels.fasttext_matrix import Matrix, dense_rows, project_rows
+from operators.kernels.fasttext_output import softmax
+from operators.kernels.gopher import gopher_statistics
+from operators.kernels.hashes import hash_normalized_texts, hash_texts
+from operators.kernels.jaccard import jaccard_of_sets
+from operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
+from operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
+from operators.kernels.noise import gumbel, uniform
+from operators.kernels.paragraphs import hash_pieces, remove_pieces
+from operators.kernels.primitives import hash_128, longest
+from operators.kernels.shingles import alphabet, shingle_sets
+from operators.kernels.tokens import estimate_tokens
+from operators.kernels.union_find import smallest_members
+from operators.kernels.wordpunct import characters
+
+_Call = tuple[Callable[..., Any], tuple[Any, ...]]
+_SEED = np.uint64(0)
+
+
+def _texts() -> tuple[Any, Any]:
+    return text_buffers(pa.nulls(1, pa.large_string()))  # an array of Python values would load pandas
+
+
+def _fixed(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+def _gopher() -> list[_Call]:
+    return [(gopher_statistics, (*_texts(), character_classes())), (longest, _texts()[1:])]
+
+
+def _fasttext() -> list[_Call]:
+    numbers = np.zeros(1, np.float32)
+    matrix = Matrix(_fixed(np.zeros(64, np.uint8)), 0, 4, False, numbers, 1, numbers, 0)
+    nothing = np.zeros((0, 2), np.uint64)
+    dictionary = Dictionary(hash_table(np.zeros(1, np.uint64)), nothing, 1, 1, 1, np.zeros((0, 0), np.int64))
+    scores = np.zeros((1, 1))
+    return [
+        (mean_rows, (*_texts(), dictionary, matrix, scores, np.zeros(1, np.int64))),
+        (project_rows, (matrix, np.zeros((1, 1), np.float32), 0, np.zeros((1, 1), np.float32))),
+        (softmax, (0, scores, numbers)),
+    ]
+
+
+def _fasttext_reader() -> list[_Call]:
+    numbers, counts = np.zeros(1, np.float32), [np.zeros(1, np.int64) for _ in range(3)]
+    matrix = Matrix(_fixed(np.zeros(64, np.uint8)), 0, 4, False, numbers, 1, numbers, 0)
+    return [
+        (scan_entries, (matrix.file, 0, *counts, np.zeros(1, np.uint8), np.zeros(1, np.uint64))),
+        (hash_table, (np.zeros(1, np.uint64),)),
+        (dense_rows, (matrix, np.zeros((1, 1), np.float32))),
+    ]
+
+
+def _sign(sketch: Sketch) -> list[_Call]:
+    return [(sign, (*_texts(), 5, alphabet(), sketch, np.zeros((1, 8), np.uint16), np.zeros(1, np.int64)))]
+
+
+def _buckets() -> list[_Call]:
+    features = Features(characters(like_re=False), 2, 16, UNCACHED)
+    return [
+        (count_buckets, (*_texts(), features, np.zeros(16, np.int64))),
+        (sum_over_buckets, (*_texts(), features, np.zeros((1, 16)), np.zeros((1, 1)), np.zeros(1, np.int64))),
+    ]
+
+
+def _cleaning() -> list[_Call]:
+    tables = (_fixed(np.zeros(0x110000, np.uint8)), *(_fixed(np.zeros(1, np.uint64)) for _ in range(2)))
+    return [(inspect_texts, (*_texts(), *tables)), (clean_texts, (*_texts(), np.ones(1, np.bool_)))]
+
+
+def _pieces() -> tuple[Any, ...]:
+    return character_classes(), lower_case()
+
+
+def _near_duplicates() -> list[_Call]:
+    lanes, word = _fixed(np.zeros((1, 8), np.uint16)), np.ones(1, np.uint64)
+    held, numbers = _fixed(word.copy()), np.zeros(1, np.int64)
+    return [
+        (band_keys, (lanes, 1, 8, np.zeros((1, 1), np.uint64))),
+        (agreements, (lanes, lanes)),
+        (may_repeat, (held,)),
+        (bucket_pairs, (word, np.array([0, 1]), 2, 1)),
+        (first_occurrences, (held, held)),
+        (hash_pairs, (word, word)),
+        (hash_pairs, (held, held)),
+        (smallest_members, (1, numbers, numbers)),
+    ]
+
+
+def _shingle_sets() -> list[_Call]:
+    sets = shingle_sets(*_texts(), 5, alphabet())
+    return [(jaccard_of_sets, (*sets, *sets))]
+
+
+def _remove_pieces() -> list[_Call]:
+    positions = _fixed(np.zeros(1, np.uint32))
+    return [(remove_pieces, (*_texts(), False, positions, np.array([0, 1], np.int32), character_classes()))]
+
+
+#: The calls of each group, made when they are asked for.
+EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
+    "gopher": _gopher,
+    "buckets": _buckets,
+    "fasttext": _fasttext,
+    "near_duplicates": _near_duplicates,
+    "sign_fss": lambda: _sign(fast_similarity(8, 1)),
+    "sign_kperm": lambda: _sign(k_permutations(8, 1)),
+    "hash_pieces": lambda: [(hash_pieces, (*_texts(), False, 20, *_pieces()))],
+    "cleaning": _cleaning,
+    "hash_normalized_texts": lambda: [(hash_normalized_texts, (*_texts(), *_pieces()))],
+    "shingle_sets": _shingle_sets,
+    "remove_pieces": _remove_pieces,
+    "fasttext_reader": _fasttext_reader,
+    "hash_texts": lambda: [(hash_texts, _texts()), (hash_128, (np.zeros(8, np.uint8), 0, 8))],
+    "estimate_tokens": lambda: [(estimate_tokens, _texts())],
+    "noise": lambda: [(draw, (_SEED, _fixed(np.zeros((1, 2), np.uint64)))) for draw in (gumbel, uniform)],
+}
+
+
+def main() -> None:
+    """Compile the groups whose names come in."""
+    gc.disable()
+    for line in sys.stdin:
+        for called, arguments in EXAMPLES[line.strip()]():
+            called(*arguments)
+        print(line.strip(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
