@@ -19,6 +19,7 @@ MODULES = (
     "dedup",
     "end_to_end",
     "growth",
+    "first_run",
     "verified_reading",
     "small_files",
     "object_store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def _reporter() -> tuple[Reporter, io.StringIO]:
 
 def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
     texts = ["A text of some words, which are all here.", "Caf\u00c3\u00a9 au lait\r\nand more of it"] * 3
-    lines = [f'{{"id": "{i}", "text": {json_text}}}' for i, json_text in enumerate(map(_json, texts))]
+    lines = [json.dumps({"id": str(i), "text": text}) for i, text in enumerate(texts)]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     (tmp_path / "recipe.yaml").write_text(
         "version: 1\nname: test\nstore: ./store\nsources: [{name: docs, path: a.jsonl}]\n"
@@ -73,20 +74,13 @@ def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert (
-        "GROUPS buckets cleaning estimate_tokens gopher hash_normalized_texts hash_texts near_duplicates noise sign_kperm"
-        in done.stdout
-    )
-    different = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("DIFFERENT")]
-    # what this corpus is too small or too clean to call, and the draws that this selection does not make
-    assert {*different} <= {"uniform", "clean_texts", "agreements", "bucket_pairs", "first_occurrences", "hash_pairs",
-                            "smallest_members", "band_keys", "may_repeat"}, done.stdout  # fmt: skip
-
-
-def _json(text: str) -> str:
-    import json
-
-    return json.dumps(text)
+    lines = done.stdout.splitlines()
+    assert not [line for line in lines if line.startswith("NOT COMPILED BEFORE")]
+    (groups,) = (line.split()[1:] for line in lines if line.startswith("GROUPS"))
+    measures = ["buckets", "cleaning", "estimate_tokens", "gopher", "hash_normalized_texts", "hash_texts", "sign_kperm"]
+    assert groups == sorted([*measures, "near_duplicates", "noise"])
+    (idle,) = (line.split()[2:] for line in lines if line.startswith("NOT CALLED"))
+    assert {*idle} <= {"uniform", "agreements", "bucket_pairs", "first_occurrences", "hash_pairs", "smallest_members"}
 
 
 def _children(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
