@@ -15,6 +15,7 @@ from operators import columns
 from operators.kernels.buffers import text_buffers
 from operators.measure.content_id import content_ids
 from pipelines.sources.read import Batch, Reject, derived_ids, read_shard
+from pipelines.sources.reading import AT_WORK, Reached, share_read
 from pipelines.state import files
 from pipelines.state.measures import ShardCounts, rejects_file, write_measures
 from pipelines.state.registry import Shard
@@ -68,6 +69,22 @@ class MeasureShard:
 
     def run(self) -> ShardCounts:
         """Measure the shard; returns its counts. Raises ShardError where the shard cannot be read."""
+        try:
+            return self._run()
+        finally:
+            AT_WORK.pop(self.url, None)
+
+    def _share(self) -> float:
+        """How much of the shard is read; of several files, which are small, nothing until they all are."""
+        spec, read = self.shard.spec, share_read()
+        if len(spec.files) > 1:
+            return 0.0
+        if spec.part is None or spec.format == "parquet":
+            return read
+        start, stop = spec.part
+        return min(1.0, max(0.0, read * spec.files[0].size - start) / max(1, stop - start))
+
+    def _run(self) -> ShardCounts:
         compile_missing(self.kernels())
         watch = Stopwatch()
         transforms = [(t.name, t.open()) for t in self.transforms]
@@ -77,6 +94,7 @@ class MeasureShard:
         ends: list[int] = []
         documents = text_bytes = records = lines = 0
         for batch in timed(read_shard(self.shard.spec, self.shard.source), watch):
+            AT_WORK[self.url] = Reached(documents, text_bytes, self._share())
             rejects += batch.rejects
             records, lines = batch.records, batch.lines
             ends += batch.ends

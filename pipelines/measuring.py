@@ -76,9 +76,12 @@ class _Work:
             self.reporter.say(f"  measure  {done}: their text is not read for it")
         broken: dict[int, UnreadableFiles] = {}
         passes = [_begin(self.plan, task) for task in tasks]
-        with self.reporter.stage("measure", len(tasks)) as stage:
+        sizes = _sizes([task.shard for task in tasks])
+        with self.reporter.stage("measure", len(tasks), size=sum(sizes)) as stage:
+            stage.watch({task.url: size for task, size in zip(tasks, sizes, strict=True)})
             for outcome in self.engine.map(measure_shard, tasks):
                 ordinal = tasks[outcome.index].shard.ordinal
+                stage.went_through(sizes[outcome.index])
                 if isinstance(outcome.error, FatalError):
                     raise outcome.error
                 if isinstance(outcome.error, UnreadableFiles):
@@ -93,7 +96,7 @@ class _Work:
                     self.seconds.update(counts.seconds)
                     self.counted.setdefault(counts.ordinal, counts)
                     self.measured += 1
-                    stage.advance(text_bytes=counts.text_bytes)
+                    stage.advance(text_bytes=counts.text_bytes, documents=counts.documents)
         return broken
 
     def regroup(
@@ -136,6 +139,12 @@ def with_given_columns(plan: Plan, measured: Measured, run_url: str) -> Measured
         for held in measured.measures
     ]
     return replace(measured, measures=measures)
+
+
+def _sizes(shards: Sequence[Shard]) -> list[float]:
+    """Bytes of files that each shard reads: of a file in several parts, each an equal one."""
+    parts = Counter(file.url for shard in shards for file in shard.spec.files)
+    return [sum(file.size / parts[file.url] for file in shard.spec.files) for shard in shards]
 
 
 def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:

@@ -157,10 +157,12 @@ def _survivors(
 
 def _write_files(layout: Layout, tasks: Sequence[WriteTask], engine: Engine, reporter: Reporter) -> list[WriteReceipt]:
     outcomes = []
-    with reporter.stage("write", sum(len(task.sizes) for task in tasks), "file") as stage:
+    through = [sum(s.input_bytes for s in task.survivors) for task in tasks]
+    with reporter.stage("write", sum(len(task.sizes) for task in tasks), "file", sum(through)) as stage:
         for outcome in engine.map(write_files, [WriteFiles(layout, task) for task in tasks]):
             outcomes.append(outcome)
-            stage.advance(len(tasks[outcome.index].sizes), sum(s.input_bytes for s in tasks[outcome.index].survivors))
+            stage.went_through(through[outcome.index])
+            stage.advance(len(tasks[outcome.index].sizes), through[outcome.index])
     return [outcome.unwrap() for outcome in sorted(outcomes, key=lambda o: o.index)]
 
 

@@ -20,6 +20,7 @@ from pipelines.sources.batches import Batch, cuts
 from pipelines.sources.fields import check_text
 from pipelines.sources.lines import Part
 from pipelines.sources.partitions import given_by_path
+from pipelines.sources.reading import tell_share
 from pipelines.sources.records import Fault, Record, Reject, reject
 from pipelines.sources.spec import Source
 from pipelines.sources.storage import FileRef, open_file
@@ -53,8 +54,9 @@ def parquet(
         dictionaries = [path for path in columns.texts() if _is_dictionary(reader.metadata, groups, path)]
         if dictionaries:
             reader = pq.ParquetFile(opened, metadata=reader.metadata, read_dictionary=dictionaries, **options)
-        row = 0
+        row, rows = 0, sum(reader.metadata.row_group(group).num_rows for group in groups)
         for held in _pieces(reader, groups, columns.paths, batch_bytes, batch_rows):
+            tell_share((row + held.num_rows) / max(1, rows))
             for start, stop in cuts(_sizes(held), batch_bytes, batch_rows):
                 yield columns.batch(held.slice(start, stop - start), row + start)
             row += held.num_rows

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.errors import RecipeError, RetryableError, ShardError
+from pipelines.sources.reading import tell_share
 from pipelines.sources.streams import (
     CHUNK,
     Compression,
@@ -100,6 +101,7 @@ def open_file(file: FileRef) -> Iterator[pa.NativeFile]:
             remote = stack.enter_context(contextlib.closing(_RemoteFile(file, opened)))
             at_once = 0 < file.size <= AT_ONCE
             raw = pa.BufferReader(remote.read(file.size)) if at_once else pa.PythonFile(remote, "r")
+        tell_share(lambda: raw.tell() / max(1, file.size))
         yield stack.enter_context(raw)
 
 
