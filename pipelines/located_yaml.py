@@ -59,7 +59,7 @@ class LocatedYaml:
         return next((line for line in lines if whole.search(self.text[line - 1])), span.first)
 
     def where(self, path: Path, word: str = "") -> str:
-        """`recipe.yaml:14` for `line`; what replaced the value where something did."""
+        """`recipe.yaml:14` for `line`; what replaced the value, or put it there, where something did."""
         for n in range(len(path), 0, -1):
             if path[:n] in self.overrides:
                 return self.overrides[path[:n]]

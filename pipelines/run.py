@@ -65,6 +65,7 @@ class RunResult:
     seconds: float
     processor_seconds: Mapping[str, float]  #: by step, of what this run did
     indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
+    nothing_new: bool = False  #: the index holds all shards: nothing was decided
     examples: Sequence[Mapping[str, Any]] = ()  #: dropped documents, where they were asked for
     labels: Sequence[LabelResult] = ()  #: what came of each labelling task
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
@@ -190,7 +191,7 @@ class Run:
         current = runs.current_run(self.store, self.recipe.name)
         if current is not None:
             version = Dataset(self.store, self.recipe.name).named(current.record["version"])
-            return self._standing(current, version, unreadable=())
+            return self._standing(current, version, unreadable=(), nothing_new=True)
         raise RecipeError(
             f"the index holds all {self.plan.indexed} shards, but no run of {self.recipe.name} decided them: there is "
             "nothing to do. Add sources, or take shards out of the index with `gristmill index remove`"

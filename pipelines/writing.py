@@ -40,8 +40,8 @@ from pipelines.write import (
     write_files,
 )
 
-#: Parts of the funnel that depend on `report: {by: ...}`, which changes no document.
-COUNTED_BY = ("groups", "crowded")
+#: Parts of the funnel that say how it is told, which changes no document.
+COUNTED_BY = ("groups", "crowded", "estimated")
 
 
 def write_dataset(
@@ -81,7 +81,9 @@ def write_dataset(
         runs.announce_version(run_url, recipe.name, version, held, index)
         dataset.point_at(version, replaced)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
-        found = replace(Funnel.from_json(held["funnel"]), groups=funnel.groups, crowded=funnel.crowded)
+        found = replace(
+            Funnel.from_json(held["funnel"]), groups=funnel.groups, crowded=funnel.crowded, estimated=funnel.estimated
+        )
         return version, found, {}
     dataset.sweep({version.name, *(run.record["version"] for run in by)})
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)

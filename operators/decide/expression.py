@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from operators.decide.growth import may_grow
 from operators.decide.order import is_ordered
 from operators.decide.sandbox import Node, tables, write_expressions
-from operators.decide.syntax import column_nodes, is_quantile, parse, position
+from operators.decide.syntax import column_nodes, hint, is_quantile, parse, position
 from operators.errors import RecipeError, ShardError
 
 _OPPOSITE = {"left": "right", "right": "left", "lower": "input", "upper": "input"}
@@ -159,7 +159,7 @@ def _query(text: str, trees: list[Node], labels: tuple[str, ...], held: Mapping[
         clause, value, limit = sql[i::n]
         clause_type, *side_types = types[i::n]
         if not pa.types.is_boolean(clause_type):
-            raise RecipeError(f"in {text!r}, {label} gives {clause_type}, not true or false; compare it")
+            raise RecipeError(f"in {text!r}, {label} gives {clause_type}, not true or false; compare it{hint(text)}")
         if not all(map(_is_number, side_types)):
             value = limit = "NULL"
         fields = f'clause := {i}, "value" := ({value})::DOUBLE, "limit" := ({limit})::DOUBLE'
@@ -187,7 +187,7 @@ def _types(text: str, expressions: list[str], held: Mapping[str, pa.Table]) -> l
         with tables(held) as connection:
             bound = connection.sql(f"SELECT {', '.join(expressions)} FROM {', '.join(held)}").to_arrow_table()
     except duckdb.Error as error:
-        raise RecipeError(f"{_reason(error)} (in {text!r})") from error
+        raise RecipeError(f"{_reason(error)} (in {text!r}){hint(text)}") from error
     return [bound.schema.field(i).type for i in range(len(expressions))]
 
 

@@ -34,6 +34,12 @@ _NAMES = {
     "POSITIONAL_REFERENCE": "a column by position",
     "GROUPING_FUNCTION": "grouping",
 }
+#: Signs that mean something else here than where people know them from.
+_FOREIGN = (
+    ("||", "joins texts in SQL; for one or the other", "or"),
+    ("&&", "is no `and` in SQL; for both", "and"),
+)
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
 
 
 @dataclass(frozen=True)
@@ -155,12 +161,20 @@ def refused(what: str, node: Node, text: str) -> RecipeError:
     )
 
 
+def hint(text: str) -> str:
+    """What to write in the place of an operator of other languages, where an expression has one; else nothing."""
+    code = _QUOTED.sub("", text)
+    found = [f"; `{sign}` {meaning}: write `{word}`" for sign, meaning, word in _FOREIGN if sign in code]
+    return "".join(found)
+
+
 def _syntax_error(text: str, parsed: Node) -> RecipeError:
     at = _character(int(parsed.get("position", len(_PREFIX))), text)
     if at > len(text.rstrip()):
-        return RecipeError(f"{text!r} ends too early: something is missing after character {len(text.rstrip())}")
+        missing = f"something is missing after character {len(text.rstrip())}"
+        return RecipeError(f"{text!r} ends too early: {missing}{hint(text)}")
     reason = re.sub(r"\s+", " ", str(parsed["error_message"]))
-    return RecipeError(f"{reason}, character {at} of {text!r}")
+    return RecipeError(f"{reason}, character {at} of {text!r}{hint(text)}")
 
 
 def _character(location: int, text: str) -> int:

@@ -14,7 +14,10 @@ SHOWN_STEPS = 3
 
 
 def show_result(result: RunResult, console: Console) -> None:
-    """Print the funnel, what was odd or wrong in the input, where the time went, where the dataset is."""
+    """Print the funnel, what is new, what was odd or wrong in the input, where the time went, where the dataset is."""
+    if result.nothing_new:
+        held = plural(result.indexed, "shard")
+        console.print(f"nothing new: the index holds all {held}; what follows is of the last run", markup=False)
     for line in result.listed:
         console.print(f"! {line}", style="yellow", markup=False)
     for message in result.unreadable:

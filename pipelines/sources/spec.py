@@ -46,6 +46,10 @@ class MetadataField(BaseModel):
 def _expand_metadata(given: Any) -> Any:
     """`[lang]`, `{year: int}` and `{lang: {field: meta.lang}}` all become {column: {field, type}}."""
     if isinstance(given, list):
+        if (other := next((name for name in given if not isinstance(name, str)), None)) is not None or None in given:
+            raise ValueError(
+                f"{_name_problem(other)}; write [lang, year], or {{year: int, lang: {{field: meta.lang}}}}"
+            )
         if repeated := {name for name in given if given.count(name) > 1}:
             raise ValueError(f"metadata names {', '.join(sorted(map(str, repeated)))} more than once")
         given = {name: {"field": name} for name in given}
@@ -65,7 +69,7 @@ def _expand_metadata(given: Any) -> Any:
 
 def _name_problem(column: Any) -> str | None:
     if not isinstance(column, str) or not column:
-        return f"metadata column {column!r} is not a name"
+        return f"metadata column {column!r:.100} is not a name"
     if column in RESERVED:
         return f"metadata column {column!r} is a name that gristmill gives to a column of its own"
     if "." in column:

@@ -133,6 +133,9 @@ def test_nothing_new_points_at_the_last_dataset(nights: Path) -> None:
     assert (content(again), index_files(nights.parent / "store")) == (before, held)
     shown = gristmill("run", nights)
     assert "web holds 2 shards, whose documents earlier runs decided: nothing is new" in shown.stderr
+    quiet = gristmill("run", nights, "-q")
+    assert "nothing new: the index holds all 2 shards; what follows is of the last run" in quiet.stdout
+    assert quiet.stderr == ""
     planned = gristmill("plan", nights)
     line = "index web holds 2 shards, whose documents earlier runs decided: nothing is new"
     assert line in " ".join(planned.stdout.split())

@@ -380,3 +380,26 @@ def test_a_recipe_in_another_store() -> None:
         assert [file.url for spec, _ in plan.specs for file in spec.files] == ["memory:///corpora/data/docs-0.jsonl"]
     finally:
         fs.rm("/corpora", recursive=True)
+
+
+SMALL = (
+    "version: 1\nname: x\nstore: ./s\nsources: [{name: a, path: b}]\ndecide:\n  - drop: {when: tokens < 3}\nwrite: {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["foo.bar=5", "write.foo.bar=5", "limits.none.at.all=5", "decide.0.foo.bar=1", "sources.0.foo.bar.x=1"],
+)
+def test_what_an_override_adds_is_blamed_on_it(tmp_path: Path, option: str) -> None:
+    (tmp_path / "r.yaml").write_text(SMALL)
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(str(tmp_path / "r.yaml"), [option])
+    assert str(refused.value).startswith(f"--set {option}: ")
+
+
+@pytest.mark.parametrize("entry", ["[a]", "{a: b}", "null", "3"])
+def test_metadata_that_are_no_names_are_refused(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "r.yaml").write_text(SMALL.replace("path: b", f"path: b, metadata: [lang, {entry}]"))
+    with pytest.raises(RecipeError, match=r"r\.yaml:4: .*is not a name; write \[lang, year\]"):
+        load_recipe(str(tmp_path / "r.yaml"))

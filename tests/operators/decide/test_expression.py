@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import pickle
+import re
 
 import duckdb
 import pyarrow as pa
@@ -152,3 +153,23 @@ def test_a_value_that_cannot_be_computed_is_an_error_of_the_shard() -> None:
 def test_the_sandbox_holds_whatever_runs_in_it(query: str) -> None:
     with tables({"other": TABLE}), tables({"documents": TABLE}) as connection, pytest.raises(duckdb.Error):
         connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ("a < 3 || w > 4", "`||` joins texts in SQL; for one or the other: write `or`"),
+        ("a || w", "write `or`"),
+        ("s || 'x'", "write `or`"),
+        ("a < 3 && w > 4", "`&&` is no `and` in SQL; for both: write `and`"),
+    ],
+)
+def test_operators_of_other_languages_are_explained(when: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(told)):
+        compile_condition(when, TABLE.schema)
+
+
+def test_operators_in_texts_are_not_explained() -> None:
+    with pytest.raises(RecipeError) as refused:
+        compile_condition("s = '||' and", TABLE.schema)
+    assert "joins" not in str(refused.value)
