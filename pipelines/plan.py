@@ -215,6 +215,7 @@ def _check_url(url: str) -> None:
 
 def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[SourceFiles]:
     discovery = Discovery(loaded.base)
+    discovery.list_ahead(loaded.recipe.sources)
     found = []
     for i, source in enumerate(loaded.recipe.sources):
         with mistakes.noted(("sources", i, "path")):

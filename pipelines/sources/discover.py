@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, Literal, NamedTuple
@@ -21,11 +21,12 @@ from operators.errors import RecipeError, ShardError
 from pipelines.sources import plain_text, python_env, wet
 from pipelines.sources.beside import PACKED, divided
 from pipelines.sources.lines import Part
-from pipelines.sources.listing import CONNECTIONS, Listing, absolute, discover_files, distinct
+from pipelines.sources.listing import CONNECTIONS, Found, Listing, absolute, discover_files, distinct
 from pipelines.sources.partitions import shared_keys
 from pipelines.sources.spec import Source
 from pipelines.sources.storage import FileRef, open_file
 from pipelines.sources.streams import COMPRESSIONS, Compression
+from pipelines.state.files import is_local
 from pipelines.words import did_you_mean
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
@@ -118,6 +119,16 @@ class Discovery:
         self._base = base
         self._listing = Listing(base)
         self._readers: dict[tuple[str, str], str] = {}  # real path and way of reading -> name of the source
+        self._ahead: dict[str, Future[Found]] = {}
+
+    def list_ahead(self, sources: Sequence[Source]) -> None:
+        """List sources on other stores side by side; what goes wrong with one is raised where it is found."""
+        far = [source for source in sources if source.format != "python_env" and self._is_far(source)]
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            self._ahead = {source.name: pool.submit(self._listing.find, source.patterns()) for source in far}
+
+    def _is_far(self, source: Source) -> bool:
+        return any(not is_local(absolute(pattern, self._base)) for pattern in source.patterns())
 
     def find(self, source: Source) -> SourceFiles:
         """The shards of the next source, in the order of paths and parts.
@@ -129,7 +140,8 @@ class Discovery:
             packages = [_FileKind(ref, "python_env", "none") for ref in _packages(source, self._base)]
             own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in packages])
             return SourceFiles(source, list(_package_shards(source, own)), again, (), (), ())
-        found = self._listing.find(source.patterns())
+        ahead = self._ahead.pop(source.name, None)
+        found = self._listing.find(source.patterns()) if ahead is None else ahead.result()
         among = divided(found.files, source.format, lambda listed: _format_by_name(listed.file)[0])
         files = distinct(among.data)
         kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]

@@ -11,6 +11,7 @@ import difflib
 import fnmatch
 import os
 import posixpath
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
@@ -99,6 +100,7 @@ class Listing:
     def __init__(self, base: str = ".") -> None:
         self._base = base
         self._local = LocalFiles()
+        self._lock = threading.Lock()
         self._fresh: set[Any] = set()  # stores whose listings are no older than this
 
     def find(self, patterns: Iterable[str]) -> Found:
@@ -125,9 +127,10 @@ class Listing:
         if is_local(url):
             listed = self._on_disk(path, glob, name, skipped)
         else:
-            if fs not in self._fresh:
-                fs.invalidate_cache()
-                self._fresh.add(fs)
+            with self._lock:  # sources are listed side by side
+                if fs not in self._fresh:
+                    fs.invalidate_cache()
+                    self._fresh.add(fs)
             listed = _on_store(pattern, fs, path, glob, name, skipped)
         if not listed:
             raise RecipeError(f"nothing matches {url}{_brackets_meant(fs, glob)}{_what_there_is(fs, path)}")

@@ -13,10 +13,11 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from operators.errors import RecipeError, RetryableError
 from pipelines.sources import discover as discovering
-from pipelines.sources.discover import ShardSpec, discover, discover_files
+from pipelines.sources.discover import Discovery, ShardSpec, discover, discover_files
 from pipelines.sources.read import read_shard
 from pipelines.sources.spec import Source
 from pipelines.state import remote
@@ -274,3 +275,25 @@ def test_a_web_server_in_trouble_is_tried_again(web: str, monkeypatch: pytest.Mo
         found("/", f"{web}/broken.jsonl")
     with pytest.raises(RetryableError, match=f"nobody-listens.jsonl cannot be reached.*tried {remote.TRIES} times"):
         found("/", "http://127.0.0.1:9/nobody-listens.jsonl")
+
+
+def test_sources_on_other_stores_are_listed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each listing waits for another to begin: one after the other they would never end."""
+    for i in range(2):
+        with fsspec.open(f"memory://side-by-side/{i}/a.jsonl", "wb") as file:
+            file.write(LINES)
+    together = threading.Barrier(2, timeout=20)
+    info = MemoryFileSystem.info
+
+    def waiting(self: Any, path: str, **named: Any) -> Any:
+        if path.endswith("*.jsonl"):
+            together.wait()
+        return info(self, path, **named)
+
+    monkeypatch.setattr(MemoryFileSystem, "info", waiting)
+    sources = [Source(name=f"s{i}", path=f"memory://side-by-side/{i}/*.jsonl") for i in range(2)]
+    discovery = Discovery("/")
+    discovery.list_ahead([*sources, Source(name="gone", path="memory://side-by-side/none")])
+    assert [len(discovery.find(source).specs) for source in sources] == [1, 1]
+    with pytest.raises(RecipeError, match="nothing matches"):
+        discovery.find(Source(name="gone", path="memory://side-by-side/none"))
