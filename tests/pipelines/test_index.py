@@ -385,7 +385,8 @@ def test_import_takes_the_parameters_of_the_recipe(nights: Path, tmp_path: Path)
 
 
 def test_import_refuses_what_is_mostly_rejected(nights: Path, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "own" / "part-0.jsonl", [{"id": "a", "body": "no text"}])
+    rows = [{"id": "a", "text": "a text"}, *({"id": f"b{i}", "body": "no text"} for i in range(5))]
+    write_jsonl(tmp_path / "own" / "part-0.jsonl", rows)
     gristmill("index", "import", nights, tmp_path / "own" / "*", code=1)
     assert not index_of(nights).exists
 
