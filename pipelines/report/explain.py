@@ -45,9 +45,11 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
         documents = ask("SELECT * FROM documents WHERE address = ?", int(wanted))
     for document in documents:
         ordinal, document["row"] = divmod(document["address"], 1 << columns.ROW_BITS)
-        (shard,) = ask("SELECT file, files, ends FROM _shards WHERE ordinal = ?", ordinal)
-        document["file"] = shard["file"]
-        if shard["files"] is not None:
+        (shard,) = ask("SELECT file, files, ends, rows_before FROM _shards WHERE ordinal = ?", ordinal)
+        if shard["files"] is None:
+            document["file"] = shard["file"]
+            document["row"] += shard["rows_before"]
+        else:
             position, document["row"] = in_file(shard["ends"], document["row"])
             document["file"] = shard["files"][position]
         document["fates"] = ask("SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", document["address"])

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -259,6 +259,7 @@ def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[
             "file": pa.array([s["file"] for s in shards.values()], pa.string()),
             "files": pa.array([s.get("files") for s in shards.values()], pa.list_(pa.string())),
             "ends": pa.array([s.get("ends") for s in shards.values()], pa.list_(pa.uint64())),
+            "rows_before": pa.array([s["rows_before"] for s in shards.values()], pa.uint64()),
         }
     )
     connection.register("_shards", table)
@@ -270,11 +271,17 @@ def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[
 
 
 def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
-    """The shards of some runs, each with all columns that any of them has; the first run's where several have one."""
+    """The shards of some runs, each with all columns that any of them has; the first run's where several have one.
+
+    `rows_before` is how many rows of its file come before a shard, where files are read in parts.
+    """
     shards: dict[int, dict[str, Any]] = {}
     for stands in standing:
+        before: Counter[tuple[str, str]] = Counter()
         for row in stands.shards:
-            shard = shards.setdefault(row["ordinal"], {**row, "parts": []})
+            file = (row["source"], row["file"])
+            shard = shards.setdefault(row["ordinal"], {**row, "parts": [], "rows_before": before[file]})
+            before[file] += row["records"]
             held = {name for _, names in shard["parts"] for name in names}
             parts = [(url, tuple(name for name in names if name not in held)) for url, names in row["parts"]]
             shard["parts"] += [(url, names) for url, names in parts if names]

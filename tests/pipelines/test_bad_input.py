@@ -22,6 +22,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.report.explain import explain
+from pipelines.report.query import query
 
 MakeRecipe = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -330,7 +332,7 @@ def test_too_many_bad_records_stop_the_run(folder: Path) -> None:
     assert kept(folder) == ["good-0", "good-1", "neighbour"]
 
 
-def test_lines_count_from_the_start_of_a_file_that_is_read_in_parts(folder: Path) -> None:
+def test_lines_and_rows_count_from_the_start_of_a_file_that_is_read_in_parts(folder: Path) -> None:
     documents = [{"id": f"{i:03d}", "text": "x" * 50} for i in range(100)]
     content = lines(*documents[:70], b"broken", *documents[70:])
     (folder / "data" / "b.jsonl").write_bytes(content)
@@ -338,6 +340,12 @@ def test_lines_count_from_the_start_of_a_file_that_is_read_in_parts(folder: Path
     assert ended.code == 0
     assert "quarantined data/b.jsonl:71: this is not JSON" in ended.out
     assert len(kept(folder)) == 101
+    store = str(folder / "store")
+    rejects = query(store, "SELECT file, line, file_row FROM quarantine").to_pylist()
+    assert rejects == [{"file": "data/b.jsonl", "line": 71, "file_row": 70}]
+    for i, row in [(0, 0), (69, 69), (70, 71), (99, 100)]:
+        (found,) = explain(store, f"{i:03d}")
+        assert (found["file"], found["row"]) == ("data/b.jsonl", row)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
