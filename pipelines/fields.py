@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from operators.columns import ID
@@ -25,10 +25,14 @@ class _Asked(NamedTuple):
     what: str
 
 
-def check_fields(sources: Sequence[Source], new: Mapping[str, Sequence[ShardSpec]], mistakes: Mistakes) -> list[str]:
+def check_fields(
+    sources: Sequence[Source], new: Mapping[str, Sequence[ShardSpec]], begun: Set[str], mistakes: Mistakes
+) -> list[str]:
     """Note fields that no record has, of those that were looked at; returns remarks on fields that some of them lack.
 
-    `new` has the shards that no run has read, by the name of the source: sources without any are not looked at.
+    `new` has the shards that no run has read, by the name of the source: sources without any are not looked at. `begun`
+    names the sources of which earlier runs read shards as they are read now: what the few records of a night lack, but
+    for their text, is remarked alone.
     """
     remarks = []
     extent = FIRST if len(new) <= MANY_SOURCES else (1, FIRST[1])
@@ -37,7 +41,7 @@ def check_fields(sources: Sequence[Source], new: Mapping[str, Sequence[ShardSpec
         if any(_lacked_by_all(looks, asked.field) for asked in _asked(source, i)):
             looks = look(new[source.name], FURTHER)
         for asked in _asked(source, i):
-            if _lacked_by_all(looks, asked.field):
+            if _lacked_by_all(looks, asked.field) and (source.name not in begun or asked.what == "text"):
                 names = dict.fromkeys(name for seen in looks for name in seen.fields())
                 told = f"none of {_told(looks)} has the field {asked.field} ({asked.what})"
                 mistakes.add(asked.path, f"{told}{did_you_mean(asked.field, names)}", asked.field)

@@ -196,7 +196,9 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> P
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
     plan = Plan(loaded, found, tuple(transforms), planned, schema, decided, tasks, output, by)
-    plan.looked = check_fields(recipe.sources, plan.unread(), mistakes)
+    if unread := plan.unread():
+        begun = {shard.source.name for shard in plan.registered()}
+        plan.looked = check_fields(recipe.sources, unread, begun, mistakes)
     mistakes.raise_if_any()
     return plan
 

@@ -124,6 +124,20 @@ def test_what_cannot_be_looked_at_is_left_to_the_run(tmp_path: Path, make_recipe
     assert plan(make_recipe(tmp_path, sources=source(metadata=["language"]))).looked == []
 
 
+def test_a_night_may_lack_what_others_have(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    written(tmp_path, "a.jsonl")
+    given = source(text="body", id="doc_id", metadata=["language"])
+    execute(make_recipe(tmp_path, sources=given))
+    (tmp_path / "data" / "b.jsonl").write_bytes(as_lines([{"doc_id": "n", "body": "of the night"}]))
+    recipe = make_recipe(tmp_path, sources=given)
+    (remark,) = plan(recipe).looked
+    assert "1 of the 1 record looked at of source docs have no field language (metadata language)" in remark
+    assert execute(recipe).funnel.documents == len(RECORDS) + 1
+    (tmp_path / "data" / "c.jsonl").write_bytes(as_lines([{"doc_id": "n", "content": "in another field"}]))
+    with pytest.raises(RecipeError, match=r"has the field body \(text\)"):
+        plan(recipe)
+
+
 def test_what_is_measured_is_not_looked_at(
     tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
