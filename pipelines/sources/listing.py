@@ -74,9 +74,9 @@ def distinct(listed: Iterable[Listed]) -> list[Listed]:
         elif found.real not in chosen or found.file.url == found.real:
             chosen[found.real] = found
     if dangling:
-        lead = "a link that leads" if len(dangling) == 1 else f"{len(dangling):,} links that lead"
+        lead = "there is a link that leads" if len(dangling) == 1 else f"there are {len(dangling):,} links that lead"
         raise RecipeError(
-            f"there is {lead} nowhere: {dangling[0]}; fetch what it stands for (`dvc pull`, `git annex get`, another "
+            f"{lead} nowhere: {dangling[0]}; fetch what it stands for (`dvc pull`, `git annex get`, another "
             "download), or make `path` match the other files alone"
         )
     return sorted(chosen.values(), key=lambda found: found.file.url)
