@@ -19,8 +19,9 @@ REMARKABLE = 0.5
 TINY = 20
 #: By how much a group's share has to lie above that of the others.
 APART = 0.1
-#: How many groups are named for each rule and column.
+#: How many groups have a line of their own for each rule and column, and how many more are named.
 SHOWN = 3
+NAMED = 20
 COUNTS = ("seen", "dropped", "seen_tokens", "dropped_tokens")
 #: Where all of it can be seen.
 EVERYTHING = 'gristmill query "FROM losses"'
@@ -147,9 +148,9 @@ def check_limit(losses: Losses, limit: float | None, where: str, by: Sequence[st
         return
     over = [loss for loss in losses.in_all() if loss.group.column in (columns.SOURCE, *by) and loss.share > limit]
     if over:
-        told = "\n  ".join(_refusal(loss) for loss in sorted(over, key=lambda loss: -loss.share)[:SHOWN])
+        told = "\n  ".join(_refusal(loss) for loss in sorted(over, key=lambda loss: -loss.share)[:NAMED])
         what = "source" if all(loss.group.column == columns.SOURCE for loss in over) else "group"
-        more = f"\n  and {plural(len(over) - SHOWN, f'more {what}')}" if len(over) > SHOWN else ""
+        more = f"\n  and {plural(len(over) - NAMED, f'more {what}')}" if len(over) > NAMED else ""
         raise FatalError(
             f"{where}: {plural(len(over), what)} lost more than limits: {{source_loss: {limit:g}}} allows; nothing "
             f"is committed\n  {told}{more}\nLook at the rule, take the {what} out of the recipe, or raise the limit"
@@ -170,8 +171,9 @@ def _told(losses: Sequence[Loss], begins: str) -> Iterator[str]:
         found = sorted((loss for loss in those if loss.remarkable), key=lambda loss: -loss.dropped)
         for loss in found[:SHOWN]:
             yield f"{begins} {loss.sentence()}: is that meant?"
-        if len(found) > SHOWN:
-            yield f"{begins} as much of {len(found) - SHOWN} more with another {column}"
+        if rest := [str(loss.group.value) for loss in found[SHOWN:]]:
+            more = f" and {len(rest) - NAMED:,} more" if len(rest) > NAMED else ""
+            yield f"{begins} more than half of {column} {', '.join(rest[:NAMED])}{more} too"
 
 
 def name_of(group: GroupLoss) -> str:

@@ -64,7 +64,7 @@ def losses(*sources: tuple[int, dict[str, int]], selections: tuple[str, ...] = (
                 "drop takes 100% of source a (100 of 100 documents; 4% of all others): is that meant?",
                 "drop takes 99% of source b (99 of 100 documents; 4% of all others): is that meant?",
                 "drop takes 98% of source c (98 of 100 documents; 4% of all others): is that meant?",
-                "drop takes as much of 2 more with another source",
+                "drop takes more than half of source d, e too",
             ],
         ),
     ],
@@ -150,6 +150,9 @@ def test_a_limit_that_holds_changes_nothing(templated: Path) -> None:
 
 LANGUAGES = {
     "en": ["the", "of", "and", "to", "have", "with", "that", "be", "house", "river", "stone", "light"],
+    "de": ["und", "der", "nicht", "haben", "zwischen", "werden", "Fluss", "Haus", "Stein", "Licht", "immer"],
+    "fr": ["les", "des", "dans", "pour", "avec", "toujours", "maison", "pierre", "fleuve", "entre", "sont"],
+    "pt": ["que", "uma", "com", "para", "mais", "sempre", "casa", "pedra", "entre", "foram", "muito"],
     "hu": ["hogy", "nem", "egy", "volt", "csak", "mint", "azonban", "ember", "világ", "között", "amely"],
     "zh": ["这是一个没有空格的句子所以它只有很少的词"],
 }
@@ -185,25 +188,37 @@ def mixed(tmp_path: Path, make_recipe: MakeRecipe) -> Path:
     )
 
 
-def test_languages_that_go_are_named(mixed: Path) -> None:
+def test_languages_that_go_are_named_and_refused(mixed: Path) -> None:
     told = printed(execute(mixed))
-    assert "! gopher_rules takes 100% of lang hu (30 of 30 documents" in told
-    assert "! gopher_rules takes 100% of lang zh (30 of 30 documents" in told
+    for lang in ("de", "fr", "hu"):
+        assert f"! gopher_rules takes 100% of lang {lang} (30 of 30 documents" in told
+    assert "! gopher_rules takes more than half of lang pt, zh too" in told
     assert "lang en" not in told
+    for limit, refused in [
+        (
+            ["limits.source_loss=0.5"],
+            r"source docs: .* dropped \(1\d\d of 270\), most of them \(1\d\d\) by gopher_rules",
+        ),
+        (
+            ["limits.source_loss=0.6", "report.by=[lang]"],
+            r"(?s)5 groups lost .*lang zh: 100.0% .* \(30\) by gopher_rules",
+        ),
+    ]:
+        with pytest.raises(FatalError, match=refused):
+            execute(mixed, *limit)
 
 
 def test_languages_that_the_rule_is_not_meant_for_pass_and_are_counted(mixed: Path) -> None:
     judged = execute(mixed)
     result = execute(mixed, "decide.gopher_rules.languages=[en]")
     told = printed(result)
-    assert "gopher_rules: 60 documents not judged: their lang is not en" in told
+    assert "gopher_rules: 150 documents not judged: their lang is not en" in told
     assert "! " not in told
     lost = {group.value: group.lost(["gopher_rules"])[0] for group in judged.funnel.groups}
     assert result.funnel.rules[0].dropped == lost["en"]
     assert {group.value: group.lost(["gopher_rules"])[0] for group in result.funnel.groups} == {
-        **lost,
-        "hu": 0,
-        "zh": 0,
+        **dict.fromkeys(LANGUAGES, 0),
+        "en": lost["en"],
         "docs": lost["en"],
     }
     fates = query(
