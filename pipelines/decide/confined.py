@@ -14,9 +14,9 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
@@ -37,27 +37,40 @@ _SERVE = "from pipelines.decide.confined import serve; serve()"
 
 def compile_confined(text: str, schema: pa.Schema) -> Condition:
     """`compile_condition`, within the limits. Raises RecipeError where it takes more."""
-    with _worker() as worker:
-        found: Condition = worker.ask(
-            CHECK_SECONDS, compile_condition, text, schema, exceeded=_refuse(RecipeError, text)
-        )
+    found: Condition = _ask(_refusal(RecipeError, text), CHECK_SECONDS, compile_condition, text, schema)
     return found
 
 
 def evaluate_confined(condition: Condition, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
     """`Condition.evaluate`, within the limits. Raises ShardError where it takes more."""
     needed = documents.select(condition.columns).combine_chunks()
-    refuse = _refuse(ShardError, condition.text)
-    with _worker() as worker:
-        found: Fired = worker.ask(SHARD_SECONDS, Condition.evaluate, condition, needed, limits, exceeded=refuse)
+    refusal = _refusal(ShardError, condition.text)
+    found: Fired = _ask(refusal, SHARD_SECONDS, Condition.evaluate, condition, needed, limits)
     return found
 
 
-def _refuse(error: type[GristmillError], text: str) -> Callable[[str], NoReturn]:
-    def refuse(what: str) -> NoReturn:
-        raise error(f"{text!r} takes more than {what} to compute, which is all that an expression may take")
+class _Exceeded(Exception):
+    """A process took more than it may, or was ended; the message says of what."""
 
-    return refuse
+
+def _refusal(error: type[GristmillError], text: str) -> Callable[[_Exceeded], GristmillError]:
+    return lambda what: error(f"{text!r} takes more than {what} to compute, which is all that an expression may take")
+
+
+def _ask(
+    refusal: Callable[[_Exceeded], GristmillError], seconds: int, function: Callable[..., Any], *values: Any
+) -> Any:
+    """The result of a function in a process of its own, or its error; that of `refusal` where it takes too much.
+
+    A process that was asked before may hold what others left, or have been ended from outside: a new one decides.
+    """
+    if (worker := _idle_worker()) is not None:
+        with contextlib.suppress(_Exceeded):
+            return worker.ask(seconds, function, values)
+    try:
+        return _Worker().ask(seconds, function, values)
+    except _Exceeded as what:
+        raise refusal(what) from None
 
 
 class _Worker:
@@ -73,8 +86,8 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": path},
         )
 
-    def ask(self, seconds: int, function: Callable[..., Any], *values: Any, exceeded: Callable[[str], NoReturn]) -> Any:
-        """The result of a function, or its error; `exceeded` is told what it took too much of."""
+    def ask(self, seconds: int, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+        """The result of a function, or its error. Raises _Exceeded where it takes too much: then the process ends."""
         memory, time = f"{MEMORY >> 30} GB of memory", f"{seconds} seconds of processor time"
         request, reply = self._process.stdin, self._process.stdout
         assert request is not None
@@ -82,17 +95,19 @@ class _Worker:
         try:
             _send(request, (seconds, function, values))
             if not select.select([reply], [], [], PATIENCE * seconds)[0]:
-                self.end()
-                exceeded(time)
+                raise _Exceeded(time)
             kind, found = _receive(reply)
         except (BrokenPipeError, EOFError):
             ended = -self._process.wait()
-            exceeded(time if ended in _TIME_SIGNALS else memory)
+            raise _Exceeded(time if ended in _TIME_SIGNALS else memory) from None
         except BaseException:
             self.end()  # what it would answer later is nobody's
             raise
         if kind == "memory":
-            exceeded(memory)
+            self.end()
+            raise _Exceeded(memory)
+        with _lock:
+            _idle.append(self)
         if kind == "error":
             raise found
         return found
@@ -112,18 +127,13 @@ _idle: list[_Worker] = []
 _lock = Lock()
 
 
-@contextlib.contextmanager
-def _worker() -> Iterator[_Worker]:
-    """A process that nobody else asks meanwhile."""
+def _idle_worker() -> _Worker | None:
+    """A process that was asked before and is asked by nobody now."""
     with _lock:
-        worker = next((held for held in iter(lambda: _idle.pop() if _idle else None, None) if held.is_alive), None)
-    worker = worker or _Worker()
-    try:
-        yield worker
-    finally:
-        if worker.is_alive:
-            with _lock:
-                _idle.append(worker)
+        while _idle:
+            if (worker := _idle.pop()).is_alive:
+                return worker
+    return None
 
 
 def _send(stream: IO[bytes], value: Any) -> None:

@@ -30,10 +30,21 @@ ROOT = Path(__file__).parents[2]
 GOOD = [{"id": f"good-{i}", "text": f"The {name} document is good."} for i, name in enumerate("abcdefgh")]
 #: The superuser may read everything: once all modules are loaded, the process becomes another user's. What loading
 #: them writes is for all users.
+#: Runs the command line as a user of no rights, after a run that loads what it may not be able to load as that user.
 BECOME_NOBODY = """
-import os
+import contextlib, io, os, tempfile
+from pathlib import Path
+import pipelines.cli
+
 os.umask(0)
-import pipelines.cli, pipelines.report.summary, pipelines.run
+here = os.getcwd()
+with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    os.chdir(folder)
+    Path("a.jsonl").write_text('{"text": "some text"}')
+    sources = "sources: [{name: docs, path: a.jsonl, format: jsonl}]"
+    Path("recipe.yaml").write_text(f"version: 1\\nname: first\\nstore: store\\n{sources}\\nwrite: {{}}\\n")
+    pipelines.cli.app(["run", "recipe.yaml", "-q"], standalone_mode=False)
+    os.chdir(here)
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 pipelines.cli.main()
@@ -236,7 +247,7 @@ def parquet(**columns: list[Any]) -> bytes:
 
 BAD_FILES = {
     "truncated gzip": ("b.jsonl.gz", truncated(lines(*GOOD)), "damaged or cut short", "fetch or write it again"),
-    "no gzip": ("b.jsonl.gz", b"plain text", "damaged or cut short", "fetch or write it again"),
+    "no gzip": ("b.jsonl.gz", b"plain text", "but plain text", "rename it or fetch it again"),
     "cut Parquet": ("b.parquet", parquet(id=["x"], text=["y"])[:-9], "damaged or cut short", "fetch or write it again"),
     "Parquet without text": ("b.parquet", parquet(body=["x"], texts=["y"]), "no column text", "did you mean texts?"),
     "Parquet of numbers": ("b.parquet", parquet(id=["x"], text=[7]), "the column text is int64", "in the recipe"),

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from fsspec import get_filesystem_class
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -48,8 +49,9 @@ class ObjectStore:
 
 @contextlib.contextmanager
 def object_store() -> Iterator[tuple[ObjectStore, dict[str, str]]]:
-    """A server, and the environment that reaches it."""
+    """A server, and the environment that reaches it; file systems that this process opened for others are let go."""
     store = ObjectStore()
+    get_filesystem_class("s3").clear_instance_cache()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, store, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

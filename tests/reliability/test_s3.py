@@ -17,6 +17,7 @@ from operators.errors import StoreLocked
 from pipelines.state import files
 from pipelines.state.lock import writer_lock
 from tests.reliability.command import gristmill, start, tree
+from tests.reliability.object_store import object_store
 from tests.support import make_documents, write_jsonl
 
 SECRET = "an-example-of-a-secret-access-key"
@@ -26,23 +27,11 @@ BUCKET = "s3://curation"
 @pytest.fixture(scope="module")
 def server() -> Iterator[dict[str, str]]:
     """An S3 server for this module; the environment that reaches it, which is set in this process too."""
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "AKIDOFATEST",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
+    with object_store() as (_, environment), pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         files.filesystem(BUCKET)[0].mkdir(BUCKET)
         yield environment
-    moto.stop()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_mistakes_are_told_as_ever() -> None:
     condition = confined.compile_confined("len(repeat(s, 3)) > 9 or s::int > 3", TABLE.schema)
     with pytest.raises(ShardError, match="cannot be computed for every document: Could not convert string"):
         confined.evaluate_confined(condition, TABLE, {})
+
+
+def test_a_process_that_ends_while_it_is_asked_is_not_taken_for_one_that_took_too_much() -> None:
+    evaluate("len(repeat(s, 3)) > 9")
+    (worker,) = confined._idle
+    os.kill(worker._process.pid, signal.SIGSTOP)  # it is alive when it is asked
+    threading.Timer(0.3, os.kill, (worker._process.pid, signal.SIGKILL)).start()
+    assert evaluate("len(repeat(s, 3)) > 9")
 
 
 def test_a_process_that_was_killed_is_not_asked_again() -> None:
