@@ -101,7 +101,10 @@ def states(url: str) -> dict[str, State]:
         return dict(_local_states(local_path(url)))
     fs, path = filesystem(url)
     fs.invalidate_cache()
-    found = _asked(url, lambda: fs.find(path, detail=True))
+    try:
+        found = _asked(url, lambda: fs.find(path, detail=True))
+    except FileNotFoundError:  # not even the bucket is there
+        return {}
     return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in found.items()}
 
 
