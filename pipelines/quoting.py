@@ -7,6 +7,7 @@ that could take them for more than names uses one of these functions; consoles (
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -44,13 +45,27 @@ def printable(text: str) -> str:
 
 
 def printable_json(value: Any) -> str:
-    """A value as JSON, indented, with everything escaped that a terminal would act on; bytes are hexadecimal."""
+    """A value as JSON, indented, with everything escaped that a terminal would act on.
+
+    Bytes are hexadecimal. What is not a number and infinite numbers, which JSON does not have, are null.
+    """
 
     def plain(other: Any) -> str:
         return other.hex() if isinstance(other, bytes) else str(other)
 
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=plain)
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, default=plain, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=plain)
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(held) for key, held in value.items()}
+    return [_finite(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def in_one_line(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from operators.errors import RecipeError
 from pipelines.report.query import query
-from pipelines.report.rows import show
+from pipelines.report.rows import show, to_json
 from tests.pipelines.test_run import execute
 
 MakeRecipe = Callable[..., Path]
@@ -91,4 +92,21 @@ def test_narrow_rows_are_a_table_and_wide_ones_records_on_a_terminal() -> None:
         "  id     null",
         f"  text   {'x' * 70}",
         "  share  0.333333",
+    ]
+
+
+def test_json_is_read_by_strict_parsers() -> None:
+    values = {
+        "x": [float("nan"), float("inf"), 1.5],
+        "y": [[float("-inf"), 2.0], None, [3.0]],
+        "z": [b"\xff", b"", None],
+    }
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is no JSON")
+
+    assert json.loads(to_json(pa.table(values)), parse_constant=refuse) == [
+        {"x": None, "y": [None, 2.0], "z": "ff"},
+        {"x": None, "y": None, "z": ""},
+        {"x": 1.5, "y": [3.0], "z": None},
     ]
