@@ -181,7 +181,7 @@ def test_a_second_signal_ends_it_at_once(recipe: Path) -> None:
 def test_of_two_runs_the_second_is_refused(recipe: Path) -> None:
     store = recipe.parent / "store"
     first = start("run", recipe)
-    wait_for(store, "LOCK/0*", first)
+    wait_for(store, "LOCK/00000001", first)
     first.send_signal(signal.SIGSTOP)
     try:
         code, _, err = gristmill("run", recipe)
