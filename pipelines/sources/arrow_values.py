@@ -6,10 +6,10 @@ values without loss: dates and times as text (Python knows the years 1 to 9999 a
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -22,6 +22,7 @@ from pipelines.sources.values import FROM_VALUES, Convert, as_id, as_url
 OfArray = Callable[[pa.Array], pa.Array]
 #: Values that Python's types cannot hold: texts that are no UTF-8, dates far away, unknown time zones (KeyError).
 _NOT_FOR_PYTHON = (ValueError, OverflowError, KeyError)
+_YEAR_1, _YEAR_10000 = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 
 
 class Wanted(NamedTuple):
@@ -125,7 +126,9 @@ def _quick_id(type_: pa.DataType) -> OfArray | None:
 
 
 def _quick_string(type_: pa.DataType) -> OfArray | None:
-    by_cast = is_string(type_) or is_binary(type_) or pt.is_integer(type_) or pt.is_boolean(type_) or _is_time(type_)
+    if _is_time(type_):
+        return _texts_of_times
+    by_cast = is_string(type_) or is_binary(type_) or pt.is_integer(type_) or pt.is_boolean(type_)
     return _cast_to(pa.string()) if by_cast else None
 
 
@@ -147,10 +150,34 @@ _QUICK: dict[MetadataType, Callable[[pa.DataType], OfArray | None]] = {
 }
 
 
+def _texts_of_times(values: pa.Array) -> pa.Array:
+    """Dates and times as Arrow writes them; of years not from 1 to 9999 as NumPy does: of some Arrow writes others."""
+    texts = values.cast(pa.string())
+    of_any_year = pt.is_date(values.type) or (pt.is_timestamp(values.type) and values.type.unit != "ns")
+    if not of_any_year:
+        return texts
+    instants = values.to_numpy(zero_copy_only=False)
+    far = values.is_valid().to_numpy(zero_copy_only=False) & ~((instants >= _YEAR_1) & (instants < _YEAR_10000))
+    if not far.any():
+        return texts
+    zone = "Z" if getattr(values.type, "tz", None) else ""
+    written = [None if np.isnat(instant) else str(instant).replace("T", " ") + zone for instant in instants[far]]
+    return pc.replace_with_mask(texts, pa.array(far), pa.array(written, pa.string()))
+
+
 def _python_values(values: pa.Array) -> list[Any]:
-    """The values as Python has them; in the place of one that Python cannot hold, the error."""
-    with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a list view, a time zone not known here
-        values = values.cast(_held_by_python(values.type))
+    """The values as Python has them, dates and times as text; where Python cannot hold one, the error in its place."""
+    type_ = values.type
+    if _is_time(type_):
+        try:
+            values = _texts_of_times(values)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            unknown = ValueError(f"{type_}, a time zone that is not known here")
+            return [unknown if value.is_valid else None for value in values]
+    elif pt.is_float16(type_):
+        values = values.cast(pa.float32())
+    elif _holds_time(type_):
+        return _nested(values)
     try:
         held: list[Any] = values.to_pylist()
     except _NOT_FOR_PYTHON:
@@ -165,19 +192,28 @@ def _python_value(value: pa.Scalar) -> Any:
         return error
 
 
-def _held_by_python(type_: pa.DataType) -> pa.DataType:
-    """A type of which Python has all values, dates and times as text."""
-    if _is_time(type_):
-        return pa.string()
-    if pt.is_float16(type_):
-        return pa.float32()
-    if pt.is_struct(type_):
-        return pa.struct([field.with_type(_held_by_python(field.type)) for field in type_])
-    if pt.is_map(type_):
-        return pa.map_(_held_by_python(type_.key_type), _held_by_python(type_.item_type))
-    if pt.is_fixed_size_list(type_):
-        return pa.list_(_held_by_python(type_.value_type), type_.list_size)
-    if pt.is_list(type_) or pt.is_large_list(type_):
-        make = pa.large_list if pt.is_large_list(type_) else pa.list_
-        return make(_held_by_python(type_.value_type))
-    return type_
+def _holds_time(type_: pa.DataType) -> bool:
+    """Whether there are dates or times inside a type, however deep, or floats that only Arrow has."""
+    return any(
+        _is_time(inner) or pt.is_float16(inner) or _holds_time(inner)
+        for inner in (type_.field(i).type for i in range(type_.num_fields))
+    )
+
+
+def _nested(values: pa.Array) -> list[Any]:
+    """Objects, arrays or maps, of which each value inside is as `_python_values` has it."""
+    if pt.is_struct(values.type):
+        names = values.type.names
+        if len({*names}) < len(names):
+            return [_python_value(value) for value in values]
+        rows = zip(*map(_python_values, values.flatten()), strict=True)
+        objects = [_error_in(row) or dict(zip(names, row, strict=True)) for row in rows]
+        return [held if value.is_valid else None for held, value in zip(objects, values, strict=True)]
+    inner = [_python_values(value.values) if value.is_valid else None for value in values]
+    if pt.is_map(values.type):
+        inner = [pairs and [pair if _error_in([pair]) else tuple(pair.values()) for pair in pairs] for pairs in inner]
+    return [items and (_error_in(items) or items) for items in inner]
+
+
+def _error_in(items: Iterable[Any]) -> Exception | None:
+    return next((item for item in items if isinstance(item, Exception)), None)

@@ -144,7 +144,10 @@ def open_stream(file: FileRef, compression: Compression, start: int | None = Non
             raise NotAsNamed(f"is compressed ({compression}) and its name does not say so; rename it")
         else:
             with Decompressed(raw, compression) as stream:
-                refuse_other_kinds(beginning(stream))
+                head = beginning(stream)
+                refuse_other_kinds(head)
+                if (inside := compression_of(head, "none")) != "none":
+                    raise NotAsNamed(f"is compressed twice, by {inside} inside; unpack it once")
                 yield stream
 
 

@@ -47,7 +47,7 @@ _OTHER_KINDS = [
     ),
     (rb"PAR1", "is a Parquet file; give it a name that ends in .parquet, or set `format: parquet`"),
     (
-        rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff",
+        rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff|(\0[\t-~]){4}|([\t-~]\0){4}",
         "is UTF-16 or UTF-32, and UTF-8 is read; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW",
     ),
     (rb"PK\x03\x04", "is a ZIP archive; unpack it"),

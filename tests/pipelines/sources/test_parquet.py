@@ -141,6 +141,18 @@ def test_another_schema_is_an_error(
         read(path, **source)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_time_zone_that_nobody_knows_is_named(tmp_path: Path, nested: bool) -> None:
+    times = pa.array([0, None], pa.timestamp("us", "Mars/Olympus"))
+    values = pa.array([{"at": time} for time in times], pa.struct([("at", times.type)])) if nested else times
+    pq.write_table(pa.table({"text": ["a", "b"], "at": values}), tmp_path / "docs.parquet")
+    (reject,) = (found := read(tmp_path / "docs.parquet", metadata={"at": "json"})).rejects
+    assert reject.detail == (
+        "the field at for column at is timestamp[us, tz=Mars/Olympus], a time zone that is not known here"
+    )
+    assert found.texts == ["b"]
+
+
 def test_a_url_is_taken_where_there_is_one(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.parquet", {"text": ["a"]}), url="link").documents[0]["url"] is None
     assert read(write(tmp_path / "b.parquet", {"text": ["a"], "link": ["u"]}), url="link").documents[0]["url"] == "u"

@@ -125,6 +125,8 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2
     [
         (POINTER, "Git LFS pointer .*git lfs pull"),
         ("id,text\n1,a\n".encode("utf-16"), "is UTF-16 or UTF-32.* iconv"),
+        ("id,text\n1,a\n".encode("utf-16-le"), "is UTF-16 or UTF-32.* iconv"),
+        ("id,text\n1,a\n".encode("utf-16-be"), "is UTF-16 or UTF-32.* iconv"),
         (b"PK\x03\x04" + bytes(100), "is a ZIP archive"),
         (b"%PDF-1.7\n", "is a PDF"),
     ],
@@ -137,6 +139,14 @@ def test_what_is_something_else_is_named(tmp_path: Path, name: str, content: byt
         assert pytest.raises(ShardError, match=message).matches(ShardError(reject.detail))
         return
     with pytest.raises(ShardError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize(("inside", "magic"), [(gzip.compress(LINES), "gzip"), (bz2.compress(LINES), "bz2")])
+def test_what_is_compressed_twice_is_named(tmp_path: Path, inside: bytes, magic: str) -> None:
+    path = tmp_path / "docs.jsonl.gz"
+    path.write_bytes(gzip.compress(inside))
+    with pytest.raises(ShardError, match=rf"docs\.jsonl\.gz is compressed twice, by {magic} inside; unpack it once"):
         read(path)
 
 

@@ -74,6 +74,20 @@ CASES = {
         None, (FAR * 10**6, pa.timestamp("us")), None,
         R, "10000-01-01 00:00:00.000000", R, R, R, '"10000-01-01 00:00:00.000000"',
     ),
+    "very far date": Case(
+        None, (2**62, pa.timestamp("us", "UTC")), None,
+        R, "148108-07-06 14:00:27.387904Z", R, R, R, '"148108-07-06 14:00:27.387904Z"',
+    ),
+    "farthest date": Case(None, (2**31 - 1, pa.date32()), None, R, "5881580-07-11", R, R, R, '"5881580-07-11"'),
+    "no time": Case(None, (-(2**63), pa.timestamp("us")), None, R, None, R, R, R, None),
+    "nested times": Case(
+        None, ([{"t": [2**62]}], pa.list_(pa.struct([("t", pa.list_(pa.timestamp("us")))]))), None, R,
+        *['[{"t":["148108-07-06 14:00:27.387904"]}]', R, R, R, '[{"t":["148108-07-06 14:00:27.387904"]}]'],
+    ),
+    "map of times": Case(
+        None, ([("k", 0)], pa.map_(pa.string(), pa.timestamp("s"))), None, R,
+        *['[["k","1970-01-01 00:00:00.000"]]', R, R, R, '[["k","1970-01-01 00:00:00.000"]]'],
+    ),
     "nanoseconds": Case(
         None, (1, pa.timestamp("ns")), None,
         R, "1970-01-01 00:00:00.000000001", R, R, R, '"1970-01-01 00:00:00.000000001"',
