@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Callable
@@ -60,14 +61,21 @@ def code_folder() -> Path:
     """
     kernels = f"kernels-{_sources_digest()}"
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    temporary = os.path.join(tempfile.gettempdir(), f"gristmill-{os.getuid()}")
-    usual = (os.path.join(caches, "gristmill", kernels), os.path.join(temporary, kernels))
+    temporary = Path(tempfile.gettempdir(), f"gristmill-{os.getuid()}")
+    usual = (os.path.join(caches, "gristmill", kernels), str(temporary / kernels))
     for folder in map(Path, filter(None, (os.environ.get("NUMBA_CACHE_DIR"), *usual))):
         with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            # whoever made a folder of that name among temporary files would have this process run his code
+            if os.access(folder, os.W_OK) and (temporary not in folder.parents or _is_private(temporary)):
                 return folder
     return Path(tempfile.mkdtemp(prefix="gristmill-"))
+
+
+def _is_private(folder: Path) -> bool:
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _sources_digest() -> str:

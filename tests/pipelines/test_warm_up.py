@@ -122,15 +122,30 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(monkeypatch: pytest.Mo
     warm_up.compile_missing(["gopher"])
 
 
-def test_without_a_home_machine_code_lies_among_temporary_files(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+def code_folder_without_a_home(folder: Path) -> Path:
+    (folder / "file").write_text("")
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XDG_CACHE_HOME": str(tmp_path / "file"),
-        "TMPDIR": str(tmp_path),
+        "XDG_CACHE_HOME": str(folder / "file"),
+        "TMPDIR": str(folder),
     }
     environment.pop("NUMBA_CACHE_DIR", None)
     program = "from operators.kernels.compiling import code_folder; print(code_folder())"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+    return Path(done.stdout.strip())
+
+
+def test_without_a_home_machine_code_lies_among_temporary_files(tmp_path: Path) -> None:
+    own = tmp_path / f"gristmill-{os.getuid()}"
+    assert code_folder_without_a_home(tmp_path).parent == own
+    assert code_folder_without_a_home(tmp_path).parent == own
+
+
+def test_machine_code_is_taken_from_no_folder_that_others_can_write_to(tmp_path: Path) -> None:
+    others = tmp_path / f"gristmill-{os.getuid()}"
+    others.mkdir()
+    others.chmod(0o777)
+    folder = code_folder_without_a_home(tmp_path)
+    assert folder.is_relative_to(tmp_path)
+    assert not folder.is_relative_to(others)
