@@ -120,7 +120,8 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in document.items():
         if name not in ("id", "source", "address", "file", "row", "fates", "excerpt"):
-            table.add_row(Text("  " + name), Text(f"{value:.6g}" if isinstance(value, float) else str(value)))
+            told = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+            table.add_row(Text("  " + name), Text(told))
     console.print(table)
 
 

@@ -30,7 +30,7 @@ def remarks(found: Sequence[SourceFiles]) -> list[str]:
         lines.append(f"{plural(len(linked), 'link')} to files that are read anyway: {_some(linked)}")
     if passed:
         remedy = "name them in `path` to have them read"
-        lines.append(f"{plural(len(passed), 'file')} beside the data passed over: {_some(passed)} ({remedy})")
+        lines.append(f"{plural(len(passed), 'entry')} of folders passed over as no data: {_some(passed)} ({remedy})")
     return lines
 
 

@@ -110,8 +110,9 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "label", task["name"], f"asks {', '.join(task['annotators'])}; gives {_columns_in_short(task)}"
         if task["unset_variables"]:
             yield "label", "", f"not set yet, and needed by a run: {', '.join(task['unset_variables'])}"
-    size = f"{plan['write']['shard_bytes'] / 1e6:,.0f} MB of text a file"
-    yield "write", "dataset", f"{size}: {_columns_in_short(plan['write'])}"
+    size = plan["write"]["shard_bytes"]
+    told = f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size:,} bytes"
+    yield "write", "dataset", f"{told} of text a file: {_columns_in_short(plan['write'])}"
 
 
 def index_remark(held: int, pending: int) -> str:

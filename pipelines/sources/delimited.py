@@ -3,6 +3,7 @@ and TSV, in which quotes are text."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterator
 
@@ -109,9 +110,11 @@ def _rows(feed: _RecordLines, delimiter: str, quoting: Quoting) -> Iterator[list
 
 def _other_delimiter(header: bytes, delimiter: str, text: str) -> str | None:
     """What separates the names of a header so that the text is one of them, where the usual character does not."""
+    line = header.decode("utf-8", "replace")
     for other in DELIMITERS:
-        if other != delimiter and text in next(csv.reader([header.decode("utf-8", "replace")], delimiter=other), []):
-            return other
+        with contextlib.suppress(csv.Error):  # a carriage return in a name, an open quote
+            if other != delimiter and text in next(csv.reader([line], delimiter=other), []):
+                return other
     return None
 
 

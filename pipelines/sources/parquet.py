@@ -48,10 +48,13 @@ def parquet(
     """
     with open_file(file) as opened:
         options = {"pre_buffer": not is_local(file.url)}
-        reader = _opened(opened, options)
-        columns = _Columns(file.name, reader.schema_arrow, source, wanted, given_by_path(source, file))
-        groups = list(range(*part) if part is not None else range(reader.num_row_groups))
-        dictionaries = [path for path in columns.texts() if _is_dictionary(reader.metadata, groups, path)]
+        try:
+            reader = _opened(opened, options)
+            columns = _Columns(file.name, reader.schema_arrow, source, wanted, given_by_path(source, file))
+            groups = list(range(*part) if part is not None else range(reader.num_row_groups))
+            dictionaries = [path for path in columns.texts() if _is_dictionary(reader.metadata, groups, path)]
+        except UnicodeDecodeError as error:
+            raise pa.ArrowInvalid(f"the name of a column is no text: {error}") from None
         if dictionaries:
             reader = pq.ParquetFile(opened, metadata=reader.metadata, read_dictionary=dictionaries, **options)
         row, rows = 0, sum(reader.metadata.row_group(group).num_rows for group in groups)
