@@ -26,9 +26,10 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from operators import columns
-from operators.errors import RecipeError, StoreDamaged
+from operators.errors import FatalError, RecipeError, StoreDamaged
 from pipelines.decide import DECISIONS, given_file
 from pipelines.quoting import in_glob, sql_name, sql_text
 from pipelines.report.funnel import loss_rows
@@ -125,7 +126,8 @@ def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsa
     for name, view in views.items():
         if name in wanted:
             view.check()
-            view.make(connection)
+            with _damage_told():
+                view.make(connection)
     if not unsafe:
         confine(connection, store)
     return connection
@@ -162,7 +164,7 @@ def answer(
     try:
         if not unsafe:
             _refuse_writing(connection, sql)
-        return rows(connection, sql)
+        return _rows(connection, sql)
     except duckdb.Error as error:
         raise RecipeError(explained(error, connection, known)) from None
 
@@ -191,7 +193,24 @@ def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, known:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> pa.Table:
-    """The rows of a statement, `?` in it standing for the values; none where it gives none."""
+    """The rows of a statement of our own, `?` in it standing for the values; none where it gives none.
+
+    Raises FatalError where files that it reads are damaged (what has no seal is checked by nobody else).
+    """
+    with _damage_told():
+        return _rows(connection, sql, *values)
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        message = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", str(error).strip())
+        raise FatalError(f"the store cannot be read: {message}; `gristmill verify` says what is damaged") from error
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> pa.Table:
     relation = connection.sql(sql, params=list(values) or None)
     if relation is None:
         return pa.table({})
@@ -243,8 +262,8 @@ def _check(urls: Sequence[str]) -> None:
     """Raise StoreDamaged for the first of some Parquet files that is not what was written."""
 
     def check(url: str) -> None:
-        with files.open_table(url):
-            pass
+        with files.open_table(url) as file:
+            pq.read_metadata(file)  # of what has no seal nobody has seen yet whether it is a table
 
     with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
         for _ in pool.map(check, urls):
@@ -375,16 +394,4 @@ def _dataset(dataset: Dataset) -> View:
                 held = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
                 connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({held})")
 
-    return View(make, lambda: _check_version(dataset))
-
-
-def _check_version(dataset: Dataset) -> None:
-    """Raise StoreDamaged where the current version of a dataset is not what was written."""
-    if (current := dataset.current) is None:
-        return
-    version = dataset.named(current)
-    by = (run for run in runs.finished_runs(dataset.store) if run.record["name"] == dataset.name)
-    run = next((run for run in by if run.record["version"] == version.name), None)
-    faults = version.faults(version.manifest, {} if run is None else runs.announced(run)[1])
-    if faults:
-        raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")
+    return View(make, lambda: runs.check_current(dataset))

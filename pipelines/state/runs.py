@@ -327,3 +327,15 @@ def write_shards(
 def _for_people(names: Sequence[str], schema: pa.Schema) -> list[str]:
     """The columns that the store's views show: signatures are not among them."""
     return [name for name in names if name not in schema.names or not is_signature(schema.field(name).type)]
+
+
+def check_current(dataset: Dataset) -> None:
+    """Raise StoreDamaged where the version that readers of a dataset take is not what was written."""
+    if (current := dataset.current) is None:
+        return
+    version = dataset.named(current)
+    by = (run for run in finished_runs(dataset.store) if run.record["name"] == dataset.name)
+    run = next((run for run in by if run.record["version"] == version.name), None)
+    faults = version.faults(version.manifest, {} if run is None else announced(run)[1])
+    if faults:
+        raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")

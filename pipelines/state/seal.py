@@ -119,6 +119,8 @@ def check_parquet(content: memoryview) -> bool:
     if len(content) < _TAIL + len(_PARQUET) or content[-4:] != _PARQUET:
         raise Broken("it is cut short")
     footer = _footer_start(content)
+    if footer < len(_PARQUET):
+        raise Broken("it is cut short")
     start = footer - _BLOCK
     if start >= 0 and content[start : start + len(MAGIC)] == MAGIC:
         found = content[start + len(MAGIC) : footer]
