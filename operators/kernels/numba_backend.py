@@ -71,28 +71,23 @@ def _(context, builder, signature, args):
     return builder.xor(builder.trunc(product, word), high)
 
 
-@type_callable(load_word)
-def _(context):
-    return lambda array, index: signature(types.uint64, array, types.int64)
+def _is_load(function, result, loaded):
+    """Make a function of an array and an index the load of what begins at that byte, wherever it lies."""
+
+    @type_callable(function)
+    def type_of(context):
+        return lambda array, index: signature(result, array, types.int64)
+
+    @lower_builtin(function, types.Array, types.int64)
+    def lower(context, builder, signature, args):
+        address = builder.bitcast(_address(context, builder, signature, args), loaded.as_pointer())
+        value = builder.load(address)
+        value.align = 1
+        return value
 
 
-@lower_builtin(load_word, types.Array, types.int64)
-def _(context, builder, signature, args):
-    word = builder.load(builder.bitcast(_address(context, builder, signature, args), ir.IntType(64).as_pointer()))
-    word.align = 1
-    return word
-
-
-@type_callable(load_float32)
-def _(context):
-    return lambda array, index: signature(types.float32, array, types.int64)
-
-
-@lower_builtin(load_float32, types.Array, types.int64)
-def _(context, builder, signature, args):
-    number = builder.load(builder.bitcast(_address(context, builder, signature, args), ir.FloatType().as_pointer()))
-    number.align = 1
-    return number
+_is_load(load_word, types.uint64, ir.IntType(64))
+_is_load(load_float32, types.float32, ir.FloatType())
 
 
 @type_callable(prefetch)
