@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def is_first(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which rows (n) differ from the row before them: the first of each run of equal values."""
+    """Return which rows (n) differ from the row before them: the first of each run of equal values."""
     first = np.ones(len(values), np.bool_)
     first[1:] = values[1:] != values[:-1]
     return first

@@ -139,7 +139,7 @@ class FittedMeasure(Measure):
         return super()._paths() | set(self.targets().values())
 
     def sample_bytes(self) -> int:
-        """How much text of the corpus (UTF-8 bytes) the fit reads at most."""
+        """Return how much text of the corpus (UTF-8 bytes) the fit reads at most."""
         raise NotImplementedError(f"{type(self).__name__} must define sample_bytes()")
 
     def fit(self, raw: Iterable[Documents], targets: Mapping[str, Iterable[Documents]]) -> bytes:

@@ -40,7 +40,7 @@ class Completed:
 
 
 def unanswered(run: Run) -> bool:
-    """Whether a run left texts that its tasks are to be put to."""
+    """Return whether a run left texts that its tasks are to be put to."""
     return not all(labelled["complete"] for labelled in run.record["result"].get("labels", ()))
 
 
@@ -125,7 +125,7 @@ def _label(
 
 
 def _differ(earlier_url: str, url: str) -> bool:
-    """Whether two runs have other labels of the same documents."""
+    """Return whether two runs have other labels of the same documents."""
     mine, others = (sorted(files.states(files.join(at, LABELS))) for at in (url, earlier_url))
     if mine != others:
         return True

@@ -79,7 +79,7 @@ def _lacked_by_all(looks: Sequence[Look], field: str) -> bool:
 
 
 def _told(looks: Sequence[Look]) -> str:
-    """What was looked at: `the 3 files`, `the 212 records looked at`."""
+    """Return what was looked at: `the 3 files`, `the 212 records looked at`."""
     if all(seen.declared for seen in looks):
         return f"the {plural(len(looks), 'file')} looked at"
     return f"the {plural(sum(len(seen.records) for seen in looks), 'record')} looked at"

@@ -52,7 +52,7 @@ class Fit:
 
     @property
     def record(self) -> str:
-        """What the artefact was made from."""
+        """Return what the artefact was made from."""
         return files.join(self.url, "fit.json")
 
 

@@ -75,7 +75,7 @@ class MeasureShard:
             AT_WORK.pop(self.url, None)
 
     def _share(self) -> float:
-        """How much of the shard is read; of several files, which are small, nothing until they all are."""
+        """Return how much of the shard is read; of several files, which are small, nothing until they all are."""
         spec, read = self.shard.spec, share_read()
         if len(spec.files) > 1:
             return 0.0
@@ -132,7 +132,7 @@ class MeasureShard:
         return pa.schema([f.remove_metadata() for f in fields])
 
     def document_columns(self) -> list[str]:
-        """What every document gets: row, id, url and metadata of its source, content id and length."""
+        """Return what every document gets: row, id, url and metadata of its source, content id and length."""
         given = [n for n in self.shard.source.schema().names if n not in (columns.TEXT, columns.ROW)]
         return [columns.ROW, *given, columns.CONTENT_ID, columns.BYTES]
 

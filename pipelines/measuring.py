@@ -148,7 +148,7 @@ def _sizes(shards: Sequence[Shard]) -> list[float]:
 
 
 def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:
-    """Whether nothing is missing of any shard."""
+    """Return whether nothing is missing of any shard."""
     return all(m.ready is not None for m in plan.measures) and all(_missing(plan, shard) is None for shard in shards)
 
 

@@ -58,7 +58,7 @@ def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | i
 
 
 def _names(item: Any) -> list[str]:
-    """What an entry of a list is called: its own name, its operator's."""
+    """Return what an entry of a list is called: its own name, its operator's."""
     if isinstance(item, str):
         return [item]
     if not isinstance(item, dict):

@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def tokens_are_estimated(self) -> bool:
-        """Whether tokens are estimated, not counted by a tokenizer."""
+        """Return whether tokens are estimated, not counted by a tokenizer."""
         return any(isinstance(m.operator, Tokens) and m.operator.tokenizer is None for m in self.measures)
 
     def unread(self) -> dict[str, list[ShardSpec]]:
@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def indexed(self) -> int:
-        """How many shards of the sources the index holds."""
+        """Return how many shards of the sources the index holds."""
         return len(self.specs) - len(self.pending)
 
     @property
@@ -139,7 +139,7 @@ class Plan:
         ]
 
     def cached(self, measure: PlannedMeasure | None) -> int:
-        """How many of the run's shards are measured already (None: the columns that every document gets)."""
+        """Return how many of the run's shards are measured already (None: the columns that every document gets)."""
         if measure is None:
             return sum(self.store.find(self.document_fingerprint(s.source), s.ordinal) is not None for s in self.known)
         if measure.ready is None:

@@ -54,14 +54,14 @@ class Removal:
         return rest
 
     def count(self, documents: pa.Table) -> Removed:
-        """How much goes from documents that are written."""
+        """Return how much goes from documents that are written."""
         _, removed, removed_bytes = (documents[name] for name in self.columns)
         pieces, size = (int(pc.sum(column, min_count=0).as_py()) for column in (removed, removed_bytes))
         return Removed(int(pc.sum(pc.greater(removed, 0), min_count=0).as_py()), pieces, size)
 
 
 def removal_by(rules: Sequence[Rule]) -> Removal | None:
-    """What one of the rules has removed; None where there is no such rule."""
+    """Return what one of the rules has removed; None where there is no such rule."""
     named = zip(rules, rule_names(rules), strict=True)
     return next((Removal(rule, name) for rule, name in named if isinstance(rule, ParagraphDedup)), None)
 

@@ -185,7 +185,7 @@ class Run:
         return complete_earlier(self.plan, self.engine, self.reporter, self.confirm)
 
     def nothing_new(self) -> RunResult:
-        """What a run comes to whose shards are all in the index: the dataset of the last run stands."""
+        """Return what a run comes to whose shards are all in the index: the dataset of the last run stands."""
         self.shards = self.plan.registry.register(self.plan.specs, self.loaded.document)
         self._check_history()
         current = runs.current_run(self.store, self.recipe.name)

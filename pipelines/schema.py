@@ -15,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def recipe_schema() -> dict[str, Any]:
-    """What a recipe may hold, operators with their options included."""
+    """Return what a recipe may hold, operators with their options included."""
     schema = Recipe.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for section, kind in SECTIONS.items():
@@ -26,7 +26,7 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def task_schema() -> dict[str, Any]:
-    """What a labelling task may hold."""
+    """Return what a labelling task may hold."""
     return {"$schema": DIALECT, **LabelTask.model_json_schema(), "title": "gristmill labelling task"}
 
 

@@ -21,7 +21,7 @@ class Ended(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells report of a process that a signal ended."""
+        """Return what shells report of a process that a signal ended."""
         return 128 + self.number
 
 
@@ -29,7 +29,7 @@ _came = threading.Event()
 
 
 def came() -> bool:
-    """Whether a signal has asked this process to end."""
+    """Return whether a signal has asked this process to end."""
     return _came.is_set()
 
 

@@ -65,7 +65,7 @@ class Side:
     empty: int
 
     def counts(self) -> SideCounts:
-        """How many documents of which fate."""
+        """Return how many documents of which fate."""
         return SideCounts(self.label, len(self.train), len(self.test), self.duplicates, self.empty)
 
 

@@ -70,7 +70,7 @@ class TrainReport:
         return asdict(self) | {"warnings": self.warnings()}
 
     def warnings(self) -> list[str]:
-        """What makes the figures doubtful, in sentences."""
+        """Return what makes the figures doubtful, in sentences."""
         if max(self.length_auc, 1 - self.length_auc) <= TELLING:
             return []
         which, tells = ("longer", self.length_auc) if self.length_auc > 0.5 else ("shorter", 1 - self.length_auc)

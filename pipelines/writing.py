@@ -192,7 +192,7 @@ def _divergences(
 
 
 def _removed(removal: Removal | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
-    """What is removed of the texts that are written, by the name of the rule that has it removed."""
+    """Return what is removed of the texts that are written, by the name of the rule that has it removed."""
     if removal is None:
         return {}
     return {removal.name: {"removed": asdict(sum((shard.removed for shard in survivors), Removed()))}}

@@ -41,7 +41,7 @@ class Quantile:
         return f"quantile({self.column}, {self.p})"
 
     def rank(self, n: int) -> int:
-        """Which of n values in ascending order it is, counted from 1."""
+        """Return which of n values in ascending order it is, counted from 1."""
         return max(1, math.ceil(Fraction(self.p) * n))
 
 
@@ -67,7 +67,7 @@ class Condition:
     grows: bool = False  #: whether it can make much of little: to be computed where that does no harm
 
     def evaluate(self, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
-        """Which documents (n rows) it is true for. A limit may be null: then no comparison with it is true.
+        """Return which documents (n rows) it is true for. A limit may be null: then no comparison with it is true.
 
         Raises ShardError where DuckDB cannot compute the expression on a value (a cast, an overflow).
         """

@@ -49,7 +49,7 @@ _SIZED_TYPES = {"array"}
 
 
 def may_grow(tree: Any) -> bool:
-    """Whether an expression's tree holds anything that can make much of little."""
+    """Return whether an expression's tree holds anything that can make much of little."""
     left = [(tree, 0)]  # nodes, and how many functions are around each
     while left:
         node, depth = left.pop()

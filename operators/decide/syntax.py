@@ -68,7 +68,7 @@ def parse(text: str) -> Node:
 
 
 def _is_flat(tree: Node) -> bool:
-    """Whether nothing in a tree is so deep that walking through it would fill the stack."""
+    """Return whether nothing in a tree is so deep that walking through it would fill the stack."""
     level: list[Any] = [tree]
     for _ in range(DEEPEST):
         inner = (item.values() if isinstance(item, dict) else item for item in level)
@@ -114,7 +114,7 @@ def column_nodes(node: Any, parameters: frozenset[str] = frozenset()) -> Iterato
 
 
 def is_quantile(node: Any) -> bool:
-    """Whether the node is a call of `quantile`."""
+    """Return whether the node is a call of `quantile`."""
     return isinstance(node, dict) and node.get("class") == "FUNCTION" and node["function_name"].lower() == QUANTILE
 
 

@@ -63,7 +63,7 @@ class ExactDedup(Rule):
 
 
 def is_comparable(type: pa.DataType) -> bool:
-    """Whether a column of this type can be a key: text, bytes, or what has an order."""
+    """Return whether a column of this type can be a key: text, bytes, or what has an order."""
     if pa.types.is_dictionary(type):
         return is_comparable(type.value_type)
     return bool(

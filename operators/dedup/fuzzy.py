@@ -116,7 +116,7 @@ class FuzzyDedup(Rule):
         return (self.signature,)
 
     def gives(self, name: str) -> pa.Schema:
-        """What became of the documents that are in a cluster; null for all others."""
+        """Return what became of the documents that are in a cluster; null for all others."""
         return pa.schema(
             [
                 field(f"{name}_cluster", pa.uint64(), "smallest address in the document's cluster"),

@@ -55,7 +55,7 @@ class ParagraphDedup(Rule):
 
     @property
     def spared(self) -> int:
-        """How many documents keep a repeated paragraph."""
+        """Return how many documents keep a repeated paragraph."""
         return self.limit if self.keep == "first" else 0
 
     def kernels(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class ParagraphDedup(Rule):
         return (self.measure,)
 
     def gives(self, name: str) -> pa.Schema:
-        """What is removed of each document."""
+        """Return what is removed of each document."""
         length = columns.TYPES[columns.BYTES]
         return pa.schema(
             [

@@ -17,7 +17,7 @@ _TAB, _LINE_FEED, _VERTICAL_TAB, _FORM_FEED, _CARRIAGE_RETURN, _SPACE, _DELETE =
 
 @kernel
 def inspect_texts(data, offsets, class_of, as_first, as_second):
-    """Which clues each of n texts holds: uint64[n], bit UNCLEAN and the bits of pairs of characters that occur.
+    """Return which clues each of n texts holds: uint64[n], bit UNCLEAN and the bits of pairs of characters that occur.
 
     class_of: uint8[0x110000], a class for every code point; a character of class a followed by one of class b gives the
     bits as_first[a] & as_second[b] (uint64). Only pairs whose first or second is beyond ASCII are looked at; the

@@ -39,7 +39,7 @@ class Kernel:
         return self._entry(*arguments)
 
     def part(self, make: Callable[[Callable[..., Any]], Any]) -> Any:
-        """What stands for it in kernels that call it, made once."""
+        """Return what stands for it in kernels that call it, made once."""
         if self._part is None:
             self._part = make(self.function)
         return self._part

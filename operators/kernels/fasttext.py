@@ -269,7 +269,7 @@ def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
 
 @kernel
 def begins_with(data, start, stop, prefix):
-    """Whether data[start : stop] begins with a bytes constant."""
+    """Return whether data[start : stop] begins with a bytes constant."""
     if stop - start < len(prefix):
         return False
     for i in range(len(prefix)):  # noqa: SIM110 - numba compiles no generator expressions
@@ -280,7 +280,7 @@ def begins_with(data, start, stop, prefix):
 
 @kernel
 def continues_character(byte):
-    """Whether a byte of UTF-8 is not the first of its character."""
+    """Return whether a byte of UTF-8 is not the first of its character."""
     return byte & np.uint8(0xC0) == np.uint8(0x80)
 
 

@@ -52,7 +52,7 @@ def _is_three_full_stops(text, i):
 
 @kernel
 def is_ellipsis_character(text, i):
-    """Whether U+2026 stands at text[i]."""
+    """Return whether U+2026 stands at text[i]."""
     return text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA6
 
 

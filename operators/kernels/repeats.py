@@ -45,7 +45,7 @@ def first_equal(keys, count, slots, first):
 
 @kernel
 def count_repeats(keys, characters, count, slots, first):
-    """How many of `count` pieces equal an earlier one, and how many characters those hold.
+    """Return how many of `count` pieces equal an earlier one, and how many characters those hold.
 
     characters[k] is the number of characters before piece k, characters[count] the sum.
     """

@@ -187,7 +187,7 @@ def _append(code, text, kinds, length, kind_of):
 
 @kernel
 def _sigma_at_word_end(data, start, at, end, kinds):
-    """Whether the capital sigma at data[at] ends a word: a cased letter stands before it and none behind it."""
+    """Return whether the capital sigma at data[at] ends a word: a cased letter stands before it and none behind it."""
     i = at
     kind = _IGNORED
     while i > start and kind & _IGNORED:

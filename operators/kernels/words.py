@@ -38,7 +38,7 @@ def classify(data, start, length, text, classes, table):
 
 @kernel
 def _classify_ascii(text, length, classes):
-    """What `table` holds for ASCII, by comparisons: the compiler makes vector instructions of them."""
+    """Return what `table` holds for ASCII, by comparisons: the compiler makes vector instructions of them."""
     for k in range(length):
         c = text[k]
         letter = np.uint8((c | np.uint8(32)) - np.uint8(97)) < np.uint8(26)

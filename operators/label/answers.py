@@ -58,7 +58,7 @@ class _OneOf(Part):
         return Constraint((codes,), "", codes, f"({'|'.join(codes)})", None, CODE_TOKENS)
 
     def completion(self, answer: str) -> str:
-        """What a model writes to give an answer."""
+        """Return what a model writes to give an answer."""
         return next(code for code, label in self.codes.items() if label == answer)
 
     def read(self, text: str) -> str:
@@ -102,7 +102,7 @@ class Choice(_OneOf):
 
     @property
     def how(self) -> str:
-        """How to answer, in a sentence."""
+        """Return how to answer, in a sentence."""
         if _stand_for_themselves(self.choice):
             return f"Answer with one of {', '.join(self.choice)} and nothing else."
         return "Answer with the letter of one option and nothing else."
@@ -150,7 +150,7 @@ class Scale(_OneOf):
 
     @property
     def how(self) -> str:
-        """How to answer, in a sentence."""
+        """Return how to answer, in a sentence."""
         low, high = self.scale
         what = "one number" if self._digits else "the letter of one number"
         return f"Answer with {what} from {low} to {high} and nothing else."
@@ -190,14 +190,14 @@ class Multi(Part):
 
     @property
     def how(self) -> str:
-        """How to answer, in a sentence."""
+        """Return how to answer, in a sentence."""
         return (
             f"For each of the {len(self.multi)} labels in this order answer {YES} if it fits and {NO} if it does not, "
             "with a blank between two and nothing else."
         )
 
     def completion(self, answer: str) -> str:
-        """What a model writes to give an answer."""
+        """Return what a model writes to give an answer."""
         chosen = json.loads(answer)
         return " ".join(YES if label in chosen else NO for label in self.multi)
 

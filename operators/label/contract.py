@@ -109,7 +109,7 @@ class Asker(Protocol):
 
     @property
     def revision(self) -> str:
-        """What tells this model from another of the same name: a commit, a digest of its files."""
+        """Return what tells this model from another of the same name: a commit, a digest of its files."""
         ...
 
     @property

@@ -76,7 +76,7 @@ class Cutter:
         return self._joined(beginning, first, end, last, max(tokens, len(first) + len(last)))
 
     def _joined(self, beginning: str, first: Spans, end: str, last: Spans, tokens: int) -> Cut:
-        """What is taken of the beginning and of the end of a text that has so many tokens."""
+        """Return what is taken of the beginning and of the end of a text that has so many tokens."""
         most = self._part.max_tokens
         take = {"head": (most, 0), "tail": (0, most), "head_and_tail": (most - most // 2, most // 2)}
         head, tail = take[self._part.take]

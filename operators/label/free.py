@@ -67,11 +67,11 @@ class Free(Part):
 
     @property
     def how(self) -> str:
-        """How to answer, in a sentence."""
+        """Return how to answer, in a sentence."""
         return "Answer with JSON that fits this schema and nothing else."
 
     def completion(self, answer: str) -> str:
-        """What a model writes to give an answer."""
+        """Return what a model writes to give an answer."""
         return answer
 
     def canonical(self, value: Any) -> str:

@@ -125,7 +125,7 @@ class _Reader:
 
 
 def _escaped(escape: re.Match[str]) -> str:
-    """What an escape stands for; one that means nothing, as in `\\alpha`, stays as it is."""
+    """Return what an escape stands for; one that means nothing, as in `\\alpha`, stays as it is."""
     number = escape[1] or escape[2] or escape[3]
     if number is None:
         return _ESCAPED.get(escape[4], escape[0])

@@ -57,7 +57,7 @@ def plain(text: str) -> str:
 
 
 def told(text: str) -> str:
-    """What a model said: that which it marks as its answer where it marks one, else all of it."""
+    """Return what a model said: that which it marks as its answer where it marks one, else all of it."""
     text = plain(text)
     answers, after = marked(text)
     return answers[0] if len(answers) == 1 and not after.strip(_AFTER) else text
@@ -262,7 +262,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _null_or_refused(constant: str) -> None:
-    """What is no number is nothing, as everywhere; an infinity is no answer."""
+    """Refuse an infinity; what is no number is nothing, as everywhere."""
     if constant.lower() != "nan":
         _refuse(constant)
 

@@ -80,5 +80,5 @@ class Sample(Part):
 
     @property
     def needs_vectors(self) -> bool:
-        """Whether `choose` takes the texts' n-gram vectors."""
+        """Return whether `choose` takes the texts' n-gram vectors."""
         return self.by == "cluster"

@@ -31,7 +31,7 @@ class Texts(NamedTuple):
     starts: NDArray[np.int64]  #: (m) where in `rows` those of each text begin
 
     def rows_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which documents (n) have one of the chosen texts (m)."""
+        """Return which documents (n) have one of the chosen texts (m)."""
         documents = np.empty(len(self.rows), np.bool_)
         documents[self.rows] = np.repeat(chosen, np.diff(self.starts, append=len(self.rows)))
         return documents
@@ -40,7 +40,7 @@ class Texts(NamedTuple):
 def choose(
     sample: Sample, documents: pa.Table, vectors: NDArray[np.float32] | None = None, ids: set[str] | None = None
 ) -> NDArray[np.bool_]:
-    """Which of n documents are in the sample, bool (n). No choice depends on the order of rows.
+    """Return which of n documents are in the sample, bool (n). No choice depends on the order of rows.
 
     documents: columns `key` (content id, binary(16)), `id` (string) and `sample.columns_needed()`. vectors: float32
     (n, d), each of length 1 or zero (`ngram_vectors`), where the sample needs them. ids: those in the file that the
@@ -68,7 +68,7 @@ def distinct_texts(seed: int, keys: pa.ChunkedArray) -> Texts:
 
 
 def smallest(priority: NDArray[np.float64], documents: int) -> NDArray[np.bool_]:
-    """Which (m) have the smallest priorities, so many of them, the first of equal ones. NaN is none."""
+    """Return which (m) have the smallest priorities, so many of them, the first of equal ones. NaN is none."""
     documents = min(documents, int(np.count_nonzero(~np.isnan(priority))))
     if documents == 0:
         return np.zeros(len(priority), np.bool_)
@@ -80,7 +80,7 @@ def smallest(priority: NDArray[np.float64], documents: int) -> NDArray[np.bool_]
 
 
 def position_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the same group (m, numbers from 0) stand before each."""
+    """Return how many of the same group (m, numbers from 0) stand before each."""
     # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
     order = np.argsort(groups.astype(np.min_scalar_type(groups.max())), kind="stable")
     sizes = np.bincount(groups)
@@ -101,7 +101,7 @@ def _priority(
     vectors: NDArray[np.float32] | None,
     ids: set[str] | None,
 ) -> NDArray[np.float64]:
-    """What texts (m) are chosen by, the smallest first; NaN for those that never are."""
+    """Return what texts (m) are chosen by, the smallest first; NaN for those that never are."""
     if sample.import_ is not None:
         return np.fmin.reduceat(_imported(sample.import_, documents, ids)[texts.rows], texts.starts)
     if sample.score is not None:
@@ -144,7 +144,7 @@ def _imported(file: str, documents: pa.Table, ids: set[str] | None) -> NDArray[n
 
 
 def _distance(sample: Sample, scores: pa.ChunkedArray) -> NDArray[np.float64]:
-    """How far documents (n) are from what is looked for; NaN without a score."""
+    """Return how far documents (n) are from what is looked for; NaN without a score."""
     values = np.asarray(pc.fill_null(scores.cast(pa.float64(), safe=False), float("nan")))
     if sample.threshold is not None:
         return np.abs(values - sample.threshold)

@@ -106,6 +106,6 @@ def _branches(node: dict[str, Any]) -> str:
 
 
 def _forms(character: str) -> set[str]:
-    """What the pattern may take for a character: in either case, and in the wide forms of both."""
+    """Return what the pattern may take for a character: in either case, and in the wide forms of both."""
     cases = {character, character.lower(), character.upper()}
     return {form for case in cases for form in (case, _WIDE.get(case, case))}

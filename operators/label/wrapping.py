@@ -48,7 +48,7 @@ def bare_turn(text: str) -> str:
 
 
 def marked(text: str) -> tuple[list[str], str]:
-    """What a text marks as its answers, by `<answer>` or `\\boxed{}`, and what stands after the last of them."""
+    """Return what a text marks as its answers, by `<answer>` or `\\boxed{}`, and what stands after the last of them."""
     for pattern, group in ((_TAGGED, 2), (_BOXED, 1)):
         found = []
         end = 0

@@ -90,12 +90,12 @@ class Select(Rule):
 
     @property
     def is_weighted(self) -> bool:
-        """Whether the values are logarithms of weights."""
+        """Return whether the values are logarithms of weights."""
         return self.method == "resample" and self.by != RANDOM
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """What the budget is shared among: the values with a quota, then all others."""
+        """Return what the budget is shared among: the values with a quota, then all others."""
         return () if self.quotas is None else tuple(self.quotas.shares)
 
     def kernels(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Select(Rule):
         return read | ({self.quotas.column} if self.quotas is not None else set())
 
     def keys(self, documents: pa.Table) -> pa.DoubleArray:
-        """What documents (n) are taken by, largest first; null for those that are never taken."""
+        """Return what documents (n) are taken by, largest first; null for those that are never taken."""
         keys = self._values(documents)
         if self.by != RANDOM and self.method == "resample":
             keys = np.where(
@@ -127,7 +127,7 @@ class Select(Rule):
         return self._values(documents) / self.temperature
 
     def costs(self, documents: pa.Table) -> NDArray[np.int64]:
-        """What documents (n) take of the budget: one each, or their tokens."""
+        """Return what documents (n) take of the budget: one each, or their tokens."""
         if self.tokens is None:
             return np.ones(documents.num_rows, np.int64)
         return np.asarray(pc.fill_null(documents[TOKENS].cast(pa.int64()), 0))

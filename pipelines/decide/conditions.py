@@ -29,7 +29,7 @@ NOT_JUDGED = "not judged"
 
 
 def has_condition(rule: Rule) -> bool:
-    """Whether a rule drops by an expression: it has `when`, a field or a method."""
+    """Return whether a rule drops by an expression: it has `when`, a field or a method."""
     return hasattr(rule, "when")
 
 

@@ -114,7 +114,7 @@ class _Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked again."""
+        """Return whether it can be asked again."""
         return self._process.poll() is None
 
     def end(self) -> None:

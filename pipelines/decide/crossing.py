@@ -66,7 +66,7 @@ class Bracket:
 
     @property
     def step(self) -> int:
-        """How many bits the next pass finds."""
+        """Return how many bits the next pass finds."""
         return KEY_BITS - self.bits if self.documents <= FEW else min(STEP_BITS, KEY_BITS - self.bits)
 
 

@@ -60,7 +60,7 @@ class Exchange:
 
 
 def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
-    """How many partitions keep each at about PARTITION_ROWS / `weight` rows; fewer where there are many senders.
+    """Return how many partitions keep each at about PARTITION_ROWS / `weight` rows; fewer where there are many senders.
 
     A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of PARTITION_ROWS: of a
     million shards and partitions, the reading of tiny blocks would be all the work.

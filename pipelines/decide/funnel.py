@@ -24,7 +24,7 @@ class RuleCount:
 
     @property
     def kept(self) -> int:
-        """How many documents it kept."""
+        """Return how many documents it kept."""
         return self.seen - self.dropped
 
 
@@ -51,7 +51,7 @@ class Decided:
 
     @property
     def kept(self) -> int:
-        """How many documents are left."""
+        """Return how many documents are left."""
         return sum(shard.rows for shard in self.shards)
 
     @property

@@ -36,7 +36,7 @@ class WithColumns:
 
     @property
     def rows(self) -> int:
-        """How many documents it has."""
+        """Return how many documents it has."""
         return self.shard.rows
 
     @property

@@ -30,7 +30,7 @@ KINDS: dict[type[Rule], Kind] = {
 
 
 def kind_of(rule: Rule) -> Kind:
-    """How a rule is handled: by its class, or as a condition where it has `when`."""
+    """Return how a rule is handled: by its class, or as a condition where it has `when`."""
     kind = KINDS.get(type(rule))
     if kind is None and has_condition(rule):
         return CONDITION
@@ -40,7 +40,7 @@ def kind_of(rule: Rule) -> Kind:
 
 
 def rule_names(rules: Sequence[Rule]) -> list[str]:
-    """What the funnel calls each rule: its name, or its operator's, numbered from the second on (drop, drop_2).
+    """Return what the funnel calls each rule: its name, or its operator's, numbered from the second on (drop, drop_2).
 
     Raises RecipeError where two rules are given the same name.
     """

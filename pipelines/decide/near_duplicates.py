@@ -78,7 +78,7 @@ class ResolvedFuzzyDedup:
 
 
 def quality(rule: FuzzyDedup, found: Clusters) -> dict[str, float]:
-    """How well the bands suit the threshold.
+    """Return how well the bands suit the threshold.
 
     `caught_at_threshold` and `caught_midway` are the probabilities that a pair shares a band whose similarity is the
     threshold, or midway from there to 1. Where candidates were compared: `precision`, the share of them that reach the

@@ -155,7 +155,7 @@ PARAGRAPH_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
 
 
 def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:
-    """How many paragraphs the documents of a shard have."""
+    """Return how many paragraphs the documents of a shard have."""
     return int(pc.sum(pc.list_value_length(shard.read([rule.measure.hashes])[rule.measure.hashes])).as_py() or 0)
 
 
@@ -197,7 +197,7 @@ def _settle(
 
 
 def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]:
-    """Which occurrences (ascending) are in documents beyond those that may keep the paragraph.
+    """Return which occurrences (ascending) are in documents beyond those that may keep the paragraph.
 
     `allowances` are sorted by key.
     """

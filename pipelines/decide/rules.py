@@ -36,11 +36,11 @@ class Resolved(Protocol):
         ...
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
-        """Which of these documents of a shard (n rows: `columns` and the address) it drops."""
+        """Return which of these documents of a shard (n rows: `columns` and the address) it drops."""
         ...
 
     def details(self, tally: Tally) -> dict[str, Any]:
-        """What the report says of it, from the tallies of all shards: JSON values."""
+        """Return what the report says of it, from the tallies of all shards: JSON values."""
         ...
 
 

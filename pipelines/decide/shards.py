@@ -29,7 +29,7 @@ class ShardColumns(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many documents it has."""
+        """Return how many documents it has."""
         ...
 
     @property
@@ -80,7 +80,7 @@ class SurvivingShard:
         return table.append_column(columns.ADDRESS, addresses).filter(pa.array(self.kept()))
 
     def kept(self) -> NDArray[np.bool_]:
-        """Which documents (n) of the shard are left."""
+        """Return which documents (n) of the shard are left."""
         kept = np.ones(self.shard.rows, np.bool_)
         kept[np.asarray(self.dropped()["row"])] = False
         return kept

@@ -55,7 +55,7 @@ class TextEvidence:
         return found
 
     def read(self) -> int:
-        """How many texts were read."""
+        """Return how many texts were read."""
         folders = [files.join(self.folder, name) for name in files.names(self.folder)]
         names = [name for folder in folders for name in files.names(folder)]
         return sum(int(name.removesuffix(".arrow").rsplit("-")[-1]) for name in names)

@@ -39,12 +39,12 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What `--engine` calls it."""
+        """Return what `--engine` calls it."""
         ...
 
     @property
     def workers(self) -> int:
-        """How many items run at the same time."""
+        """Return how many items run at the same time."""
         ...
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:

@@ -27,7 +27,7 @@ class LateEngine:
 
     @property
     def workers(self) -> int:
-        """How many items run at the same time."""
+        """Return how many items run at the same time."""
         return self._started().workers
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any]:

@@ -40,13 +40,13 @@ Read = Callable[[Mapping[str, Any]], Reply]
 
 
 def on_ray() -> bool:
-    """Whether this process is connected to a Ray cluster; does not import ray to find out."""
+    """Return whether this process is connected to a Ray cluster; does not import ray to find out."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
 
 
 def cluster_has(resource: str) -> bool:
-    """Whether any node has some of a resource, by Ray's names."""
+    """Return whether any node has some of a resource, by Ray's names."""
     return any(node.get(resource) for node in _nodes())
 
 
@@ -216,7 +216,7 @@ def _prompts(prompt: Prompt, batch: pa.Table) -> pa.Table:
 
 
 def _kept(read: Read, row: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a row that was answered."""
+    """Return what is kept of a row that was answered."""
     return {INDEX: row[INDEX], PARTS: row[PARTS], KEY: row[KEY], OUTCOME: pickled(Outcome(0, value=[read(row)]))}
 
 

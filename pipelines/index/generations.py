@@ -70,7 +70,7 @@ def write_generation(
 
 
 def key_files_for(bands: int, documents: int) -> int:
-    """How many key ranges hold the keys of so many documents."""
+    """Return how many key ranges hold the keys of so many documents."""
     return partitions_for(bands * documents, weight=KEYS_FACTOR)
 
 

@@ -174,7 +174,7 @@ class Asked:
         self.round.ledger.settle(name, reserved, actual)
 
     def _judged(self, reply: Reply, cut_tokens: int, bound: Bound, rows: list[Row]) -> Bound:
-        """What a reply did cost; its row is added to `rows`."""
+        """Return what a reply did cost; its row is added to `rows`."""
         completion, tally = reply.completion, self.tally
         if completion is not None:
             cost = Bound(completion.input_tokens, completion.output_tokens, bound.documents)

@@ -36,7 +36,7 @@ class Prices(Part):
     output_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of a million answer tokens")
 
     def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """What so many tokens cost."""
+        """Return what so many tokens cost."""
         return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
 
 
@@ -70,7 +70,7 @@ class Amount(NamedTuple):
         )
 
     def less(self, other: Amount) -> Amount:
-        """What this is more than the other."""
+        """Return what this is more than the other."""
         return Amount(
             self.documents - other.documents,
             self.input_tokens - other.input_tokens,
@@ -176,7 +176,7 @@ class Ledger:
             self._changed.notify_all()
 
     def worth(self, annotator: str, bounds: Sequence[Bound]) -> Amount:
-        """What questions come to together, with their cost."""
+        """Return what questions come to together, with their cost."""
         input_tokens = sum(bound.input_tokens for bound in bounds)
         output_tokens = sum(bound.output_tokens for bound in bounds)
         documents = sum(bound.documents for bound in bounds)
@@ -184,7 +184,7 @@ class Ledger:
 
     @property
     def spent(self) -> Amount:
-        """What all runs have spent so far; nothing that is only reserved."""
+        """Return what all runs have spent so far; nothing that is only reserved."""
         with self._changed:
             return self._sum(lambda held: held.settled)
 
@@ -201,7 +201,7 @@ class Ledger:
             self._changed.notify_all()
 
     def _fitting(self, annotator: str, reserved: NDArray[np.int64]) -> tuple[int, str | None]:
-        """How many of these questions fit, and the ceiling that the next one would pass."""
+        """Return how many of these questions fit, and the ceiling that the next one would pass."""
         together = self._sum(lambda held: held.settled + held.outstanding)
         sums = np.cumsum(reserved, axis=0)
         fitting: dict[str, int] = {}
@@ -218,7 +218,7 @@ class Ledger:
         return fitting[ceiling], ceiling
 
     def _within_cost(self, annotator: str, sums: NDArray[np.int64]) -> int:
-        """How many fit below the ceiling for cost, by the very sum that `committed` gives."""
+        """Return how many fit below the ceiling for cost, by the very sum that `committed` gives."""
         low, high = 0, len(sums)
         while low < high:
             middle = (low + high + 1) // 2

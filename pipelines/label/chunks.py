@@ -17,7 +17,7 @@ class Chunk(Protocol):
 
     @property
     def documents(self) -> int:
-        """How many questions it gives at most."""
+        """Return how many questions it gives at most."""
         ...
 
     def questions(self) -> Sequence[Question]:
@@ -46,7 +46,7 @@ class HeldChunk:
 
     @property
     def documents(self) -> int:
-        """How many questions there are."""
+        """Return how many questions there are."""
         return len(self.held)
 
     def questions(self) -> Sequence[Question]:

@@ -38,7 +38,7 @@ class Forecast:
 
     @property
     def questions(self) -> int:
-        """How many questions are sent; repairs of answers that are yet to come are not counted."""
+        """Return how many questions are sent; repairs of answers that are yet to come are not counted."""
         return self.asked + self.repairs
 
 
@@ -57,14 +57,14 @@ class Sizes:
         self._output = min(self.output_bound, 2 * len(constraint.slots) if constraint.slots else self.output_bound // 4)
 
     def bound(self, question: Question) -> Bound:
-        """What a question can cost at most."""
+        """Return what a question can cost at most."""
         document = question.document
         size = len(document) if document.isascii() else len(document.encode())
         bound = Bound(self._input_bound(size), self.output_bound)
         return bound if question.rejected is None else self._again(bound, question.rejected.raw)
 
     def bounds_of(self, chunk: ReadingChunk) -> list[Bound]:
-        """What the questions of a chunk can cost at most, before its documents are read."""
+        """Return what the questions of a chunk can cost at most, before its documents are read."""
         sizes = (chunk.part.known[columns.BYTES].to_numpy() * NEUTRALISED).astype(np.int64) + 1
         bounds = [Bound(self._input_bound(size), self.output_bound) for size in sizes.tolist()]
         if not chunk.rejected:

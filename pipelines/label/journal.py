@@ -49,7 +49,7 @@ class Name(NamedTuple):
 
 
 def parse_name(file: str) -> Name | None:
-    """What a file name says; None where it is neither answers nor a journal."""
+    """Return what a file name says; None where it is neither answers nor a journal."""
     found = _NAME.fullmatch(file)
     return Name(found["run"], int(found["number"])) if found else None
 

@@ -60,7 +60,7 @@ class Listing:
         return 1 + max((name.number for name in self.taken if name.run == run), default=0)
 
     def replay(self, journal: Name) -> Replayed:
-        """What a journal holds. Raises FileNotFoundError where it has become a Parquet file meanwhile."""
+        """Return what a journal holds. Raises FileNotFoundError where it has become a Parquet file meanwhile."""
         return replay(files.read_bytes(self.place(journal.journal)), self.place(journal.journal))
 
     def last_journals(self) -> list[Name]:
@@ -86,7 +86,7 @@ def list_folder(url: str) -> Listing:
 
 
 def _listed(url: str, inventory: Inventory | None) -> Listing:
-    """What lies in a folder, which this is the account of. Raises FileNotFoundError where a file is missing."""
+    """Return what lies in a folder, which this is the account of. Raises FileNotFoundError where a file is missing."""
     found = files.names(url)
     there = set(found)
     written = [name for name in found if name.endswith(".parquet") and (_COMPACTED.fullmatch(name) or _dated(name))]
@@ -128,7 +128,7 @@ def _listed(url: str, inventory: Inventory | None) -> Listing:
 
 
 def _dated(name: str) -> bool:
-    """Whether a file is one of a run: answers, or the documents that it chose."""
+    """Return whether a file is one of a run: answers, or the documents that it chose."""
     return name.startswith(DOCUMENTS) or (name.startswith("answers-") and parse_name(name) is not None)
 
 
@@ -143,7 +143,7 @@ def _journal_of(answers: str) -> str:
 
 
 def _is_numbered(name: str) -> bool:
-    """Whether a file is of a run that this version of gristmill, which keeps an account, has numbered."""
+    """Return whether a file is of a run that this version of gristmill, which keeps an account, has numbered."""
     return run_number(name) > 0
 
 
@@ -218,7 +218,7 @@ def latest(listing: Listing) -> int:
 
 
 def rows_in(url: str) -> int:
-    """How many rows a Parquet file has."""
+    """Return how many rows a Parquet file has."""
     with files.open_table(url) as file:
         return int(pq.read_metadata(file).num_rows)
 

@@ -45,7 +45,7 @@ class Placement:
         )
 
     def fitting(self, nodes: Sequence[Resources]) -> int:
-        """How many engines fit, each worker on one node, so that a reader's CPU is left."""
+        """Return how many engines fit, each worker on one node, so that a reader's CPU is left."""
         places = sum(int(min(node.get(name, 0.0) / amount for name, amount in self._needs())) for node in nodes)
         cpus_each = self.workers * self.resources.get("CPU", 0.0)
         spare = sum(node.get("CPU", 0.0) for node in nodes) - READERS
@@ -65,7 +65,7 @@ class Placement:
 
 
 def vllm_placement(annotator: VllmAnnotator) -> Placement:
-    """What the engines of a vllm annotator need."""
+    """Return what the engines of a vllm annotator need."""
     workers = annotator.tensor_parallel * int(annotator.engine_kwargs.get("pipeline_parallel_size", 1))
     # Ray schedules the actor of an engine of several workers inside their bundles, where it needs a CPU.
     resources = {"CPU": 1.0, **annotator.placement}

@@ -41,7 +41,7 @@ class ReadingChunk:
 
     @property
     def documents(self) -> int:
-        """How many questions it gives."""
+        """Return how many questions it gives."""
         return int(self.part.known.num_rows)
 
     def questions(self) -> Sequence[Question]:

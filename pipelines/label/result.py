@@ -24,7 +24,7 @@ class LabelPlan:
 
     @property
     def questions(self) -> int:
-        """How many questions are to be sent; repairs of answers that are yet to come are not counted."""
+        """Return how many questions are to be sent; repairs of answers that are yet to come are not counted."""
         return sum(forecast.questions for forecast in self.forecasts)
 
 
@@ -50,7 +50,7 @@ class AnnotatorResult:
 
     @property
     def asked(self) -> int:
-        """How many got an answer, or went to quarantine, in this run."""
+        """Return how many got an answer, or went to quarantine, in this run."""
         return self.answered + self.quarantined - self.cached
 
 
@@ -75,7 +75,7 @@ class LabelResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every text has an answer or is in quarantine."""
+        """Return whether every text has an answer or is in quarantine."""
         return not self.declined and not any(result.unanswered for result in self.annotators)
 
     def to_json(self) -> dict[str, Any]:

@@ -186,13 +186,13 @@ def sorted_order(first: NDArray[np.uint64], *others: NDArray[Any]) -> NDArray[np
 
 
 def first_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which places of an order (n) are the first of those that agree in all keys."""
+    """Return which places of an order (n) are the first of those that agree in all keys."""
     first: NDArray[np.bool_] = np.logical_or.reduce([is_first(key[order]) for key in keys])
     return first
 
 
 def last_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which places of an order (n) are the last of those that agree in all keys."""
+    """Return which places of an order (n) are the last of those that agree in all keys."""
     return np.roll(first_of_each(order, *keys), -1)  # the first of all stands for the end behind the last
 
 

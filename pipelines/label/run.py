@@ -130,7 +130,7 @@ class Part:
 
     @property
     def streams(self) -> bool:
-        """Whether the engine's own workers read the documents."""
+        """Return whether the engine's own workers read the documents."""
         return isinstance(self.asker, StreamingAsker)
 
 
@@ -146,13 +146,13 @@ class Labelling:
     reporter: Reporter
 
     def part_of(self, annotator: AnyAnnotator, asker: Asker) -> Part:
-        """What is left to do for an annotator."""
+        """Return what is left to do for an annotator."""
         known = self.store.known(annotator.name, asker.revision)
         sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
         return Part(annotator, asker, sizes, known)
 
     def forecast(self, part: Part) -> Forecast:
-        """What an annotator will be asked and what it will take, about."""
+        """Return what an annotator will be asked and what it will take, about."""
         states = self._states(part.known)
         missing, repairs = (self.texts.filter(states == state) for state in (MISSING, REPAIR))
         prices = self.loaded.task.prices_of(part.annotator)

@@ -82,12 +82,12 @@ class LabelStore:
             return let_go(self.url)
 
     def known(self, annotator: str, revision: str) -> Known:
-        """What an annotator has answered with a revision of its model."""
+        """Return what an annotator has answered with a revision of its model."""
         only = (pc.field("annotator") == annotator) & (pc.field("revision") == revision)
         return self._reading(lambda listing: Known(self._tables(listing, NEEDED, only)))
 
     def rows(self, annotator: str | None = None, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
-        """What counts (SCHEMA, or some of its columns and MERGED_BY), sorted by content id.
+        """Return what counts (SCHEMA, or some of its columns and MERGED_BY), sorted by content id.
 
         One row for each content id, annotator and revision: that of the highest attempt and, of several, the latest;
         its tokens and cost are those of all attempts. Rows that are not valid are among them, what was paid without an
@@ -99,7 +99,7 @@ class LabelStore:
         return merged(self._all([name for name in SCHEMA.names if name in {*MERGED_BY, *columns}], only))
 
     def unanswered(self) -> pa.Table:
-        """What was paid without an answer (SCHEMA): a row for each annotator and revision."""
+        """Return what was paid without an answer (SCHEMA): a row for each annotator and revision."""
         return merged(self._all(SCHEMA.names, ~pc.is_valid(pc.field(CONTENT_ID))))
 
     def foreign(self) -> list[str]:
@@ -107,13 +107,13 @@ class LabelStore:
         return list_folder(self.url).foreign
 
     def spent(self) -> Amount:
-        """What all runs have spent, and what those that were killed, or go on, may have spent besides."""
+        """Return what all runs have spent, and what those that were killed, or go on, may have spent besides."""
         rows = self._all([*MERGED_BY, *SUMMED], None)
         paid = {name: pc.sum(rows[name], min_count=0).as_py() for name in SUMMED}
         return Amount(_documents(rows), **paid).plus(self.outstanding().total())
 
     def outstanding(self) -> Outstanding:
-        """What runs that were killed, or go on, have reserved and not settled."""
+        """Return what runs that were killed, or go on, have reserved and not settled."""
 
         def read(listing: Listing) -> Outstanding:
             found = Outstanding()
@@ -139,7 +139,7 @@ class LabelStore:
         note(self.url, arrived=[TASK])
 
     def task(self) -> dict[str, Any]:
-        """What `write_task` kept: name, fingerprint, task; the fingerprint for a name where there is nothing."""
+        """Return what `write_task` kept: name, fingerprint, task; the fingerprint for a name where there is nothing."""
         try:
             held: dict[str, Any] = files.read_record(files.join(self.url, TASK))
         except FileNotFoundError:
@@ -191,7 +191,7 @@ class LabelStore:
 
 
 def _documents(rows: pa.Table) -> int:
-    """How many documents have replies, each once for each annotator and revision; imported ones do not count."""
+    """Return how many documents have replies, each once for each annotator and revision; imported ones do not count."""
     asked = rows.filter((pc.field("attempt") > 0) & pc.is_valid(pc.field(CONTENT_ID)))
     high, low = halves(asked[CONTENT_ID])
     pairs = pc.binary_join_element_wise(asked["annotator"], asked["revision"], "/")
@@ -202,7 +202,7 @@ def _documents(rows: pa.Table) -> int:
 
 
 def is_scale(task: Mapping[str, Any]) -> bool:
-    """Whether the answers to a task, as a store keeps it, are numbers."""
+    """Return whether the answers to a task, as a store keeps it, are numbers."""
     written = task["task"].get("answer")
     return isinstance(written, dict) and "scale" in written
 

@@ -46,7 +46,7 @@ class LabelTask(Asked):
         return self
 
     def prices_of(self, annotator: Annotator) -> Prices:
-        """What the annotator's tokens cost; nothing where the task does not say."""
+        """Return what the annotator's tokens cost; nothing where the task does not say."""
         return self.prices.get(annotator.name, Prices())
 
 
@@ -66,7 +66,7 @@ class LoadedTask:
 
     @property
     def fingerprint(self) -> str:
-        """What names the task's answers in a store."""
+        """Return what names the task's answers in a store."""
         return self.task.asked_fingerprint()
 
     def local(self, annotator: AnyAnnotator) -> AnyAnnotator:

@@ -70,5 +70,5 @@ def load_tokenizer(name: str, revision: str | None = None) -> HubTokenizer:
 
 
 def _is_markup(token: str) -> bool:
-    """Whether an added token means something to a chat template, rather than being a word, a sign or blanks."""
+    """Return whether an added token means something to a chat template, rather than being a word, a sign or blanks."""
     return len(token) > 1 and not token.replace(" ", "").isalnum() and not token.isspace()

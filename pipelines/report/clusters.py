@@ -98,7 +98,7 @@ def _members(connection: duckdb.DuckDBPyConnection, dataset: str, cluster: dict[
 
 
 def word_diff(kept: str, lost: str) -> list[Stretch]:
-    """How the first words of two texts differ, long stretches in common and all beyond SHOWN_WORDS left out."""
+    """Return how the first words of two texts differ, long stretches in common and all beyond SHOWN_WORDS left out."""
     left, right = kept.split()[:COMPARED_WORDS], lost.split()[:COMPARED_WORDS]
     # What both begin with needs no search, and is most of what near copies are.
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))

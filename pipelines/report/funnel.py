@@ -48,7 +48,7 @@ class RuleRow:
 
     @property
     def remarkable(self) -> bool:
-        """Whether the rule took so much that somebody should look. A selection and a quantile are asked to."""
+        """Return whether the rule took so much that somebody should look. A selection and a quantile are asked to."""
         if self.operator == "select" or not self.seen:
             return False
         conditions: Mapping[str, int] = self.details.get("conditions", {})
@@ -115,7 +115,7 @@ class Funnel:
 
     @property
     def losses(self) -> Losses:
-        """What the rules took of each source, and of other groups of documents."""
+        """Return what the rules took of each source, and of other groups of documents."""
         selections = [rule.name for rule in self.rules if rule.operator == "select"]
         return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
 
@@ -185,7 +185,7 @@ def show(funnel: Funnel, console: Console) -> None:
 
 
 def remarks(rule: RuleRow) -> list[str]:
-    """What a rule went by, in short: its conditions, what it learnt of the corpus, how far a selection goes."""
+    """Return what a rule went by, in short: its conditions, what it learnt of the corpus, how far a selection goes."""
     told = rule.details
     found = []
     conditions = sorted(told.get("conditions", {}).items(), key=lambda item: -item[1])
@@ -209,7 +209,7 @@ def remarks(rule: RuleRow) -> list[str]:
 
 
 def _sample_remark(told: Mapping[str, Any]) -> str:
-    """How evenly documents are drawn: how many of equal weight would carry as much."""
+    """Return how evenly documents are drawn: how many of equal weight would carry as much."""
     before, after = _figure(told["effective_size_before"]), _figure(told["effective_size"])
     selected = sum(group["documents"] for group in told["groups"])
     if told["effective_size_before"] >= selected:
@@ -224,7 +224,7 @@ def _sample_remark(told: Mapping[str, Any]) -> str:
 
 
 def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
-    """How candidates were found and what they came to."""
+    """Return how candidates were found and what they came to."""
     quality, pairs = told["quality"], plural(told["candidates"], "candidate pair")
     reach = f", {quality['precision']:.1%} of them reach {told['threshold']:g}" if "precision" in quality else ""
     found = [f"{pairs} by {told['bands']} bands of {told['rows']} rows{reach}"]
@@ -239,7 +239,7 @@ def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
 
 
 def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
-    """What of the documents repeats, and how much of them goes."""
+    """Return what of the documents repeats, and how much of them goes."""
     if not told["repeated"]:
         return []
     removed, most = told["removed"], told["most_frequent"][0]["documents"]
@@ -252,7 +252,7 @@ def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(rule: RuleRow) -> list[str]:
-    """What about a rule somebody should look at."""
+    """Return what about a rule somebody should look at."""
     found = []
     if rule.remarkable:
         conditions: Mapping[str, int] = rule.details.get("conditions", {})

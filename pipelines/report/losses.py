@@ -39,17 +39,17 @@ class Loss:
 
     @property
     def share(self) -> float:
-        """Which share of the group went."""
+        """Return which share of the group went."""
         return self.dropped / self.seen if self.seen else 0.0
 
     @property
     def others(self) -> float:
-        """Which share of all others went."""
+        """Return which share of all others went."""
         return self.others_dropped / self.others_seen if self.others_seen else 0.0
 
     @property
     def uneven(self) -> bool:
-        """Whether more of a group that is not tiny went than of the others, clearly and beyond chance."""
+        """Return whether more of a group that is not tiny went than of the others, clearly and beyond chance."""
         if self.seen < TINY or not self.others_seen:
             return False
         chance = 2 * math.sqrt(self.others * (1 - self.others) / self.seen)
@@ -58,7 +58,7 @@ class Loss:
 
     @property
     def remarkable(self) -> bool:
-        """Whether somebody should look: more than half of the group went."""
+        """Return whether somebody should look: more than half of the group went."""
         return self.share > REMARKABLE and self.uneven
 
     def sentence(self) -> str:
@@ -80,12 +80,12 @@ class Losses:
     crowded: Sequence[str] = field(default=())
 
     def of_rule(self, rule: str) -> list[Loss]:
-        """What one rule took of each group."""
+        """Return what one rule took of each group."""
         before = self.rules[: self.rules.index(rule)]
         return self._losses(before, [rule])
 
     def in_all(self) -> list[Loss]:
-        """What all rules but selections took of each group; a selection may stand before some of them."""
+        """Return what all rules but selections took of each group; a selection may stand before some of them."""
         return self._losses([], [rule for rule in self.rules if rule not in self.selections])
 
     def _losses(self, before: Sequence[str], rules: Sequence[str]) -> list[Loss]:

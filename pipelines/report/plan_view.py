@@ -116,7 +116,7 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def index_remark(held: int, pending: int) -> str:
-    """What it means for a run that an index holds some of its shards."""
+    """Return what it means for a run that an index holds some of its shards."""
     decided = f"holds {plural(held, 'shard')}, whose documents earlier runs decided"
     return decided if pending else f"{decided}: nothing is new"
 

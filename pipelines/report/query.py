@@ -134,7 +134,7 @@ def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsa
 
 
 def _ids_in(sql: str) -> tuple[str, ...]:
-    """Which ids the view of decisions has: those that a query names, for each costs a join with the documents.
+    """Return which ids the view of decisions has: those that a query names, for each costs a join with the documents.
 
     A query that joins them itself, by `documents`, finds the document's own id there and no second one beside it.
     """

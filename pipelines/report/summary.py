@@ -46,7 +46,7 @@ def _duplicate_ids(result: RunResult) -> str:
 
 
 def _time(result: RunResult) -> str:
-    """How long it took, and the largest shares of the processor time."""
+    """Return how long it took, and the largest shares of the processor time."""
     total = sum(result.processor_seconds.values())
     if result.cached or not total:
         return f"{result.seconds:.1f} s, all cached"

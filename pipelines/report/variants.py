@@ -15,7 +15,7 @@ _NUMBER = "INT64"
 
 
 def is_mixed(relation: duckdb.DuckDBPyRelation) -> bool:
-    """Whether a relation has columns of VARIANT, which Arrow does not know."""
+    """Return whether a relation has columns of VARIANT, which Arrow does not know."""
     return any(VARIANT in str(kind) for kind in relation.types)
 
 

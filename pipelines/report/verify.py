@@ -57,7 +57,7 @@ class Verified:
 
     @property
     def wrong(self) -> int:
-        """How many files are damaged or gone and were not repaired."""
+        """Return how many files are damaged or gone and were not repaired."""
         return sum(f.problem in (DAMAGED, GONE) and f.repaired is None for f in self.findings)
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _read_all(store: str, there: Mapping[str, files.State], reporter: Reporter) 
 
 
 def _check(store: str, path: str) -> bool | None:
-    """Whether a file has a seal; None where it is damaged. Files without a seal by nature count as sealed."""
+    """Return whether a file has a seal; None where it is damaged. Files without a seal by nature count as sealed."""
     url = files.join(store, path)
     kind = kind_of(path)
     if kind is None or files.UNFINISHED in path:

@@ -73,12 +73,12 @@ def wanted_columns(source: Source) -> Iterator[Wanted]:
 
 
 def is_string(type_: pa.DataType) -> bool:
-    """Whether a type is text, or nothing but nulls."""
+    """Return whether a type is text, or nothing but nulls."""
     return type_ in (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
 
 def is_binary(type_: pa.DataType) -> bool:
-    """Whether a type is bytes of any length."""
+    """Return whether a type is bytes of any length."""
     return type_ in (pa.binary(), pa.large_binary(), pa.binary_view())
 
 
@@ -193,7 +193,7 @@ def _python_value(value: pa.Scalar) -> Any:
 
 
 def _holds_time(type_: pa.DataType) -> bool:
-    """Whether there are dates or times inside a type, however deep, or floats that only Arrow has."""
+    """Return whether there are dates or times inside a type, however deep, or floats that only Arrow has."""
     return any(
         _is_time(inner) or pt.is_float16(inner) or _holds_time(inner)
         for inner in (type_.field(i).type for i in range(type_.num_fields))

@@ -103,7 +103,7 @@ class BatchBuilder:
         self._ends.append(self.records)
 
     def is_full(self) -> bool:
-        """Whether it is time to take a batch."""
+        """Return whether it is time to take a batch."""
         return self._bytes >= self._batch_bytes or len(self._rows) + len(self._rejects) >= self._batch_rows
 
     def take(self, lines: int) -> Batch:

@@ -96,7 +96,7 @@ def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed],
 
 
 def _describes(url: str) -> bool:
-    """Whether a file's name says that it is on a data set, not of it."""
+    """Return whether a file's name says that it is on a data set, not of it."""
     name = url.rsplit("/", 1)[-1].lower()
     stem, extension = os.path.splitext(name)
     if name in _DESCRIPTIONS or name.endswith(_CHECKSUMS):

@@ -220,7 +220,7 @@ def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
 
 
 def _is_document(format_: str, source: Source) -> bool:
-    """Whether a file of a format is one document, so that it is small whatever its size."""
+    """Return whether a file of a format is one document, so that it is small whatever its size."""
     return format_ == "text" and source.unit == "file"
 
 
@@ -232,7 +232,7 @@ def _is_small(kind: _FileKind, source: Source) -> bool:
 
 
 def group_bytes(source: Source, format_: str) -> int:
-    """How many bytes the files have together that are read as one shard."""
+    """Return how many bytes the files have together that are read as one shard."""
     part_bytes = int(source.part_bytes)
     return part_bytes if _is_document(format_, source) else min(GROUP_BYTES, part_bytes)
 

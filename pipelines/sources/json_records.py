@@ -65,7 +65,7 @@ def _parse_line(line: bytes) -> Any:
 
 
 def is_array(file: FileRef, compression: Compression) -> bool:
-    """Whether a file that is called .json holds one array rather than lines: it begins with a bracket."""
+    """Return whether a file that is called .json holds one array rather than lines: it begins with a bracket."""
     with open_stream(file, compression) as stream:
         head: bytes = stream.read(1 << 16).removeprefix(BOM)
     return head.lstrip().startswith(b"[")

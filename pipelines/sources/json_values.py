@@ -99,7 +99,7 @@ class RepeatedKeys:
 
 
 def _more_often(keys: list[bytes], text: bytes, value: Any) -> bool:
-    """Whether one of the keys is in a JSON text more often than in the value that was made of it."""
+    """Return whether one of the keys is in a JSON text more often than in the value that was made of it."""
     try:
         known = orjson.dumps(value)
     except TypeError:  # more levels than it writes

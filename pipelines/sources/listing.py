@@ -104,7 +104,7 @@ class Listing:
         self._fresh: set[Any] = set()  # stores whose listings are no older than this
 
     def find(self, patterns: Iterable[str]) -> Found:
-        """What the paths stand for, no path of a file twice. Raises as `discover_files`."""
+        """Return what the paths stand for, no path of a file twice. Raises as `discover_files`."""
         files: dict[str, Listed] = {}
         passed: set[str] = set()
         for pattern in patterns:
@@ -210,7 +210,7 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
 
 
 def _details(fs: Any, path: str) -> Any:
-    """What a store says of the file or folder at a path; None where there is none."""
+    """Return what a store says of the file or folder at a path; None where there is none."""
     try:
         return fs.info(path)
     except FileNotFoundError as error:
@@ -256,7 +256,7 @@ def _as_glob(pattern: str, base: str) -> str:
 
 
 def _namer(pattern: str, base: str) -> _Namer:
-    """What files are called for people, by URL: from the recipe's folder or in full, as the recipe says it."""
+    """Return what files are called for people, by URL: from the recipe's folder or in full, as the recipe says it."""
     if "://" in pattern or os.path.isabs(os.path.expanduser(pattern)):
         return str
     fs, folder = filesystem(base.removeprefix("file://"))

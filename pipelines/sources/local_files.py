@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is no file but a folder."""
+        """Return whether it is no file but a folder."""
         return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
 
@@ -145,7 +145,7 @@ class LocalFiles:
             passed.append(path)  # a pipe, a socket, a device
 
     def _folder(self, path: str) -> _Folder:
-        """What lies in a folder, by name; nothing where there is no folder."""
+        """Return what lies in a folder, by name; nothing where there is no folder."""
         with self._lock:
             if path not in self._held:
                 try:
@@ -182,6 +182,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _leads_back(link: str, real: str) -> bool:
-    """Whether a link in the folder `real` leads to that folder or to one that it lies in."""
+    """Return whether a link in the folder `real` leads to that folder or to one that it lies in."""
     target = os.path.realpath(link).rstrip("/")
     return f"{real.rstrip('/')}/".startswith(f"{target}/")

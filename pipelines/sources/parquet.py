@@ -84,7 +84,7 @@ def _opened(opened: pa.NativeFile, options: dict[str, bool]) -> pq.ParquetFile:
 
 
 def _is_dictionary(metadata: pq.FileMetaData, groups: list[int], path: str) -> bool:
-    """Whether texts are stored as indices into a list of them alone, by the size of what is not the list.
+    """Return whether texts are stored as indices into a list of them alone, by the size of what is not the list.
 
     A few bytes of a file may then be texts without end: they are taken out of the list when they are needed.
     """

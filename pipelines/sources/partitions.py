@@ -35,7 +35,7 @@ def shared_keys(files: Iterable[FileRef]) -> set[str]:
 
 
 def uses_keys(source: Source, files: Iterable[FileRef]) -> bool:
-    """Whether a source lists keys of the files' folders as metadata."""
+    """Return whether a source lists keys of the files' folders as metadata."""
     fields = {field for _, field, _ in source.metadata_types()}
     return bool(fields) and any(fields & keys_of(file.url).keys() for file in files)
 

@@ -82,7 +82,7 @@ def _unit(name: str, lines: Iterable[Line], limit: int) -> Record:
 
 
 def has_many_lines(file: FileRef, compression: Compression) -> bool:
-    """Whether a file looks as if each of its lines were meant as a document; what cannot be read does not."""
+    """Return whether a file looks as if each of its lines were meant as a document; what cannot be read does not."""
     try:
         with open_stream(file, compression) as stream:
             head: bytes = stream.read(HEAD)

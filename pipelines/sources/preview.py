@@ -43,7 +43,7 @@ class Look:
     declared: bool
 
     def lacking(self, field: str) -> int:
-        """How many records do not have a field."""
+        """Return how many records do not have a field."""
         return sum(lookup(record, field, _MISSING) is _MISSING for record in self.records)
 
     def fields(self) -> Iterator[str]:

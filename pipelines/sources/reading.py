@@ -33,7 +33,7 @@ def tell_share(share: Callable[[], float] | float) -> None:
 
 
 def share_read() -> float:
-    """How much of the file that this thread has opened last is read, 0 to 1."""
+    """Return how much of the file that this thread has opened last is read, 0 to 1."""
     try:
         return min(1.0, _FILE.share() if callable(_FILE.share) else _FILE.share)
     except (OSError, ValueError):  # it is closed: read to its end

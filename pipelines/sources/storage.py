@@ -72,7 +72,7 @@ class FileRef:
 
 
 def size_and_version(fs: Any, path: str, details: Mapping[str, Any]) -> tuple[int, str]:
-    """What tells one state of a file from another. `details` come from a listing or from `fs.info`."""
+    """Return what tells one state of a file from another. `details` come from a listing or from `fs.info`."""
     if "file" in _protocols(fs):
         status = os.stat(path)
         return status.st_size, str(status.st_mtime_ns)
@@ -209,7 +209,7 @@ def store_failures(what: str) -> Iterator[None]:
 
 
 def hides_trouble(error: BaseException) -> bool:
-    """Whether a FileNotFoundError stands for another failure: over HTTP fsspec raises it for every one.
+    """Return whether a FileNotFoundError stands for another failure: over HTTP fsspec raises it for every one.
 
     What lies behind it tells a page that is not there from a line or a server that is down.
     """

@@ -82,7 +82,7 @@ def compression_of(head: bytes, named: Compression) -> Compression:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether the beginning of a file is text: UTF-8 without control characters."""
+    """Return whether the beginning of a file is text: UTF-8 without control characters."""
     try:
         head.decode()
     except UnicodeDecodeError as error:
@@ -204,7 +204,7 @@ def _members(raw: pa.NativeFile, make: Callable[[], Any]) -> Iterator[bytes]:
 
 
 def _of_long_window(head: bytes) -> str:
-    """What is told of a file of zstd whose window is over 128 MiB."""
+    """Return what is told of a file of zstd whose window is over 128 MiB."""
     size = "more than 128 MiB"
     if re.match(_MAGIC["zstd"], head) and len(head) > 5 and not head[4] & 0x20:
         exponent, eighths = head[5] >> 3, head[5] & 7

@@ -28,7 +28,7 @@ Convert = Callable[[Any], Any]
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for people."""
+    """Return what a value is, for people."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float | Decimal):
@@ -42,7 +42,7 @@ def _refused(value: Any, wanted: str) -> ValueError:
 
 
 def is_nan(value: Any) -> bool:
-    """Whether a value is the number that stands for a missing one."""
+    """Return whether a value is the number that stands for a missing one."""
     return isinstance(value, float | Decimal) and math.isnan(value)
 
 
@@ -167,7 +167,7 @@ def _with_digits(value: Any) -> Any:
 
 
 def _unusual(value: Any) -> Any:
-    """What orjson does not know: bytes and decimals, which Parquet holds."""
+    """Return what orjson does not know: bytes and decimals, which Parquet holds."""
     if isinstance(value, bytes):
         return _text_of_bytes(value)
     if isinstance(value, Decimal):

@@ -48,7 +48,7 @@ class Version:
         return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
 
     def faults(self, manifest: Mapping[str, Any], known: States, now: States | None = None) -> list[str]:
-        """What is wrong with its files: a sentence for each that is gone or not what was written.
+        """Return what is wrong with its files: a sentence for each that is gone or not what was written.
 
         A file whose state is that in `known` is taken for whole; any other is read and compared with its digest. `now`
         are the states of its files, where they have been looked at.

@@ -17,7 +17,7 @@ _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def of_network(error: BaseException) -> bool:
-    """Whether an error speaks of the network, whatever library raised it."""
+    """Return whether an error speaks of the network, whatever library raised it."""
     library = type(error).__module__.partition(".")[0]
     return isinstance(error, ConnectionError | TimeoutError) or library in _NETWORK_LIBRARIES
 

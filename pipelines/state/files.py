@@ -47,13 +47,13 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def _asked(url: str, request: Callable[[], Result]) -> Result:
-    """What a request about a URL gives, tried again while it fails in passing where that may help."""
+    """Return what a request about a URL gives, tried again while it fails in passing where that may help."""
     with named(url):
         return request() if is_local(url) else remote.tried(url, request)
 
 
 def is_local(url: str) -> bool:
-    """Whether the URL names the local disk."""
+    """Return whether the URL names the local disk."""
     return "://" not in url or url.startswith(("file://", "local://"))
 
 
@@ -68,7 +68,7 @@ def join(url: str, *parts: str) -> str:
 
 
 def exists(url: str) -> bool:
-    """Whether there is a file or folder; asks the store, never a cached listing."""
+    """Return whether there is a file or folder; asks the store, never a cached listing."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
     return _asked(url, lambda: bool(fs.exists(path)))

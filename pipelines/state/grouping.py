@@ -88,7 +88,7 @@ class _Settling:
         )
 
     def _new(self) -> Iterator[ShardSpec]:
-        """What no registered shard has: files that stand alone, and the others in new groups."""
+        """Yield what no registered shard has: files that stand alone, and the others in new groups."""
         together: dict[tuple[str, str], list[FileRef]] = defaultdict(list)
         like: dict[tuple[str, str], ShardSpec] = {}
         for file, spec in self._files.values():

@@ -40,7 +40,7 @@ CLUSTER, SIGNATURE = "cluster", "signature"
 
 
 def documents_schema(permutations: int) -> pa.Schema:
-    """What is known of each survivor; a survivor without words has no signature."""
+    """Return what is known of each survivor; a survivor without words has no signature."""
     address, id = ((name, columns.TYPES[name]) for name in (columns.ADDRESS, columns.ID))
     return pa.schema([address, id, (CLUSTER, pa.uint64()), (SIGNATURE, pa.binary(2 * permutations))])
 
@@ -127,7 +127,7 @@ class Index:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was committed to it."""
+        """Return whether anything was committed to it."""
         return bool(self.parameters)
 
     @cached_property

@@ -64,7 +64,7 @@ def kind_of(path: str) -> Kind | None:
 
 
 def way_back(url: str) -> str:
-    """What to do where a file is damaged, by its URL."""
+    """Return what to do where a file is damaged, by its URL."""
     parts = url.split("/")
     paths = ("/".join(parts[start:]) for start in range(len(parts)))
     found = next((kind for path in paths if (kind := kind_of(path)) is not None), None)

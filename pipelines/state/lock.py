@@ -77,7 +77,7 @@ class LockFile:
         return self._descriptor is not None
 
     def read(self) -> bytes:
-        """What it holds, and when that was changed; empty where it is gone."""
+        """Return what it holds, and when that was changed; empty where it is gone."""
         try:
             if not files.is_local(self.url):
                 return files.read_bytes(self.url)
@@ -237,7 +237,7 @@ def _judge(file: LockFile, say: Callable[[str], None]) -> Owner | None:
 
 
 def _is_alive(file: LockFile, owner: Owner) -> bool | None:
-    """Whether an owner's process is there; None where only its signs of life can tell."""
+    """Return whether an owner's process is there; None where only its signs of life can tell."""
     if owner.machine and owner.machine == _machine() and (held := file.is_held()) is not None:
         return held
     if owner.place and owner.place == Owner.this().place:
@@ -246,7 +246,7 @@ def _is_alive(file: LockFile, owner: Owner) -> bool | None:
 
 
 def _changes(file: LockFile, seconds: float = WATCH) -> bool:
-    """Whether a file changes, or goes, while it is watched."""
+    """Return whether a file changes, or goes, while it is watched."""
     before, until = file.read(), time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(WATCH, left))

@@ -48,7 +48,7 @@ class ShardCounts:
 
 
 def in_file(ends: Sequence[int], row: int) -> tuple[int, int]:
-    """Which file of a shard of several a row is in, by `ShardCounts.ends`, and which row of that file it is."""
+    """Return which file of a shard of several a row is in, by `ShardCounts.ends`, and which row of that file it is."""
     position = bisect_right(ends, row)
     return position, row - (ends[position - 1] if position else 0)
 

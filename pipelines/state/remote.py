@@ -59,7 +59,7 @@ def read_whole(fs: Any, path: str) -> bytes:
 
 
 def tried(what: str, request: Callable[[], Result]) -> Result:
-    """What a request gives, tried again while it fails in passing. Raises GaveUp after the last try."""
+    """Return what a request gives, tried again while it fails in passing. Raises GaveUp after the last try."""
     began = time.monotonic()
     for trial in range(1, TRIES + 1):
         try:
@@ -84,7 +84,7 @@ def _shown(error: BaseException) -> str:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether a request that failed so may succeed when it is made again."""
+    """Return whether a request that failed so may succeed when it is made again."""
     chain = [error]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:
         chain.append(cause)
@@ -192,5 +192,5 @@ def at_hand() -> Iterator[None]:
 
 
 def kept() -> AtHand | None:
-    """What is kept at hand now; None outside of `at_hand`."""
+    """Return what is kept at hand now; None outside of `at_hand`."""
     return _at_hand

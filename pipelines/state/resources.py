@@ -80,7 +80,7 @@ class ReadyOperator:
 
     @property
     def fingerprint(self) -> str:
-        """What the operator's results depend on."""
+        """Return what the operator's results depend on."""
         operator: Operator = self.operator
         return operator.fingerprint(self.digests)
 

@@ -105,7 +105,7 @@ def _age(name: str) -> tuple[int, str]:
 
 
 def is_numbered(name: str) -> bool:
-    """Whether a run is of a version of gristmill that numbers them."""
+    """Return whether a run is of a version of gristmill that numbers them."""
     return _NUMBERED.fullmatch(name) is not None
 
 

@@ -61,5 +61,5 @@ def largest(clusters: Iterable[Cluster]) -> tuple[Cluster, ...]:
 
 
 def histogram(sizes: NDArray[np.int64]) -> Counter[int]:
-    """How many clusters have each size (n, two or more), rounded up to a power of two."""
+    """Return how many clusters have each size (n, two or more), rounded up to a power of two."""
     return Counter((1 << np.frexp(sizes - 1)[1].astype(np.int64)).tolist())

@@ -41,7 +41,7 @@ class KeptShard:
 
     @property
     def rows(self) -> int:
-        """How many of its documents were kept."""
+        """Return how many of its documents were kept."""
         return self.held.documents
 
     @property
@@ -72,7 +72,7 @@ class History:
 
     @classmethod
     def of(cls, index: Index) -> History:
-        """What an index holds."""
+        """Return what an index holds."""
         return cls(tuple(map(index.files_of, index.generations)), index.held)
 
     def shard(self, ordinal: int, column: str) -> SurvivingShard:

@@ -23,5 +23,5 @@ class Parameters:
 
     @property
     def verified(self) -> bool:
-        """Whether candidates are compared."""
+        """Return whether candidates are compared."""
         return self.verify != "none"

@@ -136,6 +136,6 @@ def _settle(
 
 
 def _open(roots: NDArray[np.uint64], new: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which members (n) are of a component that has a new one left: it is the last of its component then."""
+    """Return which members (n) are of a component that has a new one left: it is the last of its component then."""
     last = np.roll(is_first(roots), -1)  # the first of all stands for the end behind the last
     return np.repeat(new[last], np.diff(np.flatnonzero(last), prepend=-1))

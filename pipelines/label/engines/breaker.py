@@ -28,12 +28,12 @@ class Outcome(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether the endpoint does its work, whatever it said."""
+        """Return whether the endpoint does its work, whatever it said."""
         ...
 
     @property
     def message(self) -> str:
-        """What it said."""
+        """Return what it said."""
         ...
 
 

@@ -43,7 +43,7 @@ Work = Callable[[Inbox[Q], Callable[[R], None]], Awaitable[None]]
 
 
 def through_loop(batches: Iterable[Sequence[Q]], work: Work[Q, R], ahead: int) -> Generator[Sequence[R], None, None]:
-    """What `work(inbox, emit)` emits, in lists of all that is there.
+    """Yield what `work(inbox, emit)` emits, in lists of all that is there.
 
     `batches` is pulled in a thread, which may block, while fewer than `ahead` questions wait to be taken. An exception
     of `work` is raised here at once; one of `batches` after all that was pulled before it is answered. Closing the

@@ -34,7 +34,7 @@ class Dialect:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What it adds to a request's body."""
+        """Return what it adds to a request's body."""
         return {key: value for ladder in self.ladders for key, value in ladder.steps[0].fields.items()}
 
     def plainer(self, *complaints: str) -> Dialect | None:
@@ -48,7 +48,7 @@ class Dialect:
         return None if at is None else self._stepped(at)
 
     def names(self, complaint: str) -> bool:
-        """Whether a complaint names something that can be said more plainly."""
+        """Return whether a complaint names something that can be said more plainly."""
         return self._named(complaint) is not None
 
     def __str__(self) -> str:

@@ -63,7 +63,7 @@ class HttpAsker:
 
     @property
     def dialect(self) -> str:
-        """How the endpoint is asked, in words; empty before its first answer."""
+        """Return how the endpoint is asked, in words; empty before its first answer."""
         return "" if self._dialect is None else str(self._dialect)
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Iterator[Sequence[Reply]]:

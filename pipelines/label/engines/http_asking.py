@@ -166,7 +166,7 @@ class Asking:
 
 
 def _blames(failure: Failure, dialect: Dialect) -> bool:
-    """Whether a failure may be the dialect's: a key may, for one, lack the right to log-probabilities."""
+    """Return whether a failure may be the dialect's: a key may, for one, lack the right to log-probabilities."""
     if failure.kind is Kind.KEY:
         return dialect.names(failure.message)
     return failure.kind is Kind.REQUEST or failure.server_error

@@ -52,7 +52,7 @@ def _said(choice: Mapping[str, Any]) -> str:
 
 
 def _text(content: Any) -> str:
-    """What a content says: a text, parts of which those of type text count, or the JSON itself."""
+    """Return what a content says: a text, parts of which those of type text count, or the JSON itself."""
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, list):

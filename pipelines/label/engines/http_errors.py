@@ -37,7 +37,7 @@ class Failure(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether the endpoint does its work: it judged the request."""
+        """Return whether the endpoint does its work: it judged the request."""
         return self.kind is not Kind.PASSING
 
 

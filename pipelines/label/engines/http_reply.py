@@ -34,7 +34,7 @@ class Answered(NamedTuple):
 
 
 def reply_in(body: bytes) -> Answered | Failure:
-    """What the body of an HTTP 200 says."""
+    """Return what the body of an HTTP 200 says."""
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -156,5 +156,5 @@ def _unreadable(text: str, fault: str, usage: Any = None) -> Answered:
 
 
 def _nothing(told: str) -> Failure:
-    """What may have been charged, and is no completion at all."""
+    """Return what may have been charged, and is no completion at all."""
     return Failure(Kind.PASSING, told, billed=True, empty=True)

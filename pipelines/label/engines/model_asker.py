@@ -61,7 +61,7 @@ class ModelAsker:
         ]
 
     def _room_after(self, tokens: int) -> int:
-        """How many tokens may follow so many: the last of them is not looked at any more."""
+        """Return how many tokens may follow so many: the last of them is not looked at any more."""
         most = self._completer.most_tokens
         return most if self._context is None else min(most, self._context - tokens + 1)
 

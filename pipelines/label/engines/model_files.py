@@ -27,7 +27,7 @@ def found_revision(model: str, revision: str | None = None) -> str:
 
 
 def is_path(model: str) -> bool:
-    """Whether a model's name can only be that of a folder: ids on the hub are `name` or `owner/name`."""
+    """Return whether a model's name can only be that of a folder: ids on the hub are `name` or `owner/name`."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1
 
 
