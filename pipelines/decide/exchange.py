@@ -67,7 +67,7 @@ def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
     """
     fitting = -(-rows * weight // PARTITION_ROWS)
     smallest_block = max(1, PARTITION_ROWS // BLOCKS)
-    return max(1, min(fitting, -(-rows // (smallest_block * senders))))
+    return max(1, min(fitting, -(-rows // (smallest_block * max(1, senders)))))
 
 
 def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:

@@ -200,7 +200,7 @@ def remarks(rule: RuleRow) -> list[str]:
         largest = told["largest_groups"][0]["copies"]
         found.append(f"{plural(told['groups'], 'set')} of copies, the largest of {largest:,} documents")
     found += _cluster_remarks(told) if "clusters" in told else []
-    found += _removal_remarks(told) if "removed" in told else []
+    found += _removal_remarks(told) if told.get("repeated") else []
     if "effective_size" in told:
         found.append(_sample_remark(told))
     if "kl_reduction" in told:
@@ -212,7 +212,8 @@ def _sample_remark(told: Mapping[str, Any]) -> str:
     """Return how evenly documents are drawn: how many of equal weight would carry as much."""
     before, after = _figure(told["effective_size_before"]), _figure(told["effective_size"])
     selected = sum(group["documents"] for group in told["groups"])
-    if told["effective_size_before"] >= selected:
+    taken_all = selected == sum(group["candidates"] for group in told["groups"])
+    if taken_all or not 0 < told["effective_size_before"] < selected:
         return (
             f"effective sample size (documents of equal weight that would count as much) {before} before, {after} after"
         )
@@ -240,8 +241,6 @@ def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
 
 def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
     """Return what of the documents repeats, and how much of them goes."""
-    if not told["repeated"]:
-        return []
     removed, most = told["removed"], told["most_frequent"][0]["documents"]
     pieces, documents = plural(removed["pieces"], told["by"]), plural(removed["documents"], "document")
     repeated = plural(told["repeated"], told["by"])

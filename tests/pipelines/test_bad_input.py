@@ -274,6 +274,30 @@ def test_an_unreadable_file_is_named_and_the_work_on_others_kept(
     assert mended["measured_now"] == 0, "the good file was measured by the first run"
 
 
+RULES = [
+    {"drop": "gopher_words < quantile(0.5)"},
+    "exact_dedup",
+    {"fuzzy_dedup": {"verify": "text"}},
+    "paragraph_dedup",
+    {"select": {"by": "random", "fraction": 0.5}},
+]
+
+
+@pytest.mark.parametrize("rules", [RULES, [{"fuzzy_dedup": {"index": {"name": "seen"}}}]], ids=["rules", "index"])
+def test_where_no_file_can_be_read_every_rule_has_nothing_to_do(
+    tmp_path: Path, make_recipe: MakeRecipe, rules: list[Any]
+) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(truncated(lines(*GOOD))[:30])
+    source = {"name": "docs", "path": "a.jsonl.gz"}
+    recipe = make_recipe(tmp_path, sources=[source], decide=rules, limits={"unreadable_shards": 1})
+    for _ in range(2):
+        ended = gristmill("run", recipe)
+        assert (ended.code, "unexpected" in ended.err) == (0, False), ended.err
+        assert "left out: a.jsonl.gz" in ended.out
+        assert (tmp_path / "store" / "datasets" / "test" / "CURRENT").is_file()
+        assert kept(tmp_path) == []
+
+
 def assert_names(ended: Ended, file: str, told: str, remedy: str) -> None:
     warning = next(line for line in ended.err.splitlines() if line.startswith(f"! {file}"))
     assert told in warning

@@ -29,6 +29,14 @@ def rule(name: str = "drop", operator: str = "drop", seen: int = 100, dropped: i
     return RuleRow(name, operator, seen, dropped, dropped_bytes=0, dropped_tokens=0, details=details)
 
 
+SIZES = "effective sample size (documents of equal weight that would count as much) {} before, {} after"
+
+
+def sampled(documents: int, candidates: int) -> dict[str, int]:
+    """What a selection says of a group."""
+    return {"documents": documents, "candidates": candidates}
+
+
 @pytest.fixture
 def funnel() -> Funnel:
     rules = (rule(seen=100, dropped=10), rule("select", "select", seen=90, dropped=60))
@@ -135,20 +143,22 @@ def test_what_deserves_a_look_is_pointed_out(row: RuleRow, expected: list[str]) 
         ),
         (rule(by="line", limit=10, repeated=0, most_frequent=[], removed={}), []),
         (
-            rule(effective_size_before=123.4, effective_size=20.0, kl_reduction=0.5, groups=[{"documents": 123}]),
+            rule(effective_size_before=123.4, effective_size=20.0, kl_reduction=0.5, groups=[sampled(123, 500)]),
             [
-                "effective sample size (documents of equal weight that would count as much) 123.4 before, 20 after",
+                SIZES.format(123.4, 20),
                 "KL reduction 0.5",
             ],
         ),
         (
-            rule(effective_size_before=1.2, effective_size=1.1, by="like", groups=[{"documents": 1}, {"documents": 4}]),
+            rule(effective_size_before=1.2, effective_size=1.1, by="like", groups=[sampled(1, 2), sampled(4, 9)]),
             [
                 "effective sample size 1.2 before, 1.1 after: a few weights outweigh all others, so the 5 documents "
                 "are nearly those of the largest like and no sample in proportion to the weights; a higher "
                 "`temperature` evens them out"
             ],
         ),
+        (rule(effective_size_before=10.0, effective_size=10.0, groups=[sampled(20, 20)]), [SIZES.format(10, 10)]),
+        (rule(effective_size_before=0.0, effective_size=0.0, groups=[sampled(5, 20)]), [SIZES.format(0, 0)]),
     ],
 )
 def test_remarks_tell_what_a_rule_went_by(row: RuleRow, expected: list[str]) -> None:
