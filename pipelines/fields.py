@@ -43,7 +43,7 @@ def check_fields(
         for asked in _asked(source, i):
             if _lacked_by_all(looks, asked.field) and (source.name not in begun or asked.what == "text"):
                 names = dict.fromkeys(name for seen in looks for name in seen.fields())
-                told = f"none of {_told(looks)} has the field {asked.field} ({asked.what})"
+                told = f"in {_told(looks)} there is no field {asked.field} ({asked.what})"
                 mistakes.add(asked.path, f"{told}{did_you_mean(asked.field, names)}", asked.field)
             elif lacking := [seen for seen in looks if seen.lacking(asked.field)]:
                 n = sum(seen.lacking(asked.field) for seen in lacking)
@@ -79,7 +79,7 @@ def _lacked_by_all(looks: Sequence[Look], field: str) -> bool:
 
 
 def _told(looks: Sequence[Look]) -> str:
-    """Return what was looked at: `the 3 files`, `the 212 records looked at`."""
+    """Return what was looked at: `3 files looked at`, `212 records looked at`."""
     if all(seen.declared for seen in looks):
-        return f"the {plural(len(looks), 'file')} looked at"
-    return f"the {plural(sum(len(seen.records) for seen in looks), 'record')} looked at"
+        return f"{plural(len(looks), 'file')} looked at"
+    return f"{plural(sum(len(seen.records) for seen in looks), 'record')} looked at"

@@ -14,7 +14,7 @@ SHOWN = 3
 def remarks(found: Sequence[SourceFiles]) -> list[str]:
     """A line each for files that several sources read alike, for links to files that are read, for what is no data."""
     again = [(name, first, of.source.name) for of in found for name, first in of.again]
-    linked = [name for of in found for name in of.linked]
+    linked = list(dict.fromkeys(name for of in found for name in of.linked))
     passed = list(dict.fromkeys(name for of in found for name in of.passed))
     lines = []
     for of in found:

@@ -55,7 +55,8 @@ class DocumentFields:
         `exact`.
         """
         if not isinstance(record, dict):
-            raise Fault("not_an_object", f"expected a JSON object, found {kind_of(record)}")
+            remedy = "; `format: json` reads a file that is one array" if isinstance(record, list) else ""
+            raise Fault("not_an_object", f"expected a JSON object, found {kind_of(record)}{remedy}")
         values: list[Any] = [self.id(record, exact=exact)]
         for column, field, convert, keeps_texts in self._optional:
             value = record.get(field)
