@@ -17,6 +17,7 @@ are checked before it runs.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -218,8 +219,8 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> p
 
 
 def place(url: str) -> str:
-    """A URL as DuckDB takes it."""
-    return files.local_path(url) if files.is_local(url) else url
+    """A URL as DuckDB takes it, to which `~` at the beginning of a path is the home folder."""
+    return os.path.abspath(files.local_path(url)) if files.is_local(url) else url
 
 
 def _list(urls: Sequence[str]) -> str:

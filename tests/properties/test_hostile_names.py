@@ -123,6 +123,16 @@ def test_a_store_in_any_folder_is_queried(tmp_path_factory: pytest.TempPathFacto
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("name", ["~nobody-at-all", "-r", "a b", "[ab]"])
+def test_a_store_beside_the_user_is_queried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    recipe = recipe_with(tmp_path / name, "docs", "short", "kind", ["a", "b"], "text")
+    assert gristmill("run", recipe).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    for command in (["query", "FROM documents"], ["explain", "a"], ["clusters"], ["verify"]):
+        done = gristmill(*command, "--store", f"{name}/store")
+        assert done.exit_code == 0, done.output
+
+
 def test_a_path_that_duckdb_cannot_take_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "back\\slash"
     assert gristmill("run", recipe_with(folder, "docs", "short", "kind", ["a", "b"], "text")).exit_code == 0
