@@ -150,8 +150,11 @@ def check(recipe: Path, every: int, first: int, deadline: float) -> Iterator[str
     folder, before = recipe.parent, recipe.parent.with_name("before")
     shutil.copytree(folder, before)
     load_kernels(recipe)
-    code, steps = forked(lambda: execute(recipe))
-    assert code == 0, "the run that nobody disturbs fails"
+    for _ in range(2):  # the first may compile kernels, which takes steps that no later run takes
+        shutil.rmtree(folder)
+        shutil.copytree(before, folder)
+        code, steps = forked(lambda: execute(recipe))
+        assert code == 0, "the run that nobody disturbs fails"
     expected = committed(recipe)
     done = 0
     for last in itertools.count(first, every):

@@ -34,15 +34,16 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Pa
         next_night(path)
         write_jsonl(folder / "data" / "docs-a.jsonl", topical(30, seed=3))
     if request.param.startswith("labels"):
+        sample = {"documents": 40}  # the steps of one answer are those of any other
         annotator = {"name": "api", "engine": "http", "base_url": server.url, "model": "m", "concurrency": 1}
-        task_file(folder, annotators=[annotator])
+        task_file(folder, annotators=[annotator], sample=sample)
         write_jsonl(folder / "data" / "docs-a.jsonl", topical(30, seed=3))
         held = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**held, "label": ["task.yaml"]}, sort_keys=False))
     if request.param == "labels of an earlier night":
-        task_file(folder, annotators=[annotator], budget={"documents": 9})
+        task_file(folder, annotators=[annotator], sample=sample, budget={"documents": 9})
         execute(path)
-        task_file(folder, annotators=[annotator])
+        task_file(folder, annotators=[annotator], sample=sample)
     return path
 
 
