@@ -79,7 +79,7 @@ def read_json(text: str) -> Any:
     """The JSON value of a text; of one with words or a code fence around it, the only object or list in it.
 
     What is not strict JSON is read as `lenient` does; NaN is null. No infinity, no key twice. Raises InvalidAnswer
-    where there is none, or more than one.
+    where there is none, or more than one; the same one again is no other.
     """
     try:
         return parsed(text.strip(_BLANKS))
@@ -88,8 +88,11 @@ def read_json(text: str) -> Any:
     if (begin := _JSON_BEGINS.search(text)) is None:
         raise InvalidAnswer(f"{quoted(text)} holds no JSON")
     value, end = _value_at(text, begin.start())
-    if _JSON_BEGINS.search(text, end):
-        raise InvalidAnswer(f"{quoted(text)} holds more than one JSON value")
+    said = json.dumps(value)
+    while (begin := _JSON_BEGINS.search(text, end)) is not None:
+        other, end = _value_at(text, begin.start())
+        if json.dumps(other) != said:
+            raise InvalidAnswer(f"{quoted(text)} holds more than one JSON value")
     return value
 
 

@@ -154,6 +154,7 @@ def test_other_scripts_are_seen_when_they_are_mentioned() -> None:
         ('\ufeff{"a": 1}', {"a": 1}),
         ("Here it is:\n```json\n{'a': 1,}\n```<|im_end|>", {"a": 1}),
         ('<answer>{"a": 1}</answer>', {"a": 1}),
+        ('{"a": 1}\n{"a": 1}', {"a": 1}),
     ],
 )
 def test_reads_json(text: str, value: object) -> None:
@@ -164,7 +165,8 @@ def test_reads_json(text: str, value: object) -> None:
     "text",
     ["", "no JSON", '{"a": [1, 2], "b', '{"result": {"x": 1}, "tru', "[Infinity]", "[1e999]", "{'a': Infinity}",
      "{'a': 1", "{'a': 1, 'a': 2}", "{'a' 1}", '{"a": "x\ny}', "['a' 'b']", "{a: b}", "[01,]", "[1 2,]", "{,}", "[,]",
-     '{"a": 1, "a": 2}', '{"a": 1} or {"a": 2}', "[" * 100_000, '{"a":' * 100_000, "9" * 5000, '["x {"a": 1}'],
+     '{"a": 1, "a": 2}', '{"a": 1} or {"a": 2}', '{"a": 1} {"a": true}', '{"a": 1} {"a',
+     "[" * 100_000, '{"a":' * 100_000, "9" * 5000, '["x {"a": 1}'],
 )  # fmt: skip
 def test_rejects_json_that_is_broken_or_not_alone(text: str) -> None:
     with pytest.raises(InvalidAnswer):
@@ -173,7 +175,7 @@ def test_rejects_json_that_is_broken_or_not_alone(text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["a", "A", "{", "[", '{"', "[1]", "[{", "[x", "<think>", "</think>", "answer ", "so,the", "\n", "\ud800", "`", "*",
+    ["a", "A", "{", "[", '{"', "[{", "[x", "<think>", "</think>", "answer ", "so,the", "\n", "\ud800", "`", "*",
      "9", "(", " ", "A ", "answer: ", "<answer>", "</answer>", "<answer>A", r"\boxed{", "</s>", "<s>", "{'",
      "{a:", "['", '["\\', "[1,", "{'a':", "<|im_end|>"],
 )  # fmt: skip
@@ -187,6 +189,7 @@ def test_a_megabyte_of_one_piece_is_read_or_rejected(piece: str) -> None:
 
 def test_a_model_that_says_the_same_over_and_over_has_said_it() -> None:
     assert read_one("B\n" * 500_000, TOPICS) == "sport"
+    assert read_json("[1]" * 333_333) == [1]
 
 
 PIECES = st.sampled_from(
