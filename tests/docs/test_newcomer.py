@@ -35,7 +35,7 @@ def sh(folder: Path, script: str, **variables: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh checkout in which `make demo` has run, over a few packages."""
     folder = tmp_path_factory.mktemp("checkout")
