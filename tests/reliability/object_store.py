@@ -9,9 +9,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import pytest
 from fsspec import get_filesystem_class
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+
+from pipelines.state import files
 
 Start = Callable[..., Any]
 
@@ -70,3 +73,13 @@ def object_store() -> Iterator[tuple[ObjectStore, dict[str, str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def bucket(url: str) -> Iterator[tuple[ObjectStore, dict[str, str]]]:
+    """A server with a bucket, which this process reaches as well; the server, and the environment that reaches it."""
+    with object_store() as (store, environment), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        files.filesystem(url)[0].mkdir(url)
+        yield store, environment

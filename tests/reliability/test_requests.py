@@ -15,7 +15,7 @@ from pipelines.sources.read import read_shard
 from pipelines.sources.spec import Source
 from pipelines.state import files, remote
 from tests.reliability.command import gristmill, tree
-from tests.reliability.object_store import ObjectStore, object_store
+from tests.reliability.object_store import ObjectStore, bucket
 from tests.support import make_documents, write_jsonl
 
 BUCKET = "s3://counted"
@@ -30,10 +30,7 @@ DECIDE = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ObjectStore]:
-    with object_store() as (store, environment), pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        files.filesystem(BUCKET)[0].mkdir(BUCKET)
+    with bucket(BUCKET) as (store, _):
         yield store
 
 

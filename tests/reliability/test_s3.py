@@ -17,7 +17,7 @@ from operators.errors import StoreLocked
 from pipelines.state import files
 from pipelines.state.lock import writer_lock
 from tests.reliability.command import gristmill, start, tree
-from tests.reliability.object_store import object_store
+from tests.reliability.object_store import bucket
 from tests.support import make_documents, write_jsonl
 
 SECRET = "an-example-of-a-secret-access-key"
@@ -27,10 +27,7 @@ BUCKET = "s3://curation"
 @pytest.fixture(scope="module")
 def server() -> Iterator[dict[str, str]]:
     """An S3 server for this module; the environment that reaches it, which is set in this process too."""
-    with object_store() as (_, environment), pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        files.filesystem(BUCKET)[0].mkdir(BUCKET)
+    with bucket(BUCKET) as (_, environment):
         yield environment
 
 

@@ -30,6 +30,7 @@ from pipelines.label.rows import SCHEMA, Annotation, Row, to_columns, to_table
 from pipelines.label.store import DOCUMENTS, LabelStore, open_stored
 from pipelines.state import files
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
+from tests.reliability.object_store import bucket
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = Annotation("small", "other", "rev-1")
@@ -402,26 +403,10 @@ def test_the_task_is_kept(store: LabelStore) -> None:
 
 
 @pytest.fixture
-def on_s3(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[LabelStore]:
+def on_s3(request: pytest.FixtureRequest) -> Iterator[LabelStore]:
     """A label store on an S3 server on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "AKIDOFATEST",
-        "AWS_SECRET_ACCESS_KEY": "an-example-of-a-secret-access-key",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    fs = files.filesystem(BUCKET)[0]
-    fs.clear_instance_cache()
-    files.filesystem(BUCKET)[0].makedirs(BUCKET, exist_ok=True)
-    yield LabelStore(f"{BUCKET}/{request.node.name}", "f")
-    moto.stop()
-    files.filesystem(BUCKET)[0].clear_instance_cache()
+    with bucket(BUCKET):
+        yield LabelStore(f"{BUCKET}/{request.node.name}", "f")
 
 
 def test_on_s3(on_s3: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
