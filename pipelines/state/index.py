@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
@@ -178,19 +179,25 @@ class Index:
             "generations": [asdict(generation) for generation in generations],
         }
         files.write_record(files.join(self.url, RECORD), held)
-        for generation in {*generations} - {*self.generations}:
-            files.write_record(files.join(self.folder(generation.name), COMMITTED), asdict(generation))
         committed = Index(self.store, self.name)
         committed.sweep()
         return committed
 
     def sweep(self) -> None:
-        """Remove the folders of generations that were never committed, or are no longer. Only the writer may."""
+        """Mark generations as committed, remove the folders of those that are not or no longer. Only the writer may."""
+        self._mark()
         named = {generation.name for generation in self.generations}
         folder = files.join(self.url, "generations")
         for name in filter(_GENERATION.fullmatch, files.names(folder)):
             if name not in named:
                 files.remove(files.join(folder, name))
+
+    def _mark(self) -> None:
+        """Write the marks of the newest generations that have none: a commit that was interrupted is completed so."""
+        newest = sorted(self.generations, key=lambda generation: generation.number, reverse=True)
+        marks = [(files.join(self.folder(generation.name), COMMITTED), asdict(generation)) for generation in newest]
+        for url, held in reversed([*takewhile(lambda mark: not files.exists(mark[0]), marks)]):
+            files.write_record(url, held)
 
 
 def _shown(value: Any) -> str:

@@ -232,6 +232,21 @@ def test_killed_after_the_dataset_is_committed(
     assert execute(two_nights).cached
 
 
+def test_killed_before_the_generation_is_marked_as_committed(two_nights: Path, tmp_path: Path) -> None:
+    """index.json names it: the next run marks it, so that a lost index.json is not taken for an index without it."""
+    execute(two_nights)
+    undisturbed = index_files(tmp_path / "store")
+    marks = sorted((tmp_path / "store" / "index").rglob("committed.json"))
+    assert len(marks) == 2
+    marks[-1].unlink()
+    assert execute(two_nights).cached
+    assert index_files(tmp_path / "store") == undisturbed
+    for mark in marks:  # as earlier versions of gristmill left it
+        mark.unlink()
+    execute(two_nights)
+    assert index_files(tmp_path / "store") == undisturbed
+
+
 def test_killed_before_the_index_and_run_again_with_another_night(
     two_nights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,5 +81,5 @@ def bucket(url: str) -> Iterator[tuple[ObjectStore, dict[str, str]]]:
     with object_store() as (store, environment), pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        files.filesystem(url)[0].mkdir(url)
+        files.filesystem(url)[0].makedirs(url, exist_ok=True)  # moto remembers those of its last server
         yield store, environment
