@@ -65,8 +65,17 @@ def divided(listed: Sequence[Listed], format_: str, format_of: Callable[[Listed]
 def _matched(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
     """The URLs of files of a stated format, or of all files that a glob matches, but for descriptions of them."""
     plain = [found for found in files if not _describes(found.file.url)]
-    texts = format_ == "text" or (format_ == "auto" and all(format_of(found) == "text" for found in plain))
-    return {found.file.url for found in (files if texts or not plain else plain)}
+    if format_ == "text" or not plain:
+        return {found.file.url for found in files}
+    if format_ == "auto" and all(format_of(found) == "text" for found in plain):
+        plain = _of_a_kind(files, plain)
+    return {found.file.url for found in plain}
+
+
+def _of_a_kind(files: Sequence[Listed], texts: Sequence[Listed]) -> list[Listed]:
+    """Files whose extension one of the texts has: README.md is a text among others in .md, a note beside .txt."""
+    extensions = {_extension(found) for found in texts}
+    return [found for found in files if _extension(found) in extensions]
 
 
 def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
@@ -79,20 +88,23 @@ def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed],
     if not known:
         return {found.file.url for found in files}  # each is told to have no format
     for found in plain:
-        extension = os.path.splitext(found.file.url)[1].lower()
-        if formats[found.file.url] is None and extension in _OTHER_DATA:
+        if formats[found.file.url] is None and _extension(found) in _OTHER_DATA:
             raise RecipeError(
-                f"{found.file.name}: {extension} files are not read; unpack or convert it, or make `path` match the "
-                "files beside it alone"
+                f"{found.file.name}: {_extension(found)} files are not read; unpack or convert it, or make `path` "
+                "match the files beside it alone"
             )
     sizes: Counter[str] = Counter()
     for found in known:
         sizes[str(formats[found.file.url])] += found.file.size + 1
     main = max(sorted(sizes), key=sizes.__getitem__)
-    if main == "text":  # a README is a text among texts
-        known = [found for found in files if formats[found.file.url]]
+    if main == "text":
+        known = [found for found in _of_a_kind(files, known) if formats[found.file.url]]
     wanted = {main, *(form for form in sizes if form not in _EITHER)}
     return {found.file.url for found in known if formats[found.file.url] in wanted}
+
+
+def _extension(found: Listed) -> str:
+    return os.path.splitext(found.file.url)[1].lower()
 
 
 def _describes(url: str) -> bool:

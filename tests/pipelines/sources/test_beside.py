@@ -29,7 +29,7 @@ def passed(of: SourceFiles) -> list[str]:
     return [name.removeprefix("data/") for name in of.passed]
 
 
-@pytest.mark.parametrize("data", ["t/train.parquet", "a.jsonl", "a.csv.gz", "a.json", "a.warc.wet.gz"])
+@pytest.mark.parametrize("data", ["t/train.parquet", "a.jsonl", "a.csv.gz", "a.json", "a.warc.wet.gz", "t/train.txt"])
 @pytest.mark.parametrize("large", ["", "README.md", "dataset_infos.json"])
 def test_a_data_set_with_its_description(tmp_path: Path, data: str, large: str) -> None:
     """As data sets are downloaded: whatever is larger."""
@@ -51,7 +51,8 @@ def test_notes_beside_records(tmp_path: Path, name: str) -> None:
     "files",
     [
         ["a.jsonl", "b.parquet", "c.csv", "d.tsv", "e.jsonl.zst"],
-        ["a.txt", "README.md", "deep/LICENSE.txt"],
+        ["a.txt", "README.txt", "deep/LICENSE.txt"],
+        ["a.md", "b.txt", "README.md", "deep/LICENSE.md"],
         ["README.md"],
         ["dataset_infos.json"],
         ["notice.jsonl", "license.parquet", "readme.csv"],
@@ -65,9 +66,9 @@ def test_data_is_data_whatever_its_name(tmp_path: Path, files: list[str]) -> Non
 
 
 def test_each_folder_has_its_format(tmp_path: Path) -> None:
-    found(tmp_path, "records/a.jsonl", "records/README.md", "texts/a.txt", "texts/README.md")
+    found(tmp_path, "records/a.jsonl", "records/README.md", "texts/a.md", "texts/README.md")
     of = Discovery(str(tmp_path)).find(Source(name="docs", path=["data/records", "data/texts"]))
-    assert (read(of), passed(of)) == (["records/a.jsonl", "texts/README.md", "texts/a.txt"], ["records/README.md"])
+    assert (read(of), passed(of)) == (["records/a.jsonl", "texts/README.md", "texts/a.md"], ["records/README.md"])
 
 
 def test_what_the_path_names_is_read(tmp_path: Path) -> None:
@@ -83,7 +84,8 @@ def test_what_the_path_names_is_read(tmp_path: Path) -> None:
 def test_all_that_a_glob_matches_but_descriptions(tmp_path: Path, path: str) -> None:
     of = found(tmp_path, "a.jsonl", "b.txt", "README.md", "dataset_infos.json", path=path)
     assert (read(of), passed(of)) == (["a.jsonl", "b.txt"], ["README.md", "dataset_infos.json"])
-    assert read(found(tmp_path / "texts", "b.txt", "README.md", path=path)) == ["README.md", "b.txt"]
+    assert read(found(tmp_path / "texts", "b.txt", "README.md", path=path)) == ["b.txt"]
+    assert read(found(tmp_path / "more", "b.md", "README.md", path=path)) == ["README.md", "b.md"]
 
 
 def test_with_a_format_all_is_data_but_descriptions(tmp_path: Path) -> None:
