@@ -156,7 +156,7 @@ class Listing:
 
 def _everything(glob: str) -> str | None:
     """The glob, where it means whatever is in a folder."""
-    return glob if glob.rsplit("/", 1)[-1] in ("*", "**") else None
+    return glob if glob.rsplit("/", 1)[-1] in ("*", "**", "*.*") else None
 
 
 def _listed(entry: Entry, name: _Namer, folder: str | None) -> Listed:

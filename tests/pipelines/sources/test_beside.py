@@ -80,7 +80,7 @@ def test_what_the_path_names_is_read(tmp_path: Path) -> None:
     assert read(of) == [".hidden.jsonl", "README.md", "a.jsonl", "b.jsonl"]
 
 
-@pytest.mark.parametrize("path", ["data/*", "data/**"])
+@pytest.mark.parametrize("path", ["data/*", "data/**", "data/*.*"])
 def test_all_that_a_glob_matches_but_descriptions(tmp_path: Path, path: str) -> None:
     of = found(tmp_path, "a.jsonl", "b.txt", "README.md", "dataset_infos.json", path=path)
     assert (read(of), passed(of)) == (["a.jsonl", "b.txt"], ["README.md", "dataset_infos.json"])
