@@ -87,11 +87,12 @@ class BatchBuilder:
             if lookup(record.value, field, _MISSING) is _MISSING:
                 values[position] = given
         self._rows.append(row)
+        size = len(values[-1])
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
             if type(value) is str:
-                self._bytes += len(value)
-        self._bytes += len(values[-1])
+                size += len(value)
+        self._bytes += size
 
     def begin_file(self, given: Mapping[str, Any]) -> None:
         """Take `given` as the values of columns whose fields the records of the next file do not have."""

@@ -22,6 +22,8 @@ from pipelines.sources.values import (
 from pipelines.words import did_you_mean
 
 _MISSING = object()
+#: Types of values in which orjson may have put floats for whole numbers.
+_PARSED_INEXACTLY = frozenset({float, dict, list})
 
 
 class DigitsLost(Exception):
@@ -70,15 +72,14 @@ class DocumentFields:
 
     @staticmethod
     def _converted(value: Any, column: str, field: str, convert: Convert, exact: bool) -> Any:
-        converted = fault = None
         try:
             converted = convert(value)
         except ValueError as error:
-            fault = Fault("wrong_type", f"the field {field} for column {column} is {error}")
-        if not exact and may_lack_digits(value, converted):
+            if not exact and may_lack_digits(value, None):
+                raise DigitsLost from None
+            raise Fault("wrong_type", f"the field {field} for column {column} is {error}") from None
+        if not exact and type(value) in _PARSED_INEXACTLY and may_lack_digits(value, converted):
             raise DigitsLost
-        if fault is not None:
-            raise fault
         return converted
 
     def id(self, record: dict[str, Any], *, exact: bool = True) -> str | None:

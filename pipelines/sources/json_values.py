@@ -73,13 +73,17 @@ class RepeatedKeys:
         if type(value) is dict:
             text = value.get(self._text)
             size = len(text) if type(text) is str else 0  # in characters: the line has at least as many bytes for it
-            begin = line.rfind(self._text_key, 0, len(line) - size) + len(self._text_key)
-            # as many quotes before colons as there are keys: no object inside this one, and no key twice
-            if line.count(b'":', 0, begin) + line.count(b'":', begin + size) != len(value):
-                self._search(line, value)
+            at = line.rfind(self._text_key, 0, len(line) - size)
+            begin = at + len(self._text_key)
+            only = at >= 0 and line.find(self._text_key) == at  # else it may be that of an object inside this one
+            around = line[:begin] + line[begin + size :] if only else line
+            # as many quotes before colons as there are keys, of this object and those in it: no key is there twice
+            keys = around.count(b'":')
+            if keys != len(value) and keys != len(value) + sum(len(v) for v in value.values() if type(v) is dict):
+                self._search(around, line, value)
 
-    def _search(self, line: bytes, value: dict[str, Any]) -> None:
-        keys = [key for key in self._keys if line.count(key) > 1]
+    def _search(self, around: bytes, line: bytes, value: dict[str, Any]) -> None:
+        keys = [key for key in self._keys if around.count(key) > 1]
         if keys and _more_often(keys, line, value):
             self.judge(exact_json(line, repeated_keys=True))
 

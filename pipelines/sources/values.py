@@ -109,6 +109,8 @@ def as_json(value: Any) -> str | None:
 
 def as_int(value: Any) -> int | None:
     """A whole number of 64 bits."""
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     if is_nan(value):
         return None
     beyond = isinstance(value, Decimal) and value.is_finite() and value.adjusted() > 19  # int() would write all zeros
@@ -120,6 +122,8 @@ def as_int(value: Any) -> int | None:
 
 def as_float(value: Any) -> float | None:
     """A number."""
+    if type(value) is float:
+        return None if math.isnan(value) else value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise _refused(value, "a number")
     try:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from operators.errors import ShardError
+from pipelines.sources.json_values import RepeatedKeys, exact_json
+from pipelines.sources.records import Fault
 from tests.pipelines.sources.reading import as_lines, read
 
 GOOD = b'{"id": "a", "text": "before"}\n', b'{"id": "b", "text": "after"}\n'
@@ -224,3 +229,41 @@ def test_an_empty_file_has_no_documents(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     reading = read(path)
     assert (reading.documents, reading.rejects, reading.records) == ([], [], 0)
+
+
+def some_value(draw: random.Random, depth: int = 0) -> str:
+    """The JSON of a value, with keys that fields have, and texts that look like keys."""
+    kind = draw.random()
+    if kind < 0.4 or depth > 2:
+        return json.dumps(draw.choice(["x", 'a":b', "text", "id", "", "longer than others"]))
+    if kind < 0.55:
+        return "1"
+    inner = [some_value(draw, depth + 1) for _ in range(draw.randrange(4))]
+    if kind < 0.8:
+        return "{" + ",".join(f"{json.dumps(draw.choice(KEYS))}:{value}" for value in inner) + "}"
+    return f"[{','.join(inner)}]"
+
+
+KEYS = ["text", "id", "m", "lang", "a", 't"x']
+
+
+def test_keys_that_are_there_twice_are_found_whatever_is_around_them() -> None:
+    """As the standard library's pairs tell; lines are searched without being parsed again."""
+    draw, fields, found = random.Random(1), ["text", "id", "m.a"], Counter[bool]()
+    keys = RepeatedKeys(fields)
+    for _ in range(20_000):
+        pairs = [f"{json.dumps(draw.choice(KEYS))}:{some_value(draw)}" for _ in range(draw.randint(1, 5))]
+        line = ("{" + ",".join(pairs) + "}").encode()
+        try:
+            keys.judge(exact_json(line, repeated_keys=True))
+            expected = False
+        except Fault:
+            expected = True
+        try:
+            keys.check(line, orjson.loads(line))
+            seen = False
+        except Fault:
+            seen = True
+        assert seen == expected, line
+        found[seen] += 1
+    assert min(found[True], found[False]) > 1000
