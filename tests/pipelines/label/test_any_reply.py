@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pipelines.label.engines.http_errors import Failure
 from pipelines.label.engines.http_reply import reply_in
 from pipelines.label.run import label
 from pipelines.label.store import LabelStore
-from tests.pipelines.label.engines.http_support import asker
+from tests.pipelines.label.engines.http_support import OUTAGE, asker
 from tests.pipelines.label.engines.test_http_reply import GOOD, PAID, READ
 from tests.pipelines.label.tasks import QUIET, loaded_task, scanned
 from tests.support import write_jsonl
@@ -87,7 +88,8 @@ def test_what_was_paid_is_stored_and_nothing_is_asked_without_end(tmp_path: Path
         task = loaded_task(tmp_path, answer=answer, annotators=annotators)
         found = scanned(tmp_path, documents, task)
         store = LabelStore(str(tmp_path / "store"), task.fingerprint)
-        result = label(task, store.store, found, QUIET, lambda plan: True, lambda a, t: asker(url, t, retries=2))
+        patient = replace(OUTAGE, patience=60.0, patience_at_start=60.0)  # bad replies may come first, and slowly
+        result = label(task, store.store, found, QUIET, lambda p: True, lambda a, t: asker(url, t, patient, retries=2))
         assert result.declined is False
         paid = {name for name, content in replies.items() if not isinstance(reply_in(content), Failure)}
         names = dict(zip(*(found.table[column].to_pylist() for column in ("content_id", "id")), strict=True))
