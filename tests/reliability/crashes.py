@@ -1,9 +1,8 @@
 """Runs that end at the n-th step that changes a disk, whatever n: `python -m tests.reliability.crashes`.
 
-A step is an open for writing, a write, a rename, a link, a removal, a new folder, or a flush; of the writes into one
-file the first, second, fourth, eighth and so on, so that each file is left at every order of its length. The process is
-forked from one that has all kernels loaded, ends by `os._exit` just before its n-th step, and the same run is then done
-again from what it left.
+A step is an open for writing, a write, a rename, a link, a removal, a new folder, or a flush. The process is forked
+from one that has all kernels loaded, ends by `os._exit` just before its n-th step, and the same run is then done again
+from what it left.
 """
 
 from __future__ import annotations
@@ -28,16 +27,13 @@ STEPS = ("replace", "rename", "link", "unlink", "remove", "rmdir", "mkdir", "wri
 
 
 class _Written:
-    """A file that is written."""
+    """A file that is written, each write being a step."""
 
     def __init__(self, file: Any, step: Callable[[], None]) -> None:
         self._file, self._step = file, step
-        self._writes = 0
 
     def write(self, content: Any) -> Any:
-        self._writes += 1
-        if self._writes & (self._writes - 1) == 0:
-            self._step()
+        self._step()
         return self._file.write(content)
 
     def __getattr__(self, name: str) -> Any:
