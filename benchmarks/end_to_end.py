@@ -57,7 +57,7 @@ def gristmill(*arguments: str, code: Path = ROOT) -> tuple[dict[str, Any], float
     """Run the command by the code of a checkout; its JSON, wall seconds, processor seconds, peak memory in bytes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    command, environment = [sys.executable, "-m", "pipelines.cli", *arguments], {**os.environ, "PYTHONPATH": str(code)}
+    command, environment = [*entry(code), *arguments], {**os.environ, "PYTHONPATH": str(code)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=code, env=environment)
     assert process.stdout is not None
     printed = process.stdout.read()
@@ -68,6 +68,11 @@ def gristmill(*arguments: str, code: Path = ROOT) -> tuple[dict[str, Any], float
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return (json.loads(printed) if "--json" in arguments else {}), wall, processor, usage.ru_maxrss * 1024
+
+
+def entry(code: Path) -> list[str]:
+    """Return the command that starts gristmill by the code of a checkout, be it one from before it had one root."""
+    return [sys.executable, "-m", "gristmill" if (code / "gristmill").is_dir() else "pipelines.cli"]
 
 
 def floor(folder: Path) -> float:

@@ -24,7 +24,7 @@ import fasttext
 
 from benchmarks.common import bench_texts, median_seconds, print_table, size_of
 from benchmarks.corpus import WORK
-from operators.fasttext.classifier import Classifier
+from gristmill.operators.fasttext.classifier import Classifier
 
 #: Name to (dimensions, buckets): fastText's defaults, and those of `gristmill train quality`.
 MODELS = {"dim 100, 2 million buckets": (100, 2_000_000), "dim 32, 500,000 buckets": (32, 500_000)}

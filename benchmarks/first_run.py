@@ -49,7 +49,7 @@ def measure(code: Path, megabytes: int) -> dict[str, tuple[float, float]]:
             command = [
                 sys.executable,
                 "-m",
-                "pipelines.cli",
+                "gristmill",
                 "run",
                 str(path),
                 "--quiet",

@@ -15,10 +15,10 @@ import time
 from typing import NamedTuple
 
 from benchmarks.common import print_table
-from operators.label.contract import Question
-from operators.label.task import Asked
-from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines.http import open_asker
+from gristmill.operators.label.contract import Question
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import HttpAnnotator
+from gristmill.pipelines.label.engines.http import open_asker
 from tests.pipelines.label.endpoint import endpoint
 from tests.support import sentences
 

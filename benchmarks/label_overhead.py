@@ -18,15 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.common import print_table
-from operators.label.contract import Completion, Question, Reply
-from operators.label.cutting import Estimate
-from operators.label.task import Asked
-from pipelines.engine.local import LocalEngine
-from pipelines.label.annotators import AnyAnnotator
-from pipelines.label.run import label
-from pipelines.label.scan import scan, source_of
-from pipelines.label.task import LoadedTask, read_task
-from pipelines.report.progress import Reporter
+from gristmill.operators.label.contract import Completion, Question, Reply
+from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.label.annotators import AnyAnnotator
+from gristmill.pipelines.label.run import label
+from gristmill.pipelines.label.scan import scan, source_of
+from gristmill.pipelines.label.task import LoadedTask, read_task
+from gristmill.pipelines.report.progress import Reporter
 from tests.support import sentences
 
 DOCUMENTS = 200_000

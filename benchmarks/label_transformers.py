@@ -19,11 +19,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.common import print_table
-from operators.label.contract import Asker, Question
-from operators.label.cutting import Cutter
-from operators.label.prompt import Prompt
-from pipelines.label.annotators import TransformersAnnotator
-from pipelines.label.engines.transformers import open_asker
+from gristmill.operators.label.contract import Asker, Question
+from gristmill.operators.label.cutting import Cutter
+from gristmill.operators.label.prompt import Prompt
+from gristmill.pipelines.label.annotators import TransformersAnnotator
+from gristmill.pipelines.label.engines.transformers import open_asker
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts
 
 TOGETHER = 256  # questions that a labelling run hands over at once

@@ -62,7 +62,7 @@ def main() -> None:
                 server.clear()
                 server.share = share
                 began = time.perf_counter()
-                command = [sys.executable, "-m", "pipelines.cli", "run", str(recipe), "--quiet"]
+                command = [sys.executable, "-m", "gristmill", "run", str(recipe), "--quiet"]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 seconds = time.perf_counter() - began
                 server.share = 0.0

@@ -27,10 +27,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.common import print_table
-from operators import columns
-from pipelines.decide.fuzzy import Clusters, Parameters, SignatureEvidence, resolve
-from pipelines.decide.shards import SurvivingShard, Survivors
-from pipelines.engine.local import LocalEngine
+from gristmill.operators import columns
+from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, SignatureEvidence, resolve
+from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
+from gristmill.pipelines.engine.local import LocalEngine
 
 PERMUTATIONS, BANDS, ROWS = 112, 14, 8
 GROUP, ONE_IN, CHANGED = 4, 10, 6

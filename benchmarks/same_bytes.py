@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus import ROOT, WORK
+from benchmarks.end_to_end import entry
 from tests.pipelines.label.endpoint import endpoint
 
 PACKAGES = ("numpy", "rich", "typer", "pip")
@@ -37,7 +38,6 @@ class Checkout:
         self.code, self.folder, self.engine = code, folder, engine
         labels = {"LABEL_URL": url, "LABEL_KEY": "sesame", "LABEL_MODEL": "m"}
         self.environment = {**os.environ, "PYTHONPATH": str(code), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", **labels}
-        self.module = "gristmill" if (code / "gristmill").is_dir() else "pipelines.cli"
 
     def python(self, *arguments: str) -> str:
         """Return what Python prints; end the benchmark where it fails."""
@@ -48,10 +48,14 @@ class Checkout:
             sys.exit(f"{self.code}: {arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
+    def gristmill(self, *arguments: str) -> str:
+        """Return what the command prints."""
+        return self.python(*entry(self.code)[1:], *arguments)
+
     def run(self, recipe: str) -> dict[str, Any]:
         """Run a recipe of configs/; return the JSON that it prints."""
         asked = ["run", f"configs/{recipe}.yaml", "--quiet", "--json", "--engine", self.engine]
-        result: dict[str, Any] = json.loads(self.python("-m", self.module, *asked, *["--yes"] * (recipe == "label")))
+        result: dict[str, Any] = json.loads(self.gristmill(*asked, *["--yes"] * (recipe == "label")))
         return result
 
     def run_all(self) -> dict[str, dict[str, Any]]:
@@ -59,7 +63,7 @@ class Checkout:
         results = {f"demo/{name}": self.run(f"demo/{name}") for name in DEMO[:-1]}
         sides = [f"--{side}=demo/store/datasets/{name}" for side, name in SIDES.items()]
         if not (self.folder / "demo" / "quality.bin").exists():
-            self.python("-m", self.module, "train", "quality", *sides, "--out", "demo/quality.bin")
+            self.gristmill("train", "quality", *sides, "--out", "demo/quality.bin")
         results["demo/curate"] = self.run("demo/curate")
         self.python("configs/demo/texts.py")
         return {**results, **{name: self.run(name) for name in RECIPES}}

@@ -78,7 +78,7 @@ class Operator(BaseModel):
         return {}
 
     def kernels(self) -> tuple[str, ...]:
-        """The groups of kernels that it calls, see `operators.kernels.examples`: they are compiled before the work."""
+        """Return the groups of kernels that it calls (`operators/kernels/examples.py`), compiled before the work."""
         return ()
 
     def check(self, files: Files) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from operators.base import Measure, Operator, Rule, Transform
-from operators.decide.drop import Drop
-from operators.decide.gopher_rules import GopherRules
-from operators.dedup.exact import ExactDedup
-from operators.dedup.fuzzy import FuzzyDedup
-from operators.dedup.paragraphs import ParagraphDedup
-from operators.measure.gopher import Gopher
-from operators.measure.importance import Importance
-from operators.measure.minhash import MinHash
-from operators.measure.paragraph_hashes import ParagraphHashes
-from operators.measure.quality import Quality
-from operators.measure.text_hash import TextHash
-from operators.measure.text_id import TextId
-from operators.measure.tokens import Tokens
-from operators.select.select import Select
-from operators.transform.normalize_unicode import NormalizeUnicode
+from gristmill.operators.base import Measure, Operator, Rule, Transform
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.decide.gopher_rules import GopherRules
+from gristmill.operators.dedup.exact import ExactDedup
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.dedup.paragraphs import ParagraphDedup
+from gristmill.operators.measure.gopher import Gopher
+from gristmill.operators.measure.importance import Importance
+from gristmill.operators.measure.minhash import MinHash
+from gristmill.operators.measure.paragraph_hashes import ParagraphHashes
+from gristmill.operators.measure.quality import Quality
+from gristmill.operators.measure.text_hash import TextHash
+from gristmill.operators.measure.text_id import TextId
+from gristmill.operators.measure.tokens import Tokens
+from gristmill.operators.select.select import Select
+from gristmill.operators.transform.normalize_unicode import NormalizeUnicode
 
 OPERATORS: dict[str, type[Operator]] = {
     "normalize_unicode": NormalizeUnicode,

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.command_line import (
+from gristmill.pipelines.command_line import (
     AsJson,
     Debug,
     EngineChoice,
@@ -31,9 +31,9 @@ from pipelines.command_line import (
     out,
     print_result,
 )
-from pipelines.index.commands import index_app
-from pipelines.label.commands import Yes, confirmation, label, labels_app
-from pipelines.signals import end_in_order
+from gristmill.pipelines.index.commands import index_app
+from gristmill.pipelines.label.commands import Yes, confirmation, label, labels_app
+from gristmill.pipelines.signals import end_in_order
 
 app = typer.Typer(
     name="gristmill",
@@ -53,7 +53,7 @@ app.add_typer(labels_app, name="labels")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from pipelines.version import VERSION
+        from gristmill.pipelines.version import VERSION
 
         print(f"gristmill {VERSION}")
         raise typer.Exit
@@ -85,11 +85,11 @@ def run(
 ) -> None:
     """Run a recipe: measure what is new, decide, write a dataset version."""
     with errors(debug):
-        from pipelines.engine import open_engine
-        from pipelines.recipe import load_recipe
-        from pipelines.report.progress import Reporter
-        from pipelines.report.summary import show_result
-        from pipelines.run import run as run_recipe
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.recipe import load_recipe
+        from gristmill.pipelines.report.progress import Reporter
+        from gristmill.pipelines.report.summary import show_result
+        from gristmill.pipelines.run import run as run_recipe
 
         loaded = load_recipe(recipe, set_ or ())
         late, reporter = partial(open_engine, engine.value, workers), Reporter(err, quiet)
@@ -101,9 +101,9 @@ def run(
 def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
     """Show what a run would do: shards, what is cached, the columns after each stage. Nothing is executed."""
     with errors(debug):
-        from pipelines.plan import make_plan
-        from pipelines.recipe import load_recipe
-        from pipelines.report import plan_view
+        from gristmill.pipelines.plan import make_plan
+        from gristmill.pipelines.recipe import load_recipe
+        from gristmill.pipelines.report import plan_view
 
         made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ()), asks=False))
         print_result(as_json, made, lambda: plan_view.show(made, out))
@@ -120,7 +120,7 @@ def explain(
 ) -> None:
     """Show a document's measures and its fate: the rule, the value against the limit, the copy that was kept."""
     with errors(debug):
-        from pipelines.report import explain as explanation
+        from gristmill.pipelines.report import explain as explanation
 
         found = explanation.explain(store, id)
         print_result(as_json, found, lambda: explanation.show(found, out))
@@ -143,7 +143,7 @@ def clusters(
 ) -> None:
     """Show clusters that fuzzy_dedup found: what went, and how its words differ from what was kept in its place."""
     with errors(debug):
-        from pipelines.report import clusters as cluster_report
+        from gristmill.pipelines.report import clusters as cluster_report
 
         most = largest if largest is not None else 0 if sample else 5
         found = cluster_report.clusters(store, dataset, most, sample, id)
@@ -167,8 +167,8 @@ def query(
 ) -> None:
     """Ask the store: SQL over its documents (every measure), decisions, quarantine and datasets."""
     with errors(debug):
-        from pipelines.report import query as queries
-        from pipelines.report import rows
+        from gristmill.pipelines.report import query as queries
+        from gristmill.pipelines.report import rows
 
         table = queries.query(store, sql, unsafe)
         if as_json:
@@ -192,8 +192,8 @@ def verify(
 ) -> None:
     """Read every file of a store and say what is damaged, gone, left over or foreign. Ends with 1 if any is wrong."""
     with errors(debug):
-        from pipelines.report import verify as verification
-        from pipelines.report.progress import Reporter
+        from gristmill.pipelines.report import verify as verification
+        from gristmill.pipelines.report.progress import Reporter
 
         found = verification.verify(store, dataset, repair, Reporter(err, quiet))
         print_result(as_json, found.to_json(), lambda: verification.show(found, out))
@@ -209,7 +209,7 @@ def operators(
 ) -> None:
     """List the operators that recipes can use, or describe one."""
     with errors(debug):
-        from pipelines.report import catalogue
+        from gristmill.pipelines.report import catalogue
 
         if name is None:
             entries = catalogue.catalogue()
@@ -252,9 +252,9 @@ def quality(
 ) -> None:
     """Train a fastText classifier that tells positive documents from negative ones, and report how well it does."""
     with errors(debug):
-        from operators.errors import RecipeError
-        from pipelines.train import train_quality
-        from pipelines.train_report import render_report
+        from gristmill.operators.errors import RecipeError
+        from gristmill.pipelines.train import train_quality
+        from gristmill.pipelines.train_report import render_report
 
         options = {"dim": dim, "word_ngrams": word_ngrams, "epochs": epochs, "learning_rate": learning_rate}
         options |= {"min_count": min_count, "buckets": buckets, "holdout": holdout, "seed": seed}
@@ -263,10 +263,10 @@ def quality(
         if labels is None:
             report = train_quality(positive or (), negative or (), model, text=text, **options)  # type: ignore[arg-type]
         else:
-            from pipelines.label.store import open_stored
-            from pipelines.label.task import load_task
-            from pipelines.label.texts import Taught
-            from pipelines.sources.listing import absolute
+            from gristmill.pipelines.label.store import open_stored
+            from gristmill.pipelines.label.task import load_task
+            from gristmill.pipelines.label.texts import Taught
+            from gristmill.pipelines.sources.listing import absolute
 
             task = load_task(labels, asks=False)
             taught = Taught(task, open_stored(absolute(store, "."), task.fingerprint), good or (), input_ or ())

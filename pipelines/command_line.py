@@ -12,10 +12,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
-from pipelines.quoting import printable_json
-from pipelines.report.console import make_console
-from pipelines.signals import Ended
+from gristmill.operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
+from gristmill.pipelines.quoting import printable_json
+from gristmill.pipelines.report.console import make_console
+from gristmill.pipelines.signals import Ended
 
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
 #: Address space that threads, DuckDB, Arrow and compiled code reserve on a small machine. With less they hang or crash.

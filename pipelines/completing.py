@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.engine.late import LateEngine
-from pipelines.label.result import Confirm, LabelResult
-from pipelines.label.survivors import FOLDER as LABELS
-from pipelines.label.survivors import Survivors, label_survivors
-from pipelines.measuring import Measured, measure_all, with_given_columns
-from pipelines.plan import Plan
-from pipelines.removal import removal_by
-from pipelines.report.funnel import Funnel
-from pipelines.report.progress import Reporter
-from pipelines.state import files, runs
-from pipelines.state.datasets import Dataset
-from pipelines.state.runs import Run, Standing
-from pipelines.texts import Texts
-from pipelines.writing import write_dataset
+from gristmill.pipelines.engine.late import LateEngine
+from gristmill.pipelines.label.result import Confirm, LabelResult
+from gristmill.pipelines.label.survivors import FOLDER as LABELS
+from gristmill.pipelines.label.survivors import Survivors, label_survivors
+from gristmill.pipelines.measuring import Measured, measure_all, with_given_columns
+from gristmill.pipelines.plan import Plan
+from gristmill.pipelines.removal import removal_by
+from gristmill.pipelines.report.funnel import Funnel
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.state import files, runs
+from gristmill.pipelines.state.datasets import Dataset
+from gristmill.pipelines.state.runs import Run, Standing
+from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.writing import write_dataset
 
 #: Sections of a recipe that decide what a version holds, besides its documents.
 _DECISIVE = ("transform", "measure", "decide", "label", "write")

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from operators.errors import FatalError, RecipeError
+from gristmill.operators.errors import FatalError, RecipeError
 
 #: Trains as its argument says, and ends as soon as its standard input does: with the process that started it.
 _PROGRAM = """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
-from operators.columns import ID
-from pipelines.located_yaml import Path
-from pipelines.mistakes import Mistakes
-from pipelines.sources.discover import ShardSpec, SourceFiles
-from pipelines.sources.preview import FIRST, FURTHER, Look, look
-from pipelines.sources.spec import Source
-from pipelines.words import did_you_mean, plural
+from gristmill.operators.columns import ID
+from gristmill.pipelines.located_yaml import Path
+from gristmill.pipelines.mistakes import Mistakes
+from gristmill.pipelines.sources.discover import ShardSpec, SourceFiles
+from gristmill.pipelines.sources.preview import FIRST, FURTHER, Look, look
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.words import did_you_mean, plural
 
 #: With more sources than this, one file of each is looked at.
 MANY_SOURCES = 50

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators import columns
-from operators.base import FittedMeasure, digest_of
-from operators.errors import FatalError, RecipeError, StoreDamaged, StoreFileGone
-from operators.kernels.buffers import text_buffers
-from pipelines.engine.base import Engine, check_reach
-from pipelines.recipe import LoadedRecipe
-from pipelines.sources.discover import ShardSpec, discover_files
-from pipelines.sources.read import BATCH_BYTES, Batch, read_documents, read_shard
-from pipelines.sources.storage import UnreadableFiles
-from pipelines.state import files, seal
-from pipelines.state.kinds import way_back
-from pipelines.state.registry import Shard
-from pipelines.state.resources import ReadyOperator, Resource, resource
+from gristmill.operators import columns
+from gristmill.operators.base import FittedMeasure, digest_of
+from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged, StoreFileGone
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.pipelines.engine.base import Engine, check_reach
+from gristmill.pipelines.recipe import LoadedRecipe
+from gristmill.pipelines.sources.discover import ShardSpec, discover_files
+from gristmill.pipelines.sources.read import BATCH_BYTES, Batch, read_documents, read_shard
+from gristmill.pipelines.sources.storage import UnreadableFiles
+from gristmill.pipelines.state import files, seal
+from gristmill.pipelines.state.kinds import way_back
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.state.resources import ReadyOperator, Resource, resource
 
 FOLDER = "fits"
 #: The sample is spread over this many shards at most.

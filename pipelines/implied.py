@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from operators import columns
-from operators.base import Measure, Operator
-from operators.table import name_of, of_kind
-from pipelines.decide import given_columns, rule_names
-from pipelines.label.columns import label_columns
-from pipelines.label.task import LoadedTask
-from pipelines.located_yaml import Path
-from pipelines.mistakes import Mistakes
-from pipelines.recipe import Recipe
-from pipelines.words import did_you_mean
+from gristmill.operators import columns
+from gristmill.operators.base import Measure, Operator
+from gristmill.operators.table import name_of, of_kind
+from gristmill.pipelines.decide import given_columns, rule_names
+from gristmill.pipelines.label.columns import label_columns
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.located_yaml import Path
+from gristmill.pipelines.mistakes import Mistakes
+from gristmill.pipelines.recipe import Recipe
+from gristmill.pipelines.words import did_you_mean
 
 #: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
 TOKENS = "tokens"

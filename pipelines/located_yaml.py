@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from operators.errors import RecipeError
-from pipelines.words import in_short_form
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.words import in_short_form
 
 #: Keys and list indices from the root down to a value.
 Path = tuple[str | int, ...]

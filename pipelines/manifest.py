@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.plan import Plan
-from pipelines.report.funnel import Funnel
-from pipelines.state.measures import ShardCounts
-from pipelines.state.registry import Shard
-from pipelines.write import WriteReceipt
+from gristmill.pipelines.plan import Plan
+from gristmill.pipelines.report.funnel import Funnel
+from gristmill.pipelines.state.measures import ShardCounts
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.write import WriteReceipt
 
 FORMAT = 1
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from operators import columns
-from operators.kernels.buffers import text_buffers
-from operators.measure.content_id import content_ids
-from pipelines.sources.read import Batch, Reject, derived_ids, read_shard
-from pipelines.sources.reading import AT_WORK, Reached, share_read
-from pipelines.state import files
-from pipelines.state.measures import ShardCounts, rejects_file, write_measures
-from pipelines.state.registry import Shard
-from pipelines.state.resources import ReadyOperator
-from pipelines.warm_up import compile_missing
+from gristmill.operators import columns
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.sources.read import Batch, Reject, derived_ids, read_shard
+from gristmill.pipelines.sources.reading import AT_WORK, Reached, share_read
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.measures import ShardCounts, rejects_file, write_measures
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.state.resources import ReadyOperator
+from gristmill.pipelines.warm_up import compile_missing
 
 #: The columns that every shard gets besides what the recipe measures; raise the number when they change.
 DOCUMENT_VERSION = 1

@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from operators.errors import FatalError, GristmillError, ShardError
-from pipelines.decide import given_columns, given_parts
-from pipelines.engine.base import Engine, check_reach
-from pipelines.measure import MeasureShard, measure_shard
-from pipelines.plan import Plan
-from pipelines.report.progress import Reporter
-from pipelines.sources.discover import ShardSpec
-from pipelines.sources.spec import Source
-from pipelines.sources.storage import UnreadableFiles
-from pipelines.state.grouping import without
-from pipelines.state.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
-from pipelines.state.registry import Shard
-from pipelines.words import plural
+from gristmill.operators.errors import FatalError, GristmillError, ShardError
+from gristmill.pipelines.decide import given_columns, given_parts
+from gristmill.pipelines.engine.base import Engine, check_reach
+from gristmill.pipelines.measure import MeasureShard, measure_shard
+from gristmill.pipelines.plan import Plan
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.storage import UnreadableFiles
+from gristmill.pipelines.state.grouping import without
+from gristmill.pipelines.state.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.words import plural
 
 
 @dataclass(frozen=True)

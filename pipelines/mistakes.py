@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from operators.errors import RecipeError
-from pipelines.located_yaml import LocatedYaml, Path
-from pipelines.words import did_you_mean, in_short_form, plural
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.located_yaml import LocatedYaml, Path
+from gristmill.pipelines.words import did_you_mean, in_short_form, plural
 
 #: What a value must do by pydantic's kind of error; `{}` is filled from the error's context.
 MUST_BE = {

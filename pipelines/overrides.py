@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.errors import RecipeError
-from operators.table import OPERATORS
-from pipelines.located_yaml import LocatedYaml, Path, parse_value
-from pipelines.words import did_you_mean
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.table import OPERATORS
+from gristmill.pipelines.located_yaml import LocatedYaml, Path, parse_value
+from gristmill.pipelines.words import did_you_mean
 
 
 def override(document: LocatedYaml, text: str) -> None:

@@ -7,30 +7,30 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from operators import columns
-from operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
-from operators.errors import RecipeError
-from operators.measure.tokens import Tokens
-from operators.table import name_of
-from pipelines.decide import given_columns, grouped_by, kind_of, with_given
-from pipelines.fields import check_fields, remedy
-from pipelines.fit import Fit, find_fit, fit_resource
-from pipelines.implied import implied_measures
-from pipelines.index.parameters import index_parameters, indexed_rule
-from pipelines.label.columns import label_columns, with_labels
-from pipelines.label.task import LoadedTask, load_task
-from pipelines.located_yaml import Path
-from pipelines.measure import DOCUMENT_VERSION
-from pipelines.mistakes import Mistakes
-from pipelines.recipe import LoadedRecipe, Recipe, document_schema
-from pipelines.sources.discover import Discovery, ShardSpec, SourceFiles
-from pipelines.sources.spec import Source
-from pipelines.state import files
-from pipelines.state.grouping import settled
-from pipelines.state.index import Index
-from pipelines.state.measures import MeasureStore
-from pipelines.state.registry import Registry, Shard
-from pipelines.state.resources import ReadyOperator, resource
+from gristmill.operators import columns
+from gristmill.operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.measure.tokens import Tokens
+from gristmill.operators.table import name_of
+from gristmill.pipelines.decide import given_columns, grouped_by, kind_of, with_given
+from gristmill.pipelines.fields import check_fields, remedy
+from gristmill.pipelines.fit import Fit, find_fit, fit_resource
+from gristmill.pipelines.implied import implied_measures
+from gristmill.pipelines.index.parameters import index_parameters, indexed_rule
+from gristmill.pipelines.label.columns import label_columns, with_labels
+from gristmill.pipelines.label.task import LoadedTask, load_task
+from gristmill.pipelines.located_yaml import Path
+from gristmill.pipelines.measure import DOCUMENT_VERSION
+from gristmill.pipelines.mistakes import Mistakes
+from gristmill.pipelines.recipe import LoadedRecipe, Recipe, document_schema
+from gristmill.pipelines.sources.discover import Discovery, ShardSpec, SourceFiles
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.grouping import settled
+from gristmill.pipelines.state.index import Index
+from gristmill.pipelines.state.measures import MeasureStore
+from gristmill.pipelines.state.registry import Registry, Shard
+from gristmill.pipelines.state.resources import ReadyOperator, resource
 
 
 @dataclass(frozen=True)

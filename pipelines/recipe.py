@@ -9,18 +9,18 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from operators import columns
-from operators.base import Measure, Operator, Rule, Transform
-from operators.errors import RecipeError
-from operators.table import OPERATORS, SECTIONS, name_of, of_kind
-from pipelines import located_yaml
-from pipelines.located_yaml import LocatedYaml, Path
-from pipelines.mistakes import Mistakes
-from pipelines.overrides import override
-from pipelines.sources.listing import absolute
-from pipelines.sources.spec import Size, Source
-from pipelines.words import did_you_mean
-from pipelines.yaml_file import folder_of, read_text
+from gristmill.operators import columns
+from gristmill.operators.base import Measure, Operator, Rule, Transform
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.table import OPERATORS, SECTIONS, name_of, of_kind
+from gristmill.pipelines import located_yaml
+from gristmill.pipelines.located_yaml import LocatedYaml, Path
+from gristmill.pipelines.mistakes import Mistakes
+from gristmill.pipelines.overrides import override
+from gristmill.pipelines.sources.listing import absolute
+from gristmill.pipelines.sources.spec import Size, Source
+from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.yaml_file import folder_of, read_text
 
 
 class Section(BaseModel):

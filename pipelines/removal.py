@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.base import Rule
-from operators.dedup.paragraphs import ParagraphDedup
-from operators.errors import FatalError
-from pipelines.decide import rule_names
-from pipelines.measure import lengths
+from gristmill.operators import columns
+from gristmill.operators.base import Rule
+from gristmill.operators.dedup.paragraphs import ParagraphDedup
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.decide import rule_names
+from gristmill.pipelines.measure import lengths
 
 
 @dataclass(frozen=True)

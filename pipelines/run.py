@@ -13,39 +13,39 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from operators import columns
-from operators.base import FittedMeasure, Operator, digest_of
-from operators.errors import RecipeError, StoreDamaged
-from operators.table import name_of
-from pipelines.completing import Completed, complete_earlier
-from pipelines.decide import count_duplicates, decide
-from pipelines.decide.fuzzy.history import History
-from pipelines.engine.base import Engine
-from pipelines.engine.late import LateEngine
-from pipelines.fit import make_fit
-from pipelines.index.recovery import recovered
-from pipelines.index.remembering import remember
-from pipelines.label.result import Confirm, LabelResult
-from pipelines.label.survivors import Survivors, label_survivors
-from pipelines.measuring import Measured, all_measured, measure_all, with_given_columns
-from pipelines.plan import Plan, fitted, make_plan
-from pipelines.recipe import LoadedRecipe
-from pipelines.removal import removal_by
-from pipelines.report import listed, quarantine
-from pipelines.report.examples import examples as dropped_examples
-from pipelines.report.funnel import Funnel, build_funnel
-from pipelines.report.losses import check_limit as check_losses
-from pipelines.report.plan_view import index_remark
-from pipelines.report.progress import Reporter
-from pipelines.state import files, runs
-from pipelines.state.datasets import Dataset, Version
-from pipelines.state.lock import writer_lock
-from pipelines.state.registry import Shard, check_addresses
-from pipelines.state.remote import at_hand
-from pipelines.texts import Texts
-from pipelines.version import VERSION
-from pipelines.warm_up import compile_missing
-from pipelines.writing import write_dataset
+from gristmill.operators import columns
+from gristmill.operators.base import FittedMeasure, Operator, digest_of
+from gristmill.operators.errors import RecipeError, StoreDamaged
+from gristmill.operators.table import name_of
+from gristmill.pipelines.completing import Completed, complete_earlier
+from gristmill.pipelines.decide import count_duplicates, decide
+from gristmill.pipelines.decide.fuzzy.history import History
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.late import LateEngine
+from gristmill.pipelines.fit import make_fit
+from gristmill.pipelines.index.recovery import recovered
+from gristmill.pipelines.index.remembering import remember
+from gristmill.pipelines.label.result import Confirm, LabelResult
+from gristmill.pipelines.label.survivors import Survivors, label_survivors
+from gristmill.pipelines.measuring import Measured, all_measured, measure_all, with_given_columns
+from gristmill.pipelines.plan import Plan, fitted, make_plan
+from gristmill.pipelines.recipe import LoadedRecipe
+from gristmill.pipelines.removal import removal_by
+from gristmill.pipelines.report import listed, quarantine
+from gristmill.pipelines.report.examples import examples as dropped_examples
+from gristmill.pipelines.report.funnel import Funnel, build_funnel
+from gristmill.pipelines.report.losses import check_limit as check_losses
+from gristmill.pipelines.report.plan_view import index_remark
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.state import files, runs
+from gristmill.pipelines.state.datasets import Dataset, Version
+from gristmill.pipelines.state.lock import writer_lock
+from gristmill.pipelines.state.registry import Shard, check_addresses
+from gristmill.pipelines.state.remote import at_hand
+from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.version import VERSION
+from gristmill.pipelines.warm_up import compile_missing
+from gristmill.pipelines.writing import write_dataset
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from operators.base import Operator
-from operators.table import SECTIONS, of_kind
-from pipelines.label.task import LabelTask
-from pipelines.recipe import Recipe
+from gristmill.operators.base import Operator
+from gristmill.operators.table import SECTIONS, of_kind
+from gristmill.pipelines.label.task import LabelTask
+from gristmill.pipelines.recipe import Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from operators import columns
-from operators.errors import ShardError
-from operators.measure.content_id import content_ids
-from pipelines.measure import Stopwatch, timed
-from pipelines.sources.read import read_shard
-from pipelines.state.registry import Shard
-from pipelines.state.resources import ReadyOperator
+from gristmill.operators import columns
+from gristmill.operators.errors import ShardError
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.measure import Stopwatch, timed
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.state.resources import ReadyOperator
 
 #: What must be known of a document to read its text again.
 KNOWN = (columns.ROW, columns.CONTENT_ID)

@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.columns import ID, TEXT
-from operators.errors import RecipeError
-from operators.fasttext.classifier import Classifier
-from operators.kernels.fasttext import END_OF_LINE, LABEL_PREFIX
-from pipelines.fasttext_training import TrainingArguments, train_model
-from pipelines.sources.read import read_documents
-from pipelines.state import files
-from pipelines.train_report import (
+from gristmill.operators.columns import ID, TEXT
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.fasttext.classifier import Classifier
+from gristmill.operators.kernels.fasttext import END_OF_LINE, LABEL_PREFIX
+from gristmill.pipelines.fasttext_training import TrainingArguments, train_model
+from gristmill.pipelines.sources.read import read_documents
+from gristmill.pipelines.state import files
+from gristmill.pipelines.train_report import (
     Mistake,
     SideCounts,
     TrainReport,

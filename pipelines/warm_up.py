@@ -17,10 +17,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from operators.kernels.compiling import code_folder
-from operators.kernels.examples import EXAMPLES
-from pipelines.report.progress import Reporter
-from pipelines.words import plural
+from gristmill.operators.kernels.compiling import code_folder
+from gristmill.operators.kernels.examples import EXAMPLES
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.words import plural
 
 #: Groups that this process knows to be compiled, or has tried to compile.
 _DONE: set[str] = set()
@@ -77,7 +77,7 @@ def _tell(child: subprocess.Popen[str], waiting: list[str]) -> None:
 
 
 def _start() -> subprocess.Popen[str]:
-    program = f"import sys; sys.path[:] = {sys.path!r}; from operators.kernels.examples import main; main()"
+    program = f"import sys; sys.path[:] = {sys.path!r}; from gristmill.operators.kernels.examples import main; main()"
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(code_folder())}
     command = [sys.executable, "-c", program]
@@ -102,6 +102,6 @@ def _missing(groups: Iterable[str]) -> list[str]:
 
 def _mark(group: str) -> Path:
     """The file that says that a group is compiled: for this processor and numba, in this folder."""
-    from operators.kernels.numba_backend import machine
+    from gristmill.operators.kernels.numba_backend import machine
 
     return code_folder() / f"compiled-{machine()}-{group}"

@@ -19,17 +19,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.errors import StoreDamaged
-from operators.kernels.primitives import hash_128
-from pipelines.measure import Stopwatch
-from pipelines.removal import Removal, Removed, written_bytes
-from pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
-from pipelines.state import files
-from pipelines.state.measures import ShardMeasures
-from pipelines.state.registry import Shard
-from pipelines.state.resources import ReadyOperator
-from pipelines.texts import KNOWN, read_texts
+from gristmill.operators import columns
+from gristmill.operators.errors import StoreDamaged
+from gristmill.operators.kernels.primitives import hash_128
+from gristmill.pipelines.measure import Stopwatch
+from gristmill.pipelines.removal import Removal, Removed, written_bytes
+from gristmill.pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.measures import ShardMeasures
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.state.resources import ReadyOperator
+from gristmill.pipelines.texts import KNOWN, read_texts
 
 #: A task reads at most this much text, however little of it survives: a small selection is still read in parallel.
 TASK_INPUT_BYTES = 16_000_000_000

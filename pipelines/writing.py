@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from operators.base import digest_of
-from operators.errors import FatalError, StoreDamaged
-from operators.measure.importance import Importance
-from operators.measure.importance_fit import ImportanceFit, kl_reduction
-from operators.select.select import Select
-from pipelines import manifest
-from pipelines.decide import decisions_file, rule_names
-from pipelines.engine.base import Engine
-from pipelines.measuring import Measured
-from pipelines.plan import Plan
-from pipelines.removal import Removal, Removed, removal_by
-from pipelines.report.funnel import Funnel
-from pipelines.report.progress import Reporter
-from pipelines.state import files, runs
-from pipelines.state.datasets import Dataset, Version
-from pipelines.state.resources import ReadyOperator
-from pipelines.version import VERSION
-from pipelines.write import (
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import FatalError, StoreDamaged
+from gristmill.operators.measure.importance import Importance
+from gristmill.operators.measure.importance_fit import ImportanceFit, kl_reduction
+from gristmill.operators.select.select import Select
+from gristmill.pipelines import manifest
+from gristmill.pipelines.decide import decisions_file, rule_names
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.measuring import Measured
+from gristmill.pipelines.plan import Plan
+from gristmill.pipelines.removal import Removal, Removed, removal_by
+from gristmill.pipelines.report.funnel import Funnel
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.state import files, runs
+from gristmill.pipelines.state.datasets import Dataset, Version
+from gristmill.pipelines.state.resources import ReadyOperator
+from gristmill.pipelines.version import VERSION
+from gristmill.pipelines.write import (
     RECEIPTS,
     CountSurvivors,
     Layout,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from operators.errors import RecipeError
-from pipelines.state import files
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.state import files
 
 
 def read_text(url: str, noun: str, usage: str) -> str:

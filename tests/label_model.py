@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from operators.label.answers import LETTERS
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
+from gristmill.operators.label.answers import LETTERS
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
 from tests.support import DATA, WORDS
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache"

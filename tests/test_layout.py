@@ -75,7 +75,7 @@ def test_operators_load_no_engine_no_files_no_pipeline() -> None:
 
 def test_the_command_line_loads_little_before_it_knows_what_is_asked() -> None:
     heavy = {"ray", "numba", "duckdb", "pyarrow", "fsspec", "fasttext", "aiohttp", "torch", "jsonschema"}
-    assert not loaded_after("import pipelines.cli") & heavy
+    assert not loaded_after("import gristmill.pipelines.cli") & heavy
 
 
 def test_a_local_run_never_loads_ray_and_a_cached_one_no_compiler_either(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_local_run_never_loads_ray_and_a_cached_one_no_compiler_either(tmp_pat
         "transform: [normalize_unicode]\nmeasure: [gopher, tokens]\n"
         "decide: [{drop: gopher_words < quantile(0.1)}, gopher_rules, exact_dedup, fuzzy_dedup]\nwrite: {}\n"
     )
-    program = f"from pipelines.cli import app; app(['run', '{tmp_path}/recipe.yaml'], standalone_mode=False)"
+    program = f"from gristmill.pipelines.cli import app; app(['run', '{tmp_path}/recipe.yaml'], standalone_mode=False)"
     loaded = loaded_after(program)
     assert "ray" not in loaded
     assert {"pyarrow", "numba"} <= loaded

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from operators.base import Rule
-from operators.decide.syntax import parse, references
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.syntax import parse, references
 
 
 class Drop(Rule):

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.decide.growth import may_grow
-from operators.decide.order import is_ordered
-from operators.decide.sandbox import Node, tables, write_expressions
-from operators.decide.syntax import column_nodes, hint, is_quantile, parse, position
-from operators.errors import RecipeError, ShardError
+from gristmill.operators.decide.growth import may_grow
+from gristmill.operators.decide.order import is_ordered
+from gristmill.operators.decide.sandbox import Node, tables, write_expressions
+from gristmill.operators.decide.syntax import column_nodes, hint, is_quantile, parse, position
+from gristmill.operators.errors import RecipeError, ShardError
 
 _OPPOSITE = {"left": "right", "right": "left", "lower": "input", "upper": "input"}
 _DOCUMENTS, _LIMITS = "documents", "limits"  # tables of the query: a shard's columns; one row of learnt quantiles

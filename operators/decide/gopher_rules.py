@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from operators.base import Rule
-from operators.measure.gopher import DESCRIPTIONS
+from gristmill.operators.base import Rule
+from gristmill.operators.measure.gopher import DESCRIPTIONS
 
 SPACED = "for languages that write blanks between words"
 ENGLISH = "for English"

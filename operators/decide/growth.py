@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from operators.decide.sandbox import Node
+from gristmill.operators.decide.sandbox import Node
 
 _BOUNDED = """
     quantile abs ceil ceiling floor round roundbankers round_even trunc sign signbit sqrt cbrt exp ln log log2 log10

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from operators.decide.sandbox import Node, functions, parse_select
-from operators.errors import RecipeError
+from gristmill.operators.decide.sandbox import Node, functions, parse_select
+from gristmill.operators.errors import RecipeError
 
 QUANTILE = "quantile"
 

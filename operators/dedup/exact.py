@@ -9,12 +9,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from operators.base import Rule
-from operators.decide.order import is_ordered, order_keys
-from operators.dedup.groups import Candidates
-from operators.dedup.keep import Keep, rank_column, ranks
-from operators.kernels.buffers import id_words, text_buffers
-from operators.kernels.hashes import hash_texts
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.order import is_ordered, order_keys
+from gristmill.operators.dedup.groups import Candidates
+from gristmill.operators.dedup.keep import Keep, rank_column, ranks
+from gristmill.operators.kernels.buffers import id_words, text_buffers
+from gristmill.operators.kernels.hashes import hash_texts
 
 TEXT_HASH = "text_hash"
 HASH = pa.binary(16)

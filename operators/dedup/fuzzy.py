@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from operators.base import Rule, field
-from operators.dedup.banding import optimal_banding
-from operators.dedup.keep import Keep, rank_column
-from operators.measure.minhash import MinHash
+from gristmill.operators.base import Rule, field
+from gristmill.operators.dedup.banding import optimal_banding
+from gristmill.operators.dedup.keep import Keep, rank_column
+from gristmill.operators.measure.minhash import MinHash
 
 #: How much a pair that the bands miss weighs, against one that they bring up for nothing. Where candidates are
 #: compared, what was brought up for nothing is thrown out and what was missed is lost. With 0.98 the bands for 112

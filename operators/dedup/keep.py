@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from operators import columns
-from operators.decide.order import order_keys
+from gristmill.operators import columns
+from gristmill.operators.decide.order import order_keys
 
 BEST = "best:"
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from operators import columns
-from operators.base import Rule, field
-from operators.kernels.buffers import text_buffers
-from operators.kernels.characters import character_classes
-from operators.kernels.paragraphs import remove_pieces
-from operators.measure.paragraph_hashes import ParagraphHashes, Piece
+from gristmill.operators import columns
+from gristmill.operators.base import Rule, field
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.characters import character_classes
+from gristmill.operators.kernels.paragraphs import remove_pieces
+from gristmill.operators.measure.paragraph_hashes import ParagraphHashes, Piece
 
 #: Type of the column that tells which pieces of a document go. No other column has it.
 POSITIONS = pa.list_(pa.uint32())

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.errors import RecipeError
-from operators.fasttext.reader import NO_NODE, read_model
-from operators.kernels import fasttext_output
-from operators.kernels.buffers import text_buffers
-from operators.kernels.fasttext import LABEL_PREFIX, mean_rows
-from operators.kernels.fasttext_matrix import Matrix, project_rows
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.fasttext.reader import NO_NODE, read_model
+from gristmill.operators.kernels import fasttext_output
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.fasttext import LABEL_PREFIX, mean_rows
+from gristmill.operators.kernels.fasttext_matrix import Matrix, project_rows
 
 Probability = Callable[[pa.Array], pa.FloatArray]
 _Bytes = NDArray[np.uint8]

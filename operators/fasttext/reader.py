@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.errors import RecipeError
-from operators.kernels.fasttext import LONGEST_NGRAM
-from operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
-from operators.kernels.fasttext_matrix import Matrix, dense_rows
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.fasttext import LONGEST_NGRAM
+from gristmill.operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
+from gristmill.operators.kernels.fasttext_matrix import Matrix, dense_rows
 
 MAGIC = 793712314
 VERSIONS = (11, 12)

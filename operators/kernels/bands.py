@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import GOLDEN, SECRET_0, SECRET_1, multiply_fold
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_0, SECRET_1, multiply_fold
 
 
 @kernel

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import SECRET_0, SECRET_1, SECRET_2, multiply_fold
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import SECRET_0, SECRET_1, SECRET_2, multiply_fold
 
 _ONE, _BIT, _WORD = np.uint64(1), np.uint64(63), np.uint64(6)
 

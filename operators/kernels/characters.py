@@ -13,7 +13,7 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.compiling import kernel
+from gristmill.operators.kernels.compiling import kernel
 
 CODE_POINTS = sys.maxunicode + 1
 CLASSIFIED = 0x40000  #: above lie neither letters nor punctuation: tags, variation selectors, private use

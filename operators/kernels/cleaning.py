@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.characters import code_point
-from operators.kernels.compiling import kernel
-from operators.kernels.words import next_beyond_ascii
+from gristmill.operators.kernels.characters import code_point
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.words import next_beyond_ascii
 
 #: Bit of an inspection: the text holds what `clean_texts` takes away.
 UNCLEAN = np.uint64(1)

@@ -32,7 +32,7 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._entry is None:
-            from operators.kernels import numba_backend
+            from gristmill.operators.kernels import numba_backend
 
             with _CREATING:
                 self._entry = self._entry or numba_backend.entry(self.function)

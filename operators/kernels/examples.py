@@ -16,27 +16,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.kernels.bands import agreements, band_keys
-from operators.kernels.buffers import text_buffers
-from operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
-from operators.kernels.characters import character_classes, lower_case
-from operators.kernels.cleaning import clean_texts, inspect_texts
-from operators.kernels.fasttext import mean_rows
-from operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
-from operators.kernels.fasttext_matrix import Matrix, dense_rows, project_rows
-from operators.kernels.fasttext_output import softmax
-from operators.kernels.gopher import gopher_statistics
-from operators.kernels.hashes import hash_normalized_texts, hash_texts
-from operators.kernels.jaccard import jaccard_of_sets
-from operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
-from operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
-from operators.kernels.noise import gumbel, uniform
-from operators.kernels.paragraphs import hash_pieces, remove_pieces
-from operators.kernels.primitives import hash_128, longest
-from operators.kernels.shingles import alphabet, shingle_sets
-from operators.kernels.tokens import estimate_tokens
-from operators.kernels.union_find import smallest_members
-from operators.kernels.wordpunct import characters
+from gristmill.operators.kernels.bands import agreements, band_keys
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
+from gristmill.operators.kernels.characters import character_classes, lower_case
+from gristmill.operators.kernels.cleaning import clean_texts, inspect_texts
+from gristmill.operators.kernels.fasttext import mean_rows
+from gristmill.operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
+from gristmill.operators.kernels.fasttext_matrix import Matrix, dense_rows, project_rows
+from gristmill.operators.kernels.fasttext_output import softmax
+from gristmill.operators.kernels.gopher import gopher_statistics
+from gristmill.operators.kernels.hashes import hash_normalized_texts, hash_texts
+from gristmill.operators.kernels.jaccard import jaccard_of_sets
+from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
+from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
+from gristmill.operators.kernels.noise import gumbel, uniform
+from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
+from gristmill.operators.kernels.primitives import hash_128, longest
+from gristmill.operators.kernels.shingles import alphabet, shingle_sets
+from gristmill.operators.kernels.tokens import estimate_tokens
+from gristmill.operators.kernels.union_find import smallest_members
+from gristmill.operators.kernels.wordpunct import characters
 
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
 _SEED = np.uint64(0)

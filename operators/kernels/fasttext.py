@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.fasttext_dictionary import (
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.fasttext_dictionary import (
     CHUNK,
     HASH_START,
     KEY_START,
@@ -27,9 +27,9 @@ from operators.kernels.fasttext_dictionary import (
     next_key,
     spelling_hashes,
 )
-from operators.kernels.fasttext_matrix import add_rows
-from operators.kernels.primitives import load_word, longest, prefetch, trailing_zeros
-from operators.kernels.words import HIGH_BITS, LOW_BITS
+from gristmill.operators.kernels.fasttext_matrix import add_rows
+from gristmill.operators.kernels.primitives import load_word, longest, prefetch, trailing_zeros
+from gristmill.operators.kernels.words import HIGH_BITS, LOW_BITS
 
 END_OF_LINE = b"</s>"
 LABEL_PREFIX = b"__label__"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import GOLDEN, SECRET_1, SECRET_2, multiply_fold
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_1, SECRET_2, multiply_fold
 
 _FNV_PRIME = np.uint32(16777619)
 #: Where both hashes of a spelling start.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import load_float32, prefetch
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import load_float32, prefetch
 
 #: How many rows ahead of the sum rows are asked for: by the time that they are added they have come from memory.
 AHEAD = 16

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
+from gristmill.operators.kernels.compiling import kernel
 
 #: What fastText adds to a probability before it takes the logarithm.
 EPSILON = 1e-5

@@ -1,7 +1,7 @@
 """All statistics of Gopher's quality and repetition filters in one pass over each text.
 
 Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher" (arXiv:2112.11446),
-appendix A1.1. `operators.measure.gopher` says what each statistic is.
+appendix A1.1. `gristmill.operators.measure.gopher` says what each statistic is.
 """
 
 # mypy: ignore-errors
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import CONTENT, LETTER, MARK
-from operators.kernels.compiling import kernel
-from operators.kernels.lines import is_ellipsis_character, line_shapes, split_lines, split_paragraphs
-from operators.kernels.primitives import GOLDEN, hash_word, load_word, longest, trailing_zeros
-from operators.kernels.repeats import (
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import CONTENT, LETTER, MARK
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.lines import is_ellipsis_character, line_shapes, split_lines, split_paragraphs
+from gristmill.operators.kernels.primitives import GOLDEN, hash_word, load_word, longest, trailing_zeros
+from gristmill.operators.kernels.repeats import (
     characters_in_repeats,
     characters_of_most_frequent,
     count_members,
@@ -23,7 +23,7 @@ from operators.kernels.repeats import (
     longer_candidates,
     table_bits,
 )
-from operators.kernels.words import LOW_BITS, classify, count_characters, edges_of, first_bytes, mask_of
+from gristmill.operators.kernels.words import LOW_BITS, classify, count_characters, edges_of, first_bytes, mask_of
 
 #: Rows of the statistics, in order.
 STATISTICS = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import INK, LOWER_CASE_LIMIT, code_point, put_code_point
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import hash_128, longest
-from operators.kernels.words import next_beyond_ascii
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import INK, LOWER_CASE_LIMIT, code_point, put_code_point
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import hash_128, longest
+from gristmill.operators.kernels.words import next_beyond_ascii
 
 _SPACE = np.uint8(32)
 

@@ -3,10 +3,10 @@
 # mypy: ignore-errors
 from __future__ import annotations
 
-from operators.kernels.characters import INK
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import hash_128
-from operators.kernels.words import count_characters, next_newline
+from gristmill.operators.kernels.characters import INK
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import hash_128
+from gristmill.operators.kernels.words import count_characters, next_newline
 
 _LINE_FEED, _HYPHEN, _FULL_STOP = 0x0A, 0x2D, 0x2E
 

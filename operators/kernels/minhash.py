@@ -1,7 +1,7 @@
 """MinHash signatures: what of two texts' signatures agrees estimates the Jaccard similarity of their shingles.
 
 A signature has K lanes of 16 bits of K minima: b-bit minwise hashing (Li and Koenig 2010, "b-Bit Minwise Hashing",
-b = 16). Lanes of different minima agree by chance once in 2**16, which `operators.dedup.banding.estimate` corrects for.
+b = 16). Lanes of different minima agree by chance once in 2**16, which `operators/dedup/banding.py` corrects for.
 Minima have 32 bits, so that texts up to some ten million shingles are told apart as well.
 """
 
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import SECRET_0, multiply_fold
-from operators.kernels.shingles import fill_shingles, scratch_for, sort_distinct
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import SECRET_0, multiply_fold
+from gristmill.operators.kernels.shingles import fill_shingles, scratch_for, sort_distinct
 
 _WORD = 0xFFFFFFFFFFFFFFFF
 _LARGEST = np.uint32(0xFFFFFFFF)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.shingles import fill_shingles, scratch_for
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.shingles import fill_shingles, scratch_for
 
 _HALF = np.uint64(32)
 _ONE = np.uint64(1)

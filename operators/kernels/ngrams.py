@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import GOLDEN, SECRET_2, hash_word, longest, multiply_fold
-from operators.kernels.sha256 import sha256_modulo
-from operators.kernels.wordpunct import Characters, find_tokens, lower_and_mark, room_for
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_2, hash_word, longest, multiply_fold
+from gristmill.operators.kernels.sha256 import sha256_modulo
+from gristmill.operators.kernels.wordpunct import Characters, find_tokens, lower_and_mark, room_for
 
 #: Tokens are found and hashed about this many at a time, so that scratch stays in the first-level cache.
 _BLOCK = 1024

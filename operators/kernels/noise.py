@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import GOLDEN, SECRET_0, SECRET_1, SECRET_2, multiply_fold
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_0, SECRET_1, SECRET_2, multiply_fold
 
 _STEP = 2.0**-52
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10

@@ -18,8 +18,8 @@ from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.extending import lower_builtin, models, register_model, type_callable, typeof_impl
 
-from operators.kernels.compiling import Kernel, code_folder
-from operators.kernels.primitives import load_float32, load_word, multiply_fold, prefetch, trailing_zeros
+from gristmill.operators.kernels.compiling import Kernel, code_folder
+from gristmill.operators.kernels.primitives import load_float32, load_word, multiply_fold, prefetch, trailing_zeros
 
 numba.config.CACHE_DIR = str(code_folder())
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import INK, code_point
-from operators.kernels.compiling import kernel
-from operators.kernels.hashes import normalize
-from operators.kernels.primitives import hash_128, longest
-from operators.kernels.words import count_characters, next_newline
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import INK, code_point
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.hashes import normalize
+from gristmill.operators.kernels.primitives import hash_128, longest
+from gristmill.operators.kernels.words import count_characters, next_newline
 
 UNCOUNTED = np.uint64(0)  #: in the place of the hash of a piece that is too short to be counted
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
+from gristmill.operators.kernels.compiling import kernel
 
 SECRET_0 = np.uint64(0xA0761D6478BD642F)
 SECRET_1 = np.uint64(0xE7037ED1A0B428DB)

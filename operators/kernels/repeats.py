@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import GOLDEN
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import GOLDEN
 
 
 @kernel

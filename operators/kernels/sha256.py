@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
+from gristmill.operators.kernels.compiling import kernel
 
 _PRIMES = [p for p in range(2, 312) if all(p % q for q in range(2, math.isqrt(p) + 1))]
 

@@ -21,12 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import LOWER_CASE_LIMIT, code_point, lower_case, put_code_point
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import GOLDEN, SECRET_2, hash_word, longest, multiply_fold, trailing_zeros
-from operators.kernels.wordpunct import SINGLE, WORD, characters
-from operators.kernels.words import edges_of, mask_of, next_beyond_ascii
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import LOWER_CASE_LIMIT, code_point, lower_case, put_code_point
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_2, hash_word, longest, multiply_fold, trailing_zeros
+from gristmill.operators.kernels.wordpunct import SINGLE, WORD, characters
+from gristmill.operators.kernels.words import edges_of, mask_of, next_beyond_ascii
 
 _APART = np.uint8(0)  #: class of the bytes between words; that of their own is WORD, a bit that SINGLE has as well
 _CLASS = np.uint8(3)  #: the bits of `Characters.kinds` that tell WORD, SINGLE and others apart

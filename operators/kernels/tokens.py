@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import load_word, longest
-from operators.kernels.words import LOW_BITS
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import load_word, longest
+from gristmill.operators.kernels.words import LOW_BITS
 
 #: Thousandths of a token for each count. Words, punctuation and line feeds count by runs; letters are those of ASCII.
 PER_LETTER, PER_WORD, PER_DIGIT, PER_PUNCTUATION, PER_NEWLINES = 63, 798, 536, 1205, 994

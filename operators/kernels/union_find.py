@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.compiling import kernel
+from gristmill.operators.kernels.compiling import kernel
 
 
 @kernel

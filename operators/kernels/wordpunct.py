@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import code_point
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import trailing_zeros
-from operators.kernels.words import mask_of, next_beyond_ascii
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import code_point
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import trailing_zeros
+from gristmill.operators.kernels.words import mask_of, next_beyond_ascii
 
 #: Classes of code points: the low bits of `Characters.kinds`.
 SPACE, WORD, SYMBOL = np.uint8(0), np.uint8(1), np.uint8(2)

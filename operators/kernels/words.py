@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import CONTENT, INK, LETTER, MARK, code_point
-from operators.kernels.compiling import kernel
-from operators.kernels.primitives import load_word, trailing_zeros
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import CONTENT, INK, LETTER, MARK, code_point
+from gristmill.operators.kernels.compiling import kernel
+from gristmill.operators.kernels.primitives import load_word, trailing_zeros
 
 LOW_BITS = np.uint64(0x0101010101010101)
 HIGH_BITS = np.uint64(0x8080808080808080)

@@ -21,11 +21,11 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from operators.label.contract import Constraint
-from operators.label.free import Free
-from operators.label.labels import LETTERS, Definitions, known_labels
-from operators.label.part import Part
-from operators.label.reading import (
+from gristmill.operators.label.contract import Constraint
+from gristmill.operators.label.free import Free
+from gristmill.operators.label.labels import LETTERS, Definitions, known_labels
+from gristmill.operators.label.part import Part
+from gristmill.operators.label.reading import (
     InvalidAnswer,
     as_json,
     by_name,
@@ -35,7 +35,7 @@ from operators.label.reading import (
     read_one,
     told,
 )
-from operators.label.soft import UNKNOWN, Slots, Soft, each_of, one_of
+from gristmill.operators.label.soft import UNKNOWN, Slots, Soft, each_of, one_of
 
 YES, NO = "Y", "N"
 #: Tokens that a code is given where nothing enforces it: a model may put a few words around it.

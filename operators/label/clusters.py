@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.ngram_vectors import hash_ngrams
-from operators.kernels.noise import uniform
-from operators.kernels.shingles import alphabet
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.ngram_vectors import hash_ngrams
+from gristmill.operators.kernels.noise import uniform
+from gristmill.operators.kernels.shingles import alphabet
 
 SCALE = 2000
 #: Texts of a mini-batch, and how many of those there are. Sculley's figures converge within a hundred batches of 1000.

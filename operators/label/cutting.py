@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.tokens import estimate_tokens
-from operators.label.contract import Tokenizer
-from operators.label.task import TextPart
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.tokens import estimate_tokens
+from gristmill.operators.label.contract import Tokenizer
+from gristmill.operators.label.task import TextPart
 
 LEFT_OUT = "\n[...]\n"
 #: Longer texts are tokenised at their ends only; an end whose tokens are longer on average is kept whole.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from operators.label.contract import Constraint
-from operators.label.part import Part
-from operators.label.reading import InvalidAnswer, as_json, parsed, read_json, shortened
-from operators.label.soft import Slots, Soft, mass
+from gristmill.operators.label.contract import Constraint
+from gristmill.operators.label.part import Part
+from gristmill.operators.label.reading import InvalidAnswer, as_json, parsed, read_json, shortened
+from gristmill.operators.label.soft import Slots, Soft, mass
 
 if TYPE_CHECKING:  # recipes without such a task do not load it
     from jsonschema import Draft202012Validator

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from operators.label.reading import folded, quoted
+from gristmill.operators.label.reading import folded, quoted
 
 #: Codes of labels, and so the most labels that a task may have.
 LETTERS = string.ascii_uppercase + string.ascii_lowercase

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from operators.label.contract import Constraint, Message, Rejected
-from operators.label.soft import mass
-from operators.label.structure import structure
-from operators.label.task import Asked
+from gristmill.operators.label.contract import Constraint, Message, Rejected
+from gristmill.operators.label.soft import mass
+from gristmill.operators.label.structure import structure
+from gristmill.operators.label.task import Asked
 
 OPENING, CLOSING = "<document>", "</document>"
 _DATA = (

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from operators.label.lenient import read_value
-from operators.label.wrapping import bare_turn, marked, thoughts_end
+from gristmill.operators.label.lenient import read_value
+from gristmill.operators.label.wrapping import bare_turn, marked, thoughts_end
 
 _QUOTES = "\"'`´“”„‟‘’‚‛«»‹›「」『』"
 _BLANKS = " \t\r\n\u00a0\u200b\u3000\ufeff"

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from operators.base import PositiveCount
-from operators.label.part import Part
+from gristmill.operators.base import PositiveCount
+from gristmill.operators.label.part import Part
 
 By = Literal["random", "stratified", "top", "near_threshold", "cluster"]
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from operators.base import digest_of
-from operators.label.answers import AnswerFormat
-from operators.label.part import Part
-from operators.label.reading import InvalidAnswer
+from gristmill.operators.base import digest_of
+from gristmill.operators.label.answers import AnswerFormat
+from gristmill.operators.label.part import Part
+from gristmill.operators.label.reading import InvalidAnswer
 
 #: Raise it when the same task makes another prompt or reads another answer from the same completion.
 PROMPT_VERSION = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.hashes import hash_texts
-from operators.measure.arrays import hash_column
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.hashes import hash_texts
+from gristmill.operators.measure.arrays import hash_column
 
 
 def content_ids(texts: pa.Array) -> pa.FixedSizeBinaryArray:

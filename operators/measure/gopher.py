@@ -18,14 +18,14 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from operators.base import Documents, Files, Measure, MeasureFunction, field
-from operators.columns import TEXT
-from operators.errors import ShardError
-from operators.kernels.buffers import text_buffers
-from operators.kernels.characters import character_classes
-from operators.kernels.gopher import STATISTICS, gopher_statistics
-from operators.kernels.primitives import longest
-from operators.measure.arrays import column
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import TEXT
+from gristmill.operators.errors import ShardError
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.characters import character_classes
+from gristmill.operators.kernels.gopher import STATISTICS, gopher_statistics
+from gristmill.operators.kernels.primitives import longest
+from gristmill.operators.measure.arrays import column
 
 #: Shares are float64: as float32, a share of exactly 0.1 would be greater than 0.1.
 TYPES = {"words": pa.uint32(), "stop_words": pa.uint8()}

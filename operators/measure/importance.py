@@ -15,13 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
-from operators import columns
-from operators.base import Documents, Files, FittedMeasure, MeasureFunction, field
-from operators.errors import RecipeError
-from operators.kernels.buffers import text_buffers
-from operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
-from operators.kernels.wordpunct import characters
-from operators.measure.importance_fit import Counts, ImportanceFit, Sample, estimate
+from gristmill.operators import columns
+from gristmill.operators.base import Documents, Files, FittedMeasure, MeasureFunction, field
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
+from gristmill.operators.kernels.wordpunct import characters
+from gristmill.operators.measure.importance_fit import Counts, ImportanceFit, Sample, estimate
 
 #: Entries of the cache of SHA-256 buckets, 8 MB for each thread: a larger one saves few hashes more.
 CACHE_ENTRIES = 1 << 20

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.errors import RecipeError
+from gristmill.operators.errors import RecipeError
 
 Counts = NDArray[np.int64]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators.base import Documents, Files, Measure, MeasureFunction, field
-from operators.columns import TEXT
-from operators.kernels.buffers import text_buffers
-from operators.kernels.minhash import fast_similarity, k_permutations, sign
-from operators.kernels.shingles import alphabet
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import TEXT
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.minhash import fast_similarity, k_permutations, sign
+from gristmill.operators.kernels.shingles import alphabet
 
 SCHEMES = {"kperm": k_permutations, "fss": fast_similarity}
 

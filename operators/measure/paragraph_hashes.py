@@ -7,12 +7,12 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
-from operators.base import Documents, Files, Measure, MeasureFunction, field
-from operators.columns import BYTES, TEXT, TYPES
-from operators.kernels.buffers import text_buffers
-from operators.kernels.characters import character_classes, lower_case
-from operators.kernels.paragraphs import hash_pieces
-from operators.measure.arrays import list_column
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import BYTES, TEXT, TYPES
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.characters import character_classes, lower_case
+from gristmill.operators.kernels.paragraphs import hash_pieces
+from gristmill.operators.measure.arrays import list_column
 
 Piece = Literal["paragraph", "line"]
 

@@ -11,9 +11,9 @@ from typing import ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from operators import columns
-from operators.base import Documents, Files, Measure, MeasureFunction, field
-from operators.fasttext.classifier import Classifier
+from gristmill.operators import columns
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.fasttext.classifier import Classifier
 
 
 class Quality(Measure):

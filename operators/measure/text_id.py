@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from operators.base import Documents, Files, Measure, MeasureFunction, field
-from operators.columns import TEXT, TEXT_ID, TYPES
-from operators.measure.content_id import content_ids
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import TEXT, TEXT_ID, TYPES
+from gristmill.operators.measure.content_id import content_ids
 
 
 class TextId(Measure):

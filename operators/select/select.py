@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from operators import columns
-from operators.base import Count, Rule
-from operators.kernels.buffers import id_words
-from operators.kernels.noise import gumbel, uniform
+from gristmill.operators import columns
+from gristmill.operators.base import Count, Rule
+from gristmill.operators.kernels.buffers import id_words
+from gristmill.operators.kernels.noise import gumbel, uniform
 
 RANDOM = "random"
 TOKENS = "tokens"

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.characters import CLASSIFIED, CODE_POINTS
-from operators.kernels.cleaning import UNCLEAN, inspect_texts
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.characters import CLASSIFIED, CODE_POINTS
+from gristmill.operators.kernels.cleaning import UNCLEAN, inspect_texts
 
 #: Bit of an inspection: a character that Normalization Form C may change, alone or with the one before.
 UNCOMPOSED = np.uint64(2)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.base import Files, Transform, TransformFunction
-from operators.kernels.buffers import text_buffers
-from operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
-from operators.transform import mojibake
+from gristmill.operators.base import Files, Transform, TransformFunction
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
+from gristmill.operators.transform import mojibake
 
 
 class NormalizeUnicode(Transform):

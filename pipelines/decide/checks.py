@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from operators.decide.order import is_ordered
-from operators.errors import RecipeError
-from pipelines.words import did_you_mean
+from gristmill.operators.decide.order import is_ordered
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.words import did_you_mean
 
 
 def check_known(names: Iterable[str], schema: pa.Schema, where: str = "") -> None:

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types
 
-from operators.base import Rule
-from operators.decide.expression import Condition, Quantile, compile_condition
-from operators.decide.growth import may_grow
-from operators.decide.order import order_keys, value_of
-from operators.decide.syntax import parse, references
-from operators.errors import RecipeError
-from pipelines.decide.checks import check_known
-from pipelines.decide.confined import compile_confined, evaluate_confined
-from pipelines.decide.crossing import Found, Weighted, find_crossings
-from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
-from pipelines.decide.shards import SurvivingShard, losses
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.expression import Condition, Quantile, compile_condition
+from gristmill.operators.decide.growth import may_grow
+from gristmill.operators.decide.order import order_keys, value_of
+from gristmill.operators.decide.syntax import parse, references
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.decide.checks import check_known
+from gristmill.pipelines.decide.confined import compile_confined, evaluate_confined
+from gristmill.pipelines.decide.crossing import Found, Weighted, find_crossings
+from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.shards import SurvivingShard, losses
 
 NOT_JUDGED = "not judged"
 

@@ -21,8 +21,8 @@ from typing import IO, Any
 import duckdb
 import pyarrow as pa
 
-from operators.decide.expression import Condition, Fired, Quantile, compile_condition
-from operators.errors import GristmillError, RecipeError, ShardError
+from gristmill.operators.decide.expression import Condition, Fired, Quantile, compile_condition
+from gristmill.operators.errors import GristmillError, RecipeError, ShardError
 
 #: What an expression may take beside the columns that it reads.
 MEMORY = 1 << 30
@@ -32,7 +32,7 @@ CHECK_SECONDS, SHARD_SECONDS = 10, 60
 PATIENCE = 20
 _TIME_SIGNALS = {signal.SIGXCPU, signal.SIGKILL}
 _SIZE = struct.Struct("<Q")
-_SERVE = "from pipelines.decide.confined import serve; serve()"
+_SERVE = "from gristmill.pipelines.decide.confined import serve; serve()"
 
 
 def compile_confined(text: str, schema: pa.Schema) -> Condition:

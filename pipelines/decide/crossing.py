@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decide.passes import run
-from pipelines.decide.shards import SurvivingShard, Survivors
-from pipelines.engine.base import Engine
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
+from gristmill.pipelines.engine.base import Engine
 
 KEY_BITS = 64
 STEP_BITS = 16

@@ -15,23 +15,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.base import Rule
-from operators.errors import FatalError
-from operators.select.select import TOKENS
-from operators.table import name_of
-from pipelines.decide import scratch
-from pipelines.decide.funnel import Decided, RuleCount, ShardKept
-from pipelines.decide.fuzzy.history import History
-from pipelines.decide.given import WithColumns, given_file, with_given, write_given
-from pipelines.decide.groups import KEPT, GroupTally, count_groups
-from pipelines.decide.kinds import given_columns, kind_of, rule_names
-from pipelines.decide.passes import run
-from pipelines.decide.rules import Resolved, Scene, Tally, Verdict
-from pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
-from pipelines.engine.base import Engine
-from pipelines.state import files
-from pipelines.texts import Texts
+from gristmill.operators import columns
+from gristmill.operators.base import Rule
+from gristmill.operators.errors import FatalError
+from gristmill.operators.select.select import TOKENS
+from gristmill.operators.table import name_of
+from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
+from gristmill.pipelines.decide.fuzzy.history import History
+from gristmill.pipelines.decide.given import WithColumns, given_file, with_given, write_given
+from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
+from gristmill.pipelines.decide.kinds import given_columns, kind_of, rule_names
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.decide.rules import Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
+from gristmill.pipelines.texts import Texts
 
 #: Columns that the counts are made of: every shard has them.
 COUNTED = (columns.BYTES, TOKENS)

@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.dedup.exact import ExactDedup, is_comparable
-from operators.dedup.groups import Candidates, group_copies
-from operators.errors import RecipeError
-from pipelines.decide import scratch
-from pipelines.decide.checks import check_known, check_rank
-from pipelines.decide.exchange import Exchange, partition_of, partitions_for
-from pipelines.decide.passes import run
-from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
-from pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
-from pipelines.engine.base import Engine
-from pipelines.state import files
+from gristmill.operators import columns
+from gristmill.operators.dedup.exact import ExactDedup, is_comparable
+from gristmill.operators.dedup.groups import Candidates, group_copies
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.decide.checks import check_known, check_rank
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
 
 EXAMPLES = 3  # groups that the report names
 WINNERS = pa.schema(

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from pipelines.decide import scratch
-from pipelines.state import files
+from gristmill.operators import columns
+from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.state import files
 
 #: Rows of a partition: what one task of a resolve step holds (37 bytes a row in exact dedup, as much again to sort).
 PARTITION_ROWS = 1 << 22

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from operators.errors import FatalError
-from pipelines.decide.groups import GroupLoss, GroupTally
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.decide.groups import GroupLoss, GroupTally
 
 
 @dataclass(frozen=True)

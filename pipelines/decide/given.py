@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.errors import RecipeError
-from pipelines.decide.shards import ShardColumns
-from pipelines.state import files
+from gristmill.operators import columns
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.decide.shards import ShardColumns
+from gristmill.pipelines.state import files
 
 FOLDER = "columns"
 

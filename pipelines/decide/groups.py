@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.types
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.errors import RecipeError
+from gristmill.operators import columns
+from gristmill.operators.errors import RecipeError
 
 #: Columns that are counted by wherever a corpus has them, beside its sources.
 LANGUAGES = ("lang", "language", "language_code", "lang_code")

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from operators.base import Rule
-from operators.dedup.exact import ExactDedup
-from operators.dedup.fuzzy import FuzzyDedup
-from operators.dedup.paragraphs import ParagraphDedup
-from operators.errors import RecipeError
-from operators.select.select import Select
-from operators.table import name_of
-from pipelines.decide.conditions import CONDITION, has_condition
-from pipelines.decide.duplicates import EXACT_DEDUP
-from pipelines.decide.given import with_given
-from pipelines.decide.near_duplicates import FUZZY_DEDUP
-from pipelines.decide.paragraphs import PARAGRAPH_DEDUP
-from pipelines.decide.rules import Kind
-from pipelines.decide.selection import SELECT
+from gristmill.operators.base import Rule
+from gristmill.operators.dedup.exact import ExactDedup
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.dedup.paragraphs import ParagraphDedup
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.select.select import Select
+from gristmill.operators.table import name_of
+from gristmill.pipelines.decide.conditions import CONDITION, has_condition
+from gristmill.pipelines.decide.duplicates import EXACT_DEDUP
+from gristmill.pipelines.decide.given import with_given
+from gristmill.pipelines.decide.near_duplicates import FUZZY_DEDUP
+from gristmill.pipelines.decide.paragraphs import PARAGRAPH_DEDUP
+from gristmill.pipelines.decide.rules import Kind
+from gristmill.pipelines.decide.selection import SELECT
 
 KINDS: dict[type[Rule], Kind] = {
     ExactDedup: EXACT_DEDUP,

@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators import columns
-from operators.dedup.banding import caught
-from operators.dedup.fuzzy import FuzzyDedup
-from operators.errors import FatalError, RecipeError
-from pipelines.decide.checks import check_known, check_rank
-from pipelines.decide.fuzzy.clusters import Clusters
-from pipelines.decide.fuzzy.evidence import Evidence, SignatureEvidence
-from pipelines.decide.fuzzy.parameters import Parameters
-from pipelines.decide.fuzzy.resolve import resolve
-from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
-from pipelines.decide.shards import addresses_of, losses
-from pipelines.decide.text_evidence import TextEvidence
-from pipelines.state import files
+from gristmill.operators import columns
+from gristmill.operators.dedup.banding import caught
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.pipelines.decide.checks import check_known, check_rank
+from gristmill.pipelines.decide.fuzzy.clusters import Clusters
+from gristmill.pipelines.decide.fuzzy.evidence import Evidence, SignatureEvidence
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.resolve import resolve
+from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.shards import addresses_of, losses
+from gristmill.pipelines.decide.text_evidence import TextEvidence
+from gristmill.pipelines.state import files
 
 
 @dataclass(frozen=True)

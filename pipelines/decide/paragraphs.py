@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.adjacent import is_first
-from operators.dedup.paragraphs import POSITIONS, ParagraphDedup
-from operators.errors import RecipeError
-from operators.kernels.paragraphs import UNCOUNTED
-from pipelines.decide.checks import check_known
-from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
-from pipelines.decide.passes import run
-from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
-from pipelines.decide.shards import SurvivingShard, addresses_of, losses
-from pipelines.state import files
+from gristmill.operators.adjacent import is_first
+from gristmill.operators.dedup.paragraphs import POSITIONS, ParagraphDedup
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.paragraphs import UNCOUNTED
+from gristmill.pipelines.decide.checks import check_known
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
+from gristmill.pipelines.state import files
 
 MOST_FREQUENT = 10  # paragraphs that the report names
 FREQUENCIES = pa.schema(

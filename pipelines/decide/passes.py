@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pipelines.engine.base import Engine, Result
+from gristmill.pipelines.engine.base import Engine, Result
 
 
 def run(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Result]:

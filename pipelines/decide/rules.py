@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipelines.decide.fuzzy.history import History
-from pipelines.decide.shards import Survivors
-from pipelines.engine.base import Engine
-from pipelines.texts import Texts
+from gristmill.pipelines.decide.fuzzy.history import History
+from gristmill.pipelines.decide.shards import Survivors
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.texts import Texts
 
 #: Whole numbers that add up over shards, by whatever a rule counts.
 Tally = Counter[Any]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from pipelines.engine.base import Engine
-from pipelines.state import files
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
 
 
 @contextlib.contextmanager

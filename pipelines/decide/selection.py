@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.types
 from numpy.typing import NDArray
 
-from operators.decide.order import order_keys, value_of
-from operators.errors import RecipeError
-from operators.select.effective_size import effective_size, exponential_terms
-from operators.select.select import RANDOM, TOKENS, Select
-from pipelines.decide.checks import check_known
-from pipelines.decide.crossing import Crossing, Found, Weighted, find_crossings
-from pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
-from pipelines.decide.shards import SurvivingShard, addresses_of, losses
-from pipelines.words import plural
+from gristmill.operators.decide.order import order_keys, value_of
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.select.effective_size import effective_size, exponential_terms
+from gristmill.operators.select.select import RANDOM, TOKENS, Select
+from gristmill.pipelines.decide.checks import check_known
+from gristmill.pipelines.decide.crossing import Crossing, Found, Weighted, find_crossings
+from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
+from gristmill.pipelines.words import plural
 
 REST = "all others"  #: what the report calls the documents without a quota of their own
 

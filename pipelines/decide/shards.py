@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators import columns
-from pipelines.decide import scratch
+from gristmill.operators import columns
+from gristmill.pipelines.decide import scratch
 
 
 class ShardColumns(Protocol):

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.base import digest_of
-from operators.kernels.buffers import text_buffers
-from operators.kernels.jaccard import jaccard_of_sets
-from operators.kernels.shingles import alphabet, shingle_sets
-from pipelines.decide import scratch
-from pipelines.decide.shards import SurvivingShard, addresses_of
-from pipelines.state import files
-from pipelines.texts import KNOWN, Texts
+from gristmill.operators import columns
+from gristmill.operators.base import digest_of
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.jaccard import jaccard_of_sets
+from gristmill.operators.kernels.shingles import alphabet, shingle_sets
+from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.pipelines.state import files
+from gristmill.pipelines.texts import KNOWN, Texts
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 
 EngineName = Literal["auto", "local", "ray"]
 
@@ -14,7 +14,7 @@ EngineName = Literal["auto", "local", "ray"]
 def open_engine(name: EngineName, workers: int | None) -> Engine:
     """The engine asked for; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set, threads otherwise."""
     if name == "ray" or (name == "auto" and os.environ.get("RAY_ADDRESS")):
-        from pipelines.engine.ray_data import RayEngine
+        from gristmill.pipelines.engine.ray_data import RayEngine
 
         return RayEngine(workers)
     return LocalEngine(workers)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from operators.errors import RecipeError
+from gristmill.operators.errors import RecipeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

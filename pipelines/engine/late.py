@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from pipelines.engine.base import Engine
+from gristmill.pipelines.engine.base import Engine
 
 
 class LateEngine:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from operators.errors import GaveUp, RetryableError
-from pipelines import signals
-from pipelines.engine.base import RETRIES, Outcome, Result
+from gristmill.operators.errors import GaveUp, RetryableError
+from gristmill.pipelines import signals
+from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
 
 GRACE = 5.0  # seconds that items at work may take to end where a signal asks this process to
 FIRST_PAUSE = 0.5  # seconds before the first retry; doubled each time

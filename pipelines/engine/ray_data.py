@@ -23,9 +23,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.errors import FatalError
-from pipelines.engine.base import RETRIES, Outcome, Result
-from pipelines.engine.local import attempt
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
+from gristmill.pipelines.engine.local import attempt
 
 #: The variable that says that a cluster is there to be used: inside `ray job submit` Ray sets it itself.
 ADDRESS = "RAY_ADDRESS"

@@ -1,7 +1,7 @@
 """Language-model engines on Ray: chunks stream through CPU tasks, which make the questions, into actors that answer.
 
-Chunks and replies travel pickled in binary columns, as in pipelines.engine.ray_data. Where a worker is killed Ray tries
-again up to RETRIES times and then leaves the chunk out; pipelines.label.rounds asks again.
+Chunks and replies travel pickled in binary columns, as in `ray_data.py`. Where a worker is killed Ray tries again up
+to RETRIES times and then leaves the chunk out; `label/rounds.py` asks again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.errors import FatalError
-from operators.label.contract import Asker, Question, Reply
-from pipelines.engine.base import RETRIES, Outcome
-from pipelines.engine.local import attempt
-from pipelines.engine.ray_data import configure, last_line, limiting_retries, pickled
-from pipelines.label.annotators import VllmAnnotator
-from pipelines.label.chunks import Chunk
-from pipelines.label.placement import Placement, vllm_placement
-from pipelines.label.rounds import Part, answer_in_rounds
+from gristmill.operators.errors import FatalError
+from gristmill.operators.label.contract import Asker, Question, Reply
+from gristmill.pipelines.engine.base import RETRIES, Outcome
+from gristmill.pipelines.engine.local import attempt
+from gristmill.pipelines.engine.ray_data import configure, last_line, limiting_retries, pickled
+from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.label.chunks import Chunk
+from gristmill.pipelines.label.placement import Placement, vllm_placement
+from gristmill.pipelines.label.rounds import Part, answer_in_rounds
 
 #: Ray's column: a row where it is not empty passes by the engine and by `postprocess`.
 ERROR = "__inference_error__"

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from operators.errors import RecipeError
-from pipelines.command_line import (
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.command_line import (
     AsJson,
     Debug,
     EngineChoice,
@@ -39,7 +39,7 @@ def index_info(
 ) -> None:
     """Show what an index was made with, and its generations: run, sources, shards, documents, size."""
     with errors(debug):
-        from pipelines.report import index as index_report
+        from gristmill.pipelines.report import index as index_report
 
         found = index_report.info(store, name)
         print_result(as_json, found, lambda: index_report.show(found, out))
@@ -56,8 +56,8 @@ def index_compact(
 ) -> None:
     """Make all generations of an index one. Runs give the same as before, and read fewer files."""
     with errors(debug):
-        from pipelines.engine import open_engine
-        from pipelines.index.upkeep import compact
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.index.upkeep import compact
 
         with closing(open_engine(engine.value, workers)) as opened:
             compact(store, name, opened)
@@ -75,8 +75,8 @@ def index_remove(
 ) -> None:
     """Take shards out of an index. Later runs match them no more, and decide them again where they are sources."""
     with errors(debug):
-        from pipelines.engine import open_engine
-        from pipelines.index.upkeep import remove_generation, remove_source
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.index.upkeep import remove_generation, remove_source
 
         if (generation is None) == (source is None):
             raise RecipeError("name a --generation or a --source to remove; `gristmill index info` shows both")
@@ -109,12 +109,12 @@ def index_import(
     All its documents count as kept. Parameters and transforms are those of the recipe.
     """
     with errors(debug):
-        from pipelines.engine import open_engine
-        from pipelines.index.importing import import_dataset
-        from pipelines.index.parameters import indexed_rule
-        from pipelines.recipe import load_recipe
-        from pipelines.report.progress import Reporter
-        from pipelines.sources.spec import Source
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.index.importing import import_dataset
+        from gristmill.pipelines.index.parameters import indexed_rule
+        from gristmill.pipelines.recipe import load_recipe
+        from gristmill.pipelines.report.progress import Reporter
+        from gristmill.pipelines.sources.spec import Source
 
         loaded = load_recipe(recipe, set_ or ())
         dataset = Source(name=source, path=os.path.abspath(path) if "://" not in path else path, text=text, id=id)
@@ -137,8 +137,8 @@ def index_export(
 ) -> None:
     """Write an index for online look-ups: ids and LeanMinHash objects of datasketch."""
     with errors(debug):
-        from pipelines.index.export import export_datasketch
-        from pipelines.words import plural
+        from gristmill.pipelines.index.export import export_datasketch
+        from gristmill.pipelines.words import plural
 
         written = export_datasketch(store, name, datasketch)
         told = {"documents": written, "path": datasketch}
@@ -146,7 +146,7 @@ def index_export(
 
 
 def _show_index(store: str, name: str, as_json: bool) -> None:
-    from pipelines.report import index as index_report
+    from gristmill.pipelines.report import index as index_report
 
     found = index_report.info(store, name)
     print_result(as_json, found, lambda: index_report.show(found, out))

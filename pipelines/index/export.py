@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators import columns
-from operators.dedup.fuzzy import FuzzyDedup
-from operators.errors import FatalError, RecipeError
-from pipelines.decide.fuzzy.evidence import lanes
-from pipelines.state import files
-from pipelines.state.index import SIGNATURE, open_index
+from gristmill.operators import columns
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.pipelines.decide.fuzzy.evidence import lanes
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.index import SIGNATURE, open_index
 
 #: `LeanMinHash.deserialize(row["minhash"])` gives the object back.
 LOOK_UP = pa.schema([(columns.ID, pa.string()), (columns.ADDRESS, pa.uint64()), ("minhash", pa.binary())])

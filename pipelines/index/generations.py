@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.dedup.fuzzy import FuzzyDedup
-from pipelines.decide.exchange import Exchange, partition_of, partitions_for
-from pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
-from pipelines.decide.passes import gather, run
-from pipelines.decide.shards import ShardColumns, SurvivingShard
-from pipelines.engine.base import Engine
-from pipelines.state import files
-from pipelines.state.index import SHARDS, Generation, GenerationFiles, HeldShard, Index, documents_schema
-from pipelines.write import kept_rows
+from gristmill.operators import columns
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for
+from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
+from gristmill.pipelines.decide.passes import gather, run
+from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.index import SHARDS, Generation, GenerationFiles, HeldShard, Index, documents_schema
+from gristmill.pipelines.write import kept_rows
 
 #: Rows of a row group of keys: as many are read at least where one of them may be wanted.
 KEY_GROUP = 1 << 16

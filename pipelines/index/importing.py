@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from operators.base import digest_of
-from operators.errors import RecipeError
-from pipelines.engine.base import Engine
-from pipelines.index.generations import Addition, Kept, key_files_for, write_generation
-from pipelines.index.parameters import index_parameters, indexed_rule
-from pipelines.index.recovery import recovered
-from pipelines.measuring import measure_all
-from pipelines.plan import make_plan
-from pipelines.recipe import LoadedRecipe, Write
-from pipelines.report import quarantine
-from pipelines.report.progress import Reporter
-from pipelines.sources.spec import Source
-from pipelines.state import runs
-from pipelines.state.index import Generation, GenerationFiles
-from pipelines.state.lock import writer_lock
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.index.generations import Addition, Kept, key_files_for, write_generation
+from gristmill.pipelines.index.parameters import index_parameters, indexed_rule
+from gristmill.pipelines.index.recovery import recovered
+from gristmill.pipelines.measuring import measure_all
+from gristmill.pipelines.plan import make_plan
+from gristmill.pipelines.recipe import LoadedRecipe, Write
+from gristmill.pipelines.report import quarantine
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state import runs
+from gristmill.pipelines.state.index import Generation, GenerationFiles
+from gristmill.pipelines.state.lock import writer_lock
 
 MADE_BY = "import"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from operators.base import Rule
-from operators.dedup.fuzzy import FuzzyDedup
-from operators.errors import RecipeError
-from pipelines.state.resources import ReadyOperator
+from gristmill.operators.base import Rule
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.state.resources import ReadyOperator
 
 
 def indexed_rule(rules: Sequence[Rule]) -> tuple[int, FuzzyDedup, str] | None:

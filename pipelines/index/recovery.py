@@ -6,12 +6,12 @@ the record, it is finished here. Killed before, its dataset version was taken ba
 
 from __future__ import annotations
 
-from operators.errors import StoreDamaged
-from pipelines.index.generations import Addition
-from pipelines.state import files
-from pipelines.state.index import RECORD, Generation, Index
-from pipelines.state.kinds import way_back
-from pipelines.state.runs import finished_runs
+from gristmill.operators.errors import StoreDamaged
+from gristmill.pipelines.index.generations import Addition
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.index import RECORD, Generation, Index
+from gristmill.pipelines.state.kinds import way_back
+from gristmill.pipelines.state.runs import finished_runs
 
 
 def recovered(store: str, name: str) -> Index:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pipelines.decide import given_columns
-from pipelines.engine.base import Engine
-from pipelines.index.generations import Addition, Kept, key_files_for, write_generation
-from pipelines.index.parameters import index_parameters, indexed_rule
-from pipelines.measuring import Measured
-from pipelines.plan import Plan
-from pipelines.state.index import GenerationFiles
-from pipelines.state.runs import Run
+from gristmill.pipelines.decide import given_columns
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.index.generations import Addition, Kept, key_files_for, write_generation
+from gristmill.pipelines.index.parameters import index_parameters, indexed_rule
+from gristmill.pipelines.measuring import Measured
+from gristmill.pipelines.plan import Plan
+from gristmill.pipelines.state.index import GenerationFiles
+from gristmill.pipelines.state.runs import Run
 
 
 def remember(plan: Plan, measured: Measured, run: Run, content: str, kept: int, engine: Engine) -> Addition | None:

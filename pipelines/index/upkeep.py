@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from operators.base import digest_of
-from operators.errors import RecipeError
-from pipelines.engine.base import Engine
-from pipelines.index.generations import key_files_for, merge
-from pipelines.index.recovery import recovered
-from pipelines.state.index import Generation, GenerationFiles, HeldShard, Index, open_index
-from pipelines.state.lock import writer_lock
-from pipelines.words import did_you_mean
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.index.generations import key_files_for, merge
+from gristmill.pipelines.index.recovery import recovered
+from gristmill.pipelines.state.index import Generation, GenerationFiles, HeldShard, Index, open_index
+from gristmill.pipelines.state.lock import writer_lock
+from gristmill.pipelines.words import did_you_mean
 
 
 def compact(store: str, name: str, engine: Engine) -> Index:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from operators.base import digest_of
-from operators.label.task import Part
+from gristmill.operators.base import digest_of
+from gristmill.operators.label.task import Part
 
 
 class Annotator(Part):

@@ -12,17 +12,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from operators.errors import FatalError
-from operators.label.answers import UNKNOWN, AnswerFormat
-from operators.label.contract import Asker, Completion, Question, Reply
-from operators.label.reading import InvalidAnswer
-from pipelines.label.budget import FREE, Bound, Ledger, Prices
-from pipelines.label.chunks import StreamingAsker
-from pipelines.label.forecast import Sizes
-from pipelines.label.questions import BATCH, ReadingChunk
-from pipelines.label.rows import Annotation, Row
-from pipelines.label.writer import Writer
-from pipelines.report.progress import Stage
+from gristmill.operators.errors import FatalError
+from gristmill.operators.label.answers import UNKNOWN, AnswerFormat
+from gristmill.operators.label.contract import Asker, Completion, Question, Reply
+from gristmill.operators.label.reading import InvalidAnswer
+from gristmill.pipelines.label.budget import FREE, Bound, Ledger, Prices
+from gristmill.pipelines.label.chunks import StreamingAsker
+from gristmill.pipelines.label.forecast import Sizes
+from gristmill.pipelines.label.questions import BATCH, ReadingChunk
+from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.writer import Writer
+from gristmill.pipelines.report.progress import Stage
 
 #: Batches of questions that are read ahead of the engine.
 AHEAD = 8

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from operators.base import Count
-from operators.label.part import Part
+from gristmill.operators.base import Count
+from gristmill.operators.label.part import Part
 
 
 class Budget(Part):

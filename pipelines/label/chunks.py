@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from operators.label.contract import Asker, Question, Reply
+from gristmill.operators.label.contract import Asker, Question, Reply
 
 
 class Chunk(Protocol):

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.columns import CONTENT_ID
-from operators.errors import RecipeError
-from operators.label.answers import Multi, Scale
-from pipelines.label.rows import first_of_each, halves, sorted_order
-from pipelines.label.store import LabelStore
-from pipelines.label.task import LabelTask, LoadedTask
+from gristmill.operators.columns import CONTENT_ID
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.answers import Multi, Scale
+from gristmill.pipelines.label.rows import first_of_each, halves, sorted_order
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import LabelTask, LoadedTask
 
 ANSWER, PROBABILITY, ANNOTATOR, ENTROPY = "answer", "probability", "annotator", "entropy"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operators.errors import RecipeError
-from pipelines.command_line import (
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.command_line import (
     AsJson,
     Debug,
     EngineChoice,
@@ -24,7 +24,7 @@ from pipelines.command_line import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.label.result import Confirm, LabelPlan
+    from gristmill.pipelines.label.result import Confirm, LabelPlan
 
 labels_app = typer.Typer(
     help="Labels that language models and people gave: see, take out, put in.", no_args_is_help=True
@@ -37,7 +37,7 @@ def confirmation(yes: bool) -> Confirm:
     """Shows what is about to be asked, and asks whether to go on: not with --yes, not without a terminal."""
 
     def confirm(plan: LabelPlan) -> bool:
-        from pipelines.report.labelling import show_plan
+        from gristmill.pipelines.report.labelling import show_plan
 
         show_plan(plan, err)
         if yes:
@@ -72,15 +72,15 @@ def label(
     with errors(debug):
         from contextlib import closing
 
-        from pipelines.engine import open_engine
-        from pipelines.label.run import label_source
-        from pipelines.label.scan import source_of
-        from pipelines.label.task import load_task
-        from pipelines.report.labelling import show_label_result
-        from pipelines.report.progress import Reporter
-        from pipelines.sources.listing import absolute
-        from pipelines.state import files
-        from pipelines.state.datasets import FOLDER
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.label.run import label_source
+        from gristmill.pipelines.label.scan import source_of
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.report.labelling import show_label_result
+        from gristmill.pipelines.report.progress import Reporter
+        from gristmill.pipelines.sources.listing import absolute
+        from gristmill.pipelines.state import files
+        from gristmill.pipelines.state.datasets import FOLDER
 
         if (dataset is None) == (not input_):
             raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
@@ -106,8 +106,8 @@ def labels_info(
 ) -> None:
     """Show who has answered what: answers, quarantine, confidence, tokens, cost."""
     with errors(debug):
-        from pipelines.label.task import load_task
-        from pipelines.report import labels
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.report import labels
 
         found = labels.info(store, None if task is None else load_task(task, asks=False).fingerprint)
         print_result(as_json, found, lambda: labels.show(found, out))
@@ -128,11 +128,11 @@ def labels_export(
 ) -> None:
     """Write the answers: a row for each document and annotator."""
     with errors(debug):
-        from pipelines.label.export import export_labels
-        from pipelines.label.task import load_task
-        from pipelines.label.texts import texts_of
-        from pipelines.sources.listing import absolute
-        from pipelines.words import plural
+        from gristmill.pipelines.label.export import export_labels
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.label.texts import texts_of
+        from gristmill.pipelines.sources.listing import absolute
+        from gristmill.pipelines.words import plural
 
         fingerprint = load_task(task, asks=False).fingerprint
         texts = partial(texts_of, inputs=input_ or ()) if text or input_ else None
@@ -160,11 +160,11 @@ def labels_import(
 ) -> None:
     """Take in labels that people gave, as one more annotator's."""
     with errors(debug):
-        from pipelines.label.importing import import_labels
-        from pipelines.label.store import LabelStore
-        from pipelines.label.task import load_task
-        from pipelines.sources.listing import absolute
-        from pipelines.words import plural
+        from gristmill.pipelines.label.importing import import_labels
+        from gristmill.pipelines.label.store import LabelStore
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.sources.listing import absolute
+        from gristmill.pipelines.words import plural
 
         loaded = load_task(task, asks=False)
         if annotator in (one.name for one in loaded.task.annotators):
@@ -189,9 +189,9 @@ def labels_compact(
 ) -> None:
     """Make few files of many; the answers stay the same. Runs do so themselves where there are many."""
     with errors(debug):
-        from pipelines.label.store import open_stored
-        from pipelines.label.task import load_task
-        from pipelines.words import plural
+        from gristmill.pipelines.label.store import open_stored
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.words import plural
 
         found = open_stored(store, load_task(task, asks=False).fingerprint)
         lost = found.let_go() if let_go else []
@@ -218,7 +218,7 @@ def labels_query(
 ) -> None:
     """Ask the label store: SQL over answers, quarantine, documents and tasks."""
     with errors(debug):
-        from pipelines.report import labels, rows
+        from gristmill.pipelines.report import labels, rows
 
         found = labels.query(store, sql, unsafe)
         if as_json:

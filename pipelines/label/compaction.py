@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipelines.label.inventory import note
-from pipelines.label.listing import Listing, list_folder, rows_in, write_compacted
-from pipelines.label.rows import SCHEMA, merged
-from pipelines.state import files
+from gristmill.pipelines.label.inventory import note
+from gristmill.pipelines.label.listing import Listing, list_folder, rows_in, write_compacted
+from gristmill.pipelines.label.rows import SCHEMA, merged
+from gristmill.pipelines.state import files
 
 #: More files than this are compacted without being asked.
 MANY = 64

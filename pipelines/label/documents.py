@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.label.clusters import ngram_vectors
-from operators.label.sample import Sample
-from operators.label.samplers import KEY, choose
-from pipelines.label.rows import first_of_each, halves, sorted_order
-from pipelines.removal import Removal
-from pipelines.texts import Texts
+from gristmill.operators import columns
+from gristmill.operators.label.clusters import ngram_vectors
+from gristmill.operators.label.sample import Sample
+from gristmill.operators.label.samplers import KEY, choose
+from gristmill.pipelines.label.rows import first_of_each, halves, sorted_order
+from gristmill.pipelines.removal import Removal
+from gristmill.pipelines.texts import Texts
 
 SHARD = "shard"  #: ordinal of a document's shard
 #: Columns of every table of documents; those that a sample goes by come after them.

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from operators.columns import CONTENT_ID, TEXT
-from operators.errors import RecipeError
-from pipelines.label.store import LabelStore, is_scale, open_stored
-from pipelines.state import files
+from gristmill.operators.columns import CONTENT_ID, TEXT
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.store import LabelStore, is_scale, open_stored
+from gristmill.pipelines.state import files
 
 #: The columns of an export; answers to a scale are numbers.
 EXPORTED = pa.schema(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators import columns
-from operators.label.contract import Question, Tokenizer
-from operators.label.task import Asked
-from pipelines.label.annotators import Annotator
-from pipelines.label.budget import Bound, Prices
-from pipelines.label.documents import Documents
-from pipelines.label.questions import Preparer, ReadingChunk
+from gristmill.operators import columns
+from gristmill.operators.label.contract import Question, Tokenizer
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import Annotator
+from gristmill.pipelines.label.budget import Bound, Prices
+from gristmill.pipelines.label.documents import Documents
+from gristmill.pipelines.label.questions import Preparer, ReadingChunk
 
 SAMPLED = 256  # documents whose tokens are counted
 TEMPLATE_TOKENS = 16  # of a chat template around the turns

@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.columns import CONTENT_ID, ID, TEXT
-from operators.errors import RecipeError, ShardError
-from operators.label.answers import AnswerFormat
-from operators.label.reading import InvalidAnswer
-from operators.measure.content_id import content_ids
-from pipelines.label.budget import NOTHING
-from pipelines.label.rows import Annotation, Row
-from pipelines.label.store import DOCUMENTS, LabelStore
-from pipelines.sources.delimited import delimited
-from pipelines.sources.discover import ShardSpec, discover
-from pipelines.sources.json_records import is_array, json_array, json_lines
-from pipelines.sources.lines import open_lines
-from pipelines.sources.records import Record
-from pipelines.sources.spec import Source
-from pipelines.sources.storage import open_file
-from pipelines.words import plural
+from gristmill.operators.columns import CONTENT_ID, ID, TEXT
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.operators.label.answers import AnswerFormat
+from gristmill.operators.label.reading import InvalidAnswer
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.label.budget import NOTHING
+from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
+from gristmill.pipelines.sources.delimited import delimited
+from gristmill.pipelines.sources.discover import ShardSpec, discover
+from gristmill.pipelines.sources.json_records import is_array, json_array, json_lines
+from gristmill.pipelines.sources.lines import open_lines
+from gristmill.pipelines.sources.records import Record
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.storage import open_file
+from gristmill.pipelines.words import plural
 
 REVISION = "imported"
 ANSWER, PROBABILITY = "answer", "probability"

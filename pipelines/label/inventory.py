@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from operators.errors import StoreFileGone
-from pipelines.state import files
-from pipelines.state.kinds import way_back
+from gristmill.operators.errors import StoreFileGone
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.kinds import way_back
 
 FILE = "inventory.json"
 FORMAT = 1

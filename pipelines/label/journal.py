@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from operators.errors import FatalError, StoreDamaged
-from pipelines.label.budget import Amount
-from pipelines.label.rows import Annotation, Row, to_columns
-from pipelines.state import files
+from gristmill.operators.errors import FatalError, StoreDamaged
+from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.rows import Annotation, Row, to_columns
+from gristmill.pipelines.state import files
 
 _NAME = re.compile(r"(?P<kind>answers|journal)-(?P<run>.+)-(?P<number>\d{6})\.(?:parquet|jsonl)")
 

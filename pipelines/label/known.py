@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.columns import CONTENT_ID
-from operators.label.contract import Rejected
-from pipelines.label.rows import halves, last_of_each, sorted_order
+from gristmill.operators.columns import CONTENT_ID
+from gristmill.operators.label.contract import Rejected
+from gristmill.pipelines.label.rows import halves, last_of_each, sorted_order
 
 #: States of a content id.
 MISSING, ANSWERED, REPAIR, QUARANTINED = range(4)

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from operators.errors import RecipeError
-from pipelines.label.annotators import VllmAnnotator
-from pipelines.words import plural
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.words import plural
 
 Resources = Mapping[str, float]  # amounts by Ray's names: CPU, GPU, ...
 READERS = 1.0  # CPUs that are left to make questions with

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from operators.label.contract import Question, Rejected, Tokenizer
-from operators.label.cutting import Cutter
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
-from pipelines.label.documents import ShardDocuments
+from gristmill.operators.label.contract import Question, Rejected, Tokenizer
+from gristmill.operators.label.cutting import Cutter
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.documents import ShardDocuments
 
 BATCH = 256  # questions that travel together
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines.label.budget import NOTHING, Amount, Budget
-from pipelines.label.forecast import Forecast
+from gristmill.pipelines.label.budget import NOTHING, Amount, Budget
+from gristmill.pipelines.label.forecast import Forecast
 
 
 @dataclass(frozen=True)

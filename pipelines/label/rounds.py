@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from operators.errors import FatalError, RecipeError
-from operators.label.contract import Reply
-from pipelines.engine.base import RETRIES
-from pipelines.label.chunks import Chunk
-from pipelines.words import plural
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.operators.label.contract import Reply
+from gristmill.pipelines.engine.base import RETRIES
+from gristmill.pipelines.label.chunks import Chunk
+from gristmill.pipelines.words import plural
 
 
 class Part(NamedTuple):

@@ -13,32 +13,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.errors import RecipeError
-from operators.label.contract import Asker, Rejected
-from operators.label.samplers import KEY
-from pipelines.engine.base import Engine
-from pipelines.label.annotators import AnyAnnotator
-from pipelines.label.asking import Round, Tally
-from pipelines.label.budget import Amount, Ledger
-from pipelines.label.chunks import StreamingAsker
-from pipelines.label.documents import Documents
-from pipelines.label.engines import OpenAsker, open_asker
-from pipelines.label.forecast import Forecast, Sizes, forecast
-from pipelines.label.known import MISSING, QUARANTINED, REPAIR, Known
-from pipelines.label.questions import BATCH, ReadingChunk
-from pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
-from pipelines.label.rows import Annotation
-from pipelines.label.scan import imported_ids, scan
-from pipelines.label.store import DOCUMENTS, LabelStore
-from pipelines.label.task import LoadedTask
-from pipelines.label.writer import Writer
-from pipelines.report.progress import Reporter
-from pipelines.sources.listing import absolute
-from pipelines.sources.spec import Source
-from pipelines.state import files
-from pipelines.state.datasets import FOLDER as DATASETS
-from pipelines.words import plural
+from gristmill.operators import columns
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Asker, Rejected
+from gristmill.operators.label.samplers import KEY
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.label.annotators import AnyAnnotator
+from gristmill.pipelines.label.asking import Round, Tally
+from gristmill.pipelines.label.budget import Amount, Ledger
+from gristmill.pipelines.label.chunks import StreamingAsker
+from gristmill.pipelines.label.documents import Documents
+from gristmill.pipelines.label.engines import OpenAsker, open_asker
+from gristmill.pipelines.label.forecast import Forecast, Sizes, forecast
+from gristmill.pipelines.label.known import MISSING, QUARANTINED, REPAIR, Known
+from gristmill.pipelines.label.questions import BATCH, ReadingChunk
+from gristmill.pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
+from gristmill.pipelines.label.rows import Annotation
+from gristmill.pipelines.label.scan import imported_ids, scan
+from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.label.writer import Writer
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.sources.listing import absolute
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.datasets import FOLDER as DATASETS
+from gristmill.pipelines.words import plural
 
 #: Documents, and bytes of their text, that travel together to an engine on Ray.
 CHUNK_DOCUMENTS = 2048

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators import columns
-from operators.label.sample import Sample
-from operators.measure.content_id import content_ids
-from pipelines.engine.base import Engine
-from pipelines.label.documents import DOCUMENT, Documents
-from pipelines.measure import lengths
-from pipelines.report.progress import Reporter
-from pipelines.sources.discover import discover
-from pipelines.sources.read import Reject, derived_ids, read_documents, read_shard
-from pipelines.sources.spec import MetadataField, Source
-from pipelines.state.measures import in_file
-from pipelines.state.registry import Shard
-from pipelines.texts import Texts
-from pipelines.yaml_file import read_text
+from gristmill.operators import columns
+from gristmill.operators.label.sample import Sample
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.label.documents import DOCUMENT, Documents
+from gristmill.pipelines.measure import lengths
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import Reject, derived_ids, read_documents, read_shard
+from gristmill.pipelines.sources.spec import MetadataField, Source
+from gristmill.pipelines.state.measures import in_file
+from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.yaml_file import read_text
 
 _SAMPLED = "sampled_{}"  # a metadata column may not bear the name of one of ours, such as source
 

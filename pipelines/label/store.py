@@ -17,19 +17,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.columns import CONTENT_ID, ID, SOURCE, TYPES
-from operators.errors import FatalError, RecipeError, StoreDamaged
-from pipelines.label.budget import Amount
-from pipelines.label.compaction import compact, compact_if_many
-from pipelines.label.inventory import note
-from pipelines.label.journal import Outstanding
-from pipelines.label.known import NEEDED, Known
-from pipelines.label.listing import DOCUMENTS as CHOSEN
-from pipelines.label.listing import TASK, Listing, let_go, list_folder, settle
-from pipelines.label.rows import MERGED_BY, SCHEMA, SUMMED, halves, last_of_each, merged, sorted_order, to_table
-from pipelines.label.writer import Writer, open_writer, recover
-from pipelines.state import files
-from pipelines.state.lock import writer_lock
+from gristmill.operators.columns import CONTENT_ID, ID, SOURCE, TYPES
+from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged
+from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.compaction import compact, compact_if_many
+from gristmill.pipelines.label.inventory import note
+from gristmill.pipelines.label.journal import Outstanding
+from gristmill.pipelines.label.known import NEEDED, Known
+from gristmill.pipelines.label.listing import DOCUMENTS as CHOSEN
+from gristmill.pipelines.label.listing import TASK, Listing, let_go, list_folder, settle
+from gristmill.pipelines.label.rows import (
+    MERGED_BY,
+    SCHEMA,
+    SUMMED,
+    halves,
+    last_of_each,
+    merged,
+    sorted_order,
+    to_table,
+)
+from gristmill.pipelines.label.writer import Writer, open_writer, recover
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.lock import writer_lock
 
 FOLDER = "labels"
 DOCUMENTS = pa.schema([(CONTENT_ID, TYPES[CONTENT_ID]), (ID, pa.string()), (SOURCE, pa.string())])

@@ -11,23 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.label.samplers import KEY
-from pipelines.decide import decisions_file
-from pipelines.decide.given import write_given
-from pipelines.label.columns import labels_of
-from pipelines.label.documents import DOCUMENT, SHARD, Documents
-from pipelines.label.result import Confirm, LabelResult
-from pipelines.label.run import choose_documents, label_chosen
-from pipelines.label.store import LabelStore
-from pipelines.label.task import LoadedTask
-from pipelines.measuring import Measured
-from pipelines.removal import Removal
-from pipelines.report.progress import Reporter
-from pipelines.state import files
-from pipelines.state.measures import ShardMeasures
-from pipelines.texts import Texts
-from pipelines.write import kept_rows
+from gristmill.operators import columns
+from gristmill.operators.label.samplers import KEY
+from gristmill.pipelines.decide import decisions_file
+from gristmill.pipelines.decide.given import write_given
+from gristmill.pipelines.label.columns import labels_of
+from gristmill.pipelines.label.documents import DOCUMENT, SHARD, Documents
+from gristmill.pipelines.label.result import Confirm, LabelResult
+from gristmill.pipelines.label.run import choose_documents, label_chosen
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.measuring import Measured
+from gristmill.pipelines.removal import Removal
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.measures import ShardMeasures
+from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.write import kept_rows
 
 FOLDER = "labels"  #: below the run's folder: labels/<position of the task>/<ordinal>.parquet
 

@@ -8,18 +8,18 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from operators.errors import RecipeError
-from operators.label.sample import Sample
-from operators.label.task import Asked
-from pipelines import located_yaml
-from pipelines.label.annotators import Annotator, AnyAnnotator
-from pipelines.label.budget import Budget, Prices
-from pipelines.label.engines.model_files import THREE_WAYS, is_path
-from pipelines.located_yaml import LocatedYaml
-from pipelines.mistakes import Mistakes
-from pipelines.sources.listing import absolute
-from pipelines.words import did_you_mean
-from pipelines.yaml_file import folder_of, read_text
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.sample import Sample
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines import located_yaml
+from gristmill.pipelines.label.annotators import Annotator, AnyAnnotator
+from gristmill.pipelines.label.budget import Budget, Prices
+from gristmill.pipelines.label.engines.model_files import THREE_WAYS, is_path
+from gristmill.pipelines.located_yaml import LocatedYaml
+from gristmill.pipelines.mistakes import Mistakes
+from gristmill.pipelines.sources.listing import absolute
+from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.yaml_file import folder_of, read_text
 
 USAGE = "`gristmill label TASK` takes the path of a YAML file"
 

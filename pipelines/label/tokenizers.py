@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from operators.errors import RecipeError
+from gristmill.operators.errors import RecipeError
 
 FILE = "tokenizer.json"
 _AT_ONCE = 64  # a tokenizer's results take some hundred bytes a token until they are counted

@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Sequence
 
-from operators.errors import GristmillError, RetryableError
-from pipelines.label.budget import NOTHING, Amount
-from pipelines.label.compaction import compact_if_many
-from pipelines.label.inventory import note
-from pipelines.label.journal import (
+from gristmill.operators.errors import GristmillError, RetryableError
+from gristmill.pipelines.label.budget import NOTHING, Amount
+from gristmill.pipelines.label.compaction import compact_if_many
+from gristmill.pipelines.label.inventory import note
+from gristmill.pipelines.label.journal import (
     LocalJournal,
     Name,
     Outstanding,
@@ -25,9 +25,9 @@ from pipelines.label.journal import (
     rows_line,
     unanswered_lines,
 )
-from pipelines.label.listing import Listing, latest, list_folder
-from pipelines.label.rows import Annotation, Row, to_table
-from pipelines.state import files
+from gristmill.pipelines.label.listing import Listing, latest, list_folder
+from gristmill.pipelines.label.rows import Annotation, Row, to_table
+from gristmill.pipelines.state import files
 
 #: A journal becomes a Parquet file when it has so many rows or bytes.
 JOURNAL_ROWS = 50_000

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from operators.base import Measure, Operator
-from operators.errors import RecipeError
-from operators.table import OPERATORS
-from pipelines.recipe import section_of
-from pipelines.words import did_you_mean
+from gristmill.operators.base import Measure, Operator
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.table import OPERATORS
+from gristmill.pipelines.recipe import section_of
+from gristmill.pipelines.words import did_you_mean
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ import duckdb
 from rich.console import Console
 from rich.text import Text
 
-from operators.errors import RecipeError
-from pipelines.report.query import connect, rows
-from pipelines.report.stored_texts import stored_texts
-from pipelines.state.index import id_of
-from pipelines.state.runs import latest_run
-from pipelines.words import plural
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.report.query import connect, rows
+from gristmill.pipelines.report.stored_texts import stored_texts
+from gristmill.pipelines.state.index import id_of
+from gristmill.pipelines.state.runs import latest_run
+from gristmill.pipelines.words import plural
 
 #: Documents of a cluster that are shown beside their survivors: those least alike.
 SHOWN_MEMBERS = 3

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.measure import Measurement
 from rich.segment import Segment
 
-from pipelines.quoting import printable
+from gristmill.pipelines.quoting import printable
 
 
 def make_console(stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:

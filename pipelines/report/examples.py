@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from operators import columns
-from pipelines.plan import Plan
-from pipelines.report.explain import excerpt, sentence
-from pipelines.report.query import connect, rows
-from pipelines.sources.read import read_shard
-from pipelines.state.index import id_of
-from pipelines.state.registry import Shard
+from gristmill.operators import columns
+from gristmill.pipelines.plan import Plan
+from gristmill.pipelines.report.explain import excerpt, sentence
+from gristmill.pipelines.report.query import connect, rows
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.state.index import id_of
+from gristmill.pipelines.state.registry import Shard
 
 EXCERPT = 160  # characters
 

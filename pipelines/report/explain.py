@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operators import columns
-from operators.errors import GristmillError, RecipeError
-from pipelines.report.quarantine import where
-from pipelines.report.query import connect, rows
-from pipelines.report.stored_texts import stored_texts
-from pipelines.state.index import id_of
-from pipelines.state.measures import in_file
+from gristmill.operators import columns
+from gristmill.operators.errors import GristmillError, RecipeError
+from gristmill.pipelines.report.quarantine import where
+from gristmill.pipelines.report.query import connect, rows
+from gristmill.pipelines.report.stored_texts import stored_texts
+from gristmill.pipelines.state.index import id_of
+from gristmill.pipelines.state.measures import in_file
 
 #: Characters of a text that are shown.
 EXCERPT = 300

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operators.errors import FatalError
-from pipelines.decide import Decided, GroupLoss
-from pipelines.report.losses import COUNTS, Losses
-from pipelines.state.measures import ShardCounts
-from pipelines.state.runs import Standing
-from pipelines.words import plural
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.decide import Decided, GroupLoss
+from gristmill.pipelines.report.losses import COUNTS, Losses
+from gristmill.pipelines.state.measures import ShardCounts
+from gristmill.pipelines.state.runs import Standing
+from gristmill.pipelines.words import plural
 
 #: A rule that drops more than this share of what it sees is pointed out, unless it says what to expect.
 REMARKABLE = 0.4

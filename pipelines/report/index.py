@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.state.index import Index, index_names, open_index
-from pipelines.words import plural
+from gristmill.pipelines.state.index import Index, index_names, open_index
+from gristmill.pipelines.words import plural
 
 
 def info(store: str, name: str | None = None) -> list[dict[str, Any]]:

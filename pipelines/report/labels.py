@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operators.columns import CONTENT_ID
-from operators.errors import RecipeError
-from pipelines.label.export import connected
-from pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
-from pipelines.quoting import sql_text
-from pipelines.report import query as queries
-from pipelines.report.labelling import count, short_model
-from pipelines.words import plural
+from gristmill.operators.columns import CONTENT_ID
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.export import connected
+from gristmill.pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
+from gristmill.pipelines.quoting import sql_text
+from gristmill.pipelines.report import query as queries
+from gristmill.pipelines.report.labelling import count, short_model
+from gristmill.pipelines.words import plural
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
 _TASK = [pa.field("task", pa.string()), pa.field("fingerprint", pa.string())]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.sources.discover import SourceFiles
-from pipelines.words import plural
+from gristmill.pipelines.sources.discover import SourceFiles
+from gristmill.pipelines.words import plural
 
 #: How many files a remark names.
 SHOWN = 3

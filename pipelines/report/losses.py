@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from operators import columns
-from operators.errors import FatalError
-from pipelines.decide import GroupLoss
-from pipelines.words import plural
+from gristmill.operators import columns
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.decide import GroupLoss
+from gristmill.pipelines.words import plural
 
 #: A rule that takes more than this share of a group, and of the others not, is pointed out.
 REMARKABLE = 0.5

@@ -10,12 +10,12 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from operators.table import name_of
-from pipelines.decide import given_columns, rule_names
-from pipelines.label.columns import label_columns
-from pipelines.plan import Plan, PlannedMeasure
-from pipelines.report import listed
-from pipelines.words import in_short, plural
+from gristmill.operators.table import name_of
+from gristmill.pipelines.decide import given_columns, rule_names
+from gristmill.pipelines.label.columns import label_columns
+from gristmill.pipelines.plan import Plan, PlannedMeasure
+from gristmill.pipelines.report import listed
+from gristmill.pipelines.words import in_short, plural
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

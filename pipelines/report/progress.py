@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipelines.report.console import make_console
-from pipelines.sources.reading import AT_WORK, Reached
-from pipelines.words import plural
+from gristmill.pipelines.report.console import make_console
+from gristmill.pipelines.sources.reading import AT_WORK, Reached
+from gristmill.pipelines.words import plural
 
 T = TypeVar("T")
 _LEAST_BYTES = 100_000  # of text that a rate is told of

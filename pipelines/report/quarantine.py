@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.errors import FatalError
-from pipelines.measure import REJECTS
-from pipelines.recipe import Recipe
-from pipelines.state import files
-from pipelines.state.measures import ShardCounts, ShardMeasures, in_file, rejects_file
-from pipelines.state.registry import Shard
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.measure import REJECTS
+from gristmill.pipelines.recipe import Recipe
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.measures import ShardCounts, ShardMeasures, in_file, rejects_file
+from gristmill.pipelines.state.registry import Shard
 
 #: `row` is the position in the shard, as in addresses; `file_row` that in the file, null where the file is the record.
 SCHEMA = pa.schema([("source", pa.string()), ("file", pa.string()), ("file_row", pa.int64()), *REJECTS])

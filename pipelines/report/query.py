@@ -29,17 +29,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators import columns
-from operators.errors import FatalError, RecipeError, StoreDamaged
-from pipelines.decide import DECISIONS, given_file
-from pipelines.quoting import in_glob, sql_name, sql_text
-from pipelines.report.funnel import loss_rows
-from pipelines.report.variants import is_mixed, plain_values
-from pipelines.state import files, runs
-from pipelines.state.datasets import FOLDER as DATASETS
-from pipelines.state.datasets import Dataset
-from pipelines.state.runs import Standing
-from pipelines.words import did_you_mean
+from gristmill.operators import columns
+from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged
+from gristmill.pipelines.decide import DECISIONS, given_file
+from gristmill.pipelines.quoting import in_glob, sql_name, sql_text
+from gristmill.pipelines.report.funnel import loss_rows
+from gristmill.pipelines.report.variants import is_mixed, plain_values
+from gristmill.pipelines.state import files, runs
+from gristmill.pipelines.state.datasets import FOLDER as DATASETS
+from gristmill.pipelines.state.datasets import Dataset
+from gristmill.pipelines.state.runs import Standing
+from gristmill.pipelines.words import did_you_mean
 
 VIEWS = ("documents", "decisions", "clusters", "losses", "quarantine", "rejects", "datasets")
 DATASET_COLUMNS = pa.schema(

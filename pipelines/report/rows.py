@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.quoting import in_one_line, printable_json
-from pipelines.report.console import make_console
+from gristmill.pipelines.quoting import in_one_line, printable_json
+from gristmill.pipelines.report.console import make_console
 
 WIDEST = 10_000  # characters of a line that is not for a terminal
 

@@ -10,14 +10,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from operators import columns
-from pipelines import located_yaml
-from pipelines.report.query import rows
-from pipelines.sources.discover import ShardSpec
-from pipelines.sources.spec import Source
-from pipelines.state.registry import Registry, Shard
-from pipelines.state.runs import Run, standing_runs
-from pipelines.texts import read_texts
+from gristmill.operators import columns
+from gristmill.pipelines import located_yaml
+from gristmill.pipelines.report.query import rows
+from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state.registry import Registry, Shard
+from gristmill.pipelines.state.runs import Run, standing_runs
+from gristmill.pipelines.texts import read_texts
 
 
 def stored_texts(

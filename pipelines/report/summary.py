@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from pipelines.report.examples import show as show_examples
-from pipelines.report.funnel import show as show_funnel
-from pipelines.report.labelling import show_label_result
-from pipelines.run import RunResult
-from pipelines.words import plural
+from gristmill.pipelines.report.examples import show as show_examples
+from gristmill.pipelines.report.funnel import show as show_funnel
+from gristmill.pipelines.report.labelling import show_label_result
+from gristmill.pipelines.run import RunResult
+from gristmill.pipelines.words import plural
 
 SHOWN_STEPS = 3
 

@@ -12,22 +12,22 @@ from typing import Any
 
 from rich.console import Console
 
-from operators.errors import RecipeError, StoreDamaged
-from pipelines.label.journal import replay
-from pipelines.label.listing import list_folder
-from pipelines.quoting import in_one_line
-from pipelines.report.progress import Reporter
-from pipelines.state import files, runs
-from pipelines.state.datasets import CURRENT, MANIFEST, Dataset
-from pipelines.state.datasets import FOLDER as DATASETS
-from pipelines.state.index import FOLDER as INDEX
-from pipelines.state.index import Index, index_names
-from pipelines.state.kinds import kind_of
-from pipelines.state.lock import writer_lock
-from pipelines.state.measures import FOLDER as MEASURES
-from pipelines.state.measures import rejects_file
-from pipelines.state.registry import Registry
-from pipelines.words import did_you_mean, plural
+from gristmill.operators.errors import RecipeError, StoreDamaged
+from gristmill.pipelines.label.journal import replay
+from gristmill.pipelines.label.listing import list_folder
+from gristmill.pipelines.quoting import in_one_line
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.state import files, runs
+from gristmill.pipelines.state.datasets import CURRENT, MANIFEST, Dataset
+from gristmill.pipelines.state.datasets import FOLDER as DATASETS
+from gristmill.pipelines.state.index import FOLDER as INDEX
+from gristmill.pipelines.state.index import Index, index_names
+from gristmill.pipelines.state.kinds import kind_of
+from gristmill.pipelines.state.lock import writer_lock
+from gristmill.pipelines.state.measures import FOLDER as MEASURES
+from gristmill.pipelines.state.measures import rejects_file
+from gristmill.pipelines.state.registry import Registry
+from gristmill.pipelines.words import did_you_mean, plural
 
 LABELS = "labels"
 DAMAGED, GONE, LEFT_OVER, FOREIGN = "damaged", "gone", "left over", "foreign"

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from operators.columns import ID, TYPES, URL
-from pipelines.sources.records import Fault
-from pipelines.sources.spec import METADATA_TYPES, MetadataType, Source
-from pipelines.sources.values import FROM_VALUES, Convert, as_id, as_url
+from gristmill.operators.columns import ID, TYPES, URL
+from gristmill.pipelines.sources.records import Fault
+from gristmill.pipelines.sources.spec import METADATA_TYPES, MetadataType, Source
+from gristmill.pipelines.sources.values import FROM_VALUES, Convert, as_id, as_url
 
 OfArray = Callable[[pa.Array], pa.Array]
 #: Values that Python's types cannot hold: texts that are no UTF-8, dates far away, unknown time zones (KeyError).

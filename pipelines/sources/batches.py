@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.columns import ROW, TEXT, TYPES
-from pipelines.sources.fields import DigitsLost, DocumentFields
-from pipelines.sources.json_values import exact_json
-from pipelines.sources.records import Fault, Record, Reject, lookup, reject
-from pipelines.sources.spec import Source
+from gristmill.operators.columns import ROW, TEXT, TYPES
+from gristmill.pipelines.sources.fields import DigitsLost, DocumentFields
+from gristmill.pipelines.sources.json_values import exact_json
+from gristmill.pipelines.sources.records import Fault, Record, Reject, lookup, reject
+from gristmill.pipelines.sources.spec import Source
 
 _MISSING = object()
 

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from operators.errors import RecipeError
-from pipelines.sources.listing import Listed
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.sources.listing import Listed
 
 #: Texts on a data set, by their names without an extension.
 _NOTES = re.compile(

@@ -16,18 +16,18 @@ from typing import Any, Literal, NamedTuple
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from operators.base import digest_of
-from operators.errors import RecipeError, ShardError
-from pipelines.sources import plain_text, python_env, wet
-from pipelines.sources.beside import PACKED, divided
-from pipelines.sources.lines import Part
-from pipelines.sources.listing import CONNECTIONS, Found, Listing, absolute, discover_files, distinct
-from pipelines.sources.partitions import shared_keys
-from pipelines.sources.spec import Source
-from pipelines.sources.storage import FileRef, open_file
-from pipelines.sources.streams import COMPRESSIONS, Compression
-from pipelines.state.files import is_local
-from pipelines.words import did_you_mean
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.sources import plain_text, python_env, wet
+from gristmill.pipelines.sources.beside import PACKED, divided
+from gristmill.pipelines.sources.lines import Part
+from gristmill.pipelines.sources.listing import CONNECTIONS, Found, Listing, absolute, discover_files, distinct
+from gristmill.pipelines.sources.partitions import shared_keys
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.storage import FileRef, open_file
+from gristmill.pipelines.sources.streams import COMPRESSIONS, Compression
+from gristmill.pipelines.state.files import is_local
+from gristmill.pipelines.words import did_you_mean
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.columns import ID, TEXT, URL
-from pipelines.sources.records import Fault, lookup
-from pipelines.sources.spec import Source
-from pipelines.sources.values import (
+from gristmill.operators.columns import ID, TEXT, URL
+from gristmill.pipelines.sources.records import Fault, lookup
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.values import (
     FROM_CELLS,
     FROM_VALUES,
     Convert,
@@ -19,7 +19,7 @@ from pipelines.sources.values import (
     kind_of,
     may_lack_digits,
 )
-from pipelines.words import did_you_mean
+from gristmill.pipelines.words import did_you_mean
 
 _MISSING = object()
 #: Types of values in which orjson may have put floats for whole numbers.

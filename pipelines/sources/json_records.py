@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-from operators.errors import ShardError
-from pipelines.sources.json_values import RepeatedKeys, check_surrogates, exact_json, object_of
-from pipelines.sources.lines import BOM, LineReader
-from pipelines.sources.records import Fault, Record
-from pipelines.sources.storage import FileRef, open_stream, read_up_to
-from pipelines.sources.streams import Compression
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.json_values import RepeatedKeys, check_surrogates, exact_json, object_of
+from gristmill.pipelines.sources.lines import BOM, LineReader
+from gristmill.pipelines.sources.records import Fault, Record
+from gristmill.pipelines.sources.storage import FileRef, open_stream, read_up_to
+from gristmill.pipelines.sources.streams import Compression
 
 #: An array is parsed as a whole; a larger one has to be turned into lines.
 ARRAY_BYTES = 512_000_000

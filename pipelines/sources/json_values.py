@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from pipelines.sources.records import Fault
+from gristmill.pipelines.sources.records import Fault
 
 
 def exact_json(text: str | bytes, *, repeated_keys: bool = False) -> Any:

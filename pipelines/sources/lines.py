@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipelines.sources.storage import FileRef, chunks, open_stream
-from pipelines.sources.streams import Compression, Stream, beginning, refuse_carriage_returns
+from gristmill.pipelines.sources.storage import FileRef, chunks, open_stream
+from gristmill.pipelines.sources.streams import Compression, Stream, beginning, refuse_carriage_returns
 
 BOM = b"\xef\xbb\xbf"
 #: A byte range; a line belongs to the part in which its first byte lies.

@@ -17,14 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from operators.errors import RecipeError
-from pipelines.quoting import from_glob, in_glob
-from pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
-from pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
-from pipelines.state.datasets import CURRENT
-from pipelines.state.files import filesystem, is_local
-from pipelines.state.remote import tried
-from pipelines.words import did_you_mean, plural
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.quoting import from_glob, in_glob
+from gristmill.pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
+from gristmill.pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
+from gristmill.pipelines.state.datasets import CURRENT
+from gristmill.pipelines.state.files import filesystem, is_local
+from gristmill.pipelines.state.remote import tried
+from gristmill.pipelines.words import did_you_mean, plural
 
 #: Properties of remote files are asked for side by side.
 CONNECTIONS = 16

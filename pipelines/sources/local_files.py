@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from operators.errors import RecipeError
-from pipelines.quoting import from_glob
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.quoting import from_glob
 
 #: Names of markers and temporary files of other tools begin so; globs match them where they begin so too.
 HIDDEN = (".", "_")

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from operators.errors import ShardError
-from pipelines.sources.spec import MetadataType, Source
-from pipelines.sources.storage import FileRef
-from pipelines.sources.values import FROM_CELLS
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.spec import MetadataType, Source
+from gristmill.pipelines.sources.storage import FileRef
+from gristmill.pipelines.sources.values import FROM_CELLS
 
 #: What stands for null.
 NULL = "__HIVE_DEFAULT_PARTITION__"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from operators.errors import RetryableError, ShardError
-from pipelines.sources.lines import BOM, Line
-from pipelines.sources.records import Fault, Record
-from pipelines.sources.storage import DamagedFile, FileRef, open_stream, read_up_to
-from pipelines.sources.streams import Compression
+from gristmill.operators.errors import RetryableError, ShardError
+from gristmill.pipelines.sources.lines import BOM, Line
+from gristmill.pipelines.sources.records import Fault, Record
+from gristmill.pipelines.sources.storage import DamagedFile, FileRef, open_stream, read_up_to
+from gristmill.pipelines.sources.streams import Compression
 
 FIELDS = ("id", "text")
 #: A file is said to have many short lines by its beginning: so many bytes, with MANY lines of SHORT bytes on average.

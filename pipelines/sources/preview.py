@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from pipelines.sources.delimited import DELIMITERS
-from pipelines.sources.discover import FIXED_FIELDS, ShardSpec
-from pipelines.sources.listing import CONNECTIONS
-from pipelines.sources.partitions import keys_of
-from pipelines.sources.records import lookup
-from pipelines.sources.storage import FileRef, open_file, open_stream
-from pipelines.sources.streams import Compression
-from pipelines.state.files import filesystem, is_local
+from gristmill.pipelines.sources.delimited import DELIMITERS
+from gristmill.pipelines.sources.discover import FIXED_FIELDS, ShardSpec
+from gristmill.pipelines.sources.listing import CONNECTIONS
+from gristmill.pipelines.sources.partitions import keys_of
+from gristmill.pipelines.sources.records import lookup
+from gristmill.pipelines.sources.storage import FileRef, open_file, open_stream
+from gristmill.pipelines.sources.streams import Compression
+from gristmill.pipelines.state.files import filesystem, is_local
 
 #: Files and bytes of each that a look takes in; where a field is not found, it looks further.
 FIRST, FURTHER = (3, 1 << 18), (16, 1 << 20)

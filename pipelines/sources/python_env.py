@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from operators.base import digest_of
-from operators.errors import RecipeError, ShardError
-from pipelines.sources.records import Fault, Record
-from pipelines.sources.storage import FileRef, failures_named
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.sources.records import Fault, Record
+from gristmill.pipelines.sources.storage import FileRef, failures_named
 
 FIELDS = ("id", "text", "kind", "package")
 #: Parsing Python is slow for its bytes, so shards are small: this much source in one.

@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.columns import ID, ROW, TEXT, TYPES, address
-from operators.errors import RecipeError, ShardError
-from pipelines.sources.batches import Batch, BatchBuilder, joined
-from pipelines.sources.delimited import delimited
-from pipelines.sources.discover import ShardSpec, discover
-from pipelines.sources.json_records import is_array, json_array, json_lines
-from pipelines.sources.lines import LineReader, open_lines
-from pipelines.sources.parquet import parquet
-from pipelines.sources.partitions import given_by_path
-from pipelines.sources.plain_text import plain_text, text_units
-from pipelines.sources.python_env import python_env
-from pipelines.sources.records import Record, Reject
-from pipelines.sources.spec import Source
-from pipelines.sources.storage import FileRef, UnreadableFiles
-from pipelines.sources.wet import wet
+from gristmill.operators.columns import ID, ROW, TEXT, TYPES, address
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.sources.batches import Batch, BatchBuilder, joined
+from gristmill.pipelines.sources.delimited import delimited
+from gristmill.pipelines.sources.discover import ShardSpec, discover
+from gristmill.pipelines.sources.json_records import is_array, json_array, json_lines
+from gristmill.pipelines.sources.lines import LineReader, open_lines
+from gristmill.pipelines.sources.parquet import parquet
+from gristmill.pipelines.sources.partitions import given_by_path
+from gristmill.pipelines.sources.plain_text import plain_text, text_units
+from gristmill.pipelines.sources.python_env import python_env
+from gristmill.pipelines.sources.records import Record, Reject
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.storage import FileRef, UnreadableFiles
+from gristmill.pipelines.sources.wet import wet
 
 BATCH_BYTES = 8_000_000
 BATCH_ROWS = 16_384

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
-from operators.base import digest_of
-from operators.columns import ID, TEXT, TYPES, URL
+from gristmill.operators.base import digest_of
+from gristmill.operators.columns import ID, TEXT, TYPES, URL
 
 Format = Literal["auto", "jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
 MetadataType = Literal["string", "int", "float", "bool", "json"]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.errors import RecipeError, RetryableError, ShardError
-from pipelines.sources.reading import tell_share
-from pipelines.sources.streams import (
+from gristmill.operators.errors import RecipeError, RetryableError, ShardError
+from gristmill.pipelines.sources.reading import tell_share
+from gristmill.pipelines.sources.streams import (
     CHUNK,
     Compression,
     Decompressed,
@@ -26,9 +26,9 @@ from pipelines.sources.streams import (
     compression_of,
     refuse_other_kinds,
 )
-from pipelines.state.failures import of_network
-from pipelines.state.files import filesystem, is_local, local_path
-from pipelines.state.remote import PatientFile, tried
+from gristmill.pipelines.state.failures import of_network
+from gristmill.pipelines.state.files import filesystem, is_local, local_path
+from gristmill.pipelines.state.remote import PatientFile, tried
 
 AT_ONCE = 4_000_000  #: bytes of a file on the network that is read by one request, whatever its format
 

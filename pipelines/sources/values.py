@@ -21,8 +21,8 @@ from uuid import UUID
 
 import orjson
 
-from pipelines.sources.json_values import exact_json
-from pipelines.sources.spec import MetadataType
+from gristmill.pipelines.sources.json_values import exact_json
+from gristmill.pipelines.sources.spec import MetadataType
 
 Convert = Callable[[Any], Any]
 

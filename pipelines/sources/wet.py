@@ -11,10 +11,10 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from operators.errors import ShardError
-from pipelines.sources.records import Fault, Record
-from pipelines.sources.storage import FileRef, open_stream
-from pipelines.sources.streams import CHUNK, Compression, Stream
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.records import Fault, Record
+from gristmill.pipelines.sources.storage import FileRef, open_stream
+from gristmill.pipelines.sources.streams import CHUNK, Compression, Stream
 
 FIELDS = ("id", "url", "date", "language", "text")
 #: Field of a document to field of a WARC record.

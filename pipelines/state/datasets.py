@@ -16,10 +16,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from operators.errors import StoreDamaged, StoreFileGone
-from pipelines.state import files
-from pipelines.state.kinds import way_back
-from pipelines.state.lock import check_held
+from gristmill.operators.errors import StoreDamaged, StoreFileGone
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.kinds import way_back
+from gristmill.pipelines.state.lock import check_held
 
 FOLDER = "datasets"
 MANIFEST = "manifest.json"

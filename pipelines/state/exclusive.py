@@ -13,8 +13,8 @@ import threading
 import uuid
 from pathlib import Path
 
-from pipelines.state import files, remote
-from pipelines.state.failures import refusals_named
+from gristmill.pipelines.state import files, remote
+from gristmill.pipelines.state.failures import refusals_named
 
 
 def create(url: str, content: bytes) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from operators.errors import FatalError, RetryableError
+from gristmill.operators.errors import FatalError, RetryableError
 
 #: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
 _NETWORK_LIBRARIES = frozenset(

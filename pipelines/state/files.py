@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
-from operators.errors import StoreDamaged, StoreFileGone
-from pipelines.state import remote, seal
-from pipelines.state.failures import named, refusals_named
-from pipelines.state.kinds import way_back
+from gristmill.operators.errors import StoreDamaged, StoreFileGone
+from gristmill.pipelines.state import remote, seal
+from gristmill.pipelines.state.failures import named, refusals_named
+from gristmill.pipelines.state.kinds import way_back
 
 #: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from pipelines.located_yaml import LocatedYaml
-from pipelines.sources.discover import FileRef, ShardSpec, group_bytes, grouped
-from pipelines.sources.spec import Source
-from pipelines.state.registry import Registry
+from gristmill.pipelines.located_yaml import LocatedYaml
+from gristmill.pipelines.sources.discover import FileRef, ShardSpec, group_bytes, grouped
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state.registry import Registry
 
 Specs = list[tuple[ShardSpec, Source]]
 

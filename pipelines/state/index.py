@@ -22,13 +22,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators import columns
-from operators.base import digest_of
-from operators.errors import RecipeError, StoreFileGone
-from pipelines.state import files
-from pipelines.state.kinds import way_back
-from pipelines.state.lock import check_held
-from pipelines.words import did_you_mean
+from gristmill.operators import columns
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError, StoreFileGone
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.kinds import way_back
+from gristmill.pipelines.state.lock import check_held
+from gristmill.pipelines.words import did_you_mean
 
 FOLDER = "index"
 RECORD = "index.json"

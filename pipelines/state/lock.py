@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from operators.errors import GristmillError, StoreLocked
-from pipelines.state import exclusive, files
+from gristmill.operators.errors import GristmillError, StoreLocked
+from gristmill.pipelines.state import exclusive, files
 
 FOLDER = "LOCK"
 HEARTBEAT = 15.0  # seconds between two signs of life

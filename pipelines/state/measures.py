@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators import columns
-from operators.base import digest_of
-from operators.errors import StoreDamaged
-from pipelines.state import files
+from gristmill.operators import columns
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import StoreDamaged
+from gristmill.pipelines.state import files
 
 FOLDER = "measures"
 PASS = "pass.json"

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from operators.base import digest_of
-from operators.errors import FatalError, StoreFileGone
-from pipelines.located_yaml import LocatedYaml
-from pipelines.sources.discover import ShardSpec
-from pipelines.sources.partitions import uses_keys
-from pipelines.sources.spec import Source
-from pipelines.state import files
-from pipelines.state.kinds import way_back
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import FatalError, StoreFileGone
+from gristmill.pipelines.located_yaml import LocatedYaml
+from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.partitions import uses_keys
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.kinds import way_back
 
 FOLDER = "shards"
 SCHEMA = pa.schema([("ordinal", pa.uint32()), ("key", pa.string()), ("spec", pa.string())])

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from fsspec.core import url_to_fs
 
-from operators.errors import GaveUp
-from pipelines.state.failures import of_network
+from gristmill.operators.errors import GaveUp
+from gristmill.pipelines.state.failures import of_network
 
 Result = TypeVar("Result")
 

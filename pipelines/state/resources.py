@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock
 
-from operators import columns
-from operators.base import Measure, Operator, Transform
-from operators.errors import RecipeError
-from operators.kernels.compiling import code_folder
-from pipelines.state import files
-from pipelines.version import VERSION
+from gristmill.operators import columns
+from gristmill.operators.base import Measure, Operator, Transform
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.compiling import code_folder
+from gristmill.pipelines.state import files
+from gristmill.pipelines.version import VERSION
 
 _BLOCK = 1 << 22
 

@@ -20,16 +20,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.columns import is_signature
-from operators.errors import RecipeError, StoreDamaged
-from pipelines.decide import decisions_file
-from pipelines.located_yaml import LocatedYaml
-from pipelines.state import files
-from pipelines.state.datasets import MANIFEST, Dataset, States, Version
-from pipelines.state.index import Index, index_names
-from pipelines.state.lock import check_held
-from pipelines.state.measures import ShardCounts, ShardMeasures
-from pipelines.state.registry import Shard
+from gristmill.operators.columns import is_signature
+from gristmill.operators.errors import RecipeError, StoreDamaged
+from gristmill.pipelines.decide import decisions_file
+from gristmill.pipelines.located_yaml import LocatedYaml
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.datasets import MANIFEST, Dataset, States, Version
+from gristmill.pipelines.state.index import Index, index_names
+from gristmill.pipelines.state.lock import check_held
+from gristmill.pipelines.state.measures import ShardCounts, ShardMeasures
+from gristmill.pipelines.state.registry import Shard
 
 FOLDER = "runs"
 RECORD = "run.json"

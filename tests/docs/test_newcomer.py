@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from gristmill.pipelines.cli import app
 from tests.pipelines.label.endpoint import endpoint
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def demo_commands() -> str:
     text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     target = re.search(r"^demo:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
     assert target
-    run = f"{sys.executable} -m pipelines.cli"
+    run = f"{sys.executable} -m gristmill"
     commands = target[1].replace("$(BIN)/gristmill", run).replace("$(BIN)/python", sys.executable)
     return commands.replace("\t", "").replace("$$", "$")
 

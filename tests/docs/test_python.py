@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operators.table import OPERATORS
+from gristmill.operators.table import OPERATORS
 from tests.support import write_jsonl
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"

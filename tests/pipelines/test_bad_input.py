@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
-from pipelines.report.explain import explain
-from pipelines.report.query import query
+from gristmill.pipelines.cli import app
+from gristmill.pipelines.report.explain import explain
+from gristmill.pipelines.report.query import query
 
 MakeRecipe = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ GOOD = [{"id": f"good-{i}", "text": f"The {name} document is good."} for i, name
 BECOME_NOBODY = """
 import contextlib, io, os, tempfile
 from pathlib import Path
-import pipelines.cli
+import gristmill.pipelines.cli
 
 os.umask(0)
 here = os.getcwd()
@@ -43,11 +43,11 @@ with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.Stri
     Path("a.jsonl").write_text('{"text": "some text"}')
     sources = "sources: [{name: docs, path: a.jsonl, format: jsonl}]"
     Path("recipe.yaml").write_text(f"version: 1\\nname: first\\nstore: store\\n{sources}\\nwrite: {{}}\\n")
-    pipelines.cli.app(["run", "recipe.yaml", "-q"], standalone_mode=False)
+    gristmill.pipelines.cli.app(["run", "recipe.yaml", "-q"], standalone_mode=False)
     os.chdir(here)
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-pipelines.cli.main()
+gristmill.pipelines.cli.main()
 """
 
 
@@ -386,7 +386,7 @@ def test_lines_and_rows_count_from_the_start_of_a_file_that_is_read_in_parts(fol
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_little_address_space_is_told_at_once(folder: Path, command: str) -> None:
-    limited = f"ulimit -v 1048576; exec {sys.executable} -m pipelines.cli {command} {folder / 'recipe.yaml'}"
+    limited = f"ulimit -v 1048576; exec {sys.executable} -m gristmill {command} {folder / 'recipe.yaml'}"
     ended = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert "may take 1.1 GB of address space (`ulimit -v`), and needs 4.3 GB" in ended.stderr

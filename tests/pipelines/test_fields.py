@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import RecipeError
-from pipelines import fields
-from pipelines.plan import Plan, make_plan
-from pipelines.recipe import load_recipe
-from pipelines.sources import preview
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines import fields
+from gristmill.pipelines.plan import Plan, make_plan
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.sources import preview
 from tests.pipelines.test_run import MakeRecipe, execute
 
 RECORDS: list[dict[str, Any]] = [

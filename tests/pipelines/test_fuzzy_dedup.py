@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from operators.errors import RecipeError
-from pipelines.plan import make_plan
-from pipelines.recipe import load_recipe
-from pipelines.report.query import connect, query
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.plan import make_plan
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.query import connect, query
 from tests.pipelines.test_run import content, dataset, execute
 from tests.support import sentences, write_jsonl
 

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from operators.errors import RecipeError
-from pipelines import measuring
-from pipelines import run as run_module
-from pipelines.index import generations
-from pipelines.index.export import sign
-from pipelines.plan import make_plan
-from pipelines.recipe import load_recipe
-from pipelines.report.plan_view import to_json as plan_to_json
-from pipelines.report.query import query
-from pipelines.run import RunResult
-from pipelines.state.index import Index
-from pipelines.state.runs import latest_run
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines import measuring
+from gristmill.pipelines import run as run_module
+from gristmill.pipelines.index import generations
+from gristmill.pipelines.index.export import sign
+from gristmill.pipelines.plan import make_plan
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.plan_view import to_json as plan_to_json
+from gristmill.pipelines.report.query import query
+from gristmill.pipelines.run import RunResult
+from gristmill.pipelines.state.index import Index
+from gristmill.pipelines.state.runs import latest_run
 from tests.pipelines.test_cli import gristmill
 from tests.pipelines.test_fuzzy_dedup import GIVEN, changed, document, jaccard, near_copy
 from tests.pipelines.test_run import content, dataset, execute, rows
@@ -306,8 +306,8 @@ def three_nights(two_nights: Path) -> Path:
 
 
 def test_compaction_changes_no_answer(three_nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.index.remembering.key_files_for", lambda bands, documents: 3)
-    monkeypatch.setattr("pipelines.index.upkeep.key_files_for", lambda bands, documents: 5)
+    monkeypatch.setattr("gristmill.pipelines.index.remembering.key_files_for", lambda bands, documents: 3)
+    monkeypatch.setattr("gristmill.pipelines.index.upkeep.key_files_for", lambda bands, documents: 5)
     twin = "store=./twin"
     for path in ("data/docs-0-*", "data/docs-[01]-*", "data/docs-*"):
         expected = content(execute(three_nights, twin, f"sources.docs.path={path}"))

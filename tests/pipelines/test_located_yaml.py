@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError
-from pipelines import located_yaml
-from pipelines.label.task import load_task
-from pipelines.located_yaml import DEEPEST, LONGEST_TEXT, load, parse_value
-from pipelines.recipe import load_recipe
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines import located_yaml
+from gristmill.pipelines.label.task import load_task
+from gristmill.pipelines.located_yaml import DEEPEST, LONGEST_TEXT, load, parse_value
+from gristmill.pipelines.recipe import load_recipe
 
 
 def test_values_know_their_line() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from operators.errors import FatalError
-from pipelines.cli import app
-from pipelines.plan import make_plan
-from pipelines.recipe import load_recipe
-from pipelines.sources import discover as discovering
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.cli import app
+from gristmill.pipelines.plan import make_plan
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.sources import discover as discovering
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.test_run import MakeRecipe, execute, rows
 from tests.support import make_documents, write_jsonl
 

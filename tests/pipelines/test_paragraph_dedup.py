@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from operators.errors import FatalError
-from pipelines import removal, writing
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines import removal, writing
 from tests.operators.dedup.paragraph_oracle import dedup
 from tests.pipelines.pages import SHARDS, pages_of_a_site, write_pages
 from tests.pipelines.test_run import content, dataset, execute

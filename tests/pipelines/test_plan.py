@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.plan import Plan, make_plan
-from pipelines.recipe import load_recipe
-from pipelines.report.plan_view import to_json
+from gristmill.pipelines.plan import Plan, make_plan
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.plan_view import to_json
 from tests.pipelines.test_run import execute
 from tests.support import make_documents, write_jsonl
 

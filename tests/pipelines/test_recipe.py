@@ -10,9 +10,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.plan import Plan, make_plan
-from pipelines.recipe import LoadedRecipe, load_recipe, read_recipe
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.plan import Plan, make_plan
+from gristmill.pipelines.recipe import LoadedRecipe, load_recipe, read_recipe
 from tests.operators.measure.fasttext_models import model_file
 from tests.support import make_documents, write_jsonl
 

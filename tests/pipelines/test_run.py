@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import FatalError, RecipeError, ShardError
-from pipelines.engine import open_engine
-from pipelines.recipe import load_recipe
-from pipelines.report.progress import Reporter
-from pipelines.run import RunResult, run
+from gristmill.operators.errors import FatalError, RecipeError, ShardError
+from gristmill.pipelines.engine import open_engine
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.run import RunResult, run
 from tests.support import make_documents, write_jsonl
 
 MakeRecipe = Callable[..., Path]
@@ -182,7 +182,7 @@ def test_a_file_that_changes_between_measure_and_write_is_noticed(
     corpus: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(corpus)
-    from pipelines import run as running
+    from gristmill.pipelines import run as running
 
     decide = running.decide
 
@@ -201,7 +201,7 @@ def test_counts_that_do_not_add_up_are_never_committed(
 ) -> None:
     from dataclasses import replace
 
-    from pipelines import run as running
+    from gristmill.pipelines import run as running
 
     build = running.build_funnel
     monkeypatch.setattr(running, "build_funnel", lambda *a: replace(build(*a), documents=399))

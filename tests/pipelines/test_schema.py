@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from pipelines.schema import recipe_schema, task_schema
+from gristmill.pipelines.schema import recipe_schema, task_schema
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPE: dict[str, Any] = {

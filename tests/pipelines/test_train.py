@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from operators.errors import RecipeError
-from operators.fasttext.classifier import Classifier
-from pipelines.fasttext_training import TrainingArguments
-from pipelines.train import one_line, train_quality
-from pipelines.train_report import average_precision, render_report, roc_auc, threshold_rows
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.fasttext.classifier import Classifier
+from gristmill.pipelines.fasttext_training import TrainingArguments
+from gristmill.pipelines.train import one_line, train_quality
+from gristmill.pipelines.train_report import average_precision, render_report, roc_auc, threshold_rows
 from tests.support import write_jsonl
 
 SMALL = {"dim": 8, "buckets": 2000, "min_count": 1, "holdout": 0.25}
@@ -249,7 +249,7 @@ def test_training_ends_with_the_process_that_asked_for_it(tmp_path):
     (tmp_path / "train.txt").write_text("__label__a some words\n__label__b other words\n" * 200)
     arguments = TrainingArguments(100, 2, 10_000_000, 0.1, 1, 1000, 0, 1)
     program = (
-        "from pathlib import Path; from pipelines.fasttext_training import *; "
+        "from pathlib import Path; from gristmill.pipelines.fasttext_training import *; "
         f"train_model(Path({str(tmp_path / 'train.txt')!r}), Path({str(tmp_path / 'm.bin')!r}), {arguments!r})"
     )
     asking = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])

@@ -12,28 +12,28 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines import warm_up
-from pipelines.report.progress import Reporter
+from gristmill.pipelines import warm_up
+from gristmill.pipelines.report.progress import Reporter
 from tests.test_layout import ROOT
 
 #: Runs the examples of all groups that a run names, then the run; prints kernels that it called with other types.
 _PROGRAM = """
 import sys
-from operators.kernels import compiling
-from operators.kernels.examples import EXAMPLES
-from pipelines import warm_up
+from gristmill.operators.kernels import compiling
+from gristmill.operators.kernels.examples import EXAMPLES
+from gristmill.pipelines import warm_up
 
 kernels, create = [], compiling.Kernel.__init__
 groups = set()
 warm_up.compile_missing = lambda names, reporter=None: groups.update(names)
-import pipelines.measure, pipelines.run
-pipelines.measure.compile_missing = pipelines.run.compile_missing = warm_up.compile_missing
-from pipelines.cli import app
+import gristmill.pipelines.measure, gristmill.pipelines.run
+gristmill.pipelines.measure.compile_missing = gristmill.pipelines.run.compile_missing = warm_up.compile_missing
+from gristmill.pipelines.cli import app
 
 app(["run", sys.argv[1]], standalone_mode=False)
 
 def called():
-    modules = [m for name, m in sorted(sys.modules.items()) if name.startswith("operators.kernels.")]
+    modules = [m for name, m in sorted(sys.modules.items()) if name.startswith("gristmill.operators.kernels.")]
     found = {k.function: k for m in modules for k in vars(m).values() if isinstance(k, compiling.Kernel)}
     return {f.__qualname__: {*k._entry.signatures} for f, k in found.items() if k._entry is not None}
 
@@ -131,7 +131,7 @@ def code_folder_without_a_home(folder: Path) -> Path:
         "TMPDIR": str(folder),
     }
     environment.pop("NUMBA_CACHE_DIR", None)
-    program = "from operators.kernels.compiling import code_folder; print(code_folder())"
+    program = "from gristmill.operators.kernels.compiling import code_folder; print(code_folder())"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     return Path(done.stdout.strip())
 

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from operators.base import Measure, Operator, Transform
-from operators.columns import CONTENT_ID, TEXT
-from operators.measure.importance import Importance
-from operators.table import OPERATORS
-from pipelines.state.resources import ReadyOperator, resource
+from gristmill.operators.base import Measure, Operator, Transform
+from gristmill.operators.columns import CONTENT_ID, TEXT
+from gristmill.operators.measure.importance import Importance
+from gristmill.operators.table import OPERATORS
+from gristmill.pipelines.state.resources import ReadyOperator, resource
 from tests.operators.measure.fasttext_models import model_file
 from tests.support import make_documents
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.columns import address
-from pipelines import located_yaml
-from pipelines.sources.discover import Discovery
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
-from pipelines.state.registry import Registry, check_addresses
+from gristmill.operators.columns import address
+from gristmill.pipelines import located_yaml
+from gristmill.pipelines.sources.discover import Discovery
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state.registry import Registry, check_addresses
 from tests.pipelines.sources.reading import as_lines
 
 FOLDERS = ["a", "b", "a/deep", "b/deep"]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.base import FittedMeasure, Measure, Rule
-from operators.columns import TEXT
-from operators.table import OPERATORS, SECTIONS
-from pipelines.report.catalogue import describe
+from gristmill.operators.base import FittedMeasure, Measure, Rule
+from gristmill.operators.columns import TEXT
+from gristmill.operators.table import OPERATORS, SECTIONS
+from gristmill.pipelines.report.catalogue import describe
 from tests.properties.examples import LARGE, READERS, TEXTS, apply, documents, names_of, plain, ready
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer")

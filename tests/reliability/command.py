@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.state.files import UNFINISHED
+from gristmill.pipelines.state.files import UNFINISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds that anything waited for may take
@@ -20,7 +20,7 @@ PATIENCE = 120.0  # seconds that anything waited for may take
 
 def command(*arguments: str | Path) -> list[str]:
     """The command line of gristmill, run from the source."""
-    return [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "gristmill", *map(str, arguments)]
 
 
 def start(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from operators.errors import GristmillError
-from pipelines.engine import open_engine
-from pipelines.recipe import load_recipe
-from pipelines.report.progress import Reporter
-from pipelines.report.query import query
-from pipelines.run import run
-from pipelines.state import files
-from pipelines.state.datasets import Dataset
-from pipelines.state.kinds import kind_of
-from pipelines.state.runs import standing_runs
+from gristmill.operators.errors import GristmillError
+from gristmill.pipelines.engine import open_engine
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.report.query import query
+from gristmill.pipelines.run import run
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.datasets import Dataset
+from gristmill.pipelines.state.kinds import kind_of
+from gristmill.pipelines.state.runs import standing_runs
 from tests.support import make_documents, sentences, write_jsonl
 
 #: What is done to a file: the new content from the old, None for a file that is removed.

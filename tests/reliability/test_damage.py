@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.report.progress import Reporter
-from pipelines.report.verify import Verified, verify
-from pipelines.state.kinds import kind_of
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.report.verify import Verified, verify
+from gristmill.pipelines.state.kinds import kind_of
 from tests.reliability.damage import ACTIONS, DAMAGES, Stage, Trial
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from operators.errors import GristmillError
-from pipelines.label.run import label
-from pipelines.label.store import LabelStore
-from pipelines.label.writer import LocalWriter
-from pipelines.report.labels import query
-from pipelines.report.verify import verify
-from pipelines.state import files
+from gristmill.operators.errors import GristmillError
+from gristmill.pipelines.label.run import label
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.writer import LocalWriter
+from gristmill.pipelines.report.labels import query
+from gristmill.pipelines.report.verify import verify
+from gristmill.pipelines.state import files
 from tests.pipelines.label.rows_made import BIG, answered
 from tests.pipelines.label.tasks import QUIET, Scripted, loaded_task, scanned, topical, truth
 from tests.reliability.damage import DAMAGES

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.label.store import LabelStore
-from pipelines.label.task import LoadedTask, load_task
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import LoadedTask, load_task
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, task_file, topical, truth
 from tests.reliability.command import PATIENCE, gristmill, start

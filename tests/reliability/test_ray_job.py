@@ -99,7 +99,7 @@ def wait_until_it_answers(port: int, process: subprocess.Popen[bytes], log: Path
 def run_in_a_job(store: Path, *overrides: str) -> list[str]:
     """The entry point of a job: recipe.yaml of its folder, a store that lies outside of what is sent."""
     sets = [word for value in (f"store={store}", *overrides) for word in ("--set", value)]
-    return ["--", "python", "-m", "pipelines.cli", "run", "recipe.yaml", *sets]
+    return ["--", "python", "-m", "gristmill", "run", "recipe.yaml", *sets]
 
 
 def test_a_job_with_gristmill_on_the_nodes_gives_the_local_bytes(head: Head, recipe: Path, tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ def lose_a_node():
     print("lost a node", flush=True)
 
 threading.Thread(target=lose_a_node, daemon=True).start()
-from pipelines.engine import open_engine
-from pipelines.recipe import load_recipe
-from pipelines.report.progress import Reporter
-from pipelines.run import run
+from gristmill.pipelines.engine import open_engine
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.run import run
 
 result = run(load_recipe(recipe, ["store=" + store]), partial(open_engine, "auto", None), Reporter(quiet=True))
 print("measured", result.measured_now, flush=True)

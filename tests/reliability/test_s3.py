@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from operators.errors import StoreLocked
-from pipelines.state import files
-from pipelines.state.lock import writer_lock
+from gristmill.operators.errors import StoreLocked
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.lock import writer_lock
 from tests.reliability.command import gristmill, start, tree
 from tests.reliability.object_store import bucket
 from tests.support import make_documents, write_jsonl

@@ -15,14 +15,14 @@ from typing import Any
 import psutil
 import pytest
 
-from operators.errors import FatalError, RecipeError
-from operators.label.contract import Completion, Question, Reply
-from operators.label.cutting import Cutter
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
-from pipelines.label.annotators import VllmAnnotator
-from pipelines.label.chunks import HeldChunk
-from pipelines.label.engines.vllm import open_asker
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.operators.label.contract import Completion, Question, Reply
+from gristmill.operators.label.cutting import Cutter
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.label.chunks import HeldChunk
+from gristmill.pipelines.label.engines.vllm import open_asker
 from tests.label_model import TOPIC, TOPICS, cached_tiny_model, labelled_texts
 
 pytestmark = [pytest.mark.vllm, pytest.mark.ray]
@@ -36,7 +36,7 @@ ENGINE = {"enforce_eager": True, "dtype": "float32", "max_model_len": 512, "bloc
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """A cluster with as many CPUs as one engine and one reader need."""
-    from pipelines.engine.ray_data import RayEngine
+    from gristmill.pipelines.engine.ray_data import RayEngine
 
     engine = RayEngine(2)
     yield

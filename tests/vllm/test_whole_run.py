@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.base import Engine
-from pipelines.label.result import LabelPlan, LabelResult
-from pipelines.label.run import label_source
-from pipelines.label.scan import source_of
-from pipelines.label.store import LabelStore
-from pipelines.label.task import LoadedTask, load_task
-from pipelines.report.progress import Reporter
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.label.result import LabelPlan, LabelResult
+from gristmill.pipelines.label.run import label_source
+from gristmill.pipelines.label.scan import source_of
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import LoadedTask, load_task
+from gristmill.pipelines.report.progress import Reporter
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts
 from tests.pipelines.label.tasks import task_file
 from tests.support import write_jsonl
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.ray]
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    from pipelines.engine.ray_data import RayEngine
+    from gristmill.pipelines.engine.ray_data import RayEngine
 
     opened = RayEngine(2)
     yield opened

@@ -1,10 +1,10 @@
 """Fuzzy deduplication of all shards: from signatures to clusters. Nothing here knows what a text is."""
 
-from pipelines.decide.fuzzy.clusters import CLUSTERED, Cluster, Clusters
-from pipelines.decide.fuzzy.evidence import Evidence, SignatureEvidence
-from pipelines.decide.fuzzy.parameters import Parameters
-from pipelines.decide.fuzzy.resolve import resolve
-from pipelines.decide.fuzzy.verification import Sample
+from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, Cluster, Clusters
+from gristmill.pipelines.decide.fuzzy.evidence import Evidence, SignatureEvidence
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.resolve import resolve
+from gristmill.pipelines.decide.fuzzy.verification import Sample
 
 __all__ = [
     "CLUSTERED",

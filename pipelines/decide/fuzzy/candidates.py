@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.adjacent import is_first
-from operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
-from pipelines.decide.exchange import Exchange, shard_of
-from pipelines.decide.fuzzy.history import Meetings
-from pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
-from pipelines.decide.shards import SurvivingShard
+from gristmill.operators.adjacent import is_first
+from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
+from gristmill.pipelines.decide.exchange import Exchange, shard_of
+from gristmill.pipelines.decide.fuzzy.history import Meetings
+from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
+from gristmill.pipelines.decide.shards import SurvivingShard
 
 #: The largest bucket of which all pairs are candidates.
 WHOLE = 16

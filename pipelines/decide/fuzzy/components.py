@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.kernels.union_find import smallest_members
-from pipelines.decide.exchange import Exchange, shard_of
-from pipelines.decide.fuzzy import stars
-from pipelines.decide.fuzzy.pairs import pair_arrays
-from pipelines.decide.passes import run
-from pipelines.engine.base import Engine
-from pipelines.state import files
+from gristmill.operators.kernels.union_find import smallest_members
+from gristmill.pipelines.decide.exchange import Exchange, shard_of
+from gristmill.pipelines.decide.fuzzy import stars
+from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
 
 MEMBERS = pa.schema([("address", pa.uint64()), ("root", pa.uint64())])
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.dedup.banding import estimate
-from operators.kernels.bands import agreements
-from pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.operators.dedup.banding import estimate
+from gristmill.operators.kernels.bands import agreements
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
 
 #: Pairs that are compared at a time: what is taken together for them stays small, however much each document weighs.
 CHUNK = 1 << 14

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.adjacent import is_first
-from pipelines.decide.exchange import Exchange
-from pipelines.decide.fuzzy.keys import KEYS
-from pipelines.decide.shards import SurvivingShard
-from pipelines.state import files
-from pipelines.state.index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
+from gristmill.operators import columns
+from gristmill.operators.adjacent import is_first
+from gristmill.pipelines.decide.exchange import Exchange
+from gristmill.pipelines.decide.fuzzy.keys import KEYS
+from gristmill.pipelines.decide.shards import SurvivingShard
+from gristmill.pipelines.state import files
+from gristmill.pipelines.state.index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
 
 #: With how many of the documents that were kept before, those of the smallest addresses, each of a bucket is compared.
 MET = 16

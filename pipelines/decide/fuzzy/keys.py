@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.dedup.groups import Candidates, group_copies
-from operators.kernels.bands import band_keys
-from operators.kernels.buffers import text_buffers
-from operators.kernels.hashes import hash_texts
-from pipelines.decide.exchange import Exchange, partition_of
-from pipelines.decide.fuzzy.evidence import lanes
-from pipelines.decide.fuzzy.pairs import pair_table
-from pipelines.decide.fuzzy.parameters import Parameters
-from pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.operators.dedup.groups import Candidates, group_copies
+from gristmill.operators.kernels.bands import band_keys
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.hashes import hash_texts
+from gristmill.pipelines.decide.exchange import Exchange, partition_of
+from gristmill.pipelines.decide.fuzzy.evidence import lanes
+from gristmill.pipelines.decide.fuzzy.pairs import pair_table
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
 
 KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
 #: How much lighter than PARTITION_ROWS a partition of keys is: its bitmaps and its sort stay near the processor.

@@ -12,21 +12,21 @@ from functools import partial
 
 import numpy as np
 
-from pipelines.decide.exchange import Exchange, partitions_for
-from pipelines.decide.fuzzy.candidates import CandidatePairs
-from pipelines.decide.fuzzy.clusters import CLUSTERED, Clusters, largest
-from pipelines.decide.fuzzy.components import find_components
-from pipelines.decide.fuzzy.evidence import Evidence
-from pipelines.decide.fuzzy.history import MET, History, Meetings
-from pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_keys
-from pipelines.decide.fuzzy.pairs import PAIRS
-from pipelines.decide.fuzzy.parameters import Parameters
-from pipelines.decide.fuzzy.settlement import MEMBER_FACTOR, Settled, Settlement, gathered_schema
-from pipelines.decide.fuzzy.verification import Sample, Verification, evidence_schema
-from pipelines.decide.passes import run
-from pipelines.decide.shards import Survivors
-from pipelines.engine.base import Engine
-from pipelines.state import files
+from gristmill.pipelines.decide.exchange import Exchange, partitions_for
+from gristmill.pipelines.decide.fuzzy.candidates import CandidatePairs
+from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, Clusters, largest
+from gristmill.pipelines.decide.fuzzy.components import find_components
+from gristmill.pipelines.decide.fuzzy.evidence import Evidence
+from gristmill.pipelines.decide.fuzzy.history import MET, History, Meetings
+from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_keys
+from gristmill.pipelines.decide.fuzzy.pairs import PAIRS
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.settlement import MEMBER_FACTOR, Settled, Settlement, gathered_schema
+from gristmill.pipelines.decide.fuzzy.verification import Sample, Verification, evidence_schema
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.decide.shards import Survivors
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
 
 
 def resolve(

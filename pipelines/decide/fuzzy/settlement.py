@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.adjacent import is_first
-from operators.dedup.keep import rank_column, ranks
-from operators.kernels.candidates import hash_pairs
-from pipelines.decide.exchange import Exchange, partition_of, shard_of
-from pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluster, histogram
-from pipelines.decide.fuzzy.components import Members
-from pipelines.decide.fuzzy.evidence import Evidence, similarities
-from pipelines.decide.shards import SurvivingShard, addresses_of
-from pipelines.state.index import CLUSTER
+from gristmill.operators.adjacent import is_first
+from gristmill.operators.dedup.keep import rank_column, ranks
+from gristmill.operators.kernels.candidates import hash_pairs
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, shard_of
+from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluster, histogram
+from gristmill.pipelines.decide.fuzzy.components import Members
+from gristmill.pipelines.decide.fuzzy.evidence import Evidence, similarities
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.pipelines.state.index import CLUSTER
 
 #: Survivors of a component that others are compared with; who is unlike all of them survives uncompared with the rest.
 COMPARED = 256

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.adjacent import is_first
-from operators.kernels.candidates import first_occurrences, hash_pairs
-from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
-from pipelines.decide.fuzzy.pairs import pair_arrays
-from pipelines.decide.passes import run
-from pipelines.engine.base import Engine
-from pipelines.state import files
+from gristmill.operators.adjacent import is_first
+from gristmill.operators.kernels.candidates import first_occurrences, hash_pairs
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
+from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays
+from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.state import files
 
 #: An edge, in the partition of its node.
 NEIGHBOURS = pa.schema([("node", pa.uint64()), ("neighbour", pa.uint64())])

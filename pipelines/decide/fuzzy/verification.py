@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from operators.kernels.candidates import hash_pairs
-from pipelines.decide.exchange import Exchange, shard_of
-from pipelines.decide.fuzzy.candidates import CandidatePairs
-from pipelines.decide.fuzzy.evidence import Evidence, similarities
-from pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
-from pipelines.decide.shards import SurvivingShard
+from gristmill.operators import columns
+from gristmill.operators.kernels.candidates import hash_pairs
+from gristmill.pipelines.decide.exchange import Exchange, shard_of
+from gristmill.pipelines.decide.fuzzy.candidates import CandidatePairs
+from gristmill.pipelines.decide.fuzzy.evidence import Evidence, similarities
+from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
+from gristmill.pipelines.decide.shards import SurvivingShard
 
 #: Pairs that the sample of a report has.
 SAMPLED = 1000

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from operators.label.contract import Asker
-from operators.label.task import Asked
-from pipelines.engine.ray_labels import on_ray
-from pipelines.label.annotators import AnyAnnotator
+from gristmill.operators.label.contract import Asker
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.engine.ray_labels import on_ray
+from gristmill.pipelines.label.annotators import AnyAnnotator
 
 OpenAsker = Callable[[AnyAnnotator, Asked], Asker]
 
@@ -19,7 +19,7 @@ def open_asker(annotator: AnyAnnotator, asked: Asked) -> Asker:
     Where this process is connected to a Ray cluster, a model of transformers is held by the cluster's workers.
     """
     if annotator.engine == "transformers" and on_ray():
-        from pipelines.label.engines.ray_asker import open_replicas
+        from gristmill.pipelines.label.engines.ray_asker import open_replicas
 
         return open_replicas(annotator, asked)
     opened: Asker = importlib.import_module(f"{__name__}.{annotator.engine}").open_asker(annotator, asked)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from operators.errors import FatalError
+from gristmill.operators.errors import FatalError
 
 
 class Sized(Protocol):

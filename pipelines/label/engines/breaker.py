@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from operators.errors import FatalError
-from pipelines.label.engines.backoff import Backoff
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.label.engines.backoff import Backoff
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from operators.errors import RecipeError
-from operators.label.contract import Constraint
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Constraint
 
 Encode = Callable[[str], list[int]]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from operators.label.contract import Completion
-from pipelines.label.engines.code_tokens import SlotTokens
-from pipelines.label.engines.forward import Forward, Rows
-from pipelines.label.engines.rendering import Prompted
+from gristmill.operators.label.contract import Completion
+from gristmill.pipelines.label.engines.code_tokens import SlotTokens
+from gristmill.pipelines.label.engines.forward import Forward, Rows
+from gristmill.pipelines.label.engines.rendering import Prompted
 
 
 @dataclass(frozen=True)

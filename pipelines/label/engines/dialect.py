@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from operators.label.contract import Constraint
+from gristmill.operators.label.contract import Constraint
 
 
 class Step(NamedTuple):

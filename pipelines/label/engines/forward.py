@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from pipelines.label.engines.batching import OutOfMemory
+from gristmill.pipelines.label.engines.batching import OutOfMemory
 
 
 class Forward:

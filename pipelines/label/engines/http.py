@@ -8,19 +8,19 @@ from weakref import WeakSet
 
 from yarl import URL
 
-from operators.errors import FatalError, RecipeError
-from operators.label.contract import Question, Reply, Tokenizer
-from operators.label.cutting import Estimate
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
-from pipelines.label.annotators import HttpAnnotator, revision_of
-from pipelines.label.engines.backoff import Backoff
-from pipelines.label.engines.breaker import Outage
-from pipelines.label.engines.bridge import Inbox, through_loop
-from pipelines.label.engines.dialect import Dialect, richest
-from pipelines.label.engines.http_asking import Asking, Terms
-from pipelines.label.engines.http_client import Client, url_of
-from pipelines.label.tokenizers import load_tokenizer
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.operators.label.contract import Question, Reply, Tokenizer
+from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import HttpAnnotator, revision_of
+from gristmill.pipelines.label.engines.backoff import Backoff
+from gristmill.pipelines.label.engines.breaker import Outage
+from gristmill.pipelines.label.engines.bridge import Inbox, through_loop
+from gristmill.pipelines.label.engines.dialect import Dialect, richest
+from gristmill.pipelines.label.engines.http_asking import Asking, Terms
+from gristmill.pipelines.label.engines.http_client import Client, url_of
+from gristmill.pipelines.label.tokenizers import load_tokenizer
 
 #: Questions that are refused in every dialect, before the first answer, until the endpoint is given up.
 REFUSED_AT_START = 8

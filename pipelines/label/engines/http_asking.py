@@ -10,19 +10,19 @@ from typing import Any
 
 import orjson
 
-from operators.errors import FatalError
-from operators.label.contract import Constraint, Message, Question, Reply, Tokenizer
-from operators.label.prompt import Prompt
-from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines.backoff import Backoff
-from pipelines.label.engines.breaker import Breaker, Outage
-from pipelines.label.engines.bridge import Inbox
-from pipelines.label.engines.dialect import Dialect
-from pipelines.label.engines.http_client import Client, url_of
-from pipelines.label.engines.http_completion import completion_of
-from pipelines.label.engines.http_errors import Failure, Kind
-from pipelines.label.engines.http_reply import Answered
-from pipelines.label.engines.limiter import Limiter
+from gristmill.operators.errors import FatalError
+from gristmill.operators.label.contract import Constraint, Message, Question, Reply, Tokenizer
+from gristmill.operators.label.prompt import Prompt
+from gristmill.pipelines.label.annotators import HttpAnnotator
+from gristmill.pipelines.label.engines.backoff import Backoff
+from gristmill.pipelines.label.engines.breaker import Breaker, Outage
+from gristmill.pipelines.label.engines.bridge import Inbox
+from gristmill.pipelines.label.engines.dialect import Dialect
+from gristmill.pipelines.label.engines.http_client import Client, url_of
+from gristmill.pipelines.label.engines.http_completion import completion_of
+from gristmill.pipelines.label.engines.http_errors import Failure, Kind
+from gristmill.pipelines.label.engines.http_reply import Answered
+from gristmill.pipelines.label.engines.limiter import Limiter
 
 #: Tasks for each request that may be in flight: documents that wait for another attempt keep no other from being sent.
 _TASKS = 2

@@ -6,9 +6,9 @@ from types import TracebackType
 
 import aiohttp
 
-from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines.http_errors import Failure, Kind, one_line, refused
-from pipelines.label.engines.http_reply import Answered, reply_in
+from gristmill.pipelines.label.annotators import HttpAnnotator
+from gristmill.pipelines.label.engines.http_errors import Failure, Kind, one_line, refused
+from gristmill.pipelines.label.engines.http_reply import Answered, reply_in
 
 _CONNECT = 30.0  # seconds that a connection may take to be made
 _HIDDEN = "[api_key]"

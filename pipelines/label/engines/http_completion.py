@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from operators.label.contract import Completion, Constraint, Message, Tokenizer
-from operators.label.prompt import slots_from_tokens
-from pipelines.label.engines.http_reply import Answered, tokens_used
+from gristmill.operators.label.contract import Completion, Constraint, Message, Tokenizer
+from gristmill.operators.label.prompt import slots_from_tokens
+from gristmill.pipelines.label.engines.http_reply import Answered, tokens_used
 
 #: Where servers put the reasoning of a model, and parts of a content that are of that kind.
 _REASONING = ("reasoning_content", "reasoning", "thinking")

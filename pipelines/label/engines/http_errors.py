@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pipelines.label.engines.backoff import retry_after
+from gristmill.pipelines.label.engines.backoff import retry_after
 
 _SHOWN = 300  # characters of an endpoint's message
 

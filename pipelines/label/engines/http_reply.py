@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from operators.label.lenient import read_value
-from pipelines.label.engines.http_errors import Failure, Kind, error_in_answer, one_line
+from gristmill.operators.label.lenient import read_value
+from gristmill.pipelines.label.engines.http_errors import Failure, Kind, error_in_answer, one_line
 
 _BLANKS = "\ufeff \t\r\n\x00"
 _EVENT = "data:"

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from operators.errors import RecipeError
-from pipelines.label.annotators import TransformersAnnotator
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.annotators import TransformersAnnotator
 
 
 class Loaded(NamedTuple):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 
-from operators.label.contract import Completion, Question, Reply, Tokenizer
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
-from pipelines.label.annotators import TransformersAnnotator, revision_of
-from pipelines.label.engines.batching import Batcher
-from pipelines.label.engines.code_tokens import slot_tokens
-from pipelines.label.engines.completing import Codes, Text
-from pipelines.label.engines.forward import Forward, common_beginning
-from pipelines.label.engines.loading import Loaded
-from pipelines.label.engines.rendering import Prompted, Renderer
-from pipelines.label.tokenizers import HubTokenizer
+from gristmill.operators.label.contract import Completion, Question, Reply, Tokenizer
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import TransformersAnnotator, revision_of
+from gristmill.pipelines.label.engines.batching import Batcher
+from gristmill.pipelines.label.engines.code_tokens import slot_tokens
+from gristmill.pipelines.label.engines.completing import Codes, Text
+from gristmill.pipelines.label.engines.forward import Forward, common_beginning
+from gristmill.pipelines.label.engines.loading import Loaded
+from gristmill.pipelines.label.engines.rendering import Prompted, Renderer
+from gristmill.pipelines.label.tokenizers import HubTokenizer
 
 #: Documents by which it is found how all prompts begin. A line feed may be one token with what stands before it.
 _PROBES = ("a", "\n")

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from operators.errors import RecipeError
+from gristmill.operators.errors import RecipeError
 
 THREE_WAYS = (
     "Three ways to a model: engine: transformers with a model's folder or its id on the Hugging Face hub, which runs "

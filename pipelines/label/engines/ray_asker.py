@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 
-from operators.label.contract import Question, Reply, Tokenizer
-from operators.label.task import Asked
-from pipelines.engine.ray_labels import answer_with_actors, cluster_has, preflight
-from pipelines.label.annotators import Annotator, TransformersAnnotator, revision_of
-from pipelines.label.chunks import Chunk, HeldChunk
-from pipelines.label.engines import transformers
-from pipelines.label.engines.model_files import found_revision
-from pipelines.label.placement import Placement
-from pipelines.label.tokenizers import load_tokenizer
+from gristmill.operators.label.contract import Question, Reply, Tokenizer
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.engine.ray_labels import answer_with_actors, cluster_has, preflight
+from gristmill.pipelines.label.annotators import Annotator, TransformersAnnotator, revision_of
+from gristmill.pipelines.label.chunks import Chunk, HeldChunk
+from gristmill.pipelines.label.engines import transformers
+from gristmill.pipelines.label.engines.model_files import found_revision
+from gristmill.pipelines.label.placement import Placement
+from gristmill.pipelines.label.tokenizers import load_tokenizer
 
 Run = Callable[[Sequence[Chunk]], Generator[Sequence[Reply]]]
 

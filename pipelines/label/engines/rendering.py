@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from operators.label.contract import Message
+from gristmill.operators.label.contract import Message
 
 
 class Prompted(NamedTuple):

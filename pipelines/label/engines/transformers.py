@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from operators.errors import RecipeError
-from operators.label.contract import Asker
-from operators.label.task import Asked
-from pipelines.label.annotators import TransformersAnnotator
-from pipelines.label.engines.model_files import THREE_WAYS, found_revision
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Asker
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import TransformersAnnotator
+from gristmill.pipelines.label.engines.model_files import THREE_WAYS, found_revision
 
 
 def open_asker(annotator: TransformersAnnotator, asked: Asked) -> Asker:
@@ -15,8 +15,8 @@ def open_asker(annotator: TransformersAnnotator, asked: Asked) -> Asker:
     Raises RecipeError where there is no transformers, no such model or device, or no token for a code of the task.
     """
     try:
-        from pipelines.label.engines.loading import load
-        from pipelines.label.engines.model_asker import ModelAsker
+        from gristmill.pipelines.label.engines.loading import load
+        from gristmill.pipelines.label.engines.model_asker import ModelAsker
     except ImportError as error:
         raise RecipeError(
             f"{annotator.name} is answered by transformers, and {error.name} is not installed here. {THREE_WAYS}"

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from operators.errors import RecipeError
-from operators.label.contract import Completion, Constraint, Question, Reply
-from operators.label.prompt import Prompt, slots_from_tokens
-from operators.label.task import Asked
-from pipelines.engine.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, preflight
-from pipelines.label.annotators import VllmAnnotator
-from pipelines.label.engines.code_tokens import SlotTokens, slot_tokens
-from pipelines.label.engines.model_files import THREE_WAYS
-from pipelines.label.engines.ray_asker import RayAsker
-from pipelines.label.engines.rendering import Renderer
-from pipelines.label.placement import vllm_placement
-from pipelines.label.tokenizers import load_tokenizer
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Completion, Constraint, Question, Reply
+from gristmill.operators.label.prompt import Prompt, slots_from_tokens
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.engine.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, preflight
+from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.label.engines.code_tokens import SlotTokens, slot_tokens
+from gristmill.pipelines.label.engines.model_files import THREE_WAYS
+from gristmill.pipelines.label.engines.ray_asker import RayAsker
+from gristmill.pipelines.label.engines.rendering import Renderer
+from gristmill.pipelines.label.placement import vllm_placement
+from gristmill.pipelines.label.tokenizers import load_tokenizer
 
 #: What vLLM says of a prompt that the model has no room for: a fact about the document.
 _TOO_LONG = re.compile(r"maximum (context|model) length|longer than the maximum", re.IGNORECASE)

@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from operators.decide.expression import Quantile, compile_condition
-from operators.decide.sandbox import tables
-from operators.errors import RecipeError, ShardError
+from gristmill.operators.decide.expression import Quantile, compile_condition
+from gristmill.operators.decide.sandbox import tables
+from gristmill.operators.errors import RecipeError, ShardError
 
 TABLE = pa.table(
     {

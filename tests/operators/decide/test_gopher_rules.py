@@ -2,9 +2,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from operators.base import Rule
-from operators.decide.gopher_rules import GopherRules
-from operators.measure.gopher import Gopher
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.gopher_rules import GopherRules
+from gristmill.operators.measure.gopher import Gopher
 
 #: Rae et al. 2021: appendix A1.1 ("Quality Filtering") and table A1: what a document must not fall below or exceed.
 BELOW = {"words": 50, "mean_word_length": 3, "alpha_words": 0.8, "stop_words": 2}

@@ -7,11 +7,11 @@ import contextlib
 import pyarrow as pa
 import pytest
 
-from operators.decide import growth
-from operators.decide.expression import compile_condition
-from operators.decide.sandbox import functions
-from operators.decide.syntax import LONGEST, parse
-from operators.errors import RecipeError
+from gristmill.operators.decide import growth
+from gristmill.operators.decide.expression import compile_condition
+from gristmill.operators.decide.sandbox import functions
+from gristmill.operators.decide.syntax import LONGEST, parse
+from gristmill.operators.errors import RecipeError
 
 HARMLESS = [
     "gopher_words < 50 or quality < quantile(0.3)",

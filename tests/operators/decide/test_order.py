@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.decide.order import is_ordered, order_keys, value_of
+from gristmill.operators.decide.order import is_ordered, order_keys, value_of
 
 VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.float64(): st.floats(allow_nan=False),

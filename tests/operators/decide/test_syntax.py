@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from operators.decide.drop import Drop
-from operators.errors import RecipeError
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.errors import RecipeError
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from datasketch import lsh
 
-from operators.dedup.banding import caught, estimate, optimal_banding
-from operators.kernels.bands import band_keys
+from gristmill.operators.dedup.banding import caught, estimate, optimal_banding
+from gristmill.operators.kernels.bands import band_keys
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.dedup.exact import ExactDedup, hash_columns
-from operators.dedup.groups import Candidates, group_copies
+from gristmill.operators.dedup.exact import ExactDedup, hash_columns
+from gristmill.operators.dedup.groups import Candidates, group_copies
 
 
 def keys_of(*columns: pa.Array) -> list[tuple[int, ...] | None]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from operators.dedup.banding import caught
-from operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.dedup.banding import caught
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
 
 
 def test_options() -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from operators.dedup.keep import Keep, rank_column, ranks
+from gristmill.operators.dedup.keep import Keep, rank_column, ranks
 
 
 def preferred(keep, **columns):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.dedup.paragraphs import POSITIONS, ParagraphDedup
+from gristmill.operators.dedup.paragraphs import POSITIONS, ParagraphDedup
 from tests.operators.dedup.paragraph_oracle import ALPHABET, pieces
 
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.bands import agreements, band_keys
-from operators.kernels.buffers import text_buffers
-from operators.kernels.jaccard import jaccard_of_sets
-from operators.kernels.shingles import alphabet, shingle_sets
-from operators.kernels.wordpunct import UNSPACED
+from gristmill.operators.kernels.bands import agreements, band_keys
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.jaccard import jaccard_of_sets
+from gristmill.operators.kernels.shingles import alphabet, shingle_sets
+from gristmill.operators.kernels.wordpunct import UNSPACED
 from tests.support import DATA
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
+from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
 
 
 def test_keys_that_repeat_are_all_found_and_few_others():

@@ -3,8 +3,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from operators.kernels.buffers import PADDING
-from operators.kernels.characters import (
+from gristmill.operators.kernels.buffers import PADDING
+from gristmill.operators.kernels.characters import (
     CONTENT,
     INK,
     LETTER,
@@ -15,7 +15,7 @@ from operators.kernels.characters import (
     lower_case,
     put_code_point,
 )
-from operators.kernels.words import classify, count_characters, next_beyond_ascii, next_newline
+from gristmill.operators.kernels.words import classify, count_characters, next_beyond_ascii, next_newline
 
 EVERY = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
-from operators.kernels.wordpunct import characters
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
+from gristmill.operators.kernels.wordpunct import characters
 
 
 def features(order: int = 2, buckets: int = 10_000, *, sha256: bool = False, cache: int = 1 << 14) -> Features:

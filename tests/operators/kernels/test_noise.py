@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.noise import gumbel, log, uniform
+from gristmill.operators.kernels.noise import gumbel, log, uniform
 
 
 def ids(n: int) -> np.ndarray:

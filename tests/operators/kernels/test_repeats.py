@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.repeats import count_members, count_repeats, first_equal, longer_candidates, table_bits
+from gristmill.operators.kernels.repeats import count_members, count_repeats, first_equal, longer_candidates, table_bits
 
 
 def scratch(count):

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from operators.kernels.sha256 import sha256_modulo
+from gristmill.operators.kernels.sha256 import sha256_modulo
 
 
 @pytest.mark.parametrize("modulus", [2, 10_000, 131_072, 2**32 - 5, 2**32])

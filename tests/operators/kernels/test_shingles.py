@@ -20,9 +20,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.shingles import alphabet, fill_shingles, scratch_for, shingle_sets
-from operators.kernels.wordpunct import UNSPACED
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.shingles import alphabet, fill_shingles, scratch_for, shingle_sets
+from gristmill.operators.kernels.wordpunct import UNSPACED
 from tests.support import DATA
 
 REAL = sorted((DATA / "docs").glob("docs-*.jsonl.gz"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from operators.kernels.wordpunct import characters, find_tokens, lower_and_mark, room_for
+from gristmill.operators.kernels.wordpunct import characters, find_tokens, lower_and_mark, room_for
 
 
 def tokens_of(text: bytes, *, like_re: bool = True, at_a_time: int = 70) -> list[bytes]:

@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from operators.label.answers import LETTERS, AnswerFormat, Choice, Free, InvalidAnswer, Multi, Scale
+from gristmill.operators.label.answers import LETTERS, AnswerFormat, Choice, Free, InvalidAnswer, Multi, Scale
 
 FORMATS: TypeAdapter[Any] = TypeAdapter(AnswerFormat)
 TOPICS = {"world": "politics and war", "sport": "", "science": "research"}

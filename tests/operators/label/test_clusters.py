@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from operators.label.clusters import Space, cluster, nearest, ngram_vectors, squared_distances
-from operators.label.sample import Sample
-from operators.label.samplers import choose
+from gristmill.operators.label.clusters import Space, cluster, nearest, ngram_vectors, squared_distances
+from gristmill.operators.label.sample import Sample
+from gristmill.operators.label.samplers import choose
 from tests.support import sentences
 
 WORDS = "abcdefgh"

@@ -10,10 +10,10 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.label.contract import Tokenizer
-from operators.label.cutting import LEFT_OUT, Cut, Cutter, Estimate
-from operators.label.task import TextPart
-from pipelines.label.tokenizers import HubTokenizer
+from gristmill.operators.label.contract import Tokenizer
+from gristmill.operators.label.cutting import LEFT_OUT, Cut, Cutter, Estimate
+from gristmill.operators.label.task import TextPart
+from gristmill.pipelines.label.tokenizers import HubTokenizer
 from tests.support import sentences
 
 TAKES = ["head", "tail", "head_and_tail"]

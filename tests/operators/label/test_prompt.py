@@ -12,11 +12,11 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.label.answers import Choice, Multi, Scale
-from operators.label.contract import Constraint, Message, Rejected
-from operators.label.prompt import Prompt, slots_from_tokens
-from operators.label.structure import structure
-from operators.label.task import Asked
+from gristmill.operators.label.answers import Choice, Multi, Scale
+from gristmill.operators.label.contract import Constraint, Message, Rejected
+from gristmill.operators.label.prompt import Prompt, slots_from_tokens
+from gristmill.operators.label.structure import structure
+from gristmill.operators.label.task import Asked
 
 SPECIAL = frozenset(
     ["<|im_start|>", "<|im_end|>", "<\uff5cend\u2581of\u2581text\uff5c>", "<unused1>", "<unused12>", "[SEP]", "@@end@@",

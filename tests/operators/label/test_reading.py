@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.label.reading import InvalidAnswer, as_json, quoted, read_json, read_one, without_thoughts
+from gristmill.operators.label.reading import InvalidAnswer, as_json, quoted, read_json, read_one, without_thoughts
 
 TOPICS = {"A": "world", "B": "sport", "C": "political science", "D": "science"}
 SCORES = {str(n): str(n) for n in range(6)}

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.errors import RecipeError
-from operators.kernels.buffers import id_words
-from operators.kernels.noise import uniform
-from operators.label import samplers
-from operators.label.sample import Sample
-from operators.label.samplers import choose, distinct_texts
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.buffers import id_words
+from gristmill.operators.kernels.noise import uniform
+from gristmill.operators.label import samplers
+from gristmill.operators.label.sample import Sample
+from gristmill.operators.label.samplers import choose, distinct_texts
 
 Row = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from operators.label.task import Asked, Part
+from gristmill.operators.label.task import Asked, Part
 
 TASK: dict[str, Any] = {
     "instruction": "Rate how useful this text is.",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.kernels.gopher import STATISTICS
-from operators.measure.gopher import Gopher
+from gristmill.operators.kernels.gopher import STATISTICS
+from gristmill.operators.measure.gopher import Gopher
 from tests.operators.measure.gopher_reference import gopher_reference
 from tests.support import DATA
 

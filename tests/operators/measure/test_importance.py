@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.errors import RecipeError
-from operators.measure.importance import Importance
-from operators.measure.importance_fit import ImportanceFit, kl_reduction, kl_reductions
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.measure.importance import Importance
+from gristmill.operators.measure.importance_fit import ImportanceFit, kl_reduction, kl_reductions
 from tests.support import sentences
 
 RAW = ["", "...", "Één dag; 日本", *(sentences(i, 10 + 13 * i) for i in range(20))]

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.kernels.buffers import id_words
-from operators.kernels.noise import gumbel
-from operators.measure.content_id import content_ids
-from operators.measure.importance import Importance
+from gristmill.operators.kernels.buffers import id_words
+from gristmill.operators.kernels.noise import gumbel
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measure.importance import Importance
 
 WORDS = [
     *("The", "cat's", "sat", "on", "a", "Mat,", "and", "3.14", "dogs_of", "WAR", "don't", "bark;"),

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from operators.dedup.banding import estimate
-from operators.kernels.bands import agreements
-from operators.measure.minhash import MinHash
+from gristmill.operators.dedup.banding import estimate
+from gristmill.operators.kernels.bands import agreements
+from gristmill.operators.measure.minhash import MinHash
 from tests.support import sentences
 
 SCHEMES = pytest.mark.parametrize("scheme", ["kperm", "fss"])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.measure.content_id import content_ids
-from operators.measure.paragraph_hashes import ParagraphHashes
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measure.paragraph_hashes import ParagraphHashes
 from tests.operators.dedup.paragraph_oracle import ALPHABET, normalized, pieces
 
 

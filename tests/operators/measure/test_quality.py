@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.errors import RecipeError
-from operators.fasttext.classifier import Classifier
-from operators.kernels.fasttext import SEGMENT
-from operators.kernels.fasttext_output import exponential
-from operators.measure.quality import Quality
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.fasttext.classifier import Classifier
+from gristmill.operators.kernels.fasttext import SEGMENT
+from gristmill.operators.kernels.fasttext_output import exponential
+from gristmill.operators.measure.quality import Quality
 from tests.operators.measure.fasttext_models import KINDS, THREADS, library_probabilities, model_file, words_like
 from tests.support import DATA
 

@@ -8,9 +8,9 @@ import fasttext
 import pyarrow as pa
 import pytest
 
-from operators.errors import RecipeError
-from operators.fasttext.classifier import Classifier
-from operators.measure.quality import Quality
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.fasttext.classifier import Classifier
+from gristmill.operators.measure.quality import Quality
 from tests.operators.measure.fasttext_models import THREADS, model_file
 
 FUZZED = [

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.measure.content_id import content_ids
-from operators.measure.text_hash import TextHash
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measure.text_hash import TextHash
 
 function = TextHash().open({})
 

@@ -12,9 +12,9 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.errors import RecipeError
-from operators.kernels import tokens as weights
-from operators.measure.tokens import Tokens
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels import tokens as weights
+from gristmill.operators.measure.tokens import Tokens
 from tests.support import DATA, sentences
 
 

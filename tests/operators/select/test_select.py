@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.select.effective_size import effective_size, exponential_terms
-from operators.select.select import Select
+from gristmill.operators.select.effective_size import effective_size, exponential_terms
+from gristmill.operators.select.select import Select
 
 
 def content_ids(n: int, seed: int = 0) -> pa.Array:

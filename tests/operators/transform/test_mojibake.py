@@ -12,9 +12,9 @@ from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES, is_bad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.kernels.buffers import text_buffers
-from operators.kernels.cleaning import inspect_texts
-from operators.transform.mojibake import UNCOMPOSED, clues
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.cleaning import inspect_texts
+from gristmill.operators.transform.mojibake import UNCOMPOSED, clues
 from tests.support import DATA
 
 CHARACTERS = sorted(

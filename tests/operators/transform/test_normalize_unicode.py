@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.transform.normalize_unicode import NormalizeUnicode
+from gristmill.operators.transform.normalize_unicode import NormalizeUnicode
 
 normalize = NormalizeUnicode().open({})
 

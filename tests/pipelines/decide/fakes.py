@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators import columns
-from pipelines.engine.base import Outcome
+from gristmill.operators import columns
+from gristmill.pipelines.engine.base import Outcome
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from operators.decide.drop import Drop
-from operators.decide.expression import compile_condition
-from operators.errors import RecipeError, ShardError
-from pipelines.decide import check_rules, confined, decide
-from pipelines.engine.local import LocalEngine
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.decide.expression import compile_condition
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.decide import check_rules, confined, decide
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import documents, split
 
 TABLE = pa.table({"w": pa.array(range(100), pa.int64()), "s": [f"{i} é" for i in range(100)]})

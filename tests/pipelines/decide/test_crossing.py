@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decide.drop import Drop
-from pipelines.decide import crossing, decide
-from pipelines.decide.crossing import Crossing, Found, Weighted, find_crossings
-from pipelines.decide.shards import SurvivingShard, Survivors
-from pipelines.engine.local import LocalEngine
+from gristmill.operators.decide.drop import Drop
+from gristmill.pipelines.decide import crossing, decide
+from gristmill.pipelines.decide.crossing import Crossing, Found, Weighted, find_crossings
+from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 
 

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import columns
-from operators.base import Rule
-from operators.decide.drop import Drop
-from operators.dedup.exact import ExactDedup
-from operators.errors import FatalError, ShardError
-from operators.select.select import Select
-from pipelines.decide import DECISIONS, Decided, crossing, decide, exchange
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.operators import columns
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.dedup.exact import ExactDedup
+from gristmill.operators.errors import FatalError, ShardError
+from gristmill.operators.select.select import Select
+from gristmill.pipelines.decide import DECISIONS, Decided, crossing, decide, exchange
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
 
 N = 400

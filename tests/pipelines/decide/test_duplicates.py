@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.decide import count_duplicates, exchange
-from pipelines.decide.exchange import Exchange, partition_of, partitions_for
-from pipelines.engine.local import LocalEngine
+from gristmill.pipelines.decide import count_duplicates, exchange
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators import columns
-from pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
+from gristmill.operators import columns
+from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
 
 SCHEMA = pa.schema([("partition", pa.int64()), ("at", pa.int64())])
 

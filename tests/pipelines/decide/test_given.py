@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.base import Rule
-from operators.decide.drop import Drop
-from operators.dedup.fuzzy import FuzzyDedup
-from operators.errors import RecipeError
-from pipelines.decide import check_rules, decide, given_file
-from pipelines.decide.kinds import given_columns
-from pipelines.engine.local import LocalEngine
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.decide import check_rules, decide, given_file
+from gristmill.pipelines.decide.kinds import given_columns
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
 
 #: Documents by what is in them: 0 and 3 stand for texts that come three times.

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.base import Rule
-from operators.decide.drop import Drop
-from operators.errors import RecipeError
-from operators.select.select import Select
-from pipelines.decide import Decided, decide, grouped_by, groups
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.select.select import Select
+from gristmill.pipelines.decide import Decided, decide, grouped_by, groups
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
 
 N = 300

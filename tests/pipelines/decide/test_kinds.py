@@ -5,13 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from operators.base import Rule
-from operators.decide.drop import Drop
-from operators.dedup.exact import ExactDedup
-from operators.errors import RecipeError
-from operators.select.select import Select
-from pipelines.decide import check_rules, rule_names
-from pipelines.decide.kinds import kind_of
+from gristmill.operators.base import Rule
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.dedup.exact import ExactDedup
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.select.select import Select
+from gristmill.pipelines.decide import check_rules, rule_names
+from gristmill.pipelines.decide.kinds import kind_of
 
 SCHEMA = pa.schema(
     {

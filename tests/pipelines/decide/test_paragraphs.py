@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators import columns
-from operators.decide.drop import Drop
-from operators.dedup.paragraphs import ParagraphDedup
-from operators.errors import RecipeError
-from pipelines.decide import check_rules, decide, exchange, given_file
-from pipelines.decide.paragraphs import MOST_FREQUENT
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.operators import columns
+from gristmill.operators.decide.drop import Drop
+from gristmill.operators.dedup.paragraphs import ParagraphDedup
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.decide import check_rules, decide, exchange, given_file
+from gristmill.pipelines.decide.paragraphs import MOST_FREQUENT
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.operators.dedup.paragraph_oracle import dedup, pieces
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.select.select import Select
-from pipelines.decide import RuleCount, crossing, decide
-from pipelines.engine.local import LocalEngine
+from gristmill.operators.select.select import Select
+from gristmill.pipelines.decide import RuleCount, crossing, decide
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import documents, split
 
 SHARES = {"docs": 0.5, "web": 0.2}

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 
 
 @pytest.fixture(scope="session")
 def ray_engine() -> Iterator[Engine]:
     """The engine that started the cluster; engines opened beside it join the cluster and leave it running."""
-    from pipelines.engine.ray_data import RayEngine
+    from gristmill.pipelines.engine.ray_data import RayEngine
 
     engine = RayEngine(2)
     yield engine

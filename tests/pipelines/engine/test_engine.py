@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import FatalError, RecipeError, RetryableError
-from pipelines.engine import local, open_engine
-from pipelines.engine.base import RETRIES, Engine, check_reach
-from pipelines.engine.local import LocalEngine
+from gristmill.operators.errors import FatalError, RecipeError, RetryableError
+from gristmill.pipelines.engine import local, open_engine
+from gristmill.pipelines.engine.base import RETRIES, Engine, check_reach
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.engine.work import Flaky, Touch, fail_on_odd, give_a_function, square
 
 

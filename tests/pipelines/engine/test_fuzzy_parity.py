@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import measuring
-from pipelines.decide.passes import run as run_pass
-from pipelines.engine.base import Engine
+from gristmill.pipelines import measuring
+from gristmill.pipelines.decide.passes import run as run_pass
+from gristmill.pipelines.engine.base import Engine
 from tests.pipelines.engine.work import Killing, name_of
 from tests.pipelines.test_run import content, execute
 from tests.support import sentences, write_jsonl
@@ -63,7 +63,7 @@ def test_workers_killed_while_signing_and_while_resolving_do_not_show(
         return run_pass(engine, function, items)
 
     monkeypatch.setattr(measuring, "measure_shard", Killing(measuring.measure_shard, marks, after=False, most=2))
-    monkeypatch.setattr(import_module("pipelines.decide.fuzzy.resolve"), "run", run_killing)
+    monkeypatch.setattr(import_module("gristmill.pipelines.decide.fuzzy.resolve"), "run", run_killing)
     assert written(recipe, "ray") == quiet
     killed = [mark.name.split("-")[0] for mark in marks.iterdir()]
     assert killed.count("measure_shard") >= 2

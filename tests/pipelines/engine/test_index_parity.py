@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.base import Engine
-from pipelines.index.upkeep import compact
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.index.upkeep import compact
 from tests.pipelines.test_index import DECIDE, add_night, index_files
 from tests.pipelines.test_run import content, execute
 

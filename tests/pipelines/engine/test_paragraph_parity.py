@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.base import Engine
+from gristmill.pipelines.engine.base import Engine
 from tests.pipelines.pages import pages_of_a_site, write_pages
 from tests.pipelines.test_run import content, execute
 

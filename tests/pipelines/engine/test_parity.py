@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from operators.errors import FatalError
-from pipelines import measuring, writing
-from pipelines.engine.base import Engine
-from pipelines.recipe import load_recipe
-from pipelines.report.progress import Reporter
-from pipelines.run import run
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines import measuring, writing
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.run import run
 from tests.pipelines.engine.work import Killing
 from tests.support import make_documents, write_jsonl
 
@@ -41,7 +41,7 @@ def recipe(corpus: Path, make_recipe: Callable[..., Path]) -> Path:
 
 def datasets(recipe: Path, engine: str, workers: int, **keys: Any) -> dict[str, bytes]:
     """Every file below datasets/ of a fresh store, after a run."""
-    from pipelines.engine import open_engine
+    from gristmill.pipelines.engine import open_engine
 
     store = recipe.parent / f"store-{engine}-{workers}"
     run(

@@ -12,9 +12,9 @@ import time
 import psutil
 import pytest
 
-from operators.errors import FatalError
-from pipelines.engine.base import Engine
-from pipelines.engine.ray_data import ROOT, RayEngine
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.ray_data import ROOT, RayEngine
 from tests.pipelines.engine.work import Deadly, Slow, square, survive
 
 pytestmark = pytest.mark.ray
@@ -65,7 +65,7 @@ def test_workers_killed_from_outside_cost_nothing(ray_engine: Engine) -> None:
 def test_a_private_cluster_ends_with_its_engine() -> None:
     script = """
 import psutil
-from pipelines.engine.ray_data import RayEngine
+from gristmill.pipelines.engine.ray_data import RayEngine
 engine = RayEngine(1)
 assert [o.unwrap() for o in engine.map(abs, [-3])] == [3]
 started = psutil.Process().children(recursive=True)
@@ -82,8 +82,8 @@ print(len(started), [p.cmdline() for p in alive if p.is_running() and p.status()
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
     script = """
-from operators.errors import FatalError
-from pipelines.engine import open_engine
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.engine import open_engine
 try:
     open_engine("auto", None)
 except FatalError as error:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from operators.errors import RetryableError
+from gristmill.operators.errors import RetryableError
 
 
 def square(x: int) -> int:

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from operators.label.contract import Asker, Question, Reply
-from operators.label.cutting import Cutter
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
-from pipelines.label.annotators import TransformersAnnotator
+from gristmill.operators.label.contract import Asker, Question, Reply
+from gristmill.operators.label.cutting import Cutter
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import TransformersAnnotator
 
 
 def annotator(model: Path, **options: Any) -> TransformersAnnotator:

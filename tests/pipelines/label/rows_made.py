@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.rows import Annotation, Row
 
 BIG = Annotation("big", "some/model", "rev-1")
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import yaml
 
-from operators.label.contract import Completion, Question, Reply
-from operators.label.cutting import Estimate
-from operators.label.task import Asked
-from pipelines.engine.local import LocalEngine
-from pipelines.label.annotators import AnyAnnotator
-from pipelines.label.documents import Documents
-from pipelines.label.scan import scan, source_of
-from pipelines.label.task import LoadedTask, load_task
-from pipelines.report.progress import Reporter
+from gristmill.operators.label.contract import Completion, Question, Reply
+from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.label.annotators import AnyAnnotator
+from gristmill.pipelines.label.documents import Documents
+from gristmill.pipelines.label.scan import scan, source_of
+from gristmill.pipelines.label.task import LoadedTask, load_task
+from gristmill.pipelines.report.progress import Reporter
 from tests.support import sentences, write_jsonl
 
 TOPICS = ("physics", "biology")

@@ -19,12 +19,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from operators.errors import FatalError
-from pipelines.cli import app
-from pipelines.label.engines.http_errors import Failure
-from pipelines.label.engines.http_reply import reply_in
-from pipelines.label.run import label
-from pipelines.label.store import LabelStore
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.cli import app
+from gristmill.pipelines.label.engines.http_errors import Failure
+from gristmill.pipelines.label.engines.http_reply import reply_in
+from gristmill.pipelines.label.run import label
+from gristmill.pipelines.label.store import LabelStore
 from tests.pipelines.label.engines.http_support import OUTAGE, asker
 from tests.pipelines.label.engines.test_http_reply import GOOD, PAID, READ
 from tests.pipelines.label.tasks import QUIET, loaded_task, scanned

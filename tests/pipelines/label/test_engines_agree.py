@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from operators.label.contract import Reply
-from operators.label.task import Asked
-from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines import http, transformers
+from gristmill.operators.label.contract import Reply
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import HttpAnnotator
+from gristmill.pipelines.label.engines import http, transformers
 from tests.label_model import TOPIC, TOPICS, labelled_texts
 from tests.pipelines.label.chat_server import NAME, chat_server
 from tests.pipelines.label.model_support import annotator, questions_of, replies_of

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.label.export import EXPORTED, export_labels
-from pipelines.label.rows import Annotation, Row
-from pipelines.label.store import LabelStore
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.export import EXPORTED, export_labels
+from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.store import LabelStore
 from tests.pipelines.label.rows_made import BIG, answered, key, rejected
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import RecipeError
-from operators.label.answers import Choice, Multi, Scale
-from operators.measure.content_id import content_ids
-from pipelines.label.importing import Imported, import_labels
-from pipelines.label.store import LabelStore
-from pipelines.sources.discover import FEW_FILES
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.answers import Choice, Multi, Scale
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.label.importing import Imported, import_labels
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.sources.discover import FEW_FILES
 
 SCALE = Scale(scale=(0, 5))
 TEXTS = [f"the text number {i}" for i in range(4)]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.errors import FatalError, StoreDamaged
-from pipelines.label.budget import Amount
-from pipelines.label.journal import (
+from gristmill.operators.errors import FatalError, StoreDamaged
+from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.journal import (
     LocalJournal,
     Name,
     Outstanding,
@@ -22,7 +22,7 @@ from pipelines.label.journal import (
     rows_line,
     unanswered_lines,
 )
-from pipelines.label.rows import SCHEMA, Annotation, Row, to_table
+from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row, to_table
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
 
 shares = st.none() | st.dictionaries(st.text(max_size=5), st.floats(0, 1, width=32), max_size=4)

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from operators.errors import RecipeError
-from pipelines.label.rows import Annotation, Row
-from pipelines.label.store import LabelStore
-from pipelines.report.labels import info, query, show
-from pipelines.report.rows import show as show_rows
-from pipelines.report.rows import to_json
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.report.labels import info, query, show
+from gristmill.pipelines.report.rows import show as show_rows
+from gristmill.pipelines.report.rows import to_json
 from tests.pipelines.label.rows_made import BIG, answered, key, rejected
 
 

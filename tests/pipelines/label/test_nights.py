@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines.engine.local import LocalEngine
-from pipelines.recipe import load_recipe
-from pipelines.report.progress import Reporter
-from pipelines.report.query import query
-from pipelines.report.verify import verify
-from pipelines.run import RunResult, run
-from pipelines.state.datasets import Dataset
-from pipelines.state.runs import finished_runs, standing_runs
+from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.report.query import query
+from gristmill.pipelines.report.verify import verify
+from gristmill.pipelines.run import RunResult, run
+from gristmill.pipelines.state.datasets import Dataset
+from gristmill.pipelines.state.runs import finished_runs, standing_runs
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, QUIET, task_file, topical, truth
 from tests.support import write_jsonl

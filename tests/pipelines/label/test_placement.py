@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.errors import RecipeError
-from pipelines.label.annotators import VllmAnnotator
-from pipelines.label.placement import Placement, vllm_placement
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.label.placement import Placement, vllm_placement
 
 
 def annotator(**options: Any) -> VllmAnnotator:

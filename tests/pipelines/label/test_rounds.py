@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.errors import FatalError, ShardError
-from operators.label.contract import Question, Reply
-from pipelines.engine.base import RETRIES
-from pipelines.label.chunks import HeldChunk
-from pipelines.label.rounds import Ask, Part, answer_in_rounds
+from gristmill.operators.errors import FatalError, ShardError
+from gristmill.operators.label.contract import Question, Reply
+from gristmill.pipelines.engine.base import RETRIES
+from gristmill.pipelines.label.chunks import HeldChunk
+from gristmill.pipelines.label.rounds import Ask, Part, answer_in_rounds
 
 
 @dataclass

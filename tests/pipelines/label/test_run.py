@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import FatalError
-from operators.label.contract import Completion, Question, Reply
-from pipelines.label.budget import NOTHING
-from pipelines.label.export import export_labels
-from pipelines.label.result import LabelPlan, LabelResult
-from pipelines.label.run import label
-from pipelines.label.store import LabelStore
-from pipelines.label.task import LoadedTask
-from pipelines.report import labels as label_views
+from gristmill.operators.errors import FatalError
+from gristmill.operators.label.contract import Completion, Question, Reply
+from gristmill.pipelines.label.budget import NOTHING
+from gristmill.pipelines.label.export import export_labels
+from gristmill.pipelines.label.result import LabelPlan, LabelResult
+from gristmill.pipelines.label.run import label
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.report import labels as label_views
 from tests.pipelines.label.endpoint import endpoint
 from tests.pipelines.label.tasks import QUIET, Scripted, loaded_task, right, scanned, topical, truth
 

@@ -20,15 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.errors import RecipeError, StoreDamaged, StoreFileGone, StoreLocked
-from operators.label.contract import Rejected
-from pipelines.label import compaction, writer
-from pipelines.label.budget import Amount
-from pipelines.label.journal import LocalJournal
-from pipelines.label.known import ANSWERED, MISSING, NEEDED, QUARANTINED, REPAIR, Known
-from pipelines.label.rows import SCHEMA, Annotation, Row, to_columns, to_table
-from pipelines.label.store import DOCUMENTS, LabelStore, open_stored
-from pipelines.state import files
+from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone, StoreLocked
+from gristmill.operators.label.contract import Rejected
+from gristmill.pipelines.label import compaction, writer
+from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.journal import LocalJournal
+from gristmill.pipelines.label.known import ANSWERED, MISSING, NEEDED, QUARANTINED, REPAIR, Known
+from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row, to_columns, to_table
+from gristmill.pipelines.label.store import DOCUMENTS, LabelStore, open_stored
+from gristmill.pipelines.state import files
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
 from tests.reliability.object_store import bucket
 
@@ -317,9 +317,9 @@ def test_a_run_killed_at_each_step_of_its_files(store: LabelStore, small_journal
 
 APPENDING = """
 import sys
-from pipelines.label import compaction, writer
-from pipelines.label.budget import Amount
-from pipelines.label.store import LabelStore
+from gristmill.pipelines.label import compaction, writer
+from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.store import LabelStore
 from tests.pipelines.label.rows_made import BIG, answered
 writer.JOURNAL_ROWS, compaction.MANY = 40, 3
 url, run, first = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import RecipeError
-from operators.measure.content_id import content_ids
-from pipelines.engine.local import LocalEngine
-from pipelines.label.importing import import_labels
-from pipelines.label.store import LabelStore
-from pipelines.label.survivors import keys_after
-from pipelines.label.task import load_task
-from pipelines.plan import make_plan
-from pipelines.recipe import load_recipe
-from pipelines.report import query
-from pipelines.run import RunResult, run
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.label.importing import import_labels
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.survivors import keys_after
+from gristmill.pipelines.label.task import load_task
+from gristmill.pipelines.plan import make_plan
+from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.report import query
+from gristmill.pipelines.run import RunResult, run
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, QUIET, TOPICS, task_file, topical
 from tests.support import write_jsonl
@@ -109,8 +109,8 @@ def test_a_sample_goes_by_measures_and_leaves_the_others_null(
 def test_what_a_dataset_was_labelled_with_is_known_in_the_recipe(
     folder: Path, make_recipe: MakeRecipe, server: Server
 ) -> None:
-    from pipelines.label.run import label_source
-    from pipelines.label.scan import source_of
+    from gristmill.pipelines.label.run import label_source
+    from gristmill.pipelines.label.scan import source_of
 
     recipe = make_recipe(
         folder, transform=["normalize_unicode"], sources=[{"name": "docs", "path": "data/docs-*"}], label=["task.yaml"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import tokenizers
 
-from operators.errors import RecipeError
-from pipelines.label.tokenizers import HubTokenizer, load_tokenizer
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.tokenizers import HubTokenizer, load_tokenizer
 
 SPECIAL = ["<|im_start|>", "<|im_end|>"]
 ADDED = ["<think>", "<tool call>", "covid", "two words", "😀", "    ", "x"]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from operators.errors import RecipeError
-from pipelines.cli import app
-from pipelines.report.clusters import clusters, rendered, word_diff
-from pipelines.report.explain import explain
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.cli import app
+from gristmill.pipelines.report.clusters import clusters, rendered, word_diff
+from gristmill.pipelines.report.explain import explain
 from tests.pipelines.test_run import execute
 from tests.support import sentences, write_jsonl
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from operators.errors import FatalError
-from pipelines.report.funnel import Funnel, RuleRow, compact, remarks, show, warnings
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.report.funnel import Funnel, RuleRow, compact, remarks, show, warnings
 
 #: What fuzzy_dedup tells: half of its candidates reach the threshold.
 CLUSTERS: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines.label.budget import NOTHING, Amount, Budget
-from pipelines.label.forecast import Forecast
-from pipelines.label.result import LabelPlan
-from pipelines.report.labelling import count, short_model, show_plan
+from gristmill.pipelines.label.budget import NOTHING, Amount, Budget
+from gristmill.pipelines.label.forecast import Forecast
+from gristmill.pipelines.label.result import LabelPlan
+from gristmill.pipelines.report.labelling import count, short_model, show_plan
 
 
 def shown(spent: Amount = NOTHING, asked: int = 100, **budget: Any) -> str:

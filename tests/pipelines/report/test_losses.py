@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from operators.errors import FatalError, RecipeError
-from pipelines.decide import GroupLoss
-from pipelines.report.funnel import show
-from pipelines.report.losses import Losses, check_limit
-from pipelines.report.query import query
-from pipelines.run import RunResult
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.pipelines.decide import GroupLoss
+from gristmill.pipelines.report.funnel import show
+from gristmill.pipelines.report.losses import Losses, check_limit
+from gristmill.pipelines.report.query import query
+from gristmill.pipelines.run import RunResult
 from tests.pipelines.test_run import content, execute
 from tests.support import sentences, write_jsonl
 

@@ -9,9 +9,9 @@ import pty
 import pytest
 from rich.console import Console
 
-from pipelines.report import progress
-from pipelines.report.progress import Reporter
-from pipelines.sources.reading import Reached
+from gristmill.pipelines.report import progress
+from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.sources.reading import Reached
 
 
 def console(terminal: bool = False) -> Console:

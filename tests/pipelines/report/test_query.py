@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from operators.errors import RecipeError
-from pipelines.report.query import query
-from pipelines.report.rows import show, to_json
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.report.query import query
+from gristmill.pipelines.report.rows import show, to_json
 from tests.pipelines.test_run import execute
 
 MakeRecipe = Callable[..., Path]

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sinks import parquet
-from pipelines.sinks.parquet import regroup, row_groups, write_dataset_file
+from gristmill.pipelines.sinks import parquet
+from gristmill.pipelines.sinks.parquet import regroup, row_groups, write_dataset_file
 
 
 def test_row_groups_close_before_the_limit() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.columns import ROW
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.records import Reject
-from pipelines.sources.spec import Source
+from gristmill.operators.columns import ROW
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.records import Reject
+from gristmill.pipelines.sources.spec import Source
 
 
 @dataclass

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.sources.discover import Discovery, SourceFiles
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.sources.discover import Discovery, SourceFiles
+from gristmill.pipelines.sources.spec import Source
 
 RECORD = json.dumps({"id": "a", "text": "a document"}).encode() + b"\n"
 

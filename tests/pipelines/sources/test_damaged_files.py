@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from operators.errors import RecipeError, ShardError
+from gristmill.operators.errors import RecipeError, ShardError
 from tests.pipelines.sources.reading import as_lines, read
 
 RECORDS = [

@@ -15,12 +15,12 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from operators.errors import RecipeError, RetryableError
-from pipelines.sources import discover as discovering
-from pipelines.sources.discover import Discovery, ShardSpec, discover, discover_files
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
-from pipelines.state import remote
+from gristmill.operators.errors import RecipeError, RetryableError
+from gristmill.pipelines.sources import discover as discovering
+from gristmill.pipelines.sources.discover import Discovery, ShardSpec, discover, discover_files
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state import remote
 from tests.pipelines.sources.reading import as_lines
 
 LINES = as_lines([{"id": str(i), "text": f"document {i}"} for i in range(50)])

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from operators.errors import ShardError
-from pipelines.sources.json_values import RepeatedKeys, exact_json
-from pipelines.sources.records import Fault
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.json_values import RepeatedKeys, exact_json
+from gristmill.pipelines.sources.records import Fault
 from tests.pipelines.sources.reading import as_lines, read
 
 GOOD = b'{"id": "a", "text": "before"}\n', b'{"id": "b", "text": "after"}\n'

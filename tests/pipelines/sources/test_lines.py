@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sources import storage
-from pipelines.sources.lines import Line, LineReader
+from gristmill.pipelines.sources import storage
+from gristmill.pipelines.sources.lines import Line, LineReader
 
 CONTENT = st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\xff", b"long piece of a line"]), max_size=40).map(
     b"".join

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.sources.discover import Discovery, SourceFiles
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.sources.discover import Discovery, SourceFiles
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import as_lines
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.sources.listing import discover_files
+from gristmill.pipelines.sources.listing import discover_files
 
 
 def test_the_folder_of_a_dataset_stands_for_its_current_version(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import as_lines
 
 LINES = as_lines([{"id": "a", "text": "a document"}])
@@ -81,7 +81,7 @@ def test_names_that_the_locale_cannot_write(tmp_path: Path) -> None:
         "version: 1\nname: test\nstore: ./größe\nwrite: {}\nsources: [{name: docs, path: 'däta/文*'}]\n", "utf-8"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "plan", str(recipe), "--json"],
+        [sys.executable, "-m", "gristmill", "plan", str(recipe), "--json"],
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         capture_output=True,
         check=False,

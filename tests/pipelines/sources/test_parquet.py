@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import ShardError
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import read
 
 

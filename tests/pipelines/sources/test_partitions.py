@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import RecipeError, ShardError
-from pipelines import located_yaml
-from pipelines.sources.discover import discover
-from pipelines.sources.partitions import NULL, keys_of
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
-from pipelines.state.registry import Registry
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines import located_yaml
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.partitions import NULL, keys_of
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state.registry import Registry
 from tests.pipelines.test_run import MakeRecipe, execute, rows
 
 FORMATS = ["jsonl", "json", "parquet", "csv", "tsv", "txt", "warc.wet"]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError, ShardError
-from pipelines.report.listed import remarks
-from pipelines.sources.discover import Discovery, discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.report.listed import remarks
+from gristmill.pipelines.sources.discover import Discovery, discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import read
 
 

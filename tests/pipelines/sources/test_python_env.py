@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import ShardError
-from pipelines.sources.discover import discover
-from pipelines.sources.python_env import SHARD_BYTES, packages, site_packages
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.python_env import SHARD_BYTES, packages, site_packages
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import read
 
 MODULE = '''"""The module."""

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.sources.discover import discover
-from pipelines.sources.read import derived_id, derived_ids, read_documents, read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import derived_id, derived_ids, read_documents, read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import as_lines, read
 
 DRAW = random.Random(5)

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import measure
-from pipelines.measure import MeasureShard
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.reading import AT_WORK, Reached, share_read
-from pipelines.sources.spec import Source
-from pipelines.state.registry import Shard
+from gristmill.pipelines import measure
+from gristmill.pipelines.measure import MeasureShard
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.reading import AT_WORK, Reached, share_read
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.state.registry import Shard
 
 ROWS = 4000
 RECORDS = [{"id": str(i), "text": random.Random(i).randbytes(600).hex()} for i in range(ROWS)]

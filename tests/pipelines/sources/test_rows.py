@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 
 RECORDS = [{"id": f"d{i}", "text": f"text {i} " * (i % 5)} if i % 7 else {"id": f"d{i}"} for i in range(300)]
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from pipelines.sources.spec import RESERVED, Source
+from gristmill.pipelines.sources.spec import RESERVED, Source
 
 
 def source(**fields: Any) -> Source:

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from operators.errors import RetryableError, ShardError
-from pipelines.sources import storage
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import RetryableError, ShardError
+from gristmill.pipelines.sources import storage
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import as_lines, read
 
 LINES = as_lines([{"id": str(i), "text": f"document {i} " + os.urandom(40).hex()} for i in range(3000)])
@@ -110,7 +110,7 @@ def test_a_failure_of_the_network_may_be_tried_again(
     def read(self: object, size: int = -1) -> bytes:
         raise error
 
-    monkeypatch.setattr("pipelines.state.remote.time.sleep", lambda _: None)
+    monkeypatch.setattr("gristmill.pipelines.state.remote.time.sleep", lambda _: None)
     monkeypatch.setattr(type(memory_file), "read", read)
     with pytest.raises(RetryableError, match=r"docs\.jsonl\.gz (could not be read|cannot be reached)"):
         list(read_shard(spec, source))

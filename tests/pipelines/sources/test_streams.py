@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from operators.errors import ShardError
-from pipelines.sources.discover import discover
-from pipelines.sources.read import read_shard
-from pipelines.sources.spec import Source
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.discover import discover
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import as_lines, read
 
 RECORDS = [{"id": str(i), "text": f"document {i} " + os.urandom(20).hex()} for i in range(2000)]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import ShardError
+from gristmill.operators.errors import ShardError
 from tests.pipelines.sources.reading import read
 
 REJECT = object()  #: the record is quarantined

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from operators.errors import ShardError
+from gristmill.operators.errors import ShardError
 from tests.pipelines.sources.reading import read
 
 

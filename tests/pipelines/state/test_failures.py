@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import FatalError, RetryableError
-from pipelines.state import files, remote
+from gristmill.operators.errors import FatalError, RetryableError
+from gristmill.pipelines.state import files, remote
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.state import exclusive, files
+from gristmill.pipelines.state import exclusive, files
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import StoreLocked
-from pipelines.state import lock
-from pipelines.state.lock import check_held, writer_lock
+from gristmill.operators.errors import StoreLocked
+from gristmill.pipelines.state import lock
+from gristmill.pipelines.state.lock import check_held, writer_lock
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
 import sys, time
-from pipelines.state import lock
+from gristmill.pipelines.state import lock
 lock.HEARTBEAT = 0.05
 with lock.writer_lock(sys.argv[1]) as held:
     print("held", flush=True)

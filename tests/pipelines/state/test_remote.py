@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from operators.errors import GaveUp
-from pipelines.state import files, remote
+from gristmill.operators.errors import GaveUp
+from gristmill.pipelines.state import files, remote
 
 
 def answered(status: int) -> OSError:

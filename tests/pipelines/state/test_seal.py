@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.errors import StoreDamaged
-from pipelines.state import files, seal
+from gristmill.operators.errors import StoreDamaged
+from gristmill.pipelines.state import files, seal
 
 TABLE = pa.table(
     {

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators import columns
-from pipelines.decide.fuzzy import Clusters, Parameters, SignatureEvidence, resolve
-from pipelines.decide.shards import SurvivingShard, Survivors, addresses_of
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.operators import columns
+from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, SignatureEvidence, resolve
+from gristmill.pipelines.decide.shards import SurvivingShard, Survivors, addresses_of
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, split
 
 COLUMN = "signature"

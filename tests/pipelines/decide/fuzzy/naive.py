@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from operators import columns
+from gristmill.operators import columns
 
 WHOLE, PREDECESSORS, COMPARED = 16, 4, 256
 

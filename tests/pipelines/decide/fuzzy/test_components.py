@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import columns
-from pipelines.decide import exchange
-from pipelines.decide.exchange import Exchange, shard_of
-from pipelines.decide.fuzzy.components import find_components
-from pipelines.decide.fuzzy.pairs import PAIRS, pair_table
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.operators import columns
+from gristmill.pipelines.decide import exchange
+from gristmill.pipelines.decide.exchange import Exchange, shard_of
+from gristmill.pipelines.decide.fuzzy.components import find_components
+from gristmill.pipelines.decide.fuzzy.pairs import PAIRS, pair_table
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine
 from tests.pipelines.decide.fuzzy import naive
 

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.dedup.fuzzy import FuzzyDedup
-from pipelines.decide import exchange
-from pipelines.decide.fuzzy import Parameters, SignatureEvidence, resolve
-from pipelines.decide.fuzzy.history import MET, History
-from pipelines.decide.shards import SurvivingShard, Survivors
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
-from pipelines.index import generations
-from pipelines.index.generations import Kept, write_generation
-from pipelines.state.index import GenerationFiles, HeldShard, Index
+from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.pipelines.decide import exchange
+from gristmill.pipelines.decide.fuzzy import Parameters, SignatureEvidence, resolve
+from gristmill.pipelines.decide.fuzzy.history import MET, History
+from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.index import generations
+from gristmill.pipelines.index.generations import Kept, write_generation
+from gristmill.pipelines.state.index import GenerationFiles, HeldShard, Index
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine
 from tests.pipelines.decide.fuzzy import naive
 from tests.pipelines.decide.fuzzy.corpus import addresses, fates, signature_array

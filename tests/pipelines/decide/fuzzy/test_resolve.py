@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipelines.decide import exchange, scratch
-from pipelines.decide.fuzzy import Clusters, Parameters, resolve, settlement
-from pipelines.decide.shards import DROPS, SurvivingShard, Survivors, addresses_of
-from pipelines.engine.base import Engine
-from pipelines.engine.local import LocalEngine
+from gristmill.pipelines.decide import exchange, scratch
+from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, resolve, settlement
+from gristmill.pipelines.decide.shards import DROPS, SurvivingShard, Survivors, addresses_of
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine
 from tests.pipelines.decide.fuzzy import naive
 from tests.pipelines.decide.fuzzy.corpus import addresses, clusters_of, fates, shards_of

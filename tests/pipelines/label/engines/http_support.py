@@ -8,12 +8,12 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from operators.label.contract import Question, Rejected, Reply
-from operators.label.task import Asked
-from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines.backoff import Backoff
-from pipelines.label.engines.breaker import Outage
-from pipelines.label.engines.http import HttpAsker
+from gristmill.operators.label.contract import Question, Rejected, Reply
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import HttpAnnotator
+from gristmill.pipelines.label.engines.backoff import Backoff
+from gristmill.pipelines.label.engines.breaker import Outage
+from gristmill.pipelines.label.engines.http import HttpAsker
 
 ANSWERS = {"physics": "A", "biology": "B", "history": "C"}
 TOPIC = Asked.model_validate({"instruction": "Name the topic.", "answer": {"choice": list(ANSWERS)}})

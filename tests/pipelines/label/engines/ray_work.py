@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from operators.errors import FatalError, ShardError
-from operators.label.contract import Completion, Question, Reply, Tokenizer
-from operators.label.cutting import Estimate
+from gristmill.operators.errors import FatalError, ShardError
+from gristmill.operators.label.contract import Completion, Question, Reply, Tokenizer
+from gristmill.operators.label.cutting import Estimate
 
 
 @dataclass(frozen=True)

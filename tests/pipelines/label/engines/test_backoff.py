@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.label.engines.backoff import Backoff, retry_after
+from gristmill.pipelines.label.engines.backoff import Backoff, retry_after
 
 NOW = datetime(2026, 2, 28, 23, 59, 50, tzinfo=UTC)
 

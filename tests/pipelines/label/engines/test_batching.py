@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.errors import FatalError
-from pipelines.label.engines.batching import Batcher, OutOfMemory
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.label.engines.batching import Batcher, OutOfMemory
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
-from operators.errors import FatalError
-from pipelines.label.engines.backoff import Backoff
-from pipelines.label.engines.breaker import Breaker, Outage
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.label.engines.backoff import Backoff
+from gristmill.pipelines.label.engines.breaker import Breaker, Outage
 
 QUICK = Outage(failures=5, failures_at_start=2, probes=Backoff(0.001, 0.004), patience=1000.0, patience_at_start=10.0)
 

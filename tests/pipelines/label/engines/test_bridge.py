@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.label.engines import bridge
-from pipelines.label.engines.bridge import Inbox, through_loop
+from gristmill.pipelines.label.engines import bridge
+from gristmill.pipelines.label.engines.bridge import Inbox, through_loop
 
 
 def label_threads() -> list[str]:

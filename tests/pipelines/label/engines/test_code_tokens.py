@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from operators.errors import RecipeError
-from operators.label.contract import Constraint
-from pipelines.label.engines.code_tokens import Encode, slot_tokens
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Constraint
+from gristmill.pipelines.label.engines.code_tokens import Encode, slot_tokens
 
 MULTI = Constraint((("Y", "N"),) * 3, " ", None, "[YN]( [YN]){2}", None, 22)
 CHOICE = Constraint((("A", "B"),), "", ("A", "B"), "(A|B)", None, 16)

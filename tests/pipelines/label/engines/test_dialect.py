@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from operators.label.answers import Choice, Free, Multi
-from operators.label.contract import Constraint
-from pipelines.label.engines.dialect import Dialect, richest
+from gristmill.operators.label.answers import Choice, Free, Multi
+from gristmill.operators.label.contract import Constraint
+from gristmill.pipelines.label.engines.dialect import Dialect, richest
 
 CHOICE = Choice(choice={"physics": "", "biology": ""}).constraint()
 MULTI = Multi(multi={"physics": "", "biology": ""}).constraint()

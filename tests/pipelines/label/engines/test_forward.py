@@ -52,7 +52,7 @@ def plain(model: Any, prompt: list[int]) -> Any:
 def test_every_row_is_as_if_it_were_alone(family: str, beginnings: str) -> None:
     import torch
 
-    from pipelines.label.engines.forward import Forward
+    from gristmill.pipelines.label.engines.forward import Forward
 
     draw, model = random.Random(2), model_of(family)
     shared = [draw.randrange(1, VOCABULARY) for _ in range(20)]
@@ -75,7 +75,7 @@ def test_every_row_is_as_if_it_were_alone(family: str, beginnings: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_beginning_is_shared_where_padding_in_between_changes_nothing(family: str) -> None:
-    from pipelines.label.engines.forward import Forward
+    from gristmill.pipelines.label.engines.forward import Forward
 
     model = model_of(family)
     lengths: list[int] = []
@@ -88,7 +88,7 @@ def test_the_beginning_is_shared_where_padding_in_between_changes_nothing(family
 def test_batches_leave_the_shared_beginning_as_it_was() -> None:
     import torch
 
-    from pipelines.label.engines.forward import Forward
+    from gristmill.pipelines.label.engines.forward import Forward
 
     model = model_of("Llama")
     forward = Forward(model, [1, 2, 3])

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from operators.errors import FatalError, RecipeError
-from operators.label.contract import Question, Rejected, Reply
-from operators.label.reading import InvalidAnswer
-from operators.label.task import Asked
-from pipelines.label.annotators import HttpAnnotator
-from pipelines.label.engines.http import open_asker
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.operators.label.contract import Question, Rejected, Reply
+from gristmill.operators.label.reading import InvalidAnswer
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import HttpAnnotator
+from gristmill.pipelines.label.engines.http import open_asker
 from tests.pipelines.label.endpoint import FAULTS, Server, endpoint
 from tests.pipelines.label.engines.http_support import (
     ANSWERS,

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from operators.label.answers import Choice
-from operators.label.contract import Message
-from operators.label.cutting import Estimate
-from pipelines.label.engines.http_completion import completion_of
-from pipelines.label.engines.http_reply import Answered
+from gristmill.operators.label.answers import Choice
+from gristmill.operators.label.contract import Message
+from gristmill.operators.label.cutting import Estimate
+from gristmill.pipelines.label.engines.http_completion import completion_of
+from gristmill.pipelines.label.engines.http_reply import Answered
 
 CONSTRAINT = Choice(choice=["physics", "biology"]).constraint()  # type: ignore[arg-type]
 MESSAGES: list[Message] = [{"role": "user", "content": "What is it about? " * 20}]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.label.engines.http_errors import Kind, error_in_answer, refused
+from gristmill.pipelines.label.engines.http_errors import Kind, error_in_answer, refused
 
 
 def openai(message: str, **more: Any) -> bytes:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.label.answers import Choice, Free
-from operators.label.contract import Completion, Message
-from operators.label.cutting import Estimate
-from operators.label.reading import InvalidAnswer
-from pipelines.label.engines.http_completion import completion_of
-from pipelines.label.engines.http_errors import Failure, Kind
-from pipelines.label.engines.http_reply import Answered, reply_in
+from gristmill.operators.label.answers import Choice, Free
+from gristmill.operators.label.contract import Completion, Message
+from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.reading import InvalidAnswer
+from gristmill.pipelines.label.engines.http_completion import completion_of
+from gristmill.pipelines.label.engines.http_errors import Failure, Kind
+from gristmill.pipelines.label.engines.http_reply import Answered, reply_in
 
 TOPIC = Choice(choice=["history", "physics", "cooking"])  # type: ignore[arg-type]
 MESSAGES: list[Message] = [{"role": "user", "content": "What is it about?"}]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.label.engines.limiter import Limiter
+from gristmill.pipelines.label.engines.limiter import Limiter
 
 
 @given(most=st.integers(1, 16), events=st.lists(st.booleans(), max_size=200))

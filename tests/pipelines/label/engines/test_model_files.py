@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import RecipeError
-from pipelines.label.engines.model_files import found_revision
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.engines.model_files import found_revision
 
 
 @pytest.fixture

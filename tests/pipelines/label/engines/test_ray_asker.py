@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from operators.errors import RecipeError
-from operators.label.contract import Question
-from pipelines.label.annotators import TransformersAnnotator
-from pipelines.label.chunks import HeldChunk, StreamingAsker
-from pipelines.label.engines import open_asker, transformers
-from pipelines.label.engines.ray_asker import open_replicas
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Question
+from gristmill.pipelines.label.annotators import TransformersAnnotator
+from gristmill.pipelines.label.chunks import HeldChunk, StreamingAsker
+from gristmill.pipelines.label.engines import open_asker, transformers
+from gristmill.pipelines.label.engines.ray_asker import open_replicas
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts
 
 pytestmark = [pytest.mark.lm, pytest.mark.ray]
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.lm, pytest.mark.ray]
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """A cluster with two CPUs: one for a model, one to read with."""
-    from pipelines.engine.ray_data import RayEngine
+    from gristmill.pipelines.engine.ray_data import RayEngine
 
     engine = RayEngine(2)
     yield

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import FatalError, RecipeError, ShardError
-from operators.label.contract import Reply
-from pipelines.engine.base import RETRIES
-from pipelines.engine.ray_labels import answer_with_actors
-from pipelines.label.chunks import Chunk
-from pipelines.label.placement import Placement
+from gristmill.operators.errors import FatalError, RecipeError, ShardError
+from gristmill.operators.label.contract import Reply
+from gristmill.pipelines.engine.base import RETRIES
+from gristmill.pipelines.engine.ray_labels import answer_with_actors
+from gristmill.pipelines.label.chunks import Chunk
+from gristmill.pipelines.label.placement import Placement
 from tests.pipelines.label.engines.ray_work import Broken, Doubler, Numbers, Stored, key, no_model
 
 pytestmark = pytest.mark.ray
@@ -25,7 +25,7 @@ ONE_CPU = {"CPU": 1.0}
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """A cluster with two CPUs: one for a model, one to read with."""
-    from pipelines.engine.ray_data import RayEngine
+    from gristmill.pipelines.engine.ray_data import RayEngine
 
     engine = RayEngine(2)
     yield

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from operators.errors import RecipeError
-from operators.label.contract import Asker, Constraint, Question, Rejected, Reply
-from operators.label.prompt import Prompt
-from operators.label.task import Asked
-from pipelines.label.engines.transformers import open_asker
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import Asker, Constraint, Question, Rejected, Reply
+from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.engines.transformers import open_asker
 from tests.label_model import CONTEXT, PAD, TOPIC, TOPICS, labelled_texts
 from tests.pipelines.label.model_support import annotator, plain_logprobs, plain_model, questions_of, replies_of
 
@@ -265,7 +265,7 @@ def test_a_folder_that_holds_no_model_is_told(tmp_path: Path) -> None:
 
 
 def test_missing_libraries_are_told_with_three_ways(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("pipelines.label.engines.loading")]:
+    for name in [name for name in sys.modules if name.startswith("gristmill.pipelines.label.engines.loading")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(RecipeError, match=r"torch is not installed here.*gristmill\[lm\].*engine: http.*engine: vllm"):
@@ -287,7 +287,7 @@ def test_a_code_that_is_no_token_is_told(tiny_model: Path, monkeypatch: pytest.M
 def test_where_memory_ends_batches_get_smaller(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from pipelines.label.engines.model_asker import ModelAsker
+    from gristmill.pipelines.label.engines.model_asker import ModelAsker
 
     asker = open_asker(annotator(tiny_model, batch_tokens=100_000), TOPIC)
     assert isinstance(asker, ModelAsker)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from operators.errors import RecipeError
-from operators.label.answers import Choice, Free, Multi
-from operators.label.task import Asked
-from pipelines.label.annotators import VllmAnnotator
-from pipelines.label.engines import vllm
-from pipelines.label.engines.code_tokens import slot_tokens
-from pipelines.label.engines.vllm import open_asker, read_row, sampling_parameters
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.answers import Choice, Free, Multi
+from gristmill.operators.label.task import Asked
+from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.label.engines import vllm
+from gristmill.pipelines.label.engines.code_tokens import slot_tokens
+from gristmill.pipelines.label.engines.vllm import open_asker, read_row, sampling_parameters
 
 CHOICE = Choice(choice={"physics": "", "sport": ""})
 MULTI = Multi(multi={"physics": "", "sport": "", "money": ""})
