@@ -36,7 +36,7 @@ format: .venv/test
 	$(BIN)/ruff format .
 
 schema: .venv/run
-	$(BIN)/python -m gristmill.pipelines.schema
+	$(BIN)/python -m gristmill.pipelines.planning.schema
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.all

@@ -26,7 +26,7 @@ from gristmill.pipelines.label.annotators import AnyAnnotator
 from gristmill.pipelines.label.run import label
 from gristmill.pipelines.label.scan import scan, source_of
 from gristmill.pipelines.label.task import LoadedTask, read_task
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
 from tests.support import sentences
 
 DOCUMENTS = 200_000

@@ -27,7 +27,7 @@ from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.known import MISSING
 from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row
 from gristmill.pipelines.label.store import LabelStore
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 BIG = Annotation("big", "some/model", "revision")
 SHARES = {"0": 0.01, "1": 0.02, "2": 0.07, "3": 0.1, "4": 0.75, "5": 0.05}

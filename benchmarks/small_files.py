@@ -33,7 +33,7 @@ write: {columns: [id, text, source]}
 #: Runs the command line and prints what the process took, on the last line.
 PROGRAM = """
 import json, resource, sys
-from gristmill.pipelines.cli import main
+from gristmill.pipelines.cli.main import main
 sys.argv = ["gristmill", "run", "recipe.yaml", "--quiet"]
 try:
     main()

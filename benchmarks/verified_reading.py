@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.common import median_seconds, print_table
 from benchmarks.corpus import ROOT, WORK
 from benchmarks.end_to_end import gristmill, measure, recipe
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 #: Runs of a recipe on one store, one after the other: what each is, and its overrides.
 RUNS = {

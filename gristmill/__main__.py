@@ -1,6 +1,6 @@
 """Start the command line: `python -m gristmill`."""
 
-from gristmill.pipelines.cli import main
+from gristmill.pipelines.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+#: The layers of `pipelines`, lowest first: a module imports from its own folder and from those before it.
+LAYERS = (
+    "storage",  # every byte in and out
+    "config",  # YAML with line numbers, names and numbers in sentences, quoting
+    "progress",  # consoles and live lines
+    "engine",  # one method: map
+    "sources",  # files to documents
+    "sinks",  # rows to files
+    "store",  # what a run leaves for the next
+    "shard_tasks",  # what is done to one shard: measure, read again, write
+    "recipe",  # YAML to a checked description of a run
+    "decide",  # rules over all shards
+    "label",  # tasks, annotators, answers
+    "planning",  # recipe and store to a plan
+    "index",  # the history of fuzzy_dedup
+    "stages",  # what a run does, in order
+    "report",  # what a store holds and what a run did, for people
+    "train",  # models that measures use
+    "cli",  # commands
+)
 MODULES = sorted([*(ROOT / "operators").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
 
 
@@ -22,6 +42,19 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield node.module.split(".")[0]
+
+
+def pipeline_imports(path: Path) -> Iterator[str]:
+    """Modules of `pipelines` that a file imports, anywhere in it: dotted, without `gristmill.pipelines`."""
+    prefix = "gristmill.pipelines."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
 def loaded_after(program: str) -> set[str]:
@@ -44,7 +77,27 @@ def test_modules_stay_small(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parts[len(ROOT.parts)] == "operators"], ids=lambda p: p.stem)
 def test_operators_know_no_engine_no_files_no_pipeline(path: Path) -> None:
-    assert not set(imports(path)) & {"ray", "fsspec", "pipelines"}
+    assert not set(imports(path)) & {"ray", "fsspec"}
+    assert not [*pipeline_imports(path)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_module_imports_lies_no_higher(path: Path) -> None:
+    if path.parent == ROOT / "pipelines":
+        assert path.name == "__init__.py", "a module of pipelines/ lies in one of its layers"
+    if "pipelines" in path.parts[len(ROOT.parts) : -2]:
+        layer = path.relative_to(ROOT / "pipelines").parts[0]
+        higher = LAYERS[LAYERS.index(layer) + 1 :]
+        assert not [name for name in pipeline_imports(path) if name.split(".")[0] in higher]
+
+
+def test_every_layer_is_there() -> None:
+    assert {path.name for path in (ROOT / "pipelines").iterdir() if path.is_dir()} - {"__pycache__"} == {*LAYERS}
+
+
+def test_all_code_is_imported_from_one_root() -> None:
+    tried = [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    assert not [str(path) for path in tried if {"operators", "pipelines"} & {*imports(path)}]
 
 
 def test_two_modules_import_ray() -> None:
@@ -69,13 +122,13 @@ def test_a_package_gives_no_name_to_two_things(package: Path) -> None:
 
 def test_operators_load_no_engine_no_files_no_pipeline() -> None:
     names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in MODULES if "operators" in p.parts]
-    program = "import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)"
-    assert not loaded_after(program) & {"ray", "fsspec", "pipelines"}
+    program = f"import importlib, sys\nfor name in {names}: importlib.import_module('gristmill.' + name)\n"
+    assert not loaded_after(program + "assert 'gristmill.pipelines' not in sys.modules") & {"ray", "fsspec"}
 
 
 def test_the_command_line_loads_little_before_it_knows_what_is_asked() -> None:
     heavy = {"ray", "numba", "duckdb", "pyarrow", "fsspec", "fasttext", "aiohttp", "torch", "jsonschema"}
-    assert not loaded_after("import gristmill.pipelines.cli") & heavy
+    assert not loaded_after("import gristmill.pipelines.cli.main") & heavy
 
 
 def test_a_local_run_never_loads_ray_and_a_cached_one_no_compiler_either(tmp_path: Path) -> None:
@@ -85,7 +138,9 @@ def test_a_local_run_never_loads_ray_and_a_cached_one_no_compiler_either(tmp_pat
         "transform: [normalize_unicode]\nmeasure: [gopher, tokens]\n"
         "decide: [{drop: gopher_words < quantile(0.1)}, gopher_rules, exact_dedup, fuzzy_dedup]\nwrite: {}\n"
     )
-    program = f"from gristmill.pipelines.cli import app; app(['run', '{tmp_path}/recipe.yaml'], standalone_mode=False)"
+    program = (
+        f"from gristmill.pipelines.cli.main import app; app(['run', '{tmp_path}/recipe.yaml'], standalone_mode=False)"
+    )
     loaded = loaded_after(program)
     assert "ray" not in loaded
     assert {"pyarrow", "numba"} <= loaded

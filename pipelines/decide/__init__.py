@@ -3,12 +3,12 @@
 Every step is a pass over shards or key partitions, as items of an engine; no process needs the rows of all shards.
 """
 
-from gristmill.pipelines.decide.driver import DECISIONS, decide, decisions_file
+from gristmill.pipelines.decide.driver import DECISIONS, decide
 from gristmill.pipelines.decide.duplicates import RepeatedValues, count_duplicates
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
-from gristmill.pipelines.decide.given import given_file, given_parts, with_given
 from gristmill.pipelines.decide.groups import GroupLoss, grouped_by
 from gristmill.pipelines.decide.kinds import check_rules, given_columns, kind_of, rule_names
+from gristmill.pipelines.decide.rule_columns import given_file, given_parts, with_given
 from gristmill.pipelines.decide.shards import ShardColumns
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "check_rules",
     "count_duplicates",
     "decide",
-    "decisions_file",
     "given_columns",
     "given_file",
     "given_parts",

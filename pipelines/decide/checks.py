@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from gristmill.operators.decide.order import is_ordered
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.config.wording import did_you_mean
 
 
 def check_known(names: Iterable[str], schema: pa.Schema, where: str = "") -> None:

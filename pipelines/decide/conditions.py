@@ -21,7 +21,7 @@ from gristmill.operators.decide.syntax import parse, references
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.decide.checks import check_known
 from gristmill.pipelines.decide.confined import compile_confined, evaluate_confined
-from gristmill.pipelines.decide.crossing import Found, Weighted, find_crossings
+from gristmill.pipelines.decide.order_statistics import Found, Weighted, find_crossings
 from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import SurvivingShard, losses
 

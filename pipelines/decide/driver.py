@@ -20,18 +20,18 @@ from gristmill.operators.base import Rule
 from gristmill.operators.errors import FatalError
 from gristmill.operators.select.select import TOKENS
 from gristmill.operators.table import name_of
-from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from gristmill.pipelines.decide.fuzzy.history import History
-from gristmill.pipelines.decide.given import WithColumns, given_file, with_given, write_given
 from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
 from gristmill.pipelines.decide.kinds import given_columns, kind_of, rule_names
-from gristmill.pipelines.decide.passes import run
+from gristmill.pipelines.decide.rule_columns import WithColumns, given_file, with_given, write_given
 from gristmill.pipelines.decide.rules import Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
-from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.state import files
-from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.shard_tasks.reread import Texts
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.runs import decisions_file
 
 #: Columns that the counts are made of: every shard has them.
 COUNTED = (columns.BYTES, TOKENS)
@@ -106,7 +106,7 @@ def decide(
     documents = sum(shard.rows for shard in shards)
     survivors = Survivors([SurvivingShard(shard) for shard in shards], documents)
     funnel: list[RuleCount] = []
-    with scratch.scratch_folder(folder, "exchange", engine) as own_folder:
+    with shuffle_files.scratch_folder(folder, "exchange", engine) as own_folder:
         for batch in _batches(rules, gives, schemas):
             resolved = []
             for i in batch:
@@ -122,14 +122,7 @@ def decide(
                 funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, details))
                 on_progress()
             survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
-        decided = _write_all(names, folder, by, Decided(documents, funnel, []), survivors, engine)
-    decided.check()
-    return decided
-
-
-def decisions_file(folder: str, ordinal: int) -> str:
-    """Where the decisions on a shard lie."""
-    return files.join(folder, "decisions", f"{ordinal:08d}.parquet")
+        return _write_all(names, folder, by, Decided(documents, funnel, []), survivors, engine)
 
 
 def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequence[pa.Schema]) -> list[list[int]]:
@@ -170,7 +163,7 @@ def _drops_file(step: Step, shard: SurvivingShard) -> str:
 def _apply_to_all(step: Step, survivors: Survivors, engine: Engine) -> list[Count]:
     """Apply a step to every shard; the count of each rule."""
     sums = [Count() for _ in step.rules]
-    for counts in run(engine, partial(_apply, step), survivors.shards):
+    for counts in run_all(engine, partial(_apply, step), survivors.shards):
         sums = [one + other for one, other in zip(sums, counts, strict=True)]
     return sums
 
@@ -191,7 +184,7 @@ def _apply(step: Step, shard: SurvivingShard) -> list[Count]:
         placed = verdict.losses.set_column(0, "row", pa.array(places[rows]))
         drops.append(placed.append_column("rule", pa.repeat(pa.scalar(position, pa.int32()), len(rows))))
         documents, places = documents.filter(pa.array(stays)), places[stays]
-    scratch.write_table(_drops_file(step, shard), pa.concat_tables(drops))
+    shuffle_files.write_table(_drops_file(step, shard), pa.concat_tables(drops))
     return counts
 
 
@@ -207,7 +200,7 @@ def _write_all(
 ) -> Decided:
     """Write the decisions on all shards: what is decided, with what is left of each shard and group."""
     groups, kept = GroupTally(), {}
-    for shard in run(engine, partial(_write_decisions, names, folder, by), survivors.shards):
+    for shard in run_all(engine, partial(_write_decisions, names, folder, by), survivors.shards):
         groups.add(shard.groups)
         kept[shard.ordinal] = replace(shard, groups=GroupTally())
     in_order = [kept[shard.ordinal] for shard in survivors.shards]

@@ -19,14 +19,13 @@ from gristmill.operators import columns
 from gristmill.operators.dedup.exact import ExactDedup, is_comparable
 from gristmill.operators.dedup.groups import Candidates, group_copies
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.checks import check_known, check_rank
-from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for
-from gristmill.pipelines.decide.passes import run
 from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
-from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.state import files
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
+from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.storage import files
 
 EXAMPLES = 3  # groups that the report names
 WINNERS = pa.schema(
@@ -64,7 +63,7 @@ class Duplicates:
 
     def lost(self, ordinal: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Addresses (m, ascending) of a shard's losers, and of the documents that they lose to."""
-        local = scratch.read_table(_local_file(self.local, ordinal))
+        local = shuffle_files.read_table(_local_file(self.local, ordinal))
         distant = self.distant.receive(range(self.partitions), int(np.searchsorted(self.ordinals, ordinal)))
         distant = distant.sort_by("address")
         followed = np.asarray(distant["address"]), np.asarray(distant["survivor"])
@@ -116,11 +115,11 @@ def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, fold
     winners = Exchange(files.join(folder, "winners"), partitions, WINNERS)
     losers = Exchange(files.join(folder, "losers"), len(ordinals), LOSERS)
     send = partial(_settle_shard, rule, local, winners)
-    dropped = sum(run(engine, send, survivors.shards))
+    dropped = sum(run_all(engine, send, survivors.shards))
     groups = 0
     largest: list[Group] = []
     resolve = partial(_settle_partition, ordinals, winners, losers)
-    for lost, found, some in run(engine, resolve, range(partitions)):
+    for lost, found, some in run_all(engine, resolve, range(partitions)):
         dropped, groups, largest = dropped + lost, groups + found, [*largest, *some]
     return Duplicates(ordinals, local, losers, partitions, groups, dropped, _largest(largest))
 
@@ -136,7 +135,7 @@ class RepeatedValues(TypedDict):
 def count_duplicates(shards: Sequence[ShardColumns], column: str, engine: Engine, folder: str) -> RepeatedValues:
     """Count the values of a column (ids, say) that occur more than once; nulls do not count. Scratch is in `folder`."""
     survivors = Survivors([SurvivingShard(shard) for shard in shards], sum(shard.rows for shard in shards))
-    with scratch.scratch_folder(folder, "duplicates", engine) as own:
+    with shuffle_files.scratch_folder(folder, "duplicates", engine) as own:
         found = find_duplicates(ExactDedup(by=column), survivors, engine, own)
     by_ordinal = {shard.ordinal: shard for shard in survivors.shards}
     examples = []
@@ -155,7 +154,7 @@ def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: Surviv
     firsts, sizes = rows[starts[:-1]], np.diff(starts)
     lost = np.delete(rows, starts[:-1])
     lost_to = np.repeat(firsts, sizes - 1)
-    scratch.write_table(_local_file(local, shard.ordinal), _losers(candidates.addresses, lost, lost_to))
+    shuffle_files.write_table(_local_file(local, shard.ordinal), _losers(candidates.addresses, lost, lost_to))
     copies = np.ones(len(candidates.addresses), np.uint32)
     copies[firsts] = sizes
     left = np.delete(np.arange(len(copies)), lost)

@@ -1,13 +1,15 @@
-"""What deciding came to: the funnel, and what is left of each shard."""
+"""The funnel: how many documents came in, what each rule dropped, what stayed. It adds up, or nothing is committed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.decide.groups import GroupLoss, GroupTally
+from gristmill.pipelines.decide.losses import Losses
+from gristmill.pipelines.store.measures import ShardCounts
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class RuleCount:
     dropped: int
     dropped_bytes: int  #: UTF-8 bytes of text
     dropped_tokens: int
-    details: dict[str, Any] = field(default_factory=dict)  #: what the rule learnt, as JSON values
+    details: Mapping[str, Any] = field(default_factory=dict)  #: what the rule learnt, as JSON values
 
     @property
     def kept(self) -> int:
@@ -64,12 +66,84 @@ class Decided:
         """Tokens that are left."""
         return sum(shard.tokens for shard in self.shards)
 
+
+@dataclass(frozen=True)
+class Funnel:
+    """Counts of a run, from records to kept documents."""
+
+    records: int
+    quarantined: int
+    documents: int
+    text_bytes: int
+    tokens: int
+    rules: tuple[RuleCount, ...]
+    kept: int
+    kept_bytes: int
+    kept_tokens: int
+    groups: tuple[GroupLoss, ...] = ()  #: what the rules took of each source, language, ...
+    estimated: bool = False  #: whether tokens are estimated
+    crowded: tuple[str, ...] = ()  #: columns that losses were to be counted by, with too many values for that
+
     def check(self) -> None:
-        """Raise FatalError where the counts of the rules and of the decisions written do not add up."""
+        """Raise FatalError unless every record is accounted for."""
+        balance = [("records read", self.records, self.documents + self.quarantined, "documents + quarantined")]
         left = self.documents
-        for rule in self.funnel:
-            if rule.seen != left:
-                raise FatalError(f"the funnel does not add up: {rule.name} saw {rule.seen} of {left} documents")
-            left = rule.kept
-        if left != self.kept:
-            raise FatalError(f"the funnel does not add up: {left} documents are left, decisions keep {self.kept}")
+        for rule in self.rules:
+            balance.append((f"documents seen by {rule.name}", rule.seen, left, "documents left by the rules before it"))
+            left -= rule.dropped
+        balance.append(("documents kept", self.kept, left, "documents - dropped"))
+        for column in dict.fromkeys(group.column for group in self.groups):
+            groups = [group for group in self.groups if group.column == column]
+            balance.append((f"documents by {column}", sum(g.documents for g in groups), self.documents, "documents"))
+            lost = sum(group.lost(r.name for r in self.rules)[0] for group in groups)
+            balance.append((f"documents dropped by {column}", lost, self.documents - self.kept, "documents - kept"))
+        for what, found, expected, sum_of in balance:
+            if found != expected:
+                raise FatalError(
+                    f"the counts do not add up: {what} = {found:,}, {sum_of} = {expected:,}. Nothing is committed. "
+                    "This is a fault of gristmill: please report it with the store's runs/ folder"
+                )
+
+    def with_details(self, details: Mapping[str, Mapping[str, Any]]) -> Funnel:
+        """The funnel with more told about some of the rules, by their names."""
+        rules = tuple(replace(rule, details={**rule.details, **details.get(rule.name, {})}) for rule in self.rules)
+        return replace(self, rules=rules)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Funnel:
+        """The inverse of `to_json`."""
+        groups = (
+            GroupLoss(**{**group, "dropped": {rule: tuple(counts) for rule, counts in group["dropped"].items()}})
+            for group in held.get("groups", ())
+        )
+        rules = tuple(RuleCount(**rule) for rule in held["rules"])
+        crowded = tuple(held.get("crowded", ()))
+        return cls(**{**held, "rules": rules, "groups": tuple(groups), "crowded": crowded})
+
+    @property
+    def losses(self) -> Losses:
+        """Return what the rules took of each source, and of other groups of documents."""
+        selections = [rule.name for rule in self.rules if rule.operator == "select"]
+        return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
+
+
+def build_funnel(counts: Sequence[ShardCounts], decided: Decided, estimated: bool = False) -> Funnel:
+    """The funnel of a run, from the shards' counts and the rules' counts; `estimated` says whether tokens are."""
+    return Funnel(
+        records=sum(c.records for c in counts),
+        quarantined=sum(c.rejects for c in counts),
+        documents=sum(c.documents for c in counts),
+        text_bytes=sum(c.text_bytes for c in counts),
+        tokens=decided.kept_tokens + sum(rule.dropped_tokens for rule in decided.funnel),
+        rules=tuple(decided.funnel),
+        kept=decided.kept,
+        kept_bytes=decided.kept_bytes,
+        kept_tokens=decided.kept_tokens,
+        groups=tuple(decided.groups),
+        estimated=estimated,
+        crowded=tuple(decided.crowded),
+    )

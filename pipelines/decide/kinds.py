@@ -15,11 +15,12 @@ from gristmill.operators.select.select import Select
 from gristmill.operators.table import name_of
 from gristmill.pipelines.decide.conditions import CONDITION, has_condition
 from gristmill.pipelines.decide.duplicates import EXACT_DEDUP
-from gristmill.pipelines.decide.given import with_given
 from gristmill.pipelines.decide.near_duplicates import FUZZY_DEDUP
 from gristmill.pipelines.decide.paragraphs import PARAGRAPH_DEDUP
+from gristmill.pipelines.decide.rule_columns import with_given
 from gristmill.pipelines.decide.rules import Kind
 from gristmill.pipelines.decide.selection import SELECT
+from gristmill.pipelines.shard_tasks.paragraph_removal import Removal
 
 KINDS: dict[type[Rule], Kind] = {
     ExactDedup: EXACT_DEDUP,
@@ -55,6 +56,12 @@ def rule_names(rules: Sequence[Rule]) -> list[str]:
             name = f"{name_of(rule)}_{n}"
         names.append(name)
     return names
+
+
+def removal_by(rules: Sequence[Rule]) -> Removal | None:
+    """Return what one of the rules has removed; None where there is no such rule."""
+    named = zip(rules, rule_names(rules), strict=True)
+    return next((Removal(rule, name) for rule, name in named if isinstance(rule, ParagraphDedup)), None)
 
 
 def given_columns(rules: Sequence[Rule]) -> list[pa.Schema]:

@@ -16,13 +16,13 @@ from gristmill.operators.dedup.fuzzy import FuzzyDedup
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.pipelines.decide.checks import check_known, check_rank
 from gristmill.pipelines.decide.fuzzy.clusters import Clusters
-from gristmill.pipelines.decide.fuzzy.evidence import Evidence, SignatureEvidence
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.resolve import resolve
+from gristmill.pipelines.decide.fuzzy.similarity import Evidence, SignatureEvidence
 from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import addresses_of, losses
-from gristmill.pipelines.decide.text_evidence import TextEvidence
-from gristmill.pipelines.state import files
+from gristmill.pipelines.decide.text_similarity import TextEvidence
+from gristmill.pipelines.storage import files
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from gristmill.operators.dedup.paragraphs import POSITIONS, ParagraphDedup
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.paragraphs import UNCOUNTED
 from gristmill.pipelines.decide.checks import check_known
-from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for, shard_of
-from gristmill.pipelines.decide.passes import run
 from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
-from gristmill.pipelines.state import files
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
+from gristmill.pipelines.engine.base import run_all
+from gristmill.pipelines.storage import files
 
 MOST_FREQUENT = 10  # paragraphs that the report names
 FREQUENCIES = pa.schema(
@@ -140,13 +140,13 @@ def _resolve(rule: ParagraphDedup, scene: Scene) -> Resolved:
     """Count the documents that have each paragraph, and tell the shards what is repeated."""
     shards = scene.survivors.shards
     ordinals = np.array(sorted(shard.ordinal for shard in shards), np.int64)
-    counted = sum(run(scene.engine, partial(_count_pieces, rule), shards))
+    counted = sum(run_all(scene.engine, partial(_count_pieces, rule), shards))
     partitions = partitions_for(counted)
     frequencies = Exchange(files.join(scene.folder, "frequencies"), partitions, FREQUENCIES)
     allowances = Exchange(files.join(scene.folder, "allowances"), len(ordinals), ALLOWANCES)
-    sum(run(scene.engine, partial(_send, rule, frequencies), shards))
+    sum(run_all(scene.engine, partial(_send, rule, frequencies), shards))
     settle = partial(_settle, rule, ordinals, frequencies, allowances)
-    repeated = sum(run(scene.engine, settle, range(partitions)), Repeated())
+    repeated = sum(run_all(scene.engine, settle, range(partitions)), Repeated())
     frequencies.remove()
     return ResolvedParagraphDedup(rule, rule.gives(scene.name), ordinals, allowances, partitions, repeated)
 

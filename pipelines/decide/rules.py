@@ -12,7 +12,7 @@ import pyarrow as pa
 from gristmill.pipelines.decide.fuzzy.history import History
 from gristmill.pipelines.decide.shards import Survivors
 from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.shard_tasks.reread import Texts
 
 #: Whole numbers that add up over shards, by whatever a rule counts.
 Tally = Counter[Any]

@@ -17,11 +17,11 @@ from gristmill.operators.decide.order import order_keys, value_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.select.effective_size import effective_size, exponential_terms
 from gristmill.operators.select.select import RANDOM, TOKENS, Select
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.decide.checks import check_known
-from gristmill.pipelines.decide.crossing import Crossing, Found, Weighted, find_crossings
+from gristmill.pipelines.decide.order_statistics import Crossing, Found, Weighted, find_crossings
 from gristmill.pipelines.decide.rules import Kind, Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
-from gristmill.pipelines.words import plural
 
 REST = "all others"  #: what the report calls the documents without a quota of their own
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide import scratch
+from gristmill.pipelines.decide import shuffle_files
 
 
 class ShardColumns(Protocol):
@@ -69,7 +69,7 @@ class SurvivingShard:
 
     def dropped(self) -> pa.Table:
         """The documents dropped so far (DROPS)."""
-        return DROPS.empty_table() if self.drops is None else scratch.read_table(self.drops)
+        return DROPS.empty_table() if self.drops is None else shuffle_files.read_table(self.drops)
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Columns of the survivors, with their addresses as column `address`, in the shard's order."""

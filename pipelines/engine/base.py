@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -67,3 +68,19 @@ def check_reach(engine: Engine, urls: Iterable[str]) -> None:
             f"{unseen} lies in the memory of this process, which Ray's workers do not share; "
             "use --engine local, or a folder or object store that every node can reach"
         )
+
+
+def run_all(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Result]:
+    """The results of all items, as they come. Raises the error of the first item that failed: all are needed.
+
+    No item is worked on any more when that is raised.
+    """
+    with contextlib.closing(engine.map(function, items)) as outcomes:
+        for outcome in outcomes:
+            yield outcome.unwrap()
+
+
+def run_in_order(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
+    """The results in the order of the items."""
+    outcomes = sorted(engine.map(function, items), key=lambda outcome: outcome.index)
+    return [outcome.unwrap() for outcome in outcomes]

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from gristmill.operators.errors import GaveUp, RetryableError
-from gristmill.pipelines import signals
+from gristmill.pipelines.engine import signals
 from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
 
 GRACE = 5.0  # seconds that items at work may take to end where a signal asks this process to

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from gristmill.operators import columns
 from gristmill.operators.dedup.fuzzy import FuzzyDedup
 from gristmill.operators.errors import FatalError, RecipeError
-from gristmill.pipelines.decide.fuzzy.evidence import lanes
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.index import SIGNATURE, open_index
+from gristmill.pipelines.decide.fuzzy.similarity import lanes
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.fuzzy_index import SIGNATURE, open_index
 
 #: `LeanMinHash.deserialize(row["minhash"])` gives the object back.
 LOOK_UP = pa.schema([(columns.ID, pa.string()), (columns.ADDRESS, pa.uint64()), ("minhash", pa.binary())])

@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.operators.dedup.fuzzy import FuzzyDedup
-from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for
 from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
-from gristmill.pipelines.decide.passes import gather, run
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
-from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.index import SHARDS, Generation, GenerationFiles, HeldShard, Index, documents_schema
-from gristmill.pipelines.write import kept_rows
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
+from gristmill.pipelines.engine.base import Engine, run_all, run_in_order
+from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.fuzzy_index import (
+    SHARDS,
+    Generation,
+    GenerationFiles,
+    HeldShard,
+    Index,
+    documents_schema,
+)
 
 #: Rows of a row group of keys: as many are read at least where one of them may be wanted.
 KEY_GROUP = 1 << 16
@@ -63,8 +69,8 @@ def write_generation(
     bands, rows = rule.banding
     exchange = Exchange(files.join(at.url, "exchange"), at.key_files, KEYS)
     writer = GenerationWriter(at, rule.signature.column, cluster, rule.permutations, bands, rows, exchange)
-    shards = [HeldShard(**row, generation="", url="") for row in gather(engine, writer.add, kept)]
-    sum(run(engine, partial(writer.sort, [shard.ordinal for shard in shards]), range(at.key_files)))
+    shards = [HeldShard(**row, generation="", url="") for row in run_in_order(engine, writer.add, kept)]
+    sum(run_all(engine, partial(writer.sort, [shard.ordinal for shard in shards]), range(at.key_files)))
     exchange.remove()
     return _finish(at, made_by, shards)
 
@@ -113,9 +119,9 @@ def merge(
     at: GenerationFiles, made_by: str, parts: Sequence[GenerationFiles], shards: Sequence[HeldShard], engine: Engine
 ) -> Generation:
     """Write one generation of some shards of several, in ordinal order, from their files alone."""
-    sum(run(engine, partial(_copy_documents, at), shards))
+    sum(run_all(engine, partial(_copy_documents, at), shards))
     ordinals = np.array([shard.ordinal for shard in shards], np.uint64)
-    sum(run(engine, partial(_merge_keys, at, parts, ordinals), range(at.key_files)))
+    sum(run_all(engine, partial(_merge_keys, at, parts, ordinals), range(at.key_files)))
     return _finish(at, made_by, shards)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from gristmill.operators.errors import StoreDamaged
 from gristmill.pipelines.index.generations import Addition
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.index import RECORD, Generation, Index
-from gristmill.pipelines.state.kinds import way_back
-from gristmill.pipelines.state.runs import finished_runs
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import way_back
+from gristmill.pipelines.store.fuzzy_index import RECORD, Generation, Index
+from gristmill.pipelines.store.runs import finished_runs
 
 
 def recovered(store: str, name: str) -> Index:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.index.generations import key_files_for, merge
 from gristmill.pipelines.index.recovery import recovered
-from gristmill.pipelines.state.index import Generation, GenerationFiles, HeldShard, Index, open_index
-from gristmill.pipelines.state.lock import writer_lock
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.store.fuzzy_index import Generation, GenerationFiles, HeldShard, Index, open_index
+from gristmill.pipelines.store.lock import writer_lock
 
 
 def compact(store: str, name: str, engine: Engine) -> Index:

@@ -22,7 +22,7 @@ from gristmill.pipelines.label.forecast import Sizes
 from gristmill.pipelines.label.questions import BATCH, ReadingChunk
 from gristmill.pipelines.label.rows import Annotation, Row
 from gristmill.pipelines.label.writer import Writer
-from gristmill.pipelines.report.progress import Stage
+from gristmill.pipelines.progress.reporter import Stage
 
 #: Batches of questions that are read ahead of the engine.
 AHEAD = 8

@@ -9,7 +9,7 @@ import pyarrow as pa
 from gristmill.pipelines.label.inventory import note
 from gristmill.pipelines.label.listing import Listing, list_folder, rows_in, write_compacted
 from gristmill.pipelines.label.rows import SCHEMA, merged
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 #: More files than this are compacted without being asked.
 MANY = 64

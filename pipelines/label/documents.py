@@ -15,8 +15,8 @@ from gristmill.operators.label.clusters import ngram_vectors
 from gristmill.operators.label.sample import Sample
 from gristmill.operators.label.samplers import KEY, choose
 from gristmill.pipelines.label.rows import first_of_each, halves, sorted_order
-from gristmill.pipelines.removal import Removal
-from gristmill.pipelines.texts import Texts
+from gristmill.pipelines.shard_tasks.paragraph_removal import Removal
+from gristmill.pipelines.shard_tasks.reread import Texts
 
 SHARD = "shard"  #: ordinal of a document's shard
 #: Columns of every table of documents; those that a sample goes by come after them.

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from gristmill.operators.columns import CONTENT_ID, TEXT
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.label.store import LabelStore, is_scale, open_stored
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 #: The columns of an export; answers to a scale are numbers.
 EXPORTED = pa.schema(

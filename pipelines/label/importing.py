@@ -15,6 +15,7 @@ from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.operators.label.answers import AnswerFormat
 from gristmill.operators.label.reading import InvalidAnswer
 from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.budget import NOTHING
 from gristmill.pipelines.label.rows import Annotation, Row
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
@@ -25,7 +26,6 @@ from gristmill.pipelines.sources.lines import open_lines
 from gristmill.pipelines.sources.records import Record
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import open_file
-from gristmill.pipelines.words import plural
 
 REVISION = "imported"
 ANSWER, PROBABILITY = "answer", "probability"

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gristmill.operators.errors import StoreFileGone
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.kinds import way_back
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import way_back
 
 FILE = "inventory.json"
 FORMAT = 1

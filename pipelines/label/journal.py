@@ -26,7 +26,7 @@ import orjson
 from gristmill.operators.errors import FatalError, StoreDamaged
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.rows import Annotation, Row, to_columns
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 _NAME = re.compile(r"(?P<kind>answers|journal)-(?P<run>.+)-(?P<number>\d{6})\.(?:parquet|jsonl)")
 

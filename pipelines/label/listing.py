@@ -26,7 +26,7 @@ from gristmill.operators.errors import StoreDamaged
 from gristmill.pipelines.label.inventory import FILE as INVENTORY
 from gristmill.pipelines.label.inventory import Inventory, gone, note, read_inventory, write_inventory
 from gristmill.pipelines.label.journal import Name, Replayed, parse_name, replay, whole_lines
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 _COMPACTED = re.compile(r"compacted-(\d{6})\.parquet")
 _NUMBERED = re.compile(r"\d{8}")

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.annotators import VllmAnnotator
-from gristmill.pipelines.words import plural
 
 Resources = Mapping[str, float]  # amounts by Ray's names: CPU, GPU, ...
 READERS = 1.0  # CPUs that are left to make questions with

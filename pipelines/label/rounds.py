@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.label.contract import Reply
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import RETRIES
 from gristmill.pipelines.label.chunks import Chunk
-from gristmill.pipelines.words import plural
 
 
 class Part(NamedTuple):

@@ -17,6 +17,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Asker, Rejected
 from gristmill.operators.label.samplers import KEY
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.annotators import AnyAnnotator
 from gristmill.pipelines.label.asking import Round, Tally
@@ -33,12 +34,11 @@ from gristmill.pipelines.label.scan import imported_ids, scan
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.label.writer import Writer
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.sources.listing import absolute
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.datasets import FOLDER as DATASETS
-from gristmill.pipelines.words import plural
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.datasets import FOLDER as DATASETS
 
 #: Documents, and bytes of their text, that travel together to an engine on Ray.
 CHUNK_DOCUMENTS = 2048

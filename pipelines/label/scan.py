@@ -11,17 +11,17 @@ import pyarrow.compute as pc
 from gristmill.operators import columns
 from gristmill.operators.label.sample import Sample
 from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.documents import DOCUMENT, Documents
-from gristmill.pipelines.measure import lengths
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.shard_tasks.measure import lengths
+from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import Reject, derived_ids, read_documents, read_shard
 from gristmill.pipelines.sources.spec import MetadataField, Source
-from gristmill.pipelines.state.measures import in_file
-from gristmill.pipelines.state.registry import Shard
-from gristmill.pipelines.texts import Texts
-from gristmill.pipelines.yaml_file import read_text
+from gristmill.pipelines.store.measures import in_file
+from gristmill.pipelines.store.registry import Shard
 
 _SAMPLED = "sampled_{}"  # a metadata column may not bear the name of one of ours, such as source
 

@@ -37,8 +37,8 @@ from gristmill.pipelines.label.rows import (
     to_table,
 )
 from gristmill.pipelines.label.writer import Writer, open_writer, recover
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.lock import writer_lock
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.lock import writer_lock
 
 FOLDER = "labels"
 DOCUMENTS = pa.schema([(CONTENT_ID, TYPES[CONTENT_ID]), (ID, pa.string()), (SOURCE, pa.string())])

@@ -15,16 +15,16 @@ from gristmill.operators.columns import CONTENT_ID, ID, TEXT
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.operators.label.answers import Multi, Scale
 from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.label.columns import labels_of
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.datasets import Dataset
-from gristmill.pipelines.state.runs import standing_runs
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.runs import standing_runs
 
 EXAMPLES = pa.schema([(ID, pa.string()), (TEXT, pa.large_string())])
 

@@ -27,7 +27,7 @@ from gristmill.pipelines.label.journal import (
 )
 from gristmill.pipelines.label.listing import Listing, latest, list_folder
 from gristmill.pipelines.label.rows import Annotation, Row, to_table
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 #: A journal becomes a Parquet file when it has so many rows or bytes.
 JOURNAL_ROWS = 50_000

@@ -11,8 +11,8 @@ from rich.table import Table
 from gristmill.operators.base import Measure, Operator
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.table import OPERATORS
-from gristmill.pipelines.recipe import section_of
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.recipe.recipe import section_of
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
-from gristmill.pipelines.state.index import id_of
-from gristmill.pipelines.state.runs import latest_run
-from gristmill.pipelines.words import plural
+from gristmill.pipelines.store.fuzzy_index import id_of
+from gristmill.pipelines.store.runs import latest_run
 
 #: Documents of a cluster that are shown beside their survivors: those least alike.
 SHOWN_MEMBERS = 3

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 
 from gristmill.operators import columns
-from gristmill.pipelines.plan import Plan
 from gristmill.pipelines.report.explain import excerpt, sentence
 from gristmill.pipelines.report.query import connect, rows
-from gristmill.pipelines.sources.read import read_shard
-from gristmill.pipelines.state.index import id_of
-from gristmill.pipelines.state.registry import Shard
+from gristmill.pipelines.report.stored_texts import stored_texts
+from gristmill.pipelines.store.fuzzy_index import id_of
+from gristmill.pipelines.store.runs import standing_runs
 
 EXCERPT = 160  # characters
 
 
-def examples(plan: Plan, shards: Sequence[Shard], n: int) -> list[dict[str, Any]]:
-    """Up to n dropped documents, spread over the rules, chosen by hashes of addresses. Their text is read again."""
-    connection = connect(plan.loaded.store)
-    found = rows(
+def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]:
+    """Return up to n documents that a run dropped, spread over its rules, chosen by hashes of addresses.
+
+    Each is a row of the view `decisions` with `excerpt`, the beginning of its text, which is read again.
+    """
+    connection = connect(store)
+    shards = [row["ordinal"] for one in standing_runs(store, dataset) if one.run.name == run for row in one.shards]
+    dropped = rows(
         connection,
         """
         WITH dropped AS (
@@ -35,31 +36,18 @@ def examples(plan: Plan, shards: Sequence[Shard], n: int) -> list[dict[str, Any]
         JOIN documents o ON o.address = d.address LEFT JOIN documents s ON s.address = d.survivor
         ORDER BY rule, nth
         """,
-        plan.loaded.recipe.name,
+        dataset,
         columns.ROW_BITS,
-        [shard.ordinal for shard in shards],
+        shards,
         n,
     )
-    chosen: list[dict[str, Any]] = found.to_pylist()
-    by_ordinal = {shard.ordinal: shard for shard in shards}
+    chosen: list[dict[str, Any]] = dropped.to_pylist()
+    texts = stored_texts(store, dataset, [document["address"] for document in chosen], connection)
     for document in chosen:
-        ordinal, row = document["address"] >> columns.ROW_BITS, document["address"] & (1 << columns.ROW_BITS) - 1
-        document["excerpt"] = excerpt(text_of(by_ordinal[ordinal], row), EXCERPT)
+        document["excerpt"] = excerpt(texts[document["address"]], EXCERPT)
         if document["survivor"] is not None and document["survivor_id"] is None:  # an earlier run kept it
-            document["survivor_id"] = id_of(plan.loaded.store, document["survivor"])
+            document["survivor_id"] = id_of(store, document["survivor"])
     return chosen
-
-
-def text_of(shard: Shard, row: int) -> str:
-    """The text of one document, as it stands in its file; reading stops once it is found."""
-    return next(_texts(shard, row), "")
-
-
-def _texts(shard: Shard, row: int) -> Iterator[str]:
-    for batch in read_shard(shard.spec, shard.source, columns=()):
-        at = pc.index(batch.documents[columns.ROW], pa.scalar(row, columns.TYPES[columns.ROW])).as_py()
-        if at >= 0:
-            yield batch.documents[columns.TEXT][at].as_py()
 
 
 def show(chosen: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
-from gristmill.pipelines.report.quarantine import where
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
-from gristmill.pipelines.state.index import id_of
-from gristmill.pipelines.state.measures import in_file
+from gristmill.pipelines.stages.quarantine import where
+from gristmill.pipelines.store.fuzzy_index import id_of
+from gristmill.pipelines.store.measures import in_file
 
 #: Characters of a text that are shown.
 EXCERPT = 300

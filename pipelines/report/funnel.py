@@ -1,23 +1,16 @@
-"""The funnel: how many documents came in, what each rule dropped, what stayed. It adds up, or nothing is committed."""
+"""The funnel as a table, with what each rule went by and what deserves a look."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gristmill.operators.errors import FatalError
-from gristmill.pipelines.decide import Decided, GroupLoss
-from gristmill.pipelines.report.losses import COUNTS, Losses
-from gristmill.pipelines.state.measures import ShardCounts
-from gristmill.pipelines.state.runs import Standing
-from gristmill.pipelines.words import plural
+from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.decide.funnel import Funnel, RuleCount
 
 #: A rule that drops more than this share of what it sees is pointed out, unless it says what to expect.
 REMARKABLE = 0.4
@@ -27,131 +20,6 @@ LARGE = 0.1
 REACHED = 0.8
 #: How many of a rule's conditions are told.
 SHOWN_CONDITIONS = 4
-#: A row of the view `losses`: what a rule took of the documents that have one value of a column.
-LOSS_COLUMNS = pa.schema(
-    [(name, pa.string()) for name in ("dataset", "counted_by", "value", "rule")]
-    + [(name, pa.int64()) for name in COUNTS]
-)
-
-
-@dataclass(frozen=True)
-class RuleRow:
-    """What one rule did."""
-
-    name: str
-    operator: str
-    seen: int
-    dropped: int
-    dropped_bytes: int
-    dropped_tokens: int
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def remarkable(self) -> bool:
-        """Return whether the rule took so much that somebody should look. A selection and a quantile are asked to."""
-        if self.operator == "select" or not self.seen:
-            return False
-        conditions: Mapping[str, int] = self.details.get("conditions", {})
-        asked = sum(n for condition, n in conditions.items() if "quantile(" in condition)
-        return (self.dropped - asked) / self.seen > float(self.details.get("expect", REMARKABLE))
-
-
-@dataclass(frozen=True)
-class Funnel:
-    """Counts of a run, from records to kept documents."""
-
-    records: int
-    quarantined: int
-    documents: int
-    text_bytes: int
-    tokens: int
-    rules: tuple[RuleRow, ...]
-    kept: int
-    kept_bytes: int
-    kept_tokens: int
-    groups: tuple[GroupLoss, ...] = ()  #: what the rules took of each source, language, ...
-    estimated: bool = False  #: whether tokens are estimated
-    crowded: tuple[str, ...] = ()  #: columns that losses were to be counted by, with too many values for that
-
-    def check(self) -> None:
-        """Raise FatalError unless every record is accounted for."""
-        balance = [("records read", self.records, self.documents + self.quarantined, "documents + quarantined")]
-        left = self.documents
-        for rule in self.rules:
-            balance.append((f"documents seen by {rule.name}", rule.seen, left, "documents left by the rules before it"))
-            left -= rule.dropped
-        balance.append(("documents kept", self.kept, left, "documents - dropped"))
-        for column in dict.fromkeys(group.column for group in self.groups):
-            groups = [group for group in self.groups if group.column == column]
-            balance.append((f"documents by {column}", sum(g.documents for g in groups), self.documents, "documents"))
-            lost = sum(group.lost(r.name for r in self.rules)[0] for group in groups)
-            balance.append((f"documents dropped by {column}", lost, self.documents - self.kept, "documents - kept"))
-        for what, found, expected, sum_of in balance:
-            if found != expected:
-                raise FatalError(
-                    f"the counts do not add up: {what} = {found:,}, {sum_of} = {expected:,}. Nothing is committed. "
-                    "This is a fault of gristmill: please report it with the store's runs/ folder"
-                )
-
-    def with_details(self, details: Mapping[str, Mapping[str, Any]]) -> Funnel:
-        """The funnel with more told about some of the rules, by their names."""
-        rules = tuple(replace(rule, details={**rule.details, **details.get(rule.name, {})}) for rule in self.rules)
-        return replace(self, rules=rules)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, held: dict[str, Any]) -> Funnel:
-        """The inverse of `to_json`."""
-        groups = (
-            GroupLoss(**{**group, "dropped": {rule: tuple(counts) for rule, counts in group["dropped"].items()}})
-            for group in held.get("groups", ())
-        )
-        rules = tuple(RuleRow(**rule) for rule in held["rules"])
-        crowded = tuple(held.get("crowded", ()))
-        return cls(**{**held, "rules": rules, "groups": tuple(groups), "crowded": crowded})
-
-    @property
-    def losses(self) -> Losses:
-        """Return what the rules took of each source, and of other groups of documents."""
-        selections = [rule.name for rule in self.rules if rule.operator == "select"]
-        return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
-
-
-def build_funnel(counts: Sequence[ShardCounts], decided: Decided, estimated: bool = False) -> Funnel:
-    """The funnel of a run, from the shards' counts and the rules' counts; `estimated` says whether tokens are."""
-    rules = tuple(
-        RuleRow(r.name, r.operator, r.seen, r.dropped, r.dropped_bytes, r.dropped_tokens or 0, r.details)
-        for r in decided.funnel
-    )
-    kept_tokens = sum(shard.tokens or 0 for shard in decided.shards)
-    return Funnel(
-        records=sum(c.records for c in counts),
-        quarantined=sum(c.rejects for c in counts),
-        documents=sum(c.documents for c in counts),
-        text_bytes=sum(c.text_bytes for c in counts),
-        tokens=kept_tokens + sum(r.dropped_tokens for r in rules),
-        rules=rules,
-        kept=decided.kept,
-        kept_bytes=sum(shard.bytes for shard in decided.shards),
-        kept_tokens=kept_tokens,
-        groups=tuple(decided.groups),
-        estimated=estimated,
-        crowded=tuple(decided.crowded),
-    )
-
-
-def loss_rows(standing: Sequence[Standing]) -> pa.Table:
-    """What each rule took of each source and other group (LOSS_COLUMNS), of all runs that stand for a dataset."""
-    sums: dict[tuple[str, ...], Counter[str]] = {}
-    for stands in standing:
-        for row in Funnel.from_json(stands.run.record["result"]["funnel"]).losses.rows():
-            key = (stands.dataset, row["counted_by"], row["value"], row["rule"])
-            sums.setdefault(key, Counter()).update({name: row[name] for name in COUNTS})
-    rows = [{**dict(zip(LOSS_COLUMNS.names, key, strict=False)), **dict(counts)} for key, counts in sums.items()]
-    return pa.Table.from_pylist(rows, schema=LOSS_COLUMNS)
 
 
 def show(funnel: Funnel, console: Console) -> None:
@@ -170,7 +38,7 @@ def show(funnel: Funnel, console: Console) -> None:
         row("- quarantined", funnel.quarantined, funnel.records, style="yellow")
     row("input", funnel.documents, tokens=funnel.tokens)
     for rule in funnel.rules:
-        row(f"- {rule.name}", rule.dropped, rule.seen, rule.dropped_tokens, "yellow" if rule.remarkable else "")
+        row(f"- {rule.name}", rule.dropped, rule.seen, rule.dropped_tokens, "yellow" if remarkable(rule) else "")
     row("kept", funnel.kept, funnel.documents, funnel.kept_tokens, "bold green")
     console.print(table)
     losses = funnel.losses
@@ -184,7 +52,16 @@ def show(funnel: Funnel, console: Console) -> None:
         console.print(f"! {warning}", style="yellow", markup=False)
 
 
-def remarks(rule: RuleRow) -> list[str]:
+def remarkable(rule: RuleCount) -> bool:
+    """Return whether a rule took so much that somebody should look. A selection and a quantile are asked to."""
+    if rule.operator == "select" or not rule.seen:
+        return False
+    conditions: Mapping[str, int] = rule.details.get("conditions", {})
+    asked = sum(n for condition, n in conditions.items() if "quantile(" in condition)
+    return (rule.dropped - asked) / rule.seen > float(rule.details.get("expect", REMARKABLE))
+
+
+def remarks(rule: RuleCount) -> list[str]:
     """Return what a rule went by, in short: its conditions, what it learnt of the corpus, how far a selection goes."""
     told = rule.details
     found = []
@@ -250,10 +127,10 @@ def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def warnings(rule: RuleRow) -> list[str]:
+def warnings(rule: RuleCount) -> list[str]:
     """Return what about a rule somebody should look at."""
     found = []
-    if rule.remarkable:
+    if remarkable(rule):
         conditions: Mapping[str, int] = rule.details.get("conditions", {})
         mostly = f", most of them by {max(conditions, key=conditions.__getitem__)}" if len(conditions) > 1 else ""
         found.append(

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gristmill.pipelines.state.index import Index, index_names, open_index
-from gristmill.pipelines.words import plural
+from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.store.fuzzy_index import Index, index_names, open_index
 
 
 def info(store: str, name: str | None = None) -> list[dict[str, Any]]:

@@ -8,10 +8,10 @@ from pathlib import PurePath
 from rich.console import Console
 from rich.table import Table
 
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.engines.model_files import is_path
 from gristmill.pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
-from gristmill.pipelines.words import plural
 
 #: What a ceiling's name is called in a sentence.
 CEILINGS = {

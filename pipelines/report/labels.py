@@ -22,12 +22,12 @@ from rich.text import Text
 
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.quoting import sql_text
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.export import connected
 from gristmill.pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
-from gristmill.pipelines.quoting import sql_text
 from gristmill.pipelines.report import query as queries
 from gristmill.pipelines.report.labelling import count, short_model
-from gristmill.pipelines.words import plural
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
 _TASK = [pa.field("task", pa.string()), pa.field("fingerprint", pa.string())]

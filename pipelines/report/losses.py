@@ -1,191 +1,29 @@
-"""Losses by source, by language, by any column: what deserves a look, and what the recipe refuses to commit."""
+"""The view `losses` of `gristmill query`: what each rule took of each source, language or other group."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
-from gristmill.operators import columns
-from gristmill.operators.errors import FatalError
-from gristmill.pipelines.decide import GroupLoss
-from gristmill.pipelines.words import plural
+import pyarrow as pa
 
-#: A rule that takes more than this share of a group, and of the others not, is pointed out.
-REMARKABLE = 0.5
-#: A smaller group is too small to say anything of.
-TINY = 20
-#: By how much a group's share has to lie above that of the others.
-APART = 0.1
-#: How many groups have a line of their own for each rule and column, and how many more are named.
-SHOWN = 3
-NAMED = 20
-COUNTS = ("seen", "dropped", "seen_tokens", "dropped_tokens")
-#: Where all of it can be seen.
-EVERYTHING = 'gristmill query "FROM losses"'
+from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.decide.losses import COUNTS
+from gristmill.pipelines.store.runs import Standing
+
+#: A row of the view `losses`: what a rule took of the documents that have one value of a column.
+LOSS_COLUMNS = pa.schema(
+    [(name, pa.string()) for name in ("dataset", "counted_by", "value", "rule")]
+    + [(name, pa.int64()) for name in COUNTS]
+)
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What some rules took of a group of what reached them, beside what they took of all others."""
-
-    group: GroupLoss
-    seen: int
-    dropped: int
-    others_seen: int
-    others_dropped: int
-
-    @property
-    def share(self) -> float:
-        """Return which share of the group went."""
-        return self.dropped / self.seen if self.seen else 0.0
-
-    @property
-    def others(self) -> float:
-        """Return which share of all others went."""
-        return self.others_dropped / self.others_seen if self.others_seen else 0.0
-
-    @property
-    def uneven(self) -> bool:
-        """Return whether more of a group that is not tiny went than of the others, clearly and beyond chance."""
-        if self.seen < TINY or not self.others_seen:
-            return False
-        chance = 2 * math.sqrt(self.others * (1 - self.others) / self.seen)
-        apart = self.share - self.others > APART or 1 - self.share <= (1 - self.others) / 2
-        return apart and self.share - self.others > chance
-
-    @property
-    def remarkable(self) -> bool:
-        """Return whether somebody should look: more than half of the group went."""
-        return self.share > REMARKABLE and self.uneven
-
-    def sentence(self) -> str:
-        """`94% of source pages (940 of 1,000 documents; 2% of the others)`."""
-        counts = f"{self.dropped:,} of {plural(self.seen, 'document')}"
-        return f"{_share(self.share)} of {name_of(self.group)} ({counts}; {_share(self.others)} of all others)"
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The losses of a run by group, those of one column side by side.
-
-    `rules` are all rules by name in their order, `selections` those of them that are asked to take.
-    """
-
-    groups: Sequence[GroupLoss]
-    rules: Sequence[str]
-    selections: Sequence[str]
-    crowded: Sequence[str] = field(default=())
-
-    def of_rule(self, rule: str) -> list[Loss]:
-        """Return what one rule took of each group."""
-        before = self.rules[: self.rules.index(rule)]
-        return self._losses(before, [rule])
-
-    def in_all(self) -> list[Loss]:
-        """Return what all rules but selections took of each group; a selection may stand before some of them."""
-        return self._losses([], [rule for rule in self.rules if rule not in self.selections])
-
-    def _losses(self, before: Sequence[str], rules: Sequence[str]) -> list[Loss]:
-        counts = {}
-        totals: dict[str, list[int]] = {}
-        for group in self.groups:
-            seen, dropped = group.documents - group.lost(before)[0], group.lost(rules)[0]
-            counts[group.column, group.value] = seen, dropped
-            total = totals.setdefault(group.column, [0, 0])
-            total[0] += seen
-            total[1] += dropped
-        return [
-            Loss(group, seen, dropped, totals[group.column][0] - seen, totals[group.column][1] - dropped)
-            for group in self.groups
-            for seen, dropped in [counts[group.column, group.value]]
-        ]
-
-    def remarks(self, rule: str) -> Iterator[str]:
-        """Which source a rule took most of, where that is not remarkable but far from even; the same by language."""
-        for _, losses in groupby(self.of_rule(rule), key=lambda loss: loss.group.column):
-            found = [loss for loss in losses if loss.uneven and loss.share >= 2 * loss.others]
-            most = max(found, key=lambda loss: loss.share, default=None)
-            if most is not None and not most.remarkable:
-                shares = f"{_share(most.share)}, and {_share(most.others)} of all others"
-                yield f"took most of {name_of(most.group)}: {shares}"
-
-    def warnings(self) -> list[str]:
-        """Lines for the console: the groups that a rule took most of, then those that went by several rules."""
-        found: list[str] = []
-        told = set()
-        for rule in self.rules:
-            losses = self.of_rule(rule)
-            told |= {(loss.group.column, loss.group.value) for loss in losses if loss.remarkable}
-            found += _told(losses, f"{rule} takes")
-        rest = [loss for loss in self.in_all() if (loss.group.column, loss.group.value) not in told]
-        found += _told(rest, "the rules together take")
-        if found:
-            found.append(f"`{EVERYTHING}` shows what each rule took of each source{_beside(self.groups)}")
-        found += [f"not counted by {column}: it has more values than groups can have" for column in self.crowded]
-        return found
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """A row (LOSS_COLUMNS) for each group and rule, in the order of the rules."""
-        for group in self.groups:
-            seen, tokens = group.documents, group.tokens
-            for rule in self.rules:
-                dropped, dropped_tokens = group.lost([rule])
-                counts = dict(zip(COUNTS, (seen, dropped, tokens, dropped_tokens), strict=True))
-                yield {"counted_by": group.column, "value": group.value, "rule": rule, **counts}
-                seen, tokens = seen - dropped, tokens - dropped_tokens
-
-
-def check_limit(losses: Losses, limit: float | None, where: str, by: Sequence[str] = ()) -> None:
-    """Raise FatalError where the rules took more of a source than the recipe's limit allows; selections do not count.
-
-    The limit is also that of each value of the columns in `by`, those that the recipe asks for. `where` is the limit's
-    place in the recipe.
-    """
-    if limit is None:
-        return
-    over = [loss for loss in losses.in_all() if loss.group.column in (columns.SOURCE, *by) and loss.share > limit]
-    if over:
-        told = "\n  ".join(_refusal(loss) for loss in sorted(over, key=lambda loss: -loss.share)[:NAMED])
-        what = "source" if all(loss.group.column == columns.SOURCE for loss in over) else "group"
-        more = f"\n  and {plural(len(over) - NAMED, f'more {what}')}" if len(over) > NAMED else ""
-        raise FatalError(
-            f"{where}: {plural(len(over), what)} lost more than limits: {{source_loss: {limit:g}}} allows; nothing "
-            f"is committed\n  {told}{more}\nLook at the rule, take the {what} out of the recipe, or raise the limit"
-        )
-
-
-def _refusal(loss: Loss) -> str:
-    most = max(loss.group.dropped, key=lambda rule: loss.group.dropped[rule][0])
-    return (
-        f"{name_of(loss.group)}: {loss.share:.1%} of its documents were dropped ({loss.dropped:,} of {loss.seen:,}), "
-        f"most of them ({loss.group.dropped[most][0]:,}) by {most}"
-    )
-
-
-def _told(losses: Sequence[Loss], begins: str) -> Iterator[str]:
-    """The remarkable losses, those of the most documents first, a few for each column."""
-    for column, those in groupby(losses, key=lambda loss: loss.group.column):
-        found = sorted((loss for loss in those if loss.remarkable), key=lambda loss: -loss.dropped)
-        for loss in found[:SHOWN]:
-            yield f"{begins} {loss.sentence()}: is that meant?"
-        if rest := [str(loss.group.value) for loss in found[SHOWN:]]:
-            more = f" and {len(rest) - NAMED:,} more" if len(rest) > NAMED else ""
-            yield f"{begins} more than half of {column} {', '.join(rest[:NAMED])}{more} too"
-
-
-def name_of(group: GroupLoss) -> str:
-    """`source pages`, `lang pt`, `documents without lang`."""
-    return f"documents without {group.column}" if group.value is None else f"{group.column} {group.value}"
-
-
-def _beside(groups: Sequence[GroupLoss]) -> str:
-    others = [column for column in dict.fromkeys(group.column for group in groups) if column != columns.SOURCE]
-    return "".join(f" and {column}" for column in others)
-
-
-def _share(share: float) -> str:
-    """A share in whole percent; what is not all or nothing is not called so."""
-    return f"{min(max(share, 0.01), 0.99):.0%}" if 0 < share < 1 else f"{share:.0%}"
+def loss_rows(standing: Sequence[Standing]) -> pa.Table:
+    """What each rule took of each source and other group (LOSS_COLUMNS), of all runs that stand for a dataset."""
+    sums: dict[tuple[str, ...], Counter[str]] = {}
+    for stands in standing:
+        for row in Funnel.from_json(stands.run.record["result"]["funnel"]).losses.rows():
+            key = (stands.dataset, row["counted_by"], row["value"], row["rule"])
+            sums.setdefault(key, Counter()).update({name: row[name] for name in COUNTS})
+    rows = [{**dict(zip(LOSS_COLUMNS.names, key, strict=False)), **dict(counts)} for key, counts in sums.items()]
+    return pa.Table.from_pylist(rows, schema=LOSS_COLUMNS)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gristmill.operators.table import name_of
+from gristmill.pipelines.config.wording import in_short, plural
 from gristmill.pipelines.decide import given_columns, rule_names
 from gristmill.pipelines.label.columns import label_columns
-from gristmill.pipelines.plan import Plan, PlannedMeasure
-from gristmill.pipelines.report import listed
-from gristmill.pipelines.words import in_short, plural
+from gristmill.pipelines.planning.plan import Plan, PlannedMeasure, index_remark
+from gristmill.pipelines.sources import remarks
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -28,13 +28,13 @@ def to_json(plan: Plan) -> dict[str, Any]:
         source = found.source
         size = sum({file.url: file.size for spec in found.specs for file in spec.files}.values())
         new, indexed = pending[source.name] - known[source.name], len(found.specs) - pending[source.name]
-        counts = {"shards": len(found.specs), "new": new, "indexed": indexed, **listed.counts(found)}
+        counts = {"shards": len(found.specs), "new": new, "indexed": indexed, **remarks.counts(found)}
         sources.append({"name": source.name, "path": source.path, **counts, "bytes": size})
     return {
         "name": recipe.name,
         "store": plan.loaded.document.redact(plan.loaded.store),
         "sources": plan.loaded.document.redact_value(sources),
-        "remarks": plan.loaded.document.redact_value([*listed.remarks(plan.found), *plan.looked]),
+        "remarks": plan.loaded.document.redact_value([*remarks.remarks(plan.found), *plan.looked]),
         "transform": [t.name for t in plan.transforms],
         "measure": [_measure(plan, m) for m in (None, *plan.measures)],
         "decide": [
@@ -113,12 +113,6 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     size = plan["write"]["shard_bytes"]
     told = f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size:,} bytes"
     yield "write", "dataset", f"{told} of text a file: {_columns_in_short(plan['write'])}"
-
-
-def index_remark(held: int, pending: int) -> str:
-    """Return what it means for a run that an index holds some of its shards."""
-    decided = f"holds {plural(held, 'shard')}, whose documents earlier runs decided"
-    return decided if pending else f"{decided}: nothing is new"
 
 
 def _columns_in_short(entry: dict[str, Any]) -> str:

@@ -31,15 +31,16 @@ import pyarrow.parquet as pq
 
 from gristmill.operators import columns
 from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged
+from gristmill.pipelines.config.quoting import in_glob, sql_name, sql_text
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.decide import DECISIONS, given_file
-from gristmill.pipelines.quoting import in_glob, sql_name, sql_text
-from gristmill.pipelines.report.funnel import loss_rows
+from gristmill.pipelines.report.losses import loss_rows
 from gristmill.pipelines.report.variants import is_mixed, plain_values
-from gristmill.pipelines.state import files, runs
-from gristmill.pipelines.state.datasets import FOLDER as DATASETS
-from gristmill.pipelines.state.datasets import Dataset
-from gristmill.pipelines.state.runs import Standing
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store import runs
+from gristmill.pipelines.store.datasets import FOLDER as DATASETS
+from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.runs import Standing
 
 VIEWS = ("documents", "decisions", "clusters", "losses", "quarantine", "rejects", "datasets")
 DATASET_COLUMNS = pa.schema(

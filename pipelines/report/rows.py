@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gristmill.pipelines.quoting import in_one_line, printable_json
-from gristmill.pipelines.report.console import make_console
+from gristmill.pipelines.config.quoting import in_one_line, printable_json
+from gristmill.pipelines.progress.console import make_console
 
 WIDEST = 10_000  # characters of a line that is not for a terminal
 

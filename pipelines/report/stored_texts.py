@@ -11,13 +11,13 @@ import duckdb
 import pyarrow as pa
 
 from gristmill.operators import columns
-from gristmill.pipelines import located_yaml
+from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.report.query import rows
+from gristmill.pipelines.shard_tasks.reread import read_texts
 from gristmill.pipelines.sources.discover import ShardSpec
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state.registry import Registry, Shard
-from gristmill.pipelines.state.runs import Run, standing_runs
-from gristmill.pipelines.texts import read_texts
+from gristmill.pipelines.store.registry import Registry, Shard
+from gristmill.pipelines.store.runs import Run, standing_runs
 
 
 def stored_texts(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from rich.console import Console
 
+from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.examples import show as show_examples
 from gristmill.pipelines.report.funnel import show as show_funnel
 from gristmill.pipelines.report.labelling import show_label_result
-from gristmill.pipelines.run import RunResult
-from gristmill.pipelines.words import plural
+from gristmill.pipelines.stages.run import RunResult
 
 SHOWN_STEPS = 3
 
 
-def show_result(result: RunResult, console: Console) -> None:
-    """Print the funnel, what is new, what was odd or wrong in the input, where the time went, where the dataset is."""
+def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print what is new or odd, dropped documents, the funnel, where the time went, where the dataset is."""
     if result.nothing_new:
         held = plural(result.indexed, "shard")
         console.print(f"nothing new: the index holds all {held}; what follows is of the last run", markup=False)
@@ -28,7 +31,7 @@ def show_result(result: RunResult, console: Console) -> None:
         console.print(f"! {duplicates}", style="yellow", markup=False)
     for labelled in result.labels:
         show_label_result(labelled, console)
-    show_examples(result.examples, console)
+    show_examples(examples, console)
     show_funnel(result.funnel, console)
     if result.cached:
         console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)

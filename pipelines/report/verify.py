@@ -13,21 +13,22 @@ from typing import Any
 from rich.console import Console
 
 from gristmill.operators.errors import RecipeError, StoreDamaged
+from gristmill.pipelines.config.quoting import in_one_line
+from gristmill.pipelines.config.wording import did_you_mean, plural
 from gristmill.pipelines.label.journal import replay
 from gristmill.pipelines.label.listing import list_folder
-from gristmill.pipelines.quoting import in_one_line
-from gristmill.pipelines.report.progress import Reporter
-from gristmill.pipelines.state import files, runs
-from gristmill.pipelines.state.datasets import CURRENT, MANIFEST, Dataset
-from gristmill.pipelines.state.datasets import FOLDER as DATASETS
-from gristmill.pipelines.state.index import FOLDER as INDEX
-from gristmill.pipelines.state.index import Index, index_names
-from gristmill.pipelines.state.kinds import kind_of
-from gristmill.pipelines.state.lock import writer_lock
-from gristmill.pipelines.state.measures import FOLDER as MEASURES
-from gristmill.pipelines.state.measures import rejects_file
-from gristmill.pipelines.state.registry import Registry
-from gristmill.pipelines.words import did_you_mean, plural
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import CURRENT, kind_of
+from gristmill.pipelines.store import runs
+from gristmill.pipelines.store.datasets import FOLDER as DATASETS
+from gristmill.pipelines.store.datasets import MANIFEST, Dataset
+from gristmill.pipelines.store.fuzzy_index import FOLDER as INDEX
+from gristmill.pipelines.store.fuzzy_index import Index, index_names
+from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.measures import FOLDER as MEASURES
+from gristmill.pipelines.store.measures import rejects_file
+from gristmill.pipelines.store.registry import Registry
 
 LABELS = "labels"
 DAMAGED, GONE, LEFT_OVER, FOREIGN = "damaged", "gone", "left over", "foreign"

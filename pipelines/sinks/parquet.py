@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 #: A row group closes before its text would pass this many bytes (one document may), or at this many rows.
 ROW_GROUP_BYTES = 32_000_000

@@ -8,10 +8,10 @@ import csv
 from collections.abc import Iterator
 
 from gristmill.operators.errors import ShardError
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.sources.lines import LineReader
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.spec import Quoting, Source
-from gristmill.pipelines.words import did_you_mean
 
 #: The csv module refuses cells of more than 131,072 characters unless told otherwise, for the whole process.
 #: `_RecordLines` bounds what a record may hold.

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.sources import plain_text, python_env, wet
 from gristmill.pipelines.sources.beside import PACKED, divided
 from gristmill.pipelines.sources.lines import Part
@@ -26,8 +27,7 @@ from gristmill.pipelines.sources.partitions import shared_keys
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import FileRef, open_file
 from gristmill.pipelines.sources.streams import COMPRESSIONS, Compression
-from gristmill.pipelines.state.files import is_local
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.storage.files import is_local
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
 

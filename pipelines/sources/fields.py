@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.operators.columns import ID, TEXT, URL
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.sources.records import Fault, lookup
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.values import (
@@ -19,7 +20,6 @@ from gristmill.pipelines.sources.values import (
     kind_of,
     may_lack_digits,
 )
-from gristmill.pipelines.words import did_you_mean
 
 _MISSING = object()
 #: Types of values in which orjson may have put floats for whole numbers.

@@ -18,13 +18,13 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.quoting import from_glob, in_glob
+from gristmill.pipelines.config.quoting import from_glob, in_glob
+from gristmill.pipelines.config.wording import did_you_mean, plural
 from gristmill.pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
 from gristmill.pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
-from gristmill.pipelines.state.datasets import CURRENT
-from gristmill.pipelines.state.files import filesystem, is_local
-from gristmill.pipelines.state.remote import tried
-from gristmill.pipelines.words import did_you_mean, plural
+from gristmill.pipelines.storage.file_kinds import CURRENT
+from gristmill.pipelines.storage.files import filesystem, is_local
+from gristmill.pipelines.storage.remote import tried
 
 #: Properties of remote files are asked for side by side.
 CONNECTIONS = 16

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.quoting import from_glob
+from gristmill.pipelines.config.quoting import from_glob
 
 #: Names of markers and temporary files of other tools begin so; globs match them where they begin so too.
 HIDDEN = (".", "_")

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from gristmill.operators.columns import ID, ROW, TEXT
 from gristmill.operators.errors import ShardError
 from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.progress.reading import tell_share
 from gristmill.pipelines.sources.arrow_values import Wanted, is_binary, is_string, wanted_columns
 from gristmill.pipelines.sources.batches import Batch, cuts
 from gristmill.pipelines.sources.fields import check_text
 from gristmill.pipelines.sources.lines import Part
 from gristmill.pipelines.sources.partitions import given_by_path
-from gristmill.pipelines.sources.reading import tell_share
 from gristmill.pipelines.sources.records import Fault, Record, Reject, reject
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import FileRef, open_file
 from gristmill.pipelines.sources.streams import HEAD, NotAsNamed, compression_of, is_text, refuse_other_kinds
-from gristmill.pipelines.state.files import is_local
-from gristmill.pipelines.words import did_you_mean
+from gristmill.pipelines.storage.files import is_local
 
 #: Rows that are read first, to see how large they are.
 _FIRST_ROWS = 16

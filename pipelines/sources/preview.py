@@ -25,7 +25,7 @@ from gristmill.pipelines.sources.partitions import keys_of
 from gristmill.pipelines.sources.records import lookup
 from gristmill.pipelines.sources.storage import FileRef, open_file, open_stream
 from gristmill.pipelines.sources.streams import Compression
-from gristmill.pipelines.state.files import filesystem, is_local
+from gristmill.pipelines.storage.files import filesystem, is_local
 
 #: Files and bytes of each that a look takes in; where a field is not found, it looks further.
 FIRST, FURTHER = (3, 1 << 18), (16, 1 << 20)

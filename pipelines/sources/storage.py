@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.operators.errors import RecipeError, RetryableError, ShardError
-from gristmill.pipelines.sources.reading import tell_share
+from gristmill.pipelines.progress.reading import tell_share
 from gristmill.pipelines.sources.streams import (
     CHUNK,
     Compression,
@@ -26,9 +26,9 @@ from gristmill.pipelines.sources.streams import (
     compression_of,
     refuse_other_kinds,
 )
-from gristmill.pipelines.state.failures import of_network
-from gristmill.pipelines.state.files import filesystem, is_local, local_path
-from gristmill.pipelines.state.remote import PatientFile, tried
+from gristmill.pipelines.storage.failures import of_network
+from gristmill.pipelines.storage.files import filesystem, is_local, local_path
+from gristmill.pipelines.storage.remote import PatientFile, tried
 
 AT_ONCE = 4_000_000  #: bytes of a file on the network that is read by one request, whatever its format
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.stages.test_run import execute
 from tests.pipelines.test_cli import gristmill
 from tests.pipelines.test_fuzzy_dedup import near_copy
 from tests.pipelines.test_index import DECIDE, add_night, texts
-from tests.pipelines.test_run import execute
 
 PAGE = Path(__file__).parents[2] / "docs" / "dedup.md"
 (LOOK_UP,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

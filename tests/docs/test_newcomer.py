@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from tests.pipelines.label.endpoint import endpoint
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import pytest
 import typer
 from click import Context, Group
 
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.command_line import EXIT_CODES
+from gristmill.pipelines.cli.common import EXIT_CODES
+from gristmill.pipelines.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.report.explain import explain
 from gristmill.pipelines.report.query import query
 
@@ -34,7 +34,7 @@ GOOD = [{"id": f"good-{i}", "text": f"The {name} document is good."} for i, name
 BECOME_NOBODY = """
 import contextlib, io, os, tempfile
 from pathlib import Path
-import gristmill.pipelines.cli
+import gristmill.pipelines.cli.main
 
 os.umask(0)
 here = os.getcwd()
@@ -43,11 +43,11 @@ with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.Stri
     Path("a.jsonl").write_text('{"text": "some text"}')
     sources = "sources: [{name: docs, path: a.jsonl, format: jsonl}]"
     Path("recipe.yaml").write_text(f"version: 1\\nname: first\\nstore: store\\n{sources}\\nwrite: {{}}\\n")
-    gristmill.pipelines.cli.app(["run", "recipe.yaml", "-q"], standalone_mode=False)
+    gristmill.pipelines.cli.main.app(["run", "recipe.yaml", "-q"], standalone_mode=False)
     os.chdir(here)
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-gristmill.pipelines.cli.main()
+gristmill.pipelines.cli.main.main()
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gristmill.operators.table import OPERATORS
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 
 MakeRecipe = Callable[..., Path]
 DECIDE = [
@@ -119,7 +119,7 @@ def test_several_mistakes_are_a_list(recipe: Path) -> None:
 
 
 def test_a_store_in_use_is_named(recipe: Path) -> None:
-    from gristmill.pipelines.state.lock import writer_lock
+    from gristmill.pipelines.store.lock import writer_lock
 
     with writer_lock(str(recipe.parent / "store")):
         assert "the store is in use" in gristmill("run", recipe, code=4).stderr
@@ -129,7 +129,7 @@ def test_an_unexpected_error_is_one_line_but_for_debug(recipe: Path, monkeypatch
     def fail(*_: object) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("gristmill.pipelines.run.make_plan", fail)
+    monkeypatch.setattr("gristmill.pipelines.stages.run.make_plan", fail)
     told = gristmill("run", recipe, code=1).stderr
     assert told.startswith("error: unexpected ZeroDivisionError: surprise (--debug shows the traceback")
     debugged = CliRunner().invoke(app, ["run", str(recipe), "--debug"])

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.plan import make_plan
-from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.query import connect, query
-from tests.pipelines.test_run import content, dataset, execute
+from tests.pipelines.stages.test_run import content, dataset, execute
 from tests.support import sentences, write_jsonl
 
 MakeRecipe = Callable[..., Path]

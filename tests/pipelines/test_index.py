@@ -16,20 +16,20 @@ import pytest
 import yaml
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines import measuring
-from gristmill.pipelines import run as run_module
 from gristmill.pipelines.index import generations
 from gristmill.pipelines.index.export import sign
-from gristmill.pipelines.plan import make_plan
-from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.plan_view import to_json as plan_to_json
 from gristmill.pipelines.report.query import query
-from gristmill.pipelines.run import RunResult
-from gristmill.pipelines.state.index import Index
-from gristmill.pipelines.state.runs import latest_run
+from gristmill.pipelines.stages import measure as measuring
+from gristmill.pipelines.stages import run as run_module
+from gristmill.pipelines.stages.run import RunResult
+from gristmill.pipelines.store.fuzzy_index import Index
+from gristmill.pipelines.store.runs import latest_run
+from tests.pipelines.stages.test_run import content, dataset, execute, rows
 from tests.pipelines.test_cli import gristmill
 from tests.pipelines.test_fuzzy_dedup import GIVEN, changed, document, jaccard, near_copy
-from tests.pipelines.test_run import content, dataset, execute, rows
 from tests.support import sentences, write_jsonl
 
 MakeRecipe = Callable[..., Path]
@@ -306,7 +306,7 @@ def three_nights(two_nights: Path) -> Path:
 
 
 def test_compaction_changes_no_answer(three_nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.pipelines.index.remembering.key_files_for", lambda bands, documents: 3)
+    monkeypatch.setattr("gristmill.pipelines.stages.remember.key_files_for", lambda bands, documents: 3)
     monkeypatch.setattr("gristmill.pipelines.index.upkeep.key_files_for", lambda bands, documents: 5)
     twin = "store=./twin"
     for path in ("data/docs-0-*", "data/docs-[01]-*", "data/docs-*"):
@@ -439,10 +439,12 @@ def test_a_survivor_that_was_imported_is_named(nights: Path, tmp_path: Path) -> 
 
 
 def test_examples_of_a_night_are_shown(two_nights: Path) -> None:
-    result = execute(two_nights, examples=3)
-    shown = {(example["id"], example["survivor_id"]) for example in result.examples}
-    assert shown == {(f"near-0-{i}", f"doc-0-{i}") for i in range(3)}
-    assert execute(two_nights, examples=3).examples == result.examples
+    execute(two_nights)
+    shown = json.loads(gristmill("run", two_nights, "--examples", "3", "--json").stdout)["examples"]
+    assert {(example["id"], example["survivor_id"]) for example in shown} == {
+        (f"near-0-{i}", f"doc-0-{i}") for i in range(3)
+    }
+    assert json.loads(gristmill("run", two_nights, "--examples", "3", "--json").stdout)["examples"] == shown
 
 
 # datasketch

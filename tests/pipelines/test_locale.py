@@ -41,7 +41,7 @@ COMMANDS: list[tuple[int, list[str]]] = [
 ]
 PROGRAM = """
 import json, sys
-from gristmill.pipelines import cli
+from gristmill.pipelines.cli import main as cli
 
 for expected, arguments in json.loads(sys.argv[1]):
     sys.argv = ["gristmill", *arguments]

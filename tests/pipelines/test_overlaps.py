@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.plan import make_plan
-from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.cli.main import app
+from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.sources import discover as discovering
 from gristmill.pipelines.sources.spec import Source
-from tests.pipelines.test_run import MakeRecipe, execute, rows
+from tests.pipelines.stages.test_run import MakeRecipe, execute, rows
 from tests.support import make_documents, write_jsonl
 
 

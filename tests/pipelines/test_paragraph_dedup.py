@@ -14,10 +14,11 @@ import pyarrow as pa
 import pytest
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines import removal, writing
+from gristmill.pipelines.decide.kinds import removal_by
+from gristmill.pipelines.stages import write as writing
 from tests.operators.dedup.paragraph_oracle import dedup
 from tests.pipelines.pages import SHARDS, pages_of_a_site, write_pages
-from tests.pipelines.test_run import content, dataset, execute
+from tests.pipelines.stages.test_run import content, dataset, execute
 
 MakeRecipe = Callable[..., Path]
 
@@ -83,7 +84,7 @@ def test_counts_and_columns_are_there_for_those_who_ask(pages: Path, make_recipe
 def test_a_rest_of_another_length_is_never_committed(
     pages: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_line = removal.removal_by
+    by_line = removal_by
 
     def another(rules: Any) -> Any:
         found = by_line(rules)

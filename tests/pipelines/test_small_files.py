@@ -19,14 +19,14 @@ import pytest
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.scan import scan
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.report.explain import explain
-from gristmill.pipelines.report.progress import Reporter
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.sources import discover as discovering
 from gristmill.pipelines.sources.read import read_documents
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state.registry import Registry
-from tests.pipelines.test_run import execute, rows
+from gristmill.pipelines.store.registry import Registry
+from tests.pipelines.stages.test_run import execute, rows
 from tests.reliability.command import ROOT
 from tests.support import make_documents
 
@@ -201,7 +201,7 @@ def test_threads_and_ray_give_the_same(tmp_path: Path, make_recipe: MakeRecipe) 
 
 PEAK = """
 import resource, sys
-from gristmill.pipelines.cli import main
+from gristmill.pipelines.cli.main import main
 sys.argv[:] = ["gristmill", "run", sys.argv[1], "--quiet"]
 try:
     main()

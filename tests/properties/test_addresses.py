@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators.columns import address
-from gristmill.pipelines import located_yaml
+from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.sources.discover import Discovery
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state.registry import Registry, check_addresses
+from gristmill.pipelines.store.registry import Registry, check_addresses
 from tests.pipelines.sources.reading import as_lines
 
 FOLDERS = ["a", "b", "a/deep", "b/deep"]

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.quoting import printable
+from gristmill.pipelines.cli.main import app
+from gristmill.pipelines.config.quoting import printable
 from tests.support import sentences, write_jsonl
 
 #: Pieces that have hurt other tools, and characters at large.

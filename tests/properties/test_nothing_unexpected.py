@@ -21,7 +21,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from tests.support import sentences
 
 #: What stands in the place of a value: other types, extremes, names of other things.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill.pipelines.state.files import UNFINISHED
+from gristmill.pipelines.storage.files import UNFINISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds that anything waited for may take

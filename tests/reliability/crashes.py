@@ -113,17 +113,17 @@ def forked(work: Callable[[], None], last: int | None = None) -> tuple[int, int]
 def execute(recipe: Path) -> None:
     """Run a recipe by one worker, so that steps come in one order."""
     from gristmill.pipelines.engine import open_engine
-    from gristmill.pipelines.recipe import load_recipe
-    from gristmill.pipelines.report.progress import Reporter
-    from gristmill.pipelines.run import run
+    from gristmill.pipelines.progress.reporter import Reporter
+    from gristmill.pipelines.recipe.recipe import load_recipe
+    from gristmill.pipelines.stages.run import run
 
     run(load_recipe(str(recipe)), partial(open_engine, "local", 1), Reporter(quiet=True))
 
 
 def load_kernels(recipe: Path) -> None:
     """Have this process load what the recipe's operators are made of, so that its forks need not."""
-    from gristmill.pipelines.plan import make_plan
-    from gristmill.pipelines.recipe import load_recipe
+    from gristmill.pipelines.planning.plan import make_plan
+    from gristmill.pipelines.recipe.recipe import load_recipe
 
     for ready in make_plan(load_recipe(str(recipe))).transforms:
         ready.open()
@@ -141,7 +141,7 @@ def committed(recipe: Path) -> dict[str, bytes]:
 
 def check(recipe: Path, every: int, first: int, deadline: float) -> Iterator[str]:
     """End the run before every so many of its steps and do it again. Yields a line for each outcome that is wrong."""
-    from gristmill.pipelines.report.progress import Reporter
+    from gristmill.pipelines.progress.reporter import Reporter
     from gristmill.pipelines.report.verify import verify
 
     folder, before = recipe.parent, recipe.parent.with_name("before")

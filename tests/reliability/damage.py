@@ -15,14 +15,14 @@ import yaml
 
 from gristmill.operators.errors import GristmillError
 from gristmill.pipelines.engine import open_engine
-from gristmill.pipelines.recipe import load_recipe
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.query import query
-from gristmill.pipelines.run import run
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.datasets import Dataset
-from gristmill.pipelines.state.kinds import kind_of
-from gristmill.pipelines.state.runs import standing_runs
+from gristmill.pipelines.stages.run import run
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import kind_of
+from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.runs import standing_runs
 from tests.support import make_documents, sentences, write_jsonl
 
 #: What is done to a file: the new content from the old, None for a file that is removed.

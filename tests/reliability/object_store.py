@@ -14,7 +14,7 @@ from fsspec import get_filesystem_class
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 
 Start = Callable[..., Any]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.report.verify import Verified, verify
-from gristmill.pipelines.state.kinds import kind_of
+from gristmill.pipelines.storage.file_kinds import kind_of
 from tests.reliability.damage import ACTIONS, DAMAGES, Stage, Trial
 
 

@@ -126,7 +126,8 @@ def test_interrupted_it_says_so_and_gives_the_store_back(recipe: Path) -> None:
 #: A run whose shards take for ever: what a large shard looks like from outside.
 ENDLESS = """
 import sys, time
-from gristmill.pipelines import cli, measuring
+from gristmill.pipelines.cli import main as cli
+from gristmill.pipelines.stages import measure as measuring
 
 def forever(task):
     sys.stderr.write("at work\\n")

@@ -32,9 +32,9 @@ def lose_a_node():
 
 threading.Thread(target=lose_a_node, daemon=True).start()
 from gristmill.pipelines.engine import open_engine
-from gristmill.pipelines.recipe import load_recipe
-from gristmill.pipelines.report.progress import Reporter
-from gristmill.pipelines.run import run
+from gristmill.pipelines.recipe.recipe import load_recipe
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.stages.run import run
 
 result = run(load_recipe(recipe, ["store=" + store]), partial(open_engine, "auto", None), Reporter(quiet=True))
 print("measured", result.measured_now, flush=True)

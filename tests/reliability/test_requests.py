@@ -13,7 +13,7 @@ from gristmill.operators.errors import GaveUp, ShardError
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state import files, remote
+from gristmill.pipelines.storage import files, remote
 from tests.reliability.command import gristmill, tree
 from tests.reliability.object_store import ObjectStore, bucket
 from tests.support import make_documents, write_jsonl

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from gristmill.operators.errors import StoreLocked
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.lock import writer_lock
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.lock import writer_lock
 from tests.reliability.command import gristmill, start, tree
 from tests.reliability.object_store import bucket
 from tests.support import make_documents, write_jsonl

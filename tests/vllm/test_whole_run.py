@@ -13,7 +13,7 @@ from gristmill.pipelines.label.run import label_source
 from gristmill.pipelines.label.scan import source_of
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import LoadedTask, load_task
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts
 from tests.pipelines.label.tasks import task_file
 from tests.support import write_jsonl

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from gristmill.operators.adjacent import is_first
 from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
-from gristmill.pipelines.decide.exchange import Exchange, shard_of
 from gristmill.pipelines.decide.fuzzy.history import Meetings
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
 from gristmill.pipelines.decide.shards import SurvivingShard
+from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 
 #: The largest bucket of which all pairs are candidates.
 WHOLE = 16

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.pipelines.decide.exchange import Exchange
 from gristmill.pipelines.decide.fuzzy.verification import Sample
+from gristmill.pipelines.decide.shuffle import Exchange
 
 #: What is known of each document that is in a cluster.
 CLUSTERED = pa.schema(

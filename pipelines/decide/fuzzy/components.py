@@ -14,12 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators.kernels.union_find import smallest_members
-from gristmill.pipelines.decide.exchange import Exchange, shard_of
-from gristmill.pipelines.decide.fuzzy import stars
+from gristmill.pipelines.decide.fuzzy import distributed_components
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays
-from gristmill.pipelines.decide.passes import run
-from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.state import files
+from gristmill.pipelines.decide.shuffle import Exchange, shard_of
+from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.storage import files
 
 MEMBERS = pa.schema([("address", pa.uint64()), ("root", pa.uint64())])
 
@@ -46,8 +45,8 @@ def find_components(
     if count <= budget:
         senders = range(1)
         union = partial(_unite, ordinals, edges, members)
-        return Members(members, senders, sum(run(engine, union, senders)))
-    return Members(members, *stars.send_members(ordinals, edges, count, members, engine, folder))
+        return Members(members, senders, sum(run_all(engine, union, senders)))
+    return Members(members, *distributed_components.send_members(ordinals, edges, count, members, engine, folder))
 
 
 def _unite(ordinals: NDArray[np.int64], edges: Exchange, members: Exchange, sender: int) -> int:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.operators.adjacent import is_first
-from gristmill.pipelines.decide.exchange import Exchange
 from gristmill.pipelines.decide.fuzzy.keys import KEYS
 from gristmill.pipelines.decide.shards import SurvivingShard
-from gristmill.pipelines.state import files
-from gristmill.pipelines.state.index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
+from gristmill.pipelines.decide.shuffle import Exchange
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.fuzzy_index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
 
 #: With how many of the documents that were kept before, those of the smallest addresses, each of a bucket is compared.
 MET = 16

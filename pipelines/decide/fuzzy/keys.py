@@ -10,11 +10,11 @@ from gristmill.operators.dedup.groups import Candidates, group_copies
 from gristmill.operators.kernels.bands import band_keys
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.hashes import hash_texts
-from gristmill.pipelines.decide.exchange import Exchange, partition_of
-from gristmill.pipelines.decide.fuzzy.evidence import lanes
 from gristmill.pipelines.decide.fuzzy.pairs import pair_table
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.similarity import lanes
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of
 
 KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
 #: How much lighter than PARTITION_ROWS a partition of keys is: its bitmaps and its sort stay near the processor.

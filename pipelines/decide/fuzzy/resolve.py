@@ -12,21 +12,20 @@ from functools import partial
 
 import numpy as np
 
-from gristmill.pipelines.decide.exchange import Exchange, partitions_for
 from gristmill.pipelines.decide.fuzzy.candidates import CandidatePairs
 from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, Clusters, largest
 from gristmill.pipelines.decide.fuzzy.components import find_components
-from gristmill.pipelines.decide.fuzzy.evidence import Evidence
 from gristmill.pipelines.decide.fuzzy.history import MET, History, Meetings
 from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_keys
 from gristmill.pipelines.decide.fuzzy.pairs import PAIRS
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
-from gristmill.pipelines.decide.fuzzy.settlement import MEMBER_FACTOR, Settled, Settlement, gathered_schema
+from gristmill.pipelines.decide.fuzzy.similarity import Evidence
+from gristmill.pipelines.decide.fuzzy.survivors import MEMBER_FACTOR, Settled, Settlement, gathered_schema
 from gristmill.pipelines.decide.fuzzy.verification import Sample, Verification, evidence_schema
-from gristmill.pipelines.decide.passes import run
 from gristmill.pipelines.decide.shards import Survivors
-from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.state import files
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
+from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.storage import files
 
 
 def resolve(
@@ -56,7 +55,7 @@ def resolve(
         verification = Verification(evidence, parameters.threshold, candidates, pairs, smaller, edges)
         compared, alike, sample = _verify(verification, survivors, engine)
     else:
-        compared = alike = sum(run(engine, partial(candidates.connect, edges), survivors.shards))
+        compared = alike = sum(run_all(engine, partial(candidates.connect, edges), survivors.shards))
         sample = Sample.merge([])
     candidates.remove()
     members = find_components(ordinals, edges, alike, parameters.edge_budget, engine, folder)
@@ -88,26 +87,26 @@ def _find_candidates(
     partitions = partitions_for(parameters.bands * survivors.documents, len(senders), KEYS_FACTOR)
     keys = Exchange(files.join(folder, "keys"), partitions, KEYS)
     copies = Exchange(files.join(folder, "copies"), 1, PAIRS)
-    sum(run(engine, partial(send_keys, parameters, keys, copies), survivors.shards))
+    sum(run_all(engine, partial(send_keys, parameters, keys, copies), survivors.shards))
     ordinals, meetings = senders, None
     if history is not None and history.generations:
         met = Exchange(files.join(folder, "met"), 1, KEYS)
         most = MET if parameters.verified else 1
         meetings = Meetings(history.generations, keys, tuple(senders.tolist()), met, most)
-        shards = set().union(*run(engine, meetings.find, range(partitions)))
+        shards = set().union(*run_all(engine, meetings.find, range(partitions)))
         ordinals = np.array(sorted({*shards, *senders.tolist()}), np.int64)
     found = Exchange(files.join(folder, "candidates"), len(ordinals), PAIRS)
     candidates = CandidatePairs(ordinals, senders, keys, copies, found, parameters.verified, meetings)
-    sum(run(engine, candidates.find, range(partitions)))
+    sum(run_all(engine, candidates.find, range(partitions)))
     keys.remove()  # the largest of all files
     return candidates
 
 
 def _verify(verification: Verification, survivors: Survivors, engine: Engine) -> tuple[int, int, Sample]:
     """Compare all candidates: how many there are, how many are alike, and a sample of them."""
-    compared = sum(run(engine, verification.attach, survivors.shards))
+    compared = sum(run_all(engine, verification.attach, survivors.shards))
     alike, sample = 0, Sample.merge([])
-    for verified in run(engine, verification.verify, survivors.shards):
+    for verified in run_all(engine, verification.verify, survivors.shards):
         alike, sample = alike + verified.edges, Sample.merge([sample, verified.sample])
     verification.remove()
     return compared, alike, sample
@@ -115,9 +114,9 @@ def _verify(verification: Verification, survivors: Survivors, engine: Engine) ->
 
 def _settle(settlement: Settlement, survivors: Survivors, engine: Engine) -> Settled:
     """Settle all components; what the partitions found, added up."""
-    sum(run(engine, settlement.send, survivors.shards))
+    sum(run_all(engine, settlement.send, survivors.shards))
     total = Settled(0, (), Counter())
-    for found in run(engine, settlement.settle, range(settlement.gathered.partitions)):
+    for found in run_all(engine, settlement.settle, range(settlement.gathered.partitions)):
         most = largest([*total.largest, *found.largest])
         total = Settled(total.dropped + found.dropped, most, total.sizes + found.sizes)
     settlement.remove()

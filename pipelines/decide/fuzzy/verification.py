@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.operators.kernels.candidates import hash_pairs
-from gristmill.pipelines.decide.exchange import Exchange, shard_of
 from gristmill.pipelines.decide.fuzzy.candidates import CandidatePairs
-from gristmill.pipelines.decide.fuzzy.evidence import Evidence, similarities
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
+from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities
 from gristmill.pipelines.decide.shards import SurvivingShard
+from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 
 #: Pairs that the sample of a report has.
 SAMPLED = 1000

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from gristmill.operators.label.contract import Asker
 from gristmill.operators.label.task import Asked
-from gristmill.pipelines.engine.ray_labels import on_ray
 from gristmill.pipelines.label.annotators import AnyAnnotator
+from gristmill.pipelines.label.engines.ray_labels import on_ray
 
 OpenAsker = Callable[[AnyAnnotator, Asked], Asker]
 

@@ -7,11 +7,11 @@ from functools import partial
 
 from gristmill.operators.label.contract import Question, Reply, Tokenizer
 from gristmill.operators.label.task import Asked
-from gristmill.pipelines.engine.ray_labels import answer_with_actors, cluster_has, preflight
 from gristmill.pipelines.label.annotators import Annotator, TransformersAnnotator, revision_of
 from gristmill.pipelines.label.chunks import Chunk, HeldChunk
 from gristmill.pipelines.label.engines import transformers
 from gristmill.pipelines.label.engines.model_files import found_revision
+from gristmill.pipelines.label.engines.ray_labels import answer_with_actors, cluster_has, preflight
 from gristmill.pipelines.label.placement import Placement
 from gristmill.pipelines.label.tokenizers import load_tokenizer
 

@@ -14,11 +14,11 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Completion, Constraint, Question, Reply
 from gristmill.operators.label.prompt import Prompt, slots_from_tokens
 from gristmill.operators.label.task import Asked
-from gristmill.pipelines.engine.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, preflight
 from gristmill.pipelines.label.annotators import VllmAnnotator
 from gristmill.pipelines.label.engines.code_tokens import SlotTokens, slot_tokens
 from gristmill.pipelines.label.engines.model_files import THREE_WAYS
 from gristmill.pipelines.label.engines.ray_asker import RayAsker
+from gristmill.pipelines.label.engines.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, preflight
 from gristmill.pipelines.label.engines.rendering import Renderer
 from gristmill.pipelines.label.placement import vllm_placement
 from gristmill.pipelines.label.tokenizers import load_tokenizer

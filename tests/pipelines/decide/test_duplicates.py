@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gristmill.pipelines.decide import count_duplicates, exchange
-from gristmill.pipelines.decide.exchange import Exchange, partition_of, partitions_for
+from gristmill.pipelines.decide import count_duplicates, shuffle
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 
 
-@pytest.mark.parametrize("partition_rows", [10, exchange.PARTITION_ROWS])
+@pytest.mark.parametrize("partition_rows", [10, shuffle.PARTITION_ROWS])
 def test_repeated_ids(tmp_path: Path, partition_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "PARTITION_ROWS", partition_rows)
+    monkeypatch.setattr(shuffle, "PARTITION_ROWS", partition_rows)
     ids = [None if i % 10 == 0 else f"id-{i * i % 37}" for i in range(100)]
     table = documents(100).drop_columns(["id"]).append_column("id", pa.array(ids))
     counts = Counter(i for i in ids if i is not None)

@@ -14,7 +14,7 @@ from gristmill.operators import columns
 from gristmill.operators.decide.drop import Drop
 from gristmill.operators.dedup.paragraphs import ParagraphDedup
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.decide import check_rules, decide, exchange, given_file
+from gristmill.pipelines.decide import check_rules, decide, given_file, shuffle
 from gristmill.pipelines.decide.paragraphs import MOST_FREQUENT
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
@@ -86,7 +86,7 @@ def test_it_agrees_with_plain_python(tmp_path: Path, by: str, keep: str, limit: 
             assert len(rest.encode()) == len(text.encode()) - sum(removed)
 
 
-@pytest.mark.parametrize("partition_rows", [7, exchange.PARTITION_ROWS])
+@pytest.mark.parametrize("partition_rows", [7, shuffle.PARTITION_ROWS])
 @pytest.mark.parametrize("sizes", SPLITS)
 def test_shards_partitions_and_engines_do_not_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partition_rows: int, sizes: list[int]
@@ -95,7 +95,7 @@ def test_shards_partitions_and_engines_do_not_show(
     expected = decided(rule, [N], LocalEngine(1), tmp_path / "plain")
     assert expected["details"]["repeated"] == 13
     assert len(expected["details"]["most_frequent"]) == MOST_FREQUENT
-    monkeypatch.setattr(exchange, "PARTITION_ROWS", partition_rows)
+    monkeypatch.setattr(shuffle, "PARTITION_ROWS", partition_rows)
     assert decided(rule, sizes, ShufflingEngine(3), tmp_path / "other") == expected
 
 

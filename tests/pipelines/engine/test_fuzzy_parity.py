@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from gristmill.pipelines import measuring
-from gristmill.pipelines.decide.passes import run as run_pass
-from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.stages import measure as measuring
 from tests.pipelines.engine.work import Killing, name_of
-from tests.pipelines.test_run import content, execute
+from tests.pipelines.stages.test_run import content, execute
 from tests.support import sentences, write_jsonl
 
 #: One step over shards and one over partitions.
@@ -60,10 +59,10 @@ def test_workers_killed_while_signing_and_while_resolving_do_not_show(
     def run_killing(engine: Engine, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         if name_of(function) in KILLED_STEPS:
             function = Killing(function, marks, after=True, most=2)
-        return run_pass(engine, function, items)
+        return run_all(engine, function, items)
 
     monkeypatch.setattr(measuring, "measure_shard", Killing(measuring.measure_shard, marks, after=False, most=2))
-    monkeypatch.setattr(import_module("gristmill.pipelines.decide.fuzzy.resolve"), "run", run_killing)
+    monkeypatch.setattr(import_module("gristmill.pipelines.decide.fuzzy.resolve"), "run_all", run_killing)
     assert written(recipe, "ray") == quiet
     killed = [mark.name.split("-")[0] for mark in marks.iterdir()]
     assert killed.count("measure_shard") >= 2

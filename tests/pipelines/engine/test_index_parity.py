@@ -9,8 +9,8 @@ import pytest
 
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.index.upkeep import compact
+from tests.pipelines.stages.test_run import content, execute
 from tests.pipelines.test_index import DECIDE, add_night, index_files
-from tests.pipelines.test_run import content, execute
 
 
 @pytest.mark.ray

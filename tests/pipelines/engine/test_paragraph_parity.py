@@ -9,7 +9,7 @@ import pytest
 
 from gristmill.pipelines.engine.base import Engine
 from tests.pipelines.pages import pages_of_a_site, write_pages
-from tests.pipelines.test_run import content, execute
+from tests.pipelines.stages.test_run import content, execute
 
 
 @pytest.mark.ray

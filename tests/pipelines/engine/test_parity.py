@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines import measuring, writing
 from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.recipe import load_recipe
-from gristmill.pipelines.report.progress import Reporter
-from gristmill.pipelines.run import run
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.recipe.recipe import load_recipe
+from gristmill.pipelines.stages import measure as measuring
+from gristmill.pipelines.stages import write as writing
+from gristmill.pipelines.stages.run import run
 from tests.pipelines.engine.work import Killing
 from tests.support import make_documents, write_jsonl
 

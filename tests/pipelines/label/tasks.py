@@ -18,7 +18,7 @@ from gristmill.pipelines.label.annotators import AnyAnnotator
 from gristmill.pipelines.label.documents import Documents
 from gristmill.pipelines.label.scan import scan, source_of
 from gristmill.pipelines.label.task import LoadedTask, load_task
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
 from tests.support import sentences, write_jsonl
 
 TOPICS = ("physics", "biology")

@@ -20,7 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.label.engines.http_errors import Failure
 from gristmill.pipelines.label.engines.http_reply import reply_in
 from gristmill.pipelines.label.run import label

@@ -12,7 +12,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, task_file, topical, truth
 from tests.support import write_jsonl

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from gristmill.pipelines.engine.local import LocalEngine
-from gristmill.pipelines.recipe import load_recipe
-from gristmill.pipelines.report.progress import Reporter
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.report.verify import verify
-from gristmill.pipelines.run import RunResult, run
-from gristmill.pipelines.state.datasets import Dataset
-from gristmill.pipelines.state.runs import finished_runs, standing_runs
+from gristmill.pipelines.stages.run import RunResult, run
+from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.runs import finished_runs, standing_runs
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, QUIET, task_file, topical, truth
 from tests.support import write_jsonl

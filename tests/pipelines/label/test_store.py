@@ -28,7 +28,7 @@ from gristmill.pipelines.label.journal import LocalJournal
 from gristmill.pipelines.label.known import ANSWERED, MISSING, NEEDED, QUARANTINED, REPAIR, Known
 from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row, to_columns, to_table
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore, open_stored
-from gristmill.pipelines.state import files
+from gristmill.pipelines.storage import files
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
 from tests.reliability.object_store import bucket
 

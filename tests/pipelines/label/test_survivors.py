@@ -15,12 +15,12 @@ from gristmill.operators.measure.content_id import content_ids
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.importing import import_labels
 from gristmill.pipelines.label.store import LabelStore
-from gristmill.pipelines.label.survivors import keys_after
 from gristmill.pipelines.label.task import load_task
-from gristmill.pipelines.plan import make_plan
-from gristmill.pipelines.recipe import load_recipe
+from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report import query
-from gristmill.pipelines.run import RunResult, run
+from gristmill.pipelines.stages.label import keys_after
+from gristmill.pipelines.stages.run import RunResult, run
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, QUIET, TOPICS, task_file, topical
 from tests.support import write_jsonl

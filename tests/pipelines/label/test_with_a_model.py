@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from tests.label_model import TOPIC, labelled_texts
 from tests.pipelines.label.chat_server import NAME, chat_server
 from tests.pipelines.label.tasks import task_file

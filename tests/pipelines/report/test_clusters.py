@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.cli import app
+from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.report.clusters import clusters, rendered, word_diff
 from gristmill.pipelines.report.explain import explain
-from tests.pipelines.test_run import execute
+from tests.pipelines.stages.test_run import execute
 from tests.support import sentences, write_jsonl
 
 MakeRecipe = Callable[..., Path]

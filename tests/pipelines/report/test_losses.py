@@ -13,11 +13,11 @@ from rich.console import Console
 
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.pipelines.decide import GroupLoss
+from gristmill.pipelines.decide.losses import Losses, check_limit
 from gristmill.pipelines.report.funnel import show
-from gristmill.pipelines.report.losses import Losses, check_limit
 from gristmill.pipelines.report.query import query
-from gristmill.pipelines.run import RunResult
-from tests.pipelines.test_run import content, execute
+from gristmill.pipelines.stages.run import RunResult
+from tests.pipelines.stages.test_run import content, execute
 from tests.support import sentences, write_jsonl
 
 MakeRecipe = Callable[..., Path]

@@ -20,7 +20,7 @@ from gristmill.pipelines.sources import discover as discovering
 from gristmill.pipelines.sources.discover import Discovery, ShardSpec, discover, discover_files
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state import remote
+from gristmill.pipelines.storage import remote
 from tests.pipelines.sources.reading import as_lines
 
 LINES = as_lines([{"id": str(i), "text": f"document {i}"} for i in range(50)])

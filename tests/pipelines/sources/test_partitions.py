@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.errors import RecipeError, ShardError
-from gristmill.pipelines import located_yaml
+from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.partitions import NULL, keys_of
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.state.registry import Registry
-from tests.pipelines.test_run import MakeRecipe, execute, rows
+from gristmill.pipelines.store.registry import Registry
+from tests.pipelines.stages.test_run import MakeRecipe, execute, rows
 
 FORMATS = ["jsonl", "json", "parquet", "csv", "tsv", "txt", "warc.wet"]
 

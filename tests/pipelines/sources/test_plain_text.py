@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from gristmill.operators.errors import RecipeError, ShardError
-from gristmill.pipelines.report.listed import remarks
 from gristmill.pipelines.sources.discover import Discovery, discover
 from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.sources.remarks import remarks
 from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import read
 

@@ -110,7 +110,7 @@ def test_a_failure_of_the_network_may_be_tried_again(
     def read(self: object, size: int = -1) -> bytes:
         raise error
 
-    monkeypatch.setattr("gristmill.pipelines.state.remote.time.sleep", lambda _: None)
+    monkeypatch.setattr("gristmill.pipelines.storage.remote.time.sleep", lambda _: None)
     monkeypatch.setattr(type(memory_file), "read", read)
     with pytest.raises(RetryableError, match=r"docs\.jsonl\.gz (could not be read|cannot be reached)"):
         list(read_shard(spec, source))

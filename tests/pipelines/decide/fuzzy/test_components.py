@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide import exchange
-from gristmill.pipelines.decide.exchange import Exchange, shard_of
+from gristmill.pipelines.decide import shuffle
 from gristmill.pipelines.decide.fuzzy.components import find_components
 from gristmill.pipelines.decide.fuzzy.pairs import PAIRS, pair_table
+from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine
@@ -38,7 +38,7 @@ def roots(
         kept = ends[shard_of(ORDINALS, ends[:, 1]) == i]
         edges.keep(ordinal, pair_table(kept[:, 0], kept[:, 1]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "PARTITION_ROWS", partition_rows)
+        patch.setattr(shuffle, "PARTITION_ROWS", partition_rows)
         members = find_components(ORDINALS, edges, len(ends), budget, engine, str(folder))
     found: dict[int, int] = {}
     for i in range(3):

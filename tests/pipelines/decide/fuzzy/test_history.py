@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators.dedup.fuzzy import FuzzyDedup
-from gristmill.pipelines.decide import exchange
+from gristmill.pipelines.decide import shuffle
 from gristmill.pipelines.decide.fuzzy import Parameters, SignatureEvidence, resolve
 from gristmill.pipelines.decide.fuzzy.history import MET, History
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
@@ -23,7 +23,7 @@ from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.index import generations
 from gristmill.pipelines.index.generations import Kept, write_generation
-from gristmill.pipelines.state.index import GenerationFiles, HeldShard, Index
+from gristmill.pipelines.store.fuzzy_index import GenerationFiles, HeldShard, Index
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine
 from tests.pipelines.decide.fuzzy import naive
 from tests.pipelines.decide.fuzzy.corpus import addresses, fates, signature_array
@@ -132,7 +132,7 @@ def test_against_the_definition(
     engine: Engine = ShufflingEngine(seed) if shuffled else LocalEngine(2)
     folder = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "PARTITION_ROWS", rows)
+        patch.setattr(shuffle, "PARTITION_ROWS", rows)
         patch.setattr(generations, "KEY_GROUP", group)
         history = history_of(old_shards, folder, parts)
         survivors = Survivors([SurvivingShard(shard) for shard in new_shards], int((~is_old).sum()))
@@ -194,8 +194,8 @@ def test_keys_are_sorted_in_their_ranges(tmp_path: Path) -> None:
 def test_a_key_lies_in_the_files_of_its_range(partitions: int, key_files: int) -> None:
     at = GenerationFiles("g", key_files)
     keys = np.random.default_rng(2).integers(0, 1 << 64, 1000, dtype=np.uint64)
-    asked = exchange.partition_of(keys, partitions)
-    lies_in = exchange.partition_of(keys, key_files)
+    asked = shuffle.partition_of(keys, partitions)
+    lies_in = shuffle.partition_of(keys, key_files)
     for partition, part in zip(asked.tolist(), lies_in.tolist(), strict=True):
         assert at.keys(part) in at.keys_within(partition, partitions)
 

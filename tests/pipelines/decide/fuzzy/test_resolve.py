@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gristmill.pipelines.decide import exchange, scratch
-from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, resolve, settlement
+from gristmill.pipelines.decide import shuffle, shuffle_files
+from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, resolve
+from gristmill.pipelines.decide.fuzzy import survivors as survivors_of_components
 from gristmill.pipelines.decide.shards import DROPS, SurvivingShard, Survivors, addresses_of
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
@@ -92,7 +93,7 @@ def test_against_the_definition(
     engine: Engine = ShufflingEngine(seed) if shuffled else LocalEngine(2)
     given_order = [shards[i] for i in rng.permutation(len(shards))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "PARTITION_ROWS", rows)
+        patch.setattr(shuffle, "PARTITION_ROWS", rows)
         found = clusters_of(
             given_order, tmp_path_factory.mktemp("fuzzy"), engine, verify=verify, keep=keep, edge_budget=budget
         )
@@ -156,7 +157,7 @@ def test_losers_reach_the_threshold_and_survivors_of_a_cluster_do_not(tmp_path: 
 
 
 def test_only_so_many_survivors_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (naive, settlement):
+    for module in (naive, survivors_of_components):
         monkeypatch.setattr(module, "COMPARED", 2)
     signatures = family(np.random.default_rng(5), 400)
     shards = shards_of(signatures, [150, 250])
@@ -181,7 +182,7 @@ def test_only_survivors_take_part(tmp_path: Path) -> None:
     shards = shards_of(np.ones((3, 8), np.uint16), [3])
     drops = pa.table({name: pa.nulls(1, DROPS.field(name).type) for name in DROPS.names}, schema=DROPS)
     drops = drops.set_column(0, DROPS.field("row"), pa.array([0], pa.int64()))
-    scratch.write_table(str(tmp_path / "drops.arrow"), drops)
+    shuffle_files.write_table(str(tmp_path / "drops.arrow"), drops)
     left = SurvivingShard(shards[0], str(tmp_path / "drops.arrow"))
     parameters = Parameters("signature", 4, 2, 0.5, "signature")
     found = resolve(parameters, SetEvidence({}), Survivors([left], 2), LocalEngine(1), str(tmp_path))
@@ -252,7 +253,7 @@ def test_the_sample_depends_on_the_documents_alone(tmp_path: Path) -> None:
     shards = shards_of(signatures, [1000, 400, 600])
     one = clusters_of(shards, tmp_path / "a").sample
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "PARTITION_ROWS", 500)
+        patch.setattr(shuffle, "PARTITION_ROWS", 500)
         other = clusters_of(shards[::-1], tmp_path / "b", ShufflingEngine()).sample
     assert len(one.left) == 1000
     row_of = {address: i for i, address in enumerate(addresses(shards))}

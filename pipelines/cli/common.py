@@ -1,0 +1,128 @@
+"""What all commands share: where they print, how their errors end, the options that several take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from gristmill.operators.errors import GristmillError, RecipeError, ShardError, StoreLocked
+from gristmill.pipelines.config.quoting import printable_json
+from gristmill.pipelines.engine.signals import Ended
+from gristmill.pipelines.progress.console import make_console
+
+EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+#: Address space that threads, DuckDB, Arrow and compiled code reserve on a small machine. With less they hang or crash.
+ADDRESS_SPACE = 4 << 30
+MORE_MEMORY = "Give this process more, or fewer --workers"
+#: Characters of a line of a message.
+LONGEST_LINE = 2000
+out = make_console()
+err = make_console(stderr=True)
+
+
+class EngineChoice(StrEnum):
+    """Where the work runs."""
+
+    auto = "auto"
+    local = "local"
+    ray = "ray"
+
+
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a value of the recipe, such as decide.select.documents=500."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Store = Annotated[str, typer.Option("--store", help="The store's folder or URL.")]
+Unsafe = Annotated[bool, typer.Option("--unsafe", help="Let the SQL write, and reach all files that you may reach.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Engines = Annotated[
+    EngineChoice, typer.Option("--engine", help="auto takes Ray inside a Ray job or with RAY_ADDRESS set.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Shards worked on at the same time; all cores by default.")
+]
+
+
+@contextmanager
+def errors(debug: bool = False) -> Iterator[None]:
+    """Turn errors into one message and an exit code; the traceback only with --debug."""
+    try:
+        yield
+    except GristmillError as error:
+        _fail(str(error), error, debug, next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1))
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise  # typer's own ways to end a command
+    except KeyboardInterrupt as error:
+        code = error.exit_code if isinstance(error, Ended) else 130
+        what = "interrupted" if code == 130 else f"ended by {signal.Signals(code - 128).name}"
+        _fail(f"{what}; finished work is kept, run the same command to go on", error, debug, code)
+    except BrokenPipeError:  # whoever reads the result has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except MemoryError as error:
+        _fail(f"there is not enough memory; finished work is kept. {MORE_MEMORY}", error, debug, 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", error, debug, 1)
+    except UnicodeEncodeError as error:
+        advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+        _fail(f"a name cannot be written in this locale ({error.encoding}): {error.object}; {advice}", error, debug, 2)
+    except Exception as error:
+        if "can't start new thread" in str(error):
+            _fail(f"the system starts no more threads; finished work is kept. {MORE_MEMORY}", error, debug, 1)
+        _fail(
+            f"unexpected {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
+            error,
+            debug,
+            1,
+        )
+
+
+def check_address_space() -> None:
+    """End the process where it may not take what its libraries take at least: they would end in it, or never end."""
+    try:
+        import resource
+    except ImportError:
+        return
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < ADDRESS_SPACE:
+        err.print(
+            f"error: this process may take {allowed / 1e9:.1f} GB of address space (`ulimit -v`), and needs "
+            f"{ADDRESS_SPACE / 1e9:.1f} GB, most of which it only reserves; raise the limit: `ulimit -v unlimited`",
+            style="bold red",
+        )
+        raise SystemExit(1)
+
+
+def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoReturn:
+    if debug:
+        err.print_exception()
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, GristmillError | MemoryError):
+        message += f"\n  cause: {type(cause).__name__}: {cause}"
+    message = "\n".join(map(_shortened, message.split("\n")))
+    err.print(f"error: {message}", style="bold red", markup=False)
+    raise typer.Exit(code) from error
+
+
+def _shortened(line: str) -> str:
+    """A line of a message, the middle of a very long one left out: it quotes what somebody wrote."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
+
+
+def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:
+    """Print a result to standard output: as JSON, or as it is shown to people."""
+    if as_json:
+        print(printable_json(value))
+    else:
+        show()

@@ -1,0 +1,227 @@
+"""`gristmill label` and `gristmill labels`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.cli.common import (
+    AsJson,
+    Debug,
+    EngineChoice,
+    Engines,
+    Store,
+    Unsafe,
+    Workers,
+    err,
+    errors,
+    out,
+    print_result,
+)
+
+if TYPE_CHECKING:
+    from gristmill.pipelines.label.result import Confirm, LabelPlan
+
+labels_app = typer.Typer(
+    help="Labels that language models and people gave: see, take out, put in.", no_args_is_help=True
+)
+TaskPath = Annotated[str, typer.Argument(metavar="TASK", help="The task, a YAML file.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask without confirmation.")]
+
+
+def confirmation(yes: bool) -> Confirm:
+    """Shows what is about to be asked, and asks whether to go on: not with --yes, not without a terminal."""
+
+    def confirm(plan: LabelPlan) -> bool:
+        from gristmill.pipelines.report.labelling import show_plan
+
+        show_plan(plan, err)
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise RecipeError(
+                f"{plan.task}: {plan.questions:,} questions are about to be asked, and there is no terminal to confirm "
+                "it on: add --yes"
+            )
+        return typer.confirm("Ask?", err=True)
+
+    return confirm
+
+
+def label(
+    task: TaskPath,
+    store: Store = "./store",
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Label this dataset of the store.")] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Label these files, of any format.")
+    ] = None,
+    text: Annotated[str, typer.Option("--text", help="Field that holds the text.")] = "text",
+    id: Annotated[str, typer.Option("--id", help="Field that holds the id.")] = "id",
+    yes: Yes = False,
+    engine: Engines = EngineChoice.auto,
+    workers: Workers = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Put a labelling task to documents; what is answered already is not asked again."""
+    with errors(debug):
+        from contextlib import closing
+
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.label.run import label_source
+        from gristmill.pipelines.label.scan import source_of
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.progress.reporter import Reporter
+        from gristmill.pipelines.report.labelling import show_label_result
+        from gristmill.pipelines.sources.listing import absolute
+        from gristmill.pipelines.storage import files
+        from gristmill.pipelines.store.datasets import FOLDER
+
+        if (dataset is None) == (not input_):
+            raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
+        loaded = load_task(task)
+        store = absolute(store, ".")
+        paths = input_ or [files.join(store, FOLDER, str(dataset))]
+        source = source_of(paths, dataset or "input", text, id, loaded.task.sample)
+        with closing(open_engine(engine.value, workers)) as opened:
+            result = label_source(loaded, store, source, opened, Reporter(err, quiet), confirmation(yes))
+        print_result(as_json, result.to_json(), lambda: show_label_result(result, out))
+        if not result.complete and result.reached is None:
+            raise typer.Exit(1)
+
+
+@labels_app.command("info")
+def labels_info(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="One task; by default all.", show_default=False)
+    ] = None,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show who has answered what: answers, quarantine, confidence, tokens, cost."""
+    with errors(debug):
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.report import labels
+
+        found = labels.info(store, None if task is None else load_task(task, asks=False).fingerprint)
+        print_result(as_json, found, lambda: labels.show(found, out))
+
+
+@labels_app.command("export")
+def labels_export(
+    task: TaskPath,
+    to: Annotated[str, typer.Option("--out", metavar="FILE", help="A .parquet, .csv or .jsonl file to write.")],
+    annotator: Annotated[str | None, typer.Option("--annotator", help="Only this annotator's answers.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="With the documents' texts, read from where they lie.")] = False,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts in these files instead.")
+    ] = None,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write the answers: a row for each document and annotator."""
+    with errors(debug):
+        from gristmill.pipelines.config.wording import plural
+        from gristmill.pipelines.label.export import export_labels
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.label.texts import texts_of
+        from gristmill.pipelines.sources.listing import absolute
+
+        fingerprint = load_task(task, asks=False).fingerprint
+        texts = partial(texts_of, inputs=input_ or ()) if text or input_ else None
+        written = export_labels(absolute(store, "."), fingerprint, to, annotator, texts)
+        told = f"{plural(written, 'row')} in {to}"
+        print_result(as_json, {"rows": written, "file": to}, lambda: out.print(told, markup=False))
+
+
+@labels_app.command("import")
+def labels_import(
+    task: TaskPath,
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="CSV, Parquet or JSON lines: id, content_id or text; answer.", show_default=False
+        ),
+    ],
+    annotator: Annotated[str, typer.Option("--annotator", help="Who gave them, such as gold.")],
+    mapping: Annotated[
+        str | None, typer.Option("--ids", metavar="FILE", help="A file with id and content_id, where ids are others'.")
+    ] = None,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Take in labels that people gave, as one more annotator's."""
+    with errors(debug):
+        from gristmill.pipelines.config.wording import plural
+        from gristmill.pipelines.label.importing import import_labels
+        from gristmill.pipelines.label.store import LabelStore
+        from gristmill.pipelines.label.task import load_task
+        from gristmill.pipelines.sources.listing import absolute
+
+        loaded = load_task(task, asks=False)
+        if annotator in (one.name for one in loaded.task.annotators):
+            raise RecipeError(f"{annotator} is a model of {task}; give the labels another --annotator")
+        labels = LabelStore(absolute(store, "."), loaded.fingerprint)
+        imported = import_labels(labels, loaded.task.answer, path, annotator, mapping=mapping)
+        labels.write_task(loaded.name, loaded.as_written)
+        told = f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}"
+        print_result(as_json, imported._asdict(), lambda: out.print(told, markup=False))
+
+
+@labels_app.command("compact")
+def labels_compact(
+    task: TaskPath,
+    let_go: Annotated[
+        bool,
+        typer.Option("--let-go", help="Go on without files that are damaged or gone: what they held is asked again."),
+    ] = False,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make few files of many; the answers stay the same. Runs do so themselves where there are many."""
+    with errors(debug):
+        from gristmill.pipelines.config.wording import plural
+        from gristmill.pipelines.label.store import open_stored
+        from gristmill.pipelines.label.task import load_task
+
+        found = open_stored(store, load_task(task, asks=False).fingerprint)
+        lost = found.let_go() if let_go else []
+        held = found.compact()
+
+        def show() -> None:
+            for name in lost:
+                out.print(f"! let go of {name}", style="yellow", markup=False)
+            out.print(f"answers to {found.task()['name']} in {plural(held, 'file')}", markup=False)
+
+        print_result(as_json, {"task": found.task()["name"], "files": held, "let_go": lost}, show)
+
+
+@labels_app.command("query")
+def labels_query(
+    sql: Annotated[
+        str,
+        typer.Argument(metavar="SQL", help="DuckDB SQL over labels, quarantine, documents, tasks.", show_default=False),
+    ],
+    store: Store = "./store",
+    unsafe: Unsafe = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Ask the label store: SQL over answers, quarantine, documents and tasks."""
+    with errors(debug):
+        from gristmill.pipelines.report import labels, rows
+
+        found = labels.query(store, sql, unsafe)
+        if as_json:
+            print(rows.to_json(found))
+        else:
+            rows.show(found, out)

@@ -1,0 +1,307 @@
+"""The command line. Results go to standard output, all else to standard error.
+
+Exit codes: 0 done; 1 the run failed (what was finished is kept); 2 the recipe or the command line is wrong, nothing was
+started; 3 files could not be read, nothing was committed; 4 another run holds the store; 128 and the signal's number.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import sys
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from gristmill.pipelines.cli.common import (
+    AsJson,
+    Debug,
+    EngineChoice,
+    Engines,
+    Overrides,
+    RecipePath,
+    Store,
+    Unsafe,
+    Workers,
+    check_address_space,
+    err,
+    errors,
+    out,
+    print_result,
+)
+from gristmill.pipelines.cli.index import index_app
+from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
+from gristmill.pipelines.engine.signals import end_in_order
+
+app = typer.Typer(
+    name="gristmill",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe or arguments, 3 unreadable files, 4 store in use, "
+    "129 to 143 ended by a signal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+app.add_typer(index_app, name="index")
+app.command()(label)
+app.add_typer(labels_app, name="labels")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from gristmill.pipelines.store.version import VERSION
+
+        print(f"gristmill {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def gristmill(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Curate text corpora into training data: measure every document once, decide globally, write Parquet."""
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    engine: Engines = EngineChoice.auto,
+    workers: Workers = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit measures such as importance anew on the corpus as it is now.")
+    ] = False,
+    examples: Annotated[int, typer.Option(min=0, help="Show some documents that were dropped, with the reason.")] = 0,
+    yes: Yes = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe: measure what is new, decide, write a dataset version."""
+    with errors(debug):
+        from gristmill.pipelines.engine import open_engine
+        from gristmill.pipelines.progress.reporter import Reporter
+        from gristmill.pipelines.recipe.recipe import load_recipe
+        from gristmill.pipelines.report.examples import examples as dropped_by
+        from gristmill.pipelines.report.summary import show_result
+        from gristmill.pipelines.stages.run import run as run_recipe
+
+        loaded = load_recipe(recipe, set_ or ())
+        late, reporter = partial(open_engine, engine.value, workers), Reporter(err, quiet)
+        result = run_recipe(loaded, late, reporter, refit, confirmation(yes))
+        shown = dropped_by(loaded.store, result.recipe, result.run, examples) if examples else []
+        print_result(as_json, {**result.to_json(), "examples": shown}, lambda: show_result(result, shown, out))
+
+
+@app.command()
+def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show what a run would do: shards, what is cached, the columns after each stage. Nothing is executed."""
+    with errors(debug):
+        from gristmill.pipelines.planning.plan import make_plan
+        from gristmill.pipelines.recipe.recipe import load_recipe
+        from gristmill.pipelines.report import plan_view
+
+        made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ()), asks=False))
+        print_result(as_json, made, lambda: plan_view.show(made, out))
+
+
+@app.command()
+def explain(
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="A document's id, content id or address.", show_default=False)
+    ],
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show a document's measures and its fate: the rule, the value against the limit, the copy that was kept."""
+    with errors(debug):
+        from gristmill.pipelines.report import explain as explanation
+
+        found = explanation.explain(store, id)
+        print_result(as_json, found, lambda: explanation.show(found, out))
+
+
+@app.command()
+def clusters(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(metavar="DATASET", help="A dataset; by default that of the newest run.", show_default=False),
+    ] = None,
+    store: Store = "./store",
+    largest: Annotated[
+        int | None, typer.Option(min=0, help="How many of the largest clusters; 5 where nothing else is asked for.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="How many clusters of any size, chosen by a hash.")] = 0,
+    id: Annotated[str | None, typer.Option("--id", help="The clusters of the document with this id.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show clusters that fuzzy_dedup found: what went, and how its words differ from what was kept in its place."""
+    with errors(debug):
+        from gristmill.pipelines.report import clusters as cluster_report
+
+        most = largest if largest is not None else 0 if sample else 5
+        found = cluster_report.clusters(store, dataset, most, sample, id)
+        print_result(as_json, found, lambda: cluster_report.show(found, out))
+
+
+@app.command()
+def query(
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL",
+            help="DuckDB SQL over documents, decisions, clusters, losses, quarantine, datasets.",
+            show_default=False,
+        ),
+    ],
+    store: Store = "./store",
+    unsafe: Unsafe = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Ask the store: SQL over its documents (every measure), decisions, quarantine and datasets."""
+    with errors(debug):
+        from gristmill.pipelines.report import query as queries
+        from gristmill.pipelines.report import rows
+
+        table = queries.query(store, sql, unsafe)
+        if as_json:
+            print(rows.to_json(table))
+        else:
+            rows.show(table, out)
+
+
+@app.command()
+def verify(
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="DATASET", help="One dataset; by default the store.", show_default=False)
+    ] = None,
+    store: Store = "./store",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove leftovers and what a run makes again; write again what can be.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Read every file of a store and say what is damaged, gone, left over or foreign. Ends with 1 if any is wrong."""
+    with errors(debug):
+        from gristmill.pipelines.progress.reporter import Reporter
+        from gristmill.pipelines.report import verify as verification
+
+        found = verification.verify(store, dataset, repair, Reporter(err, quiet))
+        print_result(as_json, found.to_json(), lambda: verification.show(found, out))
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def operators(
+    name: Annotated[str | None, typer.Argument(help="One operator, in full.", show_default=False)] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List the operators that recipes can use, or describe one."""
+    with errors(debug):
+        from gristmill.pipelines.report import catalogue
+
+        if name is None:
+            entries = catalogue.catalogue()
+            print_result(as_json, entries, lambda: catalogue.show(entries, out))
+        else:
+            entry = catalogue.describe(name)
+            print_result(as_json, entry, lambda: catalogue.show_one(entry, out))
+
+
+@train_app.command()
+def quality(
+    model: Annotated[str, typer.Option("--out", help="Where the model goes; its report goes beside it.")],
+    positive: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Documents of good quality; may be repeated.")
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Documents of other quality; may be repeated.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Instead of both: documents by their answers to a task.")
+    ] = None,
+    good: Annotated[
+        list[str] | None, typer.Option(help="Labels that are good; of a scale the least number that is.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the labels here.")
+    ] = None,
+    store: Store = "./store",
+    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
+    dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 32,
+    word_ngrams: Annotated[int, typer.Option(help="Longest word n-gram.")] = 2,
+    epochs: Annotated[int, typer.Option(help="Passes over the documents.")] = 5,
+    learning_rate: Annotated[float, typer.Option(help="Step at the start; it falls to zero.")] = 0.5,
+    min_count: Annotated[int, typer.Option(help="Rarer words are not learnt.")] = 3,
+    buckets: Annotated[int, typer.Option(help="Hash buckets of word n-grams.")] = 500_000,
+    holdout: Annotated[float, typer.Option(help="Share of documents that the report is about.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a fastText classifier that tells positive documents from negative ones, and report how well it does."""
+    with errors(debug):
+        from gristmill.operators.errors import RecipeError
+        from gristmill.pipelines.train.quality import train_quality
+        from gristmill.pipelines.train.report import render_report
+
+        options = {"dim": dim, "word_ngrams": word_ngrams, "epochs": epochs, "learning_rate": learning_rate}
+        options |= {"min_count": min_count, "buckets": buckets, "holdout": holdout, "seed": seed}
+        if (labels is None) == (not positive or not negative) or (labels and (positive or negative)):
+            raise RecipeError("say what to learn from: --positive GLOB and --negative GLOB, or --labels TASK")
+        if labels is None:
+            report = train_quality(positive or (), negative or (), model, text=text, **options)  # type: ignore[arg-type]
+        else:
+            from gristmill.pipelines.label.store import open_stored
+            from gristmill.pipelines.label.task import load_task
+            from gristmill.pipelines.label.texts import Taught
+            from gristmill.pipelines.sources.listing import absolute
+
+            task = load_task(labels, asks=False)
+            taught = Taught(task, open_stored(absolute(store, "."), task.fingerprint), good or (), input_ or ())
+            sides = ([taught.positive], [taught.negative])
+            report = train_quality(*sides, model, read=taught.read, **options)  # type: ignore[arg-type]
+        print_result(as_json, report.as_json(), lambda: out.print(render_report(report)))
+
+
+def _take_all_names() -> None:
+    """Where the locale knows ASCII only (a bare container, cron), start again with names in UTF-8."""
+    if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode and sys.executable:
+        arguments = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, arguments, {**os.environ, "PYTHONUTF8": "1"})
+
+
+def main() -> None:
+    """The entry point `gristmill`."""
+    _take_all_names()
+    end_in_order()
+    check_address_space()
+    for stream in (sys.stdout, sys.stderr):  # names of files may be none that the locale can write
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Parsing makes objects by the million and no cycles: at Python's own threshold a third of the time goes to looking.
+    gc.set_threshold(200_000, 20, 20)
+    try:
+        app()
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code > 128:  # threads that are still at work must not keep us
+            sys.stdout.flush()
+            os._exit(ended.code)
+        raise
+
+
+if __name__ == "__main__":
+    main()

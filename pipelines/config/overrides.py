@@ -1,0 +1,78 @@
+"""`--set sources.docs.path=...`: values of a recipe replaced from the command line.
+
+A key leads through mappings by name. An entry of a list goes by its own `name` (sources, rules), by its operator, or by
+its position from 0: `decide.select.documents=500`, `sources.0.path=x.jsonl`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.table import OPERATORS
+from gristmill.pipelines.config.located_yaml import LocatedYaml, Path, parse_value
+from gristmill.pipelines.config.wording import did_you_mean
+
+
+def override(document: LocatedYaml, text: str) -> None:
+    """Apply one `key=value` to the document. Raises RecipeError where the key leads nowhere."""
+    key, found, value = text.partition("=")
+    parts = key.strip().split(".")
+    option = f"--set {text}"
+    if not found or not all(parts):
+        raise RecipeError(f"{option}: write --set key=value, such as --set decide.select.documents=500")
+    holder: Any = document.value
+    path: Path = ()
+    for part in parts[:-1]:
+        holder, slot, path = _slot(holder, part, path, option)
+        holder[slot] = _opened(holder.get(slot) if isinstance(holder, dict) else holder[slot], path)
+        holder = holder[slot]
+    holder, slot, path = _slot(holder, parts[-1], path, option)
+    holder[slot] = parse_value(value, option)
+    document.overrides[path] = option
+
+
+def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | int, Path]:
+    """Where the value called `part` stands: the mapping or list that holds it, its key or index there, its path."""
+    if isinstance(holder, dict):
+        return holder, part, (*path, part)
+    if not isinstance(holder, list):
+        raise RecipeError(f"{option}: there is nothing below {holder!r}")
+    found = [i for i, item in enumerate(holder) if part in (str(i), *_names(item))]
+    if len(found) > 1:
+        raise RecipeError(
+            f"{option}: {len(found)} entries are called {part}; name one by its position, "
+            f"{' or '.join('.'.join(map(str, (*path, i))) for i in found)}"
+        )
+    if not found:
+        raise RecipeError(
+            f"{option}: there is no {part}{did_you_mean(part, {name for item in holder for name in _names(item)})}"
+        )
+    item = holder[found[0]]
+    if isinstance(item, str) and item in OPERATORS:  # `- exact_dedup` is `- exact_dedup: {}`
+        holder[found[0]] = item = {item: None}
+    operator = next(iter(item)) if isinstance(item, dict) and len(item) == 1 else None
+    if operator in OPERATORS:
+        return item, operator, (*path, found[0], operator)
+    return holder, found[0], (*path, found[0])
+
+
+def _names(item: Any) -> list[str]:
+    """Return what an entry of a list is called: its own name, its operator's."""
+    if isinstance(item, str):
+        return [item]
+    if not isinstance(item, dict):
+        return []
+    options = next(iter(item.values())) if len(item) == 1 else None
+    named = [given.get("name") for given in (item, options) if isinstance(given, dict)]
+    return [str(name) for name in [*named, *(key for key in item if key in OPERATORS)] if name is not None]
+
+
+def _opened(value: Any, path: Path) -> Any:
+    """A value as something that holds others: options given in short are written out, nothing is an empty mapping."""
+    operator = OPERATORS.get(str(path[-1]))
+    if value is None:
+        return {}
+    if isinstance(value, dict | list) or operator is None or operator.shorthand is None:
+        return value
+    return {operator.shorthand: value}

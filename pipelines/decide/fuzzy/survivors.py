@@ -1,0 +1,141 @@
+"""Settlement: who of a component survives, and who loses to whom.
+
+The members of a component meet in one partition. In the order of the keep-policy each is compared with the survivors so
+far; it loses to the first that it is like enough, or survives. So a document is dropped only for one that is itself
+that similar: a chain of look-alikes drops nothing by being a chain. Documents that an earlier run kept come first, and
+stay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gristmill.operators.adjacent import is_first
+from gristmill.operators.dedup.keep import rank_column, ranks
+from gristmill.operators.kernels.candidates import hash_pairs
+from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluster, histogram
+from gristmill.pipelines.decide.fuzzy.components import Members
+from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, shard_of
+from gristmill.pipelines.store.fuzzy_index import CLUSTER
+
+#: Survivors of a component that others are compared with; who is unlike all of them survives uncompared with the rest.
+COMPARED = 256
+#: How much heavier than a row of PARTITION_ROWS a member with its evidence is.
+MEMBER_FACTOR = 32
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What settling came to in one partition."""
+
+    dropped: int
+    largest: tuple[Cluster, ...]
+    sizes: Counter[int]  #: as `histogram` gives them
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How components are settled. `send` runs once for each shard, then `settle` for each partition."""
+
+    evidence: Evidence
+    reach: float  #: the similarity from which on a document loses to a survivor
+    keep: str  #: the keep-policy
+    ordinals: NDArray[np.int64]  #: of the shards, ascending
+    members: Members
+    gathered: Exchange  #: members with rank and evidence, from the shards to the partitions of their roots
+    settled: Exchange  #: CLUSTERED, from the partitions to the shards
+    earlier: frozenset[int] = frozenset()  #: ordinals of shards that earlier runs decided
+
+    def send(self, shard: SurvivingShard) -> int:
+        """Send the members in a shard, ranked and with their evidence. Returns how many they are."""
+        addresses, roots = self.members.of(int(np.searchsorted(self.ordinals, shard.ordinal)))
+        if not len(addresses):
+            self.gathered.send(shard.ordinal, self.gathered.schema.empty_table(), np.zeros(0, np.int64))
+            return 0
+        is_new = shard.ordinal not in self.earlier
+        keep, known = (self.keep, []) if is_new else ("first", [CLUSTER])
+        documents = shard.read([*known, *filter(None, [rank_column(keep)])])
+        documents = documents.take(pa.array(np.searchsorted(addresses_of(documents), addresses)))
+        unranked, rank = ranks(keep, documents)
+        clusters = addresses if is_new else np.asarray(documents[CLUSTER])
+        columns = (roots, np.full(len(roots), is_new), unranked, rank, addresses, clusters)
+        values = [pa.array(column) for column in columns]
+        table = pa.table([*values, self.evidence.of(shard, addresses)], schema=self.gathered.schema)
+        self.gathered.send(shard.ordinal, table, partition_of(hash_pairs(roots, roots), self.gathered.partitions))
+        return len(addresses)
+
+    def settle(self, partition: int) -> Settled:
+        """Settle the components of a partition, and tell the shards."""
+        table = self.gathered.receive(self.ordinals.tolist(), partition)
+        order = np.lexsort([np.asarray(table[name]) for name in ("address", "rank", "unranked", "new", "root")])
+        roots, new, addresses, clusters = (
+            np.asarray(table[name])[order] for name in ("root", "new", "address", "cluster")
+        )
+        values = table["evidence"].combine_chunks().take(pa.array(order))
+        survivors, similarity = _settle(self.evidence, self.reach, roots, new, values)
+        firsts = np.flatnonzero(is_first(roots))
+        sizes = np.diff(np.append(firsts, len(roots)))
+        clusters = np.where(np.repeat(new[firsts], sizes), roots, clusters[survivors])
+        told = [
+            addresses,
+            clusters,
+            np.repeat(sizes, sizes).astype(np.uint32),
+            addresses[survivors],
+            similarity.astype(np.float32),
+        ]
+        told_table = pa.table([pa.array(column) for column in told], schema=CLUSTERED)
+        self.settled.send(partition, told_table, shard_of(self.ordinals, addresses))
+        dropped = int((survivors != np.arange(len(survivors))).sum())
+        names = clusters[firsts]
+        top = np.lexsort((names, -sizes))[:LARGEST]
+        found = [Cluster(*pair) for pair in zip(names[top].tolist(), sizes[top].tolist(), strict=True)]
+        return Settled(dropped, tuple(found), histogram(sizes))
+
+    def remove(self) -> None:
+        """Remove the files that were settled; what the shards were told stays."""
+        self.members.exchange.remove()
+        self.gathered.remove()
+
+
+def gathered_schema(evidence: Evidence) -> pa.Schema:
+    """The schema of members with what settles them."""
+    order = [("root", pa.uint64()), ("new", pa.bool_()), ("unranked", pa.bool_()), ("rank", pa.uint64())]
+    return pa.schema([*order, ("address", pa.uint64()), ("cluster", pa.uint64()), ("evidence", evidence.type)])
+
+
+def _settle(
+    evidence: Evidence, reach: float, roots: NDArray[np.uint64], new: NDArray[np.bool_], values: pa.Array
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The survivor (n, a row; its own for a survivor) of each member (n, components together, each in the order of the
+    keep-policy, those that are not new before it), and the similarity to it (n).
+
+    All components at once: of the members that no survivor has beaten, the first of each component is its next one.
+    What is not new is compared with nothing before it.
+    """
+    survivors, similarity = np.arange(len(roots)), np.ones(len(roots))
+    left = np.arange(len(roots))
+    for _ in range(COMPARED):
+        left = left[_open(roots[left], new[left])]
+        if not len(left):
+            break
+        first = is_first(roots[left])
+        next_survivor, others = left[first][np.cumsum(first) - 1][~first], left[~first]
+        compared = np.flatnonzero(new[others])
+        found = similarities(evidence, values, next_survivor[compared], others[compared])
+        lost, found = compared[found >= reach], found[found >= reach]
+        survivors[others[lost]], similarity[others[lost]] = next_survivor[lost], found
+        left = np.delete(others, lost)
+    return survivors, similarity
+
+
+def _open(roots: NDArray[np.uint64], new: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which members (n) are of a component that has a new one left: it is the last of its component then."""
+    last = np.roll(is_first(roots), -1)  # the first of all stands for the end behind the last
+    return np.repeat(new[last], np.diff(np.flatnonzero(last), prepend=-1))

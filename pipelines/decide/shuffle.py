@@ -1,0 +1,80 @@
+"""The keyed exchange: many senders, many partitions, and files in between.
+
+Each sender writes one file with a batch for each partition; whoever resolves a partition reads that batch of every
+file. No task holds more than one sender's rows or one partition's, nothing is pushed to a running process, and a task
+that runs twice writes the same file twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gristmill.operators import columns
+from gristmill.pipelines.decide import shuffle_files
+from gristmill.pipelines.storage import files
+
+#: Rows of a partition: what one task of a resolve step holds (37 bytes a row in exact dedup, as much again to sort).
+PARTITION_ROWS = 1 << 22
+#: How many times smaller than PARTITION_ROWS the block is that a sender has for a partition, at the least.
+BLOCKS = 1 << 12
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A folder of exchange files. Picklable."""
+
+    folder: str
+    partitions: int
+    schema: pa.Schema
+
+    def send(self, sender: int, table: pa.Table, partition: NDArray[np.int64]) -> None:
+        """Write a sender's rows (n), each to its partition (n); rows keep their order within a partition."""
+        # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
+        order = np.argsort(partition.astype(np.min_scalar_type(self.partitions)), kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self.partitions))])
+        in_order = table.take(pa.array(order))
+        batches = [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist())]
+        shuffle_files.write_batches(self._file(sender), self.schema, batches)
+
+    def keep(self, sender: int, table: pa.Table) -> None:
+        """Write a sender's rows to the one partition there is: for whoever asks for this sender later."""
+        shuffle_files.write_batches(self._file(sender), self.schema, [table])
+
+    def receive(self, senders: Iterable[int], partition: int) -> pa.Table:
+        """The rows of one partition from these senders, in their order."""
+        batches = [shuffle_files.read_batch(self._file(sender), partition) for sender in senders]
+        return pa.concat_tables([self.schema.empty_table(), *batches]).combine_chunks()
+
+    def remove(self) -> None:
+        """Remove the files; nothing happens where there are none."""
+        files.remove(self.folder)
+
+    def _file(self, sender: int) -> str:
+        return files.join(self.folder, f"{sender:08d}.arrow")
+
+
+def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
+    """Return how many partitions keep each at about PARTITION_ROWS / `weight` rows; fewer where there are many senders.
+
+    A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of PARTITION_ROWS: of a
+    million shards and partitions, the reading of tiny blocks would be all the work.
+    """
+    fitting = -(-rows * weight // PARTITION_ROWS)
+    smallest_block = max(1, PARTITION_ROWS // BLOCKS)
+    return max(1, min(fitting, -(-rows // (smallest_block * max(1, senders)))))
+
+
+def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
+    """The partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
+    return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
+
+
+def shard_of(ordinals: NDArray[np.int64], addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The partition (n) of addresses (n) where each shard is one: the position of its ordinal in `ordinals`."""
+    return np.searchsorted(ordinals, (addresses >> np.uint64(columns.ROW_BITS)).astype(np.int64))

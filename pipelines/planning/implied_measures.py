@@ -1,0 +1,125 @@
+"""What a recipe leaves unsaid: the measures that its rules, its dataset and its funnel need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from gristmill.operators import columns
+from gristmill.operators.base import Measure, Operator
+from gristmill.operators.table import name_of, of_kind
+from gristmill.pipelines.config.located_yaml import Path
+from gristmill.pipelines.config.mistakes import Mistakes
+from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.decide import given_columns, rule_names
+from gristmill.pipelines.label.columns import label_columns
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.recipe.recipe import Recipe
+
+#: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
+TOKENS = "tokens"
+
+LABEL, WRITE, REPORT = "label", "write", "report"
+
+
+class Need(NamedTuple):
+    """A column that something reads."""
+
+    column: str
+    by: str  #: what reads it, for people
+    path: Path  #: where in the recipe
+    signs: Sequence[Measure] = ()  #: measures that it brings, with options of its own
+    given: AbstractSet[str] = frozenset()  #: columns that rules before it give
+
+
+def implied_measures(
+    recipe: Recipe,
+    documents: Sequence[str],
+    tasks: Sequence[LoadedTask],
+    mistakes: Mistakes,
+    of_source: Callable[[str], str],
+) -> list[tuple[Measure, str]]:
+    """The measures to add to those of the recipe, each with what needs it; columns that nothing gives are mistakes.
+
+    `documents` are the columns that documents have before they are measured; `tasks` what is labelled; `of_source` says
+    how to have a field of a source as a column, where a column has the name of one.
+    """
+    have: dict[str, Measure | None] = dict.fromkeys(documents)
+    for measure in recipe.measure:
+        have.update(dict.fromkeys(measure.schema().names, measure))
+    defaults = _default_measures()
+    added: list[tuple[Measure, str]] = []
+    for need in _needs(recipe, tasks, mistakes):
+        own = _giver(need.column, need.signs)
+        if need.column in have and own not in (None, have[need.column]):
+            mistakes.add(
+                need.path, f"there is another column {need.column} than {need.by} needs; rename it", need.column
+            )
+        if need.column in have or need.column in need.given:
+            continue
+        giver = own or _giver(need.column, defaults)
+        if giver is None:
+            known = {*have, *need.given, *(name for m in defaults for name in m.schema().names)}
+            hint = _remedy(need, known, recipe, of_source)
+            mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)
+        else:
+            added.append((giver, need.by))
+            have.update(dict.fromkeys(giver.schema().names, giver))
+    return added
+
+
+def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> Iterator[Need]:
+    given: set[str] = set()
+    for i, (rule, columns_given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
+        path: Path = ("decide", i, name_of(rule))
+        with mistakes.noted(path):
+            names = sorted(rule.columns())
+            yield from [Need(column, name_of(rule), path, rule.signs(), frozenset(given)) for column in names]
+        given.update(columns_given.names)
+    for i, task in enumerate(tasks):
+        if recipe.transform:
+            yield Need(columns.TEXT_ID, LABEL, ("label", i))
+        for column in sorted(task.task.sample.columns_needed() if task.task.sample else ()):
+            yield Need(column, f"the sample of {task.name}", ("label", i), given=frozenset(given))
+        given.update(label_columns(task.task).names)
+    all_known = len(tasks) == len(recipe.label)  # else what the others would give is not known
+    for i, column in enumerate(recipe.write.columns or ()):
+        if column != columns.TEXT and all_known:
+            yield Need(column, WRITE, ("write", "columns", i), given=given)
+    for i, column in enumerate(recipe.report.by or ()):
+        yield Need(column, REPORT, ("report", "by", i))
+    yield Need(TOKENS, "the funnel", ("measure",))
+
+
+def _giver(column: str, measures: Sequence[Measure]) -> Measure | None:
+    return next((measure for measure in measures if column in measure.schema().names), None)
+
+
+def _default_measures() -> list[Measure]:
+    """The measures that need no options."""
+    classes = of_kind(Measure).values()
+    return [cls() for cls in classes if not _required(cls)]  # type: ignore[misc]
+
+
+def _remedy(need: Need, known: set[str], recipe: Recipe, of_source: Callable[[str], str]) -> str:
+    if need.column == columns.TEXT:
+        return ": rules go by what was measured of a text, such as gopher_words"
+    for name, later in zip(rule_names(recipe.decide), given_columns(recipe.decide), strict=True):
+        if need.column in later.names:
+            return f": the rule {name} gives it to the rules after it"
+    givers = {cls.model_fields["column"].default: cls for cls in of_kind(Measure).values() if _required(cls)}
+    if need.column not in givers and (listed := of_source(need.column)):
+        return listed
+    known = {*known, *givers} | ({columns.TEXT} if need.by == WRITE else set())
+    hint = did_you_mean(need.column, known)
+    for column, cls in givers.items():
+        if column == need.column or hint == f"; did you mean {column}?":
+            name = next(n for n, c in of_kind(Measure).items() if c is cls)
+            listed = f"the measure {name} gives it: list it under measure with its {' and '.join(_required(cls))}"
+            return f"; {listed}" if column == need.column else f"{hint} ({listed})"
+    return hint
+
+
+def _required(cls: type[Operator]) -> list[str]:
+    return [name for name, field in cls.model_fields.items() if field.is_required()]

@@ -1,0 +1,144 @@
+"""Progress: a live line on a terminal, a quiet log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.progress.console import make_console
+from gristmill.pipelines.progress.reading import AT_WORK, Reached
+
+T = TypeVar("T")
+_LEAST_BYTES = 100_000  # of text that a rate is told of
+#: What must be behind before the time that is left is told.
+_LEAST_SHARE, _LEAST_SECONDS = 0.01, 2.0
+_WATCH_SECONDS = 0.5  # between two looks at what is under way
+_NOWHERE = Reached()
+QUIET_SECONDS = 10.0  # between two lines where there is no terminal
+
+
+class Reporter:
+    """Says what a run does. Everything goes to standard error, so that standard output holds results alone."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or make_console(stderr=True)
+        self.quiet = quiet
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """One line."""
+        if not self.quiet:
+            self.console.print(text, style=style, markup=False)
+
+    def warn(self, text: str) -> None:
+        """One line that matters, even when quiet."""
+        self.console.print(text, style="yellow", markup=False)
+
+    def stage(self, name: str, total: int, unit: str = "shard", size: float = 0) -> Stage:
+        """A stage of `total` steps that goes through `size` of something: then it knows the time that is left."""
+        return Stage(self, name, total, unit, size)
+
+
+class Stage:
+    """One stage: shows how far it is and how fast, and ends with one line that stays."""
+
+    def __init__(self, reporter: Reporter, name: str, total: int, unit: str, size: float = 0) -> None:
+        self.reporter, self.name, self.total, self.unit, self.size = reporter, name, total, unit, size
+        self.done, self.bytes, self.documents, self.through = 0, 0, 0, 0.0
+        self._watched: Mapping[str, float] = {}
+        self._ended = threading.Event()
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    def __enter__(self) -> Stage:
+        self._start = self._said = time.monotonic()
+        if self.reporter.console.is_terminal and not self.reporter.quiet:
+            shown = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            self._bar = Progress(
+                *shown, TextColumn("{task.fields[rate]}"), console=self.reporter.console, transient=True
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(f"{self.name:<8}", total=self.total, rate="")
+        return self
+
+    def watch(self, at_work: Mapping[str, float]) -> None:
+        """Tell of steps that are under way in this process too, see `sources.reading`: their sizes, by their names."""
+        self._watched = at_work
+        if not self.reporter.quiet:
+            threading.Thread(target=self._keep_telling, name="progress", daemon=True).start()
+
+    def _keep_telling(self) -> None:
+        while not self._ended.wait(_WATCH_SECONDS):
+            self.tell()
+
+    def tell(self) -> None:
+        """Show how far it is: at once on a terminal, elsewhere if nothing was said for a while."""
+        if self._bar is not None:
+            self._bar.update(self._task, rate=self._far())
+        elif time.monotonic() - self._said > QUIET_SECONDS:
+            self._said = time.monotonic()
+            far = self._far()
+            self.reporter.say(f"{self.name}: {self.done} of {plural(self.total, self.unit)}{', ' if far else ''}{far}")
+
+    def went_through(self, size: float) -> None:
+        """Note how much of its size a step was that has ended, well or not."""
+        self.through += size
+
+    def advance(self, steps: int = 1, text_bytes: int = 0, documents: int = 0) -> None:
+        """Note finished steps, and the text and the documents that they went through."""
+        self.done += steps
+        self.bytes += text_bytes
+        self.documents += documents
+        if self._bar is not None:
+            self._bar.update(self._task, advance=steps)
+        self.tell()
+
+    def _far(self) -> str:
+        """Documents, text, speed, and the time that is left, as far as they are known."""
+        under_way = [(size, AT_WORK.get(name, _NOWHERE)) for name, size in self._watched.items()]
+        documents = self.documents + sum(reached.documents for _, reached in under_way)
+        text = self.bytes + sum(reached.text_bytes for _, reached in under_way)
+        through = self.through + sum(size * reached.share for size, reached in under_way)
+        told = [plural(documents, "document")] if documents else []
+        told += [f"{text / 1e6:,.0f} MB"] if self._watched and text >= 1e6 else []
+        told += [rate] if (rate := self._rate(text)) else []
+        share, seconds = through / self.size if self.size else 0.0, time.monotonic() - self._start
+        if share >= _LEAST_SHARE and seconds >= _LEAST_SECONDS:
+            told.append(f"{_in_words(seconds * max(0.0, 1 - share) / share)} left")
+        return ", ".join(told)
+
+    def _rate(self, text: int) -> str:
+        seconds = time.monotonic() - self._start
+        worth_telling = text >= _LEAST_BYTES and seconds > 0.2
+        return f"{text / 1e6 / seconds:.3g} MB/s of text" if worth_telling else ""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._bar is not None:
+            self._bar.stop()
+        if kind is None and self.total:
+            seconds, rate = time.monotonic() - self._start, self._rate(self.bytes)
+            ended = f"{plural(self.total, self.unit)} in {seconds:.1f} s{', ' if rate else ''}{rate}"
+            self.reporter.say(f"  {self.name:<8} {ended}")
+
+
+def _in_words(seconds: float) -> str:
+    """A time to come, as exactly as anyone can know it: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

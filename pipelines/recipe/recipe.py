@@ -1,0 +1,247 @@
+"""The recipe: YAML in, a checked and frozen description of one run out. See `mistakes` for what errors look like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gristmill.operators import columns
+from gristmill.operators.base import Measure, Operator, Rule, Transform
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.table import OPERATORS, SECTIONS, name_of, of_kind
+from gristmill.pipelines.config import located_yaml
+from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
+from gristmill.pipelines.config.mistakes import Mistakes
+from gristmill.pipelines.config.overrides import override
+from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.config.yaml_file import folder_of, read_text
+from gristmill.pipelines.sources.listing import absolute
+from gristmill.pipelines.sources.spec import Size, Source
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Write(Section):
+    """How the dataset is written."""
+
+    shard_bytes: Size = Field(default=Size(256_000_000), gt=0, description="text of one output file, in UTF-8 bytes")
+    columns: tuple[str, ...] | None = Field(
+        default=None,
+        description="columns of the dataset, in this order; by default id, text, source, url, metadata and measures",
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError(f"name each column once, not {next(c for c in value if value.count(c) > 1)!r} again")
+        if value is not None and not value:
+            raise ValueError("name at least one column, or leave `columns` out to write all")
+        return value
+
+
+class Limits(Section):
+    """When a run refuses to commit."""
+
+    rejects: float = Field(
+        default=0.5, ge=0, le=1, description="largest share of a source's records that may be quarantined"
+    )
+    unreadable_shards: int = Field(
+        default=0, ge=0, description="how many shards may be unreadable before nothing is committed"
+    )
+    source_loss: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="largest share of the documents of a source, or of a value of a column of `report: {by: [...]}`, "
+        "that the rules may drop, selections apart",
+    )
+
+
+class Report(Section):
+    """What is told of a run."""
+
+    by: tuple[str, ...] | None = Field(
+        default=None,
+        description="columns by whose values losses are counted, beside the sources; by default those that are called "
+        "lang or language",
+    )
+
+
+class Recipe(Section):
+    """A checked recipe. Relative paths start from its folder."""
+
+    version: Literal[1] = Field(description="version of this format")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the dataset: a folder under datasets/"
+    )
+    store: str = Field(min_length=1, description="folder or URL where gristmill keeps measures, decisions and datasets")
+    sources: tuple[Source, ...] = Field(min_length=1, description="where documents come from, in this order")
+    transform: tuple[Transform, ...] = Field(default=(), description="what is done to texts, in this order")
+    measure: tuple[Measure, ...] = Field(default=(), description="what is computed of each document")
+    decide: tuple[Rule, ...] = Field(default=(), description="rules, in this order; each sees what those before kept")
+    label: tuple[str, ...] = Field(
+        default=(), description="task files: a language model answers about what was kept, in columns of the dataset"
+    )
+    write: Write = Field(description="how the dataset is written; {} for the defaults")
+    limits: Limits = Field(default=Limits(), description="when a run refuses to commit")
+    report: Report = Field(default=Report(), description="what is told of a run")
+
+
+class LoadedRecipe:
+    """A recipe with where it came from: the file, its lines, the text as written (secrets unresolved)."""
+
+    def __init__(self, recipe: Recipe, document: LocatedYaml, base: str, as_written: dict[str, Any]) -> None:
+        self.recipe = recipe
+        self.document = document
+        self.base = base  #: folder (path or URL) of the recipe
+        self.as_written = as_written  #: the recipe as a value, `${NAME}` unresolved: what manifests hold
+
+    def resolve(self, path: str) -> str:
+        """A path of the recipe as a path or URL that can be opened from anywhere."""
+        return absolute(path if "://" in path else os.path.normpath(path), self.base)
+
+    @property
+    def store(self) -> str:
+        """The store's path or URL."""
+        return self.resolve(self.recipe.store)
+
+    def where(self, *path: str | int) -> str:
+        """`recipe.yaml:14` for a value of the recipe."""
+        return self.document.where(path)
+
+
+def load_recipe(url: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read and check a recipe; `overrides` are `key=value` pairs such as `decide.select.documents=500`.
+
+    Raises RecipeError with every mistake found, one a line.
+    """
+    text = read_text(url, "recipe", "`gristmill run RECIPE` takes the path of a YAML file")
+    return read_recipe(text, url, folder_of(url), overrides)
+
+
+def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Check a recipe given as text; see `load_recipe`."""
+    document = located_yaml.load(text, file)
+    if not isinstance(document.value, dict):
+        raise RecipeError(
+            f"{document.where(())}: a recipe is a mapping (version: 1, name: ..., ...), not {_kind(document.value)}"
+        )
+    for option in overrides:
+        override(document, option)
+    as_written = document.redact_value(document.value)
+    mistakes = Mistakes(document)
+    values = dict(document.value)
+    for section, kind in SECTIONS.items():
+        if section in values:
+            values[section] = _operators(values[section], (section,), kind, mistakes)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        mistakes.add_invalid(error, (), Recipe)
+    mistakes.raise_if_any()
+    loaded = LoadedRecipe(recipe, document, base, as_written)
+    _check_names(loaded, mistakes)
+    mistakes.raise_if_any()
+    return loaded
+
+
+def _operators(value: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -> tuple[Operator, ...]:
+    """The operators of a section, those left out that are wrong."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        mistakes.add(path, f"{path[-1]} must be a list of operators (lines that begin with `- `), not {_kind(value)}")
+        return ()
+    parsed = (_operator(item, (*path, i), kind, mistakes) for i, item in enumerate(value))
+    return tuple(operator for operator in parsed if operator is not None)
+
+
+def _operator(item: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -> Operator | None:
+    section = path[0]
+    if isinstance(item, str):
+        name, options = item, None
+    elif isinstance(item, dict) and len(item) == 1:
+        name, options = next(iter(item.items()))
+    else:
+        what = f"{len(item)} names: {', '.join(item)}" if isinstance(item, dict) and item else _kind(item)
+        mistakes.add(path, f"an entry of {section} is an operator's name or one `name: options`, not {what}")
+        return None
+    cls = OPERATORS.get(name)
+    if cls is None:
+        mistakes.add((*path, name), f"{name} is not an operator{did_you_mean(name, of_kind(kind))}")
+    elif not issubclass(cls, kind):
+        mistakes.add((*path, name), f"{name} does not belong under {section}: it goes under {section_of(cls)}")
+    else:
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            mistakes.add_invalid(error, (*path, name), cls)
+    return None
+
+
+def section_of(operator: type[Operator]) -> str:
+    """The section of a recipe that an operator belongs to."""
+    return next(section for section, kind in SECTIONS.items() if issubclass(operator, kind))
+
+
+def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
+    """Note sources, rules and columns that bear the name of another."""
+    recipe = loaded.recipe
+    named = [(("sources", i, "name"), source.name, "sources") for i, source in enumerate(recipe.sources)]
+    named += [(("decide", i, name_of(r)), r.name, "rules") for i, r in enumerate(recipe.decide) if r.name is not None]
+    taken: set[tuple[str, str]] = set()
+    for path, name, what in named:
+        if (what, name) in taken:
+            mistakes.add(path, f"two {what} are called {name}; give each a name of its own", name)
+        taken.add((what, name))
+    fields: dict[str, pa.Field] = {}
+    for i, source in enumerate(recipe.sources):
+        with mistakes.noted(("sources", i, "metadata")):
+            _add_columns(fields, source)
+    mistakes.raise_if_any()
+    given = dict.fromkeys([*document_schema(recipe.sources).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
+    for i, measure in enumerate(recipe.measure):
+        operator = name_of(measure)
+        if clash := next((name for name in measure.schema().names if name in given), None):
+            remedy = (
+                "give this measure another `column`" if "column" in type(measure).model_fields else "once is enough"
+            )
+            by = f" (by {given[clash]})" if given[clash] else ""
+            mistakes.add(("measure", i, operator), f"there is a column {clash} already{by}; {remedy}")
+        given |= dict.fromkeys(measure.schema().names, operator)
+
+
+def document_schema(sources: Sequence[Source]) -> pa.Schema:
+    """The columns that every document has before it is measured: id, source, url and metadata of all sources."""
+    fields = {columns.ID: pa.field(columns.ID, pa.string()), columns.SOURCE: pa.field(columns.SOURCE, pa.string())}
+    for source in sources:
+        _add_columns(fields, source)
+    for name in (columns.CONTENT_ID, columns.BYTES):
+        fields[name] = pa.field(name, columns.TYPES[name])
+    return pa.schema(list(fields.values()))
+
+
+def _add_columns(fields: dict[str, pa.Field], source: Source) -> None:
+    """Add a source's columns to those of the sources before it. Raises RecipeError where they clash."""
+    for f in source.schema():
+        if f.name not in (columns.TEXT, columns.ROW):
+            known = fields.setdefault(f.name, pa.field(f.name, f.type))
+            if known.type != f.type:
+                raise RecipeError(
+                    f"the column {f.name} is {f.type} in source {source.name} and {known.type} in an earlier one; "
+                    "give it one type in all sources"
+                )
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return kinds.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")

@@ -1,0 +1,85 @@
+"""Whether a recipe's sources have the fields that it names: asked of their first records, before the corpus is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
+
+from gristmill.operators.columns import ID
+from gristmill.pipelines.config.located_yaml import Path
+from gristmill.pipelines.config.mistakes import Mistakes
+from gristmill.pipelines.config.wording import did_you_mean, plural
+from gristmill.pipelines.sources.discover import ShardSpec, SourceFiles
+from gristmill.pipelines.sources.preview import FIRST, FURTHER, Look, look
+from gristmill.pipelines.sources.spec import Source
+
+#: With more sources than this, one file of each is looked at.
+MANY_SOURCES = 50
+#: How many sources are asked for a column that nothing gives.
+_ASKED = 16
+
+
+class _Asked(NamedTuple):
+    path: Path  #: where in the recipe
+    field: str
+    what: str
+
+
+def check_fields(
+    sources: Sequence[Source], new: Mapping[str, Sequence[ShardSpec]], begun: Set[str], mistakes: Mistakes
+) -> list[str]:
+    """Note fields that no record has, of those that were looked at; returns remarks on fields that some of them lack.
+
+    `new` has the shards that no run has read, by the name of the source: sources without any are not looked at. `begun`
+    names the sources of which earlier runs read shards as they are read now: what the few records of a night lack, but
+    for their text, is remarked alone.
+    """
+    remarks = []
+    extent = FIRST if len(new) <= MANY_SOURCES else (1, FIRST[1])
+    for i, source in enumerate(sources):
+        looks = look(new.get(source.name, ()), extent)
+        if any(_lacked_by_all(looks, asked.field) for asked in _asked(source, i)):
+            looks = look(new[source.name], FURTHER)
+        for asked in _asked(source, i):
+            if _lacked_by_all(looks, asked.field) and (source.name not in begun or asked.what == "text"):
+                names = dict.fromkeys(name for seen in looks for name in seen.fields())
+                told = f"in {_told(looks)} there is no field {asked.field} ({asked.what})"
+                mistakes.add(asked.path, f"{told}{did_you_mean(asked.field, names)}", asked.field)
+            elif lacking := [seen for seen in looks if seen.lacking(asked.field)]:
+                n = sum(seen.lacking(asked.field) for seen in lacking)
+                told = f"{n:,} of {_told(looks)} of source {source.name} have no field {asked.field} ({asked.what})"
+                remarks.append(f"{told}, such as in {lacking[0].file}")
+    return remarks
+
+
+def remedy(column: str, found: Sequence[SourceFiles]) -> str:
+    """How to list a field of some source, where the name of a column that nothing gives is the name of a field."""
+    for of in found[:_ASKED]:
+        for seen in look(of.specs, FIRST):
+            names = list(seen.fields())
+            name = next((name for name in names if name == column or name.endswith(f".{column}")), None)
+            if name is not None:
+                listed = f"[{column}]" if name == column else f"{{{column}: {{field: {name}}}}}"
+                return f": source {of.source.name} has a field {name}; list it there as metadata: {listed}"
+    return ""
+
+
+def _asked(source: Source, i: int) -> Iterator[_Asked]:
+    yield _Asked(("sources", i, "text"), source.text, "text")
+    if source.id not in (None, ID):
+        yield _Asked(("sources", i, "id"), str(source.id), "id")
+    if source.url is not None:
+        yield _Asked(("sources", i, "url"), source.url, "url")
+    for column, field, _ in source.metadata_types():
+        yield _Asked(("sources", i, "metadata"), field, f"metadata {column}")
+
+
+def _lacked_by_all(looks: Sequence[Look], field: str) -> bool:
+    return bool(looks) and all(seen.lacking(field) == len(seen.records) for seen in looks)
+
+
+def _told(looks: Sequence[Look]) -> str:
+    """Return what was looked at: `3 files looked at`, `212 records looked at`."""
+    if all(seen.declared for seen in looks):
+        return f"{plural(len(looks), 'file')} looked at"
+    return f"{plural(sum(len(seen.records) for seen in looks), 'record')} looked at"

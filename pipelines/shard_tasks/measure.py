@@ -1,0 +1,192 @@
+"""Measure: one fused pass over a shard's text, giving one narrow row per document. Nothing is dropped here."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.operators import columns
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.engine.warm_up import compile_missing
+from gristmill.pipelines.progress.reading import AT_WORK, Reached, share_read
+from gristmill.pipelines.sources.read import Batch, Reject, derived_ids, read_shard
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.measures import ShardCounts, rejects_file, write_measures
+from gristmill.pipelines.store.registry import Shard
+from gristmill.pipelines.store.resources import ReadyOperator
+
+#: The columns that every shard gets besides what the recipe measures; raise the number when they change.
+DOCUMENT_VERSION = 1
+
+REJECTS = pa.schema(
+    [
+        ("ordinal", pa.uint32()),
+        ("row", pa.uint32()),
+        ("line", pa.int64()),
+        ("offset", pa.int64()),
+        ("id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("excerpt", pa.string()),
+    ]
+)
+
+
+class Stopwatch:
+    """Processor seconds of this thread, by step."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.thread_time()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.thread_time() - start  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class MeasureShard:
+    """Measures one shard: reads it, applies the transforms, computes what is missing, writes one file."""
+
+    shard: Shard
+    transforms: tuple[ReadyOperator, ...]
+    measures: tuple[ReadyOperator, ...]
+    with_document: bool  #: whether id, content id, length and metadata are still missing too
+    url: str  #: the file to write
+
+    def __str__(self) -> str:
+        return self.shard.spec.name
+
+    def run(self) -> ShardCounts:
+        """Measure the shard; returns its counts. Raises ShardError where the shard cannot be read."""
+        try:
+            return self._run()
+        finally:
+            AT_WORK.pop(self.url, None)
+
+    def _share(self) -> float:
+        """Return how much of the shard is read; of several files, which are small, nothing until they all are."""
+        spec, read = self.shard.spec, share_read()
+        if len(spec.files) > 1:
+            return 0.0
+        if spec.part is None or spec.format == "parquet":
+            return read
+        start, stop = spec.part
+        return min(1.0, max(0.0, read * spec.files[0].size - start) / max(1, stop - start))
+
+    def _run(self) -> ShardCounts:
+        compile_missing(self.kernels())
+        watch = Stopwatch()
+        transforms = [(t.name, t.open()) for t in self.transforms]
+        measures = [(m.name, m.open()) for m in self.measures]
+        tables: list[pa.RecordBatch] = []
+        rejects: list[Reject] = []
+        ends: list[int] = []
+        documents = text_bytes = records = lines = 0
+        for batch in timed(read_shard(self.shard.spec, self.shard.source), watch):
+            AT_WORK[self.url] = Reached(documents, text_bytes, self._share())
+            rejects += batch.rejects
+            records, lines = batch.records, batch.lines
+            ends += batch.ends
+            documents += batch.documents.num_rows
+            text_bytes += length_of(batch.documents[columns.TEXT])
+            tables.append(self._measure(batch.documents, transforms, measures, watch))
+        with watch.step("write measures"):
+            counts = ShardCounts(
+                self.shard.ordinal, documents, records, len(rejects), text_bytes, lines, dict(watch.seconds), ends
+            )
+            if rejects and self.with_document:
+                table = rejects_table(self.shard.ordinal, rejects)
+                files.write_table(rejects_file(self.url), table, durable=False)
+            write_measures(self.url, pa.Table.from_batches(tables, self.schema()), counts)
+        return counts
+
+    def kernels(self) -> list[str]:
+        """The groups of kernels that it needs."""
+        return [
+            "hash_texts",
+            *(name for ready in (*self.transforms, *self.measures) for name in ready.operator.kernels()),
+        ]
+
+    def schema(self) -> pa.Schema:
+        """The columns of the measure file."""
+        source = self.shard.source.schema()
+        fields = [pa.field(columns.ROW, columns.TYPES[columns.ROW])]
+        if self.with_document:
+            own = (columns.CONTENT_ID, columns.BYTES)
+            fields += [
+                pa.field(n, columns.TYPES[n]) if n in own else source.field(n) for n in self.document_columns()[1:]
+            ]
+        for ready in self.measures:
+            fields += list(ready.operator.schema())
+        return pa.schema([f.remove_metadata() for f in fields])
+
+    def document_columns(self) -> list[str]:
+        """Return what every document gets: row, id, url and metadata of its source, content id and length."""
+        given = [n for n in self.shard.source.schema().names if n not in (columns.TEXT, columns.ROW)]
+        return [columns.ROW, *given, columns.CONTENT_ID, columns.BYTES]
+
+    def _measure(self, documents: pa.RecordBatch, transforms: list, measures: list, watch: Stopwatch) -> pa.RecordBatch:  # type: ignore[type-arg]
+        given = {columns.ROW: documents[columns.ROW]}
+        text = documents[columns.TEXT]
+        if self.with_document:
+            with watch.step("content id"):
+                ids = content_ids(text)
+                given.update({n: documents[n] for n in documents.schema.names if n not in (columns.TEXT, columns.ROW)})
+                given[columns.ID] = derived_ids(documents[columns.ID], ids, self.shard.ordinal, documents[columns.ROW])
+                given[columns.CONTENT_ID] = ids
+        for name, transform in transforms:
+            with watch.step(name):
+                text = transform(text)
+        if self.with_document:
+            given[columns.BYTES] = lengths(text)
+        documents = documents.set_column(documents.schema.get_field_index(columns.TEXT), columns.TEXT, text)
+        for name, measure in measures:
+            with watch.step(name):
+                measured = measure(documents)
+            given.update(zip(measured.schema.names, measured.columns, strict=True))
+        schema = self.schema()
+        return pa.RecordBatch.from_arrays([given[name] for name in schema.names], schema=schema)
+
+
+def measure_shard(task: MeasureShard) -> ShardCounts:
+    """`MeasureShard.run` as a plain function, which engines take."""
+    return task.run()
+
+
+def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
+    """The batches, the time to read them counted as the step `read`."""
+    while True:
+        with watch.step("read"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def lengths(text: pa.Array) -> pa.Array:
+    """UTF-8 bytes of each text (uint64)."""
+    _, offsets = text_buffers(text)
+    return pa.array(np.diff(offsets).astype(np.uint64))
+
+
+def length_of(text: pa.Array) -> int:
+    """UTF-8 bytes of all texts together."""
+    _, offsets = text_buffers(text)
+    return int(offsets[-1] - offsets[0])
+
+
+def rejects_table(ordinal: int, rejects: list[Reject]) -> pa.Table:
+    """The rejected records of a shard as a table."""
+    rows = [{"ordinal": ordinal, **{n: getattr(r, n) for n in REJECTS.names[1:]}} for r in rejects]
+    return pa.Table.from_pylist(rows, schema=REJECTS)

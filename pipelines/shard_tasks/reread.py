@@ -1,0 +1,56 @@
+"""A second look at documents that were measured: their texts, each checked against its measured content id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from gristmill.operators import columns
+from gristmill.operators.errors import ShardError
+from gristmill.operators.measure.content_id import content_ids
+from gristmill.pipelines.shard_tasks.measure import Stopwatch, timed
+from gristmill.pipelines.sources.read import read_shard
+from gristmill.pipelines.store.registry import Shard
+from gristmill.pipelines.store.resources import ReadyOperator
+
+#: What must be known of a document to read its text again.
+KNOWN = (columns.ROW, columns.CONTENT_ID)
+
+
+def read_texts(
+    shard: Shard, known: pa.Table, transforms: Sequence[ReadyOperator] = (), watch: Stopwatch | None = None
+) -> Iterator[pa.LargeStringArray]:
+    """The texts, transformed, of some of a shard's documents (n rows of KNOWN, by ascending row), batch by batch.
+
+    Raises ShardError where the shard no longer holds what was measured.
+    """
+    watch = watch or Stopwatch()
+    rows, ids = (known[name].combine_chunks() for name in KNOWN)
+    done = 0
+    for batch in timed(read_shard(shard.spec, shard.source, columns=(), rows=rows.to_numpy()), watch):
+        text = batch.documents[columns.TEXT]
+        with watch.step("verify"):
+            same_rows = batch.documents[columns.ROW].equals(rows.slice(done, len(text)))
+            if not same_rows or not content_ids(text).equals(ids.slice(done, len(text))):
+                raise ShardError(f"{shard.spec.name} changed while the run was using it; run again to measure it anew")
+        for transform in transforms:
+            with watch.step(transform.name):
+                text = transform.open()(text)
+        yield text
+        done += len(text)
+    if done < len(rows):
+        raise ShardError(f"{shard.spec.name} is shorter than when it was measured; run again to measure it anew")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a run's documents, as its transforms leave them. Picklable."""
+
+    shards: Mapping[int, Shard]  #: by ordinal
+    transforms: tuple[ReadyOperator, ...]
+
+    def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
+        """See `read_texts`."""
+        return read_texts(self.shards[ordinal], known, self.transforms)

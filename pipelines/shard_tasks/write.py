@@ -1,0 +1,310 @@
+"""Write: the second and last read of the text. Survivors only, in address order, into files planned beforehand.
+
+Every input shard belongs to one task, and every output file too: text is read once here, whatever the sizes. A task
+takes shards in order until their survivors fill a file; a shard whose survivors fill several files is a task by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice, pairwise
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gristmill.operators import columns
+from gristmill.operators.errors import StoreDamaged
+from gristmill.operators.kernels.primitives import hash_128
+from gristmill.pipelines.shard_tasks.measure import Stopwatch
+from gristmill.pipelines.shard_tasks.paragraph_removal import Removal, Removed, written_bytes
+from gristmill.pipelines.shard_tasks.reread import KNOWN, read_texts
+from gristmill.pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.measures import ShardMeasures
+from gristmill.pipelines.store.registry import Shard
+from gristmill.pipelines.store.resources import ReadyOperator
+
+#: A task reads at most this much text, however little of it survives: a small selection is still read in parallel.
+TASK_INPUT_BYTES = 16_000_000_000
+#: Receipts of finished tasks, in the version's folder until it is committed.
+RECEIPTS = "_receipts"
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """The kept rows of one shard, before any text is read."""
+
+    shard: Shard
+    measures: ShardMeasures
+    decisions: str  #: the shard's decision file
+    rows: int
+    text_bytes: int  #: of the kept rows, as they are written
+    input_bytes: int  #: of the whole shard
+    digest: str  #: of what is written besides the text, of the content ids and of what is removed
+    removed: Removed
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """Input shards, in order, and the output files that their survivors fill."""
+
+    survivors: tuple[Survivors, ...]
+    sizes: tuple[int, ...]  #: rows of each file
+    first_file: int  #: number of the first file in the dataset
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all tasks of a dataset share."""
+
+    folder: str
+    files: int
+    columns: tuple[str, ...]
+    schema: pa.Schema
+    transforms: tuple[ReadyOperator, ...]
+    removal: Removal | None = None  #: what goes from the texts after the transforms
+    observed: tuple[ReadyOperator, ...] = ()  #: importance measures whose features are counted over what is written
+    threads: int = 1  #: shards that one task may read at once
+
+    def file(self, number: int) -> str:
+        """URL of an output file."""
+        return files.join(self.folder, f"data-{number:05d}-of-{self.files:05d}.parquet")
+
+
+@dataclass(frozen=True)
+class WriteReceipt:
+    """What a task wrote."""
+
+    files: tuple[WrittenFile, ...]
+    seconds: Mapping[str, float]
+    observed: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+
+def plan_files(survivors: Sequence[Survivors], shard_bytes: int) -> tuple[list[WriteTask], int]:
+    """The tasks of a dataset and how many files they write."""
+    tasks: list[WriteTask] = []
+    number = 0
+    for group in _groups([s for s in survivors if s.rows], shard_bytes):
+        sizes = file_sizes(sum(s.rows for s in group), sum(s.text_bytes for s in group), shard_bytes)
+        tasks.append(WriteTask(tuple(group), sizes, number))
+        number += len(sizes)
+    if not tasks:  # a dataset without rows is still one file, which tells its schema
+        return [WriteTask((), (0,), 0)], 1
+    return tasks, number
+
+
+def _groups(survivors: Sequence[Survivors], shard_bytes: int) -> Iterator[list[Survivors]]:
+    """Consecutive shards whose survivors fit one file; a shard that fills more stands alone."""
+    group: list[Survivors] = []
+    for shard in survivors:
+        text = sum(s.text_bytes for s in group) + shard.text_bytes
+        if group and (text > shard_bytes or sum(s.input_bytes for s in group) + shard.input_bytes > TASK_INPUT_BYTES):
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group
+
+
+def file_sizes(rows: int, text_bytes: int, shard_bytes: int) -> tuple[int, ...]:
+    """Rows of each file of a task: as few files as the wanted size allows, rows spread evenly."""
+    n = max(1, min(rows, round(text_bytes / shard_bytes)))
+    return tuple(rows * (i + 1) // n - rows * i // n for i in range(n))
+
+
+@dataclass(frozen=True)
+class CountSurvivors:
+    """Reads one shard's decisions and narrow columns; counts and digests what is kept."""
+
+    shard: Shard
+    measures: ShardMeasures
+    decisions: str
+    columns: tuple[str, ...]
+    input_bytes: int
+    removal: Removal | None = None
+
+    def __str__(self) -> str:
+        return self.shard.spec.name
+
+    def run(self) -> Survivors:
+        """The shard's survivors."""
+        narrow = [c for c in self.columns if c != columns.TEXT]
+        wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.removal)]))
+        table = self.measures.read(wanted).filter(kept_rows(self.decisions))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
+            stream.write_table(table.combine_chunks())
+        content = np.frombuffer(sink.getvalue(), np.uint8)
+        high, low = hash_128(content, 0, len(content))
+        return Survivors(
+            self.shard,
+            self.measures,
+            self.decisions,
+            table.num_rows,
+            int(written_bytes(table, self.removal).sum()),
+            self.input_bytes,
+            digest=f"{int(high):016x}{int(low):016x}",
+            removed=Removed() if self.removal is None else self.removal.count(table),
+        )
+
+
+def count_survivors(task: CountSurvivors) -> Survivors:
+    """`CountSurvivors.run` as a plain function, which engines take."""
+    return task.run()
+
+
+@dataclass(frozen=True)
+class WriteFiles:
+    """Runs one write task."""
+
+    layout: Layout
+    task: WriteTask
+
+    def __str__(self) -> str:
+        return " + ".join(survivors.shard.spec.name for survivors in self.task.survivors)
+
+    def run(self) -> WriteReceipt:
+        """Write the task's files, unless a receipt says that an interrupted run wrote them already."""
+        receipt_url = files.join(self.layout.folder, RECEIPTS, f"{self.task.first_file:05d}.json")
+        if (done := self._done(receipt_url)) is not None:
+            return done
+        watch = Stopwatch()
+        counters = {o.operator.column: FeatureCounter(o) for o in self.layout.observed}
+        lengths = text_lengths(self.task, self.layout.removal)
+        borders = np.cumsum([0, *self.task.sizes])
+        parts = [lengths[a:b] for a, b in pairwise(borders)]
+        groups = [row_groups(part) for part in parts]
+        tables = regroup(self._tables(watch, list(counters.values())), chain.from_iterable(groups))
+        written = []
+        for i, (part, sizes) in enumerate(zip(parts, groups, strict=True)):
+            url = self.layout.file(self.task.first_file + i)
+            with watch.step("write dataset"):
+                written.append(write_dataset_file(url, self.layout.schema, islice(tables, len(sizes)), int(part.sum())))
+        receipt = WriteReceipt(tuple(written), dict(watch.seconds), {name: c.counts for name, c in counters.items()})
+        files.write_record(receipt_url, _dump_receipt(receipt))
+        return receipt
+
+    def _done(self, receipt_url: str) -> WriteReceipt | None:
+        """The receipt of an interrupted run, if all its files are what it wrote."""
+        try:
+            receipt = _load_receipt(files.read_record(receipt_url))
+            written = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
+        except (FileNotFoundError, StoreDamaged):
+            return None
+        return receipt if written == [file.digest for file in receipt.files] else None
+
+    def _tables(self, watch: Stopwatch, counters: Sequence[FeatureCounter]) -> Iterator[pa.Table]:
+        """The survivors of the task's shards, in order; several shards are read at once where threads are to spare.
+
+        Read ahead, the survivors of at most one file are held, for that is what a task of several shards writes.
+        """
+        layout = self.layout
+        if layout.threads == 1 or len(self.task.survivors) == 1:
+            for survivors in self.task.survivors:
+                yield from ReadSurvivors(layout, survivors).tables(watch, counters)
+            return
+        with ThreadPoolExecutor(layout.threads) as pool:
+            readers = [pool.submit(ReadSurvivors(layout, s).collect, counters) for s in self.task.survivors]
+            for reader in readers:
+                tables, seconds = reader.result()
+                watch.seconds.update(seconds)
+                yield from tables
+
+
+def write_files(task: WriteFiles) -> WriteReceipt:
+    """`WriteFiles.run` as a plain function, which engines take."""
+    return task.run()
+
+
+@dataclass(frozen=True)
+class ReadSurvivors:
+    """Reads one shard's text again and keeps what was decided to be kept."""
+
+    layout: Layout
+    survivors: Survivors
+
+    def collect(self, counters: Sequence[FeatureCounter]) -> tuple[list[pa.Table], Mapping[str, float]]:
+        """All tables at once, with the seconds that they took."""
+        watch = Stopwatch()
+        return list(self.tables(watch, counters)), watch.seconds
+
+    def tables(self, watch: Stopwatch, counters: Sequence[FeatureCounter]) -> Iterator[pa.Table]:
+        """The kept documents as tables of the dataset's columns, in order.
+
+        Raises ShardError where the shard no longer holds what was measured.
+        """
+        measures, removal = self.survivors.measures, self.layout.removal
+        narrow = [c for c in self.layout.columns if c != columns.TEXT]
+        wanted = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(removal)]))
+        with watch.step("read decisions"):
+            kept = measures.read(wanted).filter(kept_rows(self.survivors.decisions)).combine_chunks()
+        done = 0
+        for text in read_texts(self.survivors.shard, kept, self.layout.transforms, watch):
+            part = kept.slice(done, len(text))
+            done += len(text)
+            if removal is not None:
+                with watch.step(removal.name):
+                    text = removal.apply(text, part)
+            yield self._assemble(text, part, watch, counters)
+
+    def _assemble(
+        self, text: pa.Array, kept: pa.Table, watch: Stopwatch, counters: Sequence[FeatureCounter]
+    ) -> pa.Table:
+        for counter in counters:
+            with watch.step(counter.name):
+                counter.add(text)
+        given = {name: kept[name] for name in self.layout.columns if name != columns.TEXT}
+        if columns.TEXT in self.layout.columns:
+            given[columns.TEXT] = text.cast(pa.string())
+        return pa.table([given[name] for name in self.layout.columns], schema=self.layout.schema)
+
+
+class FeatureCounter:
+    """Adds up an importance measure's hashed features over the documents that are written; used by several threads."""
+
+    def __init__(self, ready: ReadyOperator) -> None:
+        self.name = ready.name
+        self._observe: Callable[[pa.RecordBatch], NDArray[np.int64]] = ready.operator.observe
+        self._lock = Lock()
+        self.counts: NDArray[np.int64] = np.zeros(ready.operator.buckets, np.int64)
+
+    def add(self, text: pa.Array) -> None:
+        counts = self._observe(pa.record_batch({columns.TEXT: text}))
+        with self._lock:
+            self.counts += counts
+
+
+def text_lengths(task: WriteTask, removal: Removal | None) -> NDArray[np.uint64]:
+    """Lengths of the texts that a task writes, known before any is read."""
+    masked = (s.measures.read(_sized_by(removal)).filter(kept_rows(s.decisions)) for s in task.survivors)
+    return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, removal) for table in masked)])
+
+
+def _sized_by(removal: Removal | None) -> tuple[str, ...]:
+    """Columns that tell how long the texts are as they are written, and what is removed of them."""
+    return (columns.BYTES,) if removal is None else (columns.BYTES, *removal.columns)
+
+
+def kept_rows(decisions: str) -> pa.ChunkedArray:
+    """The mask of a decision file: true where a document is kept."""
+    return files.read_table(decisions, columns=["kept"])["kept"]
+
+
+def _dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:
+    observed = {
+        name: base64.b64encode(zlib.compress(counts.tobytes())).decode() for name, counts in receipt.observed.items()
+    }
+    return {"files": [asdict(f) for f in receipt.files], "seconds": dict(receipt.seconds), "observed": observed}
+
+
+def _load_receipt(held: dict[str, Any]) -> WriteReceipt:
+    packed = held["observed"].items()
+    observed = {name: np.frombuffer(zlib.decompress(base64.b64decode(counts)), np.int64) for name, counts in packed}
+    return WriteReceipt(tuple(WrittenFile(**f) for f in held["files"]), held["seconds"], observed)

@@ -1,0 +1,61 @@
+"""A dataset that is there already, brought into an index: later runs are resolved against it, too."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.index.generations import Addition, Kept, key_files_for, write_generation
+from gristmill.pipelines.index.recovery import recovered
+from gristmill.pipelines.planning.index_parameters import index_parameters, indexed_rule
+from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.recipe.recipe import LoadedRecipe, Write
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.stages import quarantine
+from gristmill.pipelines.stages.measure import measure_all
+from gristmill.pipelines.store import runs
+from gristmill.pipelines.store.fuzzy_index import Generation, GenerationFiles
+from gristmill.pipelines.store.lock import writer_lock
+
+MADE_BY = "import"
+
+
+def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporter: Reporter) -> Generation:
+    """Sign the documents of a source as a recipe's indexed rule would, and add them all to the index as a generation.
+
+    They are taken for survivors, whatever they are like: nothing is compared or dropped. Their shards are decided by
+    that, so no run decides them again. Raises RecipeError where no rule of the recipe has an index, or nothing is new.
+    """
+    indexed = indexed_rule(loaded.recipe.decide)
+    if indexed is None:
+        raise RecipeError(
+            f"{loaded.document.where(('decide',))}: no rule of the recipe has an index; give its fuzzy_dedup one: "
+            "`index: {name: web}`"
+        )
+    _, rule, name = indexed
+    alone = rule.model_copy(update={"keep": "first"})
+    changes = {"sources": (source,), "measure": (), "decide": (alone,), "write": Write()}
+    recipe = loaded.recipe.model_copy(update=changes)
+    plan = make_plan(LoadedRecipe(recipe, loaded.document, loaded.base, loaded.as_written))
+    with ExitStack() as stack:
+        stack.enter_context(writer_lock(loaded.store, reporter.say))
+        runs.sweep_unfinished(loaded.store)
+        index = recovered(loaded.store, name)
+        plan.read_state()
+        if not plan.pending:
+            raise RecipeError(f"the index {name} holds all {plan.indexed} shards of {source.path} already")
+        shards = plan.registry.register(plan.pending, loaded.document)
+        measured = measure_all(plan, shards, engine, reporter)
+        rejects = quarantine.gather(measured.shards, measured.counts, measured.measures)
+        quarantine.check_limit(recipe, measured.shards, measured.counts, rejects)
+        held = [shard.ordinal for shard in measured.shards]
+        content = digest_of([MADE_BY, plan.measured_by(), held, [g.name for g in index.generations]])
+        documents = sum(counts.documents for counts in measured.counts)
+        at = GenerationFiles(index.folder(index.next_name(content)), key_files_for(rule.banding[0], documents))
+        kept = [Kept(shard, shard.source) for shard in measured.measures]
+        generation = write_generation(at, MADE_BY, rule, None, kept, engine)
+        Addition(index, index_parameters(rule, plan.transforms), generation).commit()
+        return generation

@@ -1,0 +1,119 @@
+"""The label stage of a recipe: what was kept is put to its tasks, and the answers become columns of the dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gristmill.operators import columns
+from gristmill.operators.label.samplers import KEY
+from gristmill.pipelines.decide.rule_columns import write_given
+from gristmill.pipelines.label.columns import labels_of
+from gristmill.pipelines.label.documents import DOCUMENT, SHARD, Documents
+from gristmill.pipelines.label.result import Confirm, LabelResult
+from gristmill.pipelines.label.run import choose_documents, label_chosen
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.shard_tasks.paragraph_removal import Removal
+from gristmill.pipelines.shard_tasks.reread import Texts
+from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.stages.measure import Measured
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.measures import ShardMeasures
+from gristmill.pipelines.store.runs import decisions_file
+
+FOLDER = "labels"  #: below the run's folder: labels/<position of the task>/<ordinal>.parquet
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What a run has kept, and how its texts are read."""
+
+    store: str
+    dataset: str
+    run_url: str
+    measured: Measured
+    texts: Texts
+    removal: Removal | None
+
+    def documents(self, task: LoadedTask) -> Documents:
+        """The kept documents, with the columns that the task's sample goes by."""
+        sample = task.task.sample
+        sampled = [] if sample is None else sorted(sample.columns_needed())
+        tables = [self._kept(held, sampled) for held in self.measured.measures]
+        return Documents(pa.concat_tables(tables), self.texts, self.removal)
+
+    def _kept(self, held: ShardMeasures, sampled: Sequence[str]) -> pa.Table:
+        own = (columns.TEXT_ID,) if self.texts.transforms else ()
+        removed = () if self.removal is None else self.removal.columns
+        document = [name for name in DOCUMENT.names if name not in (SHARD, KEY)]
+        wanted = list(dict.fromkeys([*document, *own, *removed, *sampled]))
+        table = held.read(wanted).filter(kept_rows(decisions_file(self.run_url, held.ordinal))).combine_chunks()
+        keys = table[columns.TEXT_ID if own else columns.CONTENT_ID]
+        if self.removal is not None:
+            keys = keys_after(keys, table[self.removal.columns[0]])
+        shard = pa.repeat(pa.scalar(held.ordinal, pa.uint32()), table.num_rows)
+        return table.append_column(SHARD, shard).append_column(KEY, keys)
+
+
+def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
+    """Keys (n) of texts of which the pieces at some positions (n lists) are removed: others where anything is."""
+    kept = keys.to_pylist()
+    touched = np.flatnonzero(pc.fill_null(pc.greater(pc.list_value_length(positions), 0), False).to_numpy())
+    for place in touched.tolist():
+        told = kept[place] + repr(positions[place].as_py()).encode()
+        kept[place] = hashlib.blake2b(told, digest_size=16).digest()
+    return pa.array(kept, columns.TYPES[columns.CONTENT_ID])
+
+
+def label_survivors(
+    tasks: Sequence[LoadedTask], survivors: Survivors, reporter: Reporter, confirm: Confirm
+) -> tuple[list[ShardMeasures], list[LabelResult]]:
+    """Put tasks to what was kept; returns the shards with the tasks' columns besides, and what each task came to.
+
+    Only what a task's sample chose has answers in the dataset, whatever else the store knows.
+    """
+    held = list(survivors.measured.measures)
+    results = []
+    for position, task in enumerate(tasks):
+        documents = survivors.documents(task)
+        chosen = choose_documents(task, documents)
+        source = {"dataset": survivors.dataset}
+        results.append(
+            label_chosen(task, survivors.store, chosen, documents.table.num_rows, reporter, confirm, source=source)
+        )
+        given = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), chosen.table[KEY])
+        folder = files.join(survivors.run_url, FOLDER, f"{position:02d}")
+        by_shard = _places_by_shard(chosen.table, held)
+        rows = chosen.table[columns.ROW].to_numpy()
+        held = [
+            _with_labels(shard, folder, rows[mine], given.take(pa.array(mine)))
+            for shard, mine in zip(held, by_shard, strict=True)
+        ]
+    return held, results
+
+
+def _places_by_shard(chosen: pa.Table, held: Sequence[ShardMeasures]) -> Iterator[NDArray[np.int64]]:
+    """Where the documents of each shard stand in a table of documents."""
+    shards = chosen[SHARD].to_numpy()
+    order = np.argsort(shards, kind="stable")
+    ordered = shards[order]
+    for shard in held:
+        first, end = np.searchsorted(ordered, [shard.ordinal, shard.ordinal + 1])
+        yield order[first:end]
+
+
+def _with_labels(shard: ShardMeasures, folder: str, chosen: NDArray[np.integer], given: pa.Table) -> ShardMeasures:
+    """The shard, and a file with the columns of its documents that were chosen (n rows): null for all others."""
+    url = files.join(folder, f"{shard.ordinal:08d}.parquet")
+    rows = shard.read([columns.ROW])[columns.ROW].combine_chunks()
+    write_given(url, given, np.searchsorted(rows.to_numpy(), chosen), rows)
+    schema = pa.schema([*shard.schema, *given.schema])
+    return replace(shard, parts=(*shard.parts, (url, tuple(given.column_names))), schema=schema)

@@ -1,0 +1,61 @@
+"""The manifest of a dataset version: what it holds and what made it.
+
+Same inputs, same bytes: it tells no times, no machine and no secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.shard_tasks.write import WriteReceipt
+from gristmill.pipelines.store.measures import ShardCounts
+from gristmill.pipelines.store.registry import Shard
+
+FORMAT = 1
+
+
+def build(
+    plan: Plan,
+    shards: Sequence[Shard],
+    counts: Sequence[ShardCounts],
+    funnel: Funnel,
+    receipts: Sequence[WriteReceipt],
+    parent: str | None,
+    code_version: str,
+) -> dict[str, Any]:
+    """The manifest as plain values."""
+    written = [file for receipt in receipts for file in receipt.files]
+    recipe = {key: value for key, value in plan.loaded.as_written.items() if key != "store"}
+    return {
+        "format": FORMAT,
+        "name": plan.loaded.recipe.name,
+        "parent": parent,
+        "code_version": code_version,
+        "rows": sum(f.rows for f in written),
+        "bytes": sum(f.bytes for f in written),
+        "text_bytes": sum(f.text_bytes for f in written),
+        "tokens": funnel.kept_tokens,
+        "schema": [{"name": f.name, "type": str(f.type)} for f in plan.output],
+        "files": [asdict(file) for file in written],
+        "sources": _sources([source.name for source in plan.loaded.recipe.sources], shards, counts),
+        "funnel": funnel.to_json(),
+        "measures": plan.measured_by(),
+        "labels": [{"task": task.name, "fingerprint": task.fingerprint} for task in plan.tasks],
+        "recipe": recipe,
+    }
+
+
+def _sources(names: Sequence[str], shards: Sequence[Shard], counts: Sequence[ShardCounts]) -> list[dict[str, Any]]:
+    """The totals of each source."""
+    keys = ("records", "documents", "rejects", "text_bytes")
+    totals = {name: {"name": name, "shards": 0, **dict.fromkeys(keys, 0)} for name in names}
+    for shard, count in zip(shards, counts, strict=True):
+        total: dict[str, Any] = totals[shard.source.name]
+        total["shards"] += 1
+        for key in keys:
+            total[key] += getattr(count, key)
+    return list(totals.values())

@@ -1,0 +1,262 @@
+"""The measure stage of a run: what is missing, the pass over it, and where everything lies afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gristmill.operators.errors import FatalError, GristmillError, ShardError
+from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.decide import given_columns, given_parts
+from gristmill.pipelines.engine.base import Engine, check_reach
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.shard_tasks.measure import MeasureShard, measure_shard
+from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.storage import UnreadableFiles
+from gristmill.pipelines.store.grouping import without
+from gristmill.pipelines.store.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
+from gristmill.pipelines.store.registry import Shard
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The readable shards of a run, in ordinal order, with their counts and their columns."""
+
+    shards: Sequence[Shard]
+    counts: Sequence[ShardCounts]
+    measures: Sequence[ShardMeasures]
+    unreadable: tuple[str, ...]  #: messages of the shards left out, within the recipe's limit
+    measured_now: int  #: shards whose text was read by this run
+    seconds: Mapping[str, float]  #: processor seconds of this run's pass, by step
+
+
+def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> Measured:
+    """Measure what is missing; raises ShardError where more shards are unreadable than the recipe allows.
+
+    Measures of earlier runs are checked first: what is damaged is measured again.
+    """
+    work = _Work(plan, engine, reporter, _check_held(plan, shards, engine, reporter))
+    broken = work.measure(shards)
+    while broken:
+        shards, again = work.regroup(shards, broken)
+        broken = work.measure(again)
+    failed = work.failed
+    _refuse(plan, failed, len(shards))
+    readable = [shard for shard in shards if shard.ordinal not in failed]
+    counts_of = [work.counted[shard.ordinal] for shard in readable]
+    measures = [
+        ShardMeasures(s.ordinal, counts.documents, s.source.name, _places(plan, s), plan.schema)
+        for s, counts in zip(readable, counts_of, strict=True)
+    ]
+    unreadable = tuple(_message(shard, failed[shard.ordinal]) for shard in shards if shard.ordinal in failed)
+    return Measured(readable, counts_of, measures, unreadable, work.measured, work.seconds)
+
+
+class _Work:
+    """The pass over what is missing, and what came of it."""
+
+    def __init__(self, plan: Plan, engine: Engine, reporter: Reporter, counted: dict[int, ShardCounts]) -> None:
+        self.plan, self.engine, self.reporter = plan, engine, reporter
+        self.counted = counted
+        self.failed: dict[int, Exception] = {}
+        self.seconds: Counter[str] = Counter()
+        self.measured = 0
+
+    def measure(self, shards: Sequence[Shard]) -> dict[int, UnreadableFiles]:
+        """Measure what is missing of some shards. Returns those of several files some of which cannot be read."""
+        tasks = [task for shard in shards if (task := _missing(self.plan, shard)) is not None]
+        if tasks:
+            urls = (file.url for shard in shards for file in shard.spec.files)
+            check_reach(self.engine, [self.plan.loaded.store, *urls])
+        if len(tasks) < len(shards):
+            done = f"{len(shards) - len(tasks)} of {len(shards)} shards are measured already"
+            self.reporter.say(f"  measure  {done}: their text is not read for it")
+        broken: dict[int, UnreadableFiles] = {}
+        passes = [_begin(self.plan, task) for task in tasks]
+        sizes = _sizes([task.shard for task in tasks])
+        with self.reporter.stage("measure", len(tasks), size=sum(sizes)) as stage:
+            stage.watch({task.url: size for task, size in zip(tasks, sizes, strict=True)})
+            for outcome in self.engine.map(measure_shard, tasks):
+                ordinal = tasks[outcome.index].shard.ordinal
+                stage.went_through(sizes[outcome.index])
+                if isinstance(outcome.error, FatalError):
+                    raise outcome.error
+                if isinstance(outcome.error, UnreadableFiles):
+                    broken[ordinal] = outcome.error
+                    stage.advance()
+                elif outcome.error is not None:
+                    self._fail(tasks[outcome.index].shard, outcome.error)
+                    stage.advance()
+                else:
+                    counts = outcome.unwrap()
+                    self.plan.store.done(passes[outcome.index], [counts.ordinal])
+                    self.seconds.update(counts.seconds)
+                    self.counted.setdefault(counts.ordinal, counts)
+                    self.measured += 1
+                    stage.advance(text_bytes=counts.text_bytes, documents=counts.documents)
+        return broken
+
+    def regroup(
+        self, shards: Sequence[Shard], broken: Mapping[int, UnreadableFiles]
+    ) -> tuple[list[Shard], list[Shard]]:
+        """The shards, those of several files without the ones that cannot be read, and which of them are new.
+
+        Files that cannot be read become shards of their own, which have failed.
+        """
+        alone: list[tuple[ShardSpec, Source, str]] = []
+        rests: list[tuple[ShardSpec, Source]] = []
+        for shard in (shard for shard in shards if shard.ordinal in broken):
+            failures = dict(broken[shard.ordinal].failures)
+            rest, unreadable = without(shard.spec, list(failures))
+            rests += [] if rest is None else [(rest, shard.source)]
+            alone += [(s, shard.source, m) for s, m in zip(unreadable, failures.values(), strict=True)]
+        document, registry = self.plan.loaded.document, self.plan.registry
+        new = registry.register([*rests, *((spec, source) for spec, source, _ in alone)], document)
+        messages = {(spec.files[0].url, source.name): message for spec, source, message in alone}
+        again = []
+        for shard in new:
+            message = messages.get((shard.spec.files[0].url, shard.source.name))
+            if message is not None and len(shard.spec.files) == 1:
+                self._fail(shard, ShardError(message))
+            else:
+                again.append(shard)
+        whole = [shard for shard in shards if shard.ordinal not in broken]
+        return sorted([*whole, *new], key=lambda shard: shard.ordinal), again
+
+    def _fail(self, shard: Shard, error: Exception) -> None:
+        self.failed[shard.ordinal] = error
+        self.reporter.warn(f"! {_message(shard, error)}")
+
+
+def with_given_columns(plan: Plan, measured: Measured, run_url: str) -> Measured:
+    """The shards with the columns that a run's rules gave: the dataset and the run's record may name them."""
+    gives = given_columns(plan.rules)
+    measures = [
+        replace(held, parts=held.parts + given_parts(gives, run_url, held.ordinal), schema=plan.decided)
+        for held in measured.measures
+    ]
+    return replace(measured, measures=measures)
+
+
+def _sizes(shards: Sequence[Shard]) -> list[float]:
+    """Bytes of files that each shard reads: of a file in several parts, each an equal one."""
+    parts = Counter(file.url for shard in shards for file in shard.spec.files)
+    return [sum(file.size / parts[file.url] for file in shard.spec.files) for shard in shards]
+
+
+def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:
+    """Return whether nothing is missing of any shard."""
+    return all(m.ready is not None for m in plan.measures) and all(_missing(plan, shard) is None for shard in shards)
+
+
+def _check_held(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> dict[int, ShardCounts]:
+    """The counts of shards whose documents' own columns were measured before, by ordinal.
+
+    Measure files that are not what was written are removed, and said.
+    """
+    for url in plan.store.damaged:
+        reporter.warn(f"! {url} is damaged: what it describes is measured again")
+    held = [found for shard in shards if (found := _held(plan, shard)).urls]
+    counted: dict[int, ShardCounts] = {}
+    for outcome in engine.map(check_measures, held):
+        counts, damaged = outcome.unwrap()
+        for url in damaged:
+            reporter.warn(f"! {url} is damaged: its shard is measured again")
+            plan.store.forget(url, held[outcome.index].ordinal)
+        if counts is not None:
+            counted[counts.ordinal] = counts
+    return counted
+
+
+def _held(plan: Plan, shard: Shard) -> HeldMeasures:
+    """The files of a shard's measures that earlier runs wrote."""
+    document, *others = (
+        plan.store.find(fingerprint, shard.ordinal)
+        for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan))
+    )
+    urls = dict.fromkeys(place[0] for place in (document, *others) if place is not None)
+    return HeldMeasures(shard.ordinal, tuple(urls), document[0] if document is not None else None)
+
+
+def _fingerprints(plan: Plan) -> list[str]:
+    return [plan.fingerprint(measure.ready) for measure in plan.measures if measure.ready is not None]
+
+
+def _missing(plan: Plan, shard: Shard) -> MeasureShard | None:
+    """The task that measures what a shard lacks; None where nothing is missing."""
+    measures = tuple(
+        m.ready
+        for m in plan.measures
+        if m.ready is not None and plan.store.find(plan.fingerprint(m.ready), shard.ordinal) is None
+    )
+    with_document = plan.store.find(plan.document_fingerprint(shard.source), shard.ordinal) is None
+    if not measures and not with_document:
+        return None
+    task = MeasureShard(shard, plan.transforms, measures, with_document, "")
+    return MeasureShard(
+        shard, plan.transforms, measures, with_document, plan.store.file(_pass(plan, task).name, shard.ordinal)
+    )
+
+
+def _pass(plan: Plan, task: MeasureShard) -> Pass:
+    given = {plan.fingerprint(ready): tuple(ready.operator.schema().names) for ready in task.measures}
+    if task.with_document:
+        given[plan.document_fingerprint(task.shard.source)] = tuple(task.document_columns())
+    return Pass(given)
+
+
+def _begin(plan: Plan, task: MeasureShard) -> Pass:
+    new = _pass(plan, task)
+    plan.store.begin(new)
+    return new
+
+
+def _places(plan: Plan, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The files of a shard's columns, the one with the documents' own columns first, each file once."""
+    held: dict[str, tuple[str, ...]] = {}
+    for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan)):
+        found = plan.store.find(fingerprint, shard.ordinal)
+        if found is None:
+            raise FatalError(
+                f"{shard.spec.name} was measured but its measures are gone: does something else write to the store?"
+            )
+        url, names = found
+        held[url] = held.get(url, ()) + names
+    return tuple(held.items())
+
+
+def _message(shard: Shard, error: Exception) -> str:
+    """A shard's error in one line that names the file and the remedy."""
+    if isinstance(error, GristmillError):
+        return str(error)
+    if isinstance(error, PermissionError):
+        return f"{shard.spec.name}: no permission to read it; grant it (chmod +r) or run as a user who may"
+    if isinstance(error, FileNotFoundError):
+        return f"{shard.spec.name}: the file is gone since the run began; run again to go on without it"
+    if isinstance(error, MemoryError):
+        return f"{shard.spec.name}: there is not enough memory"
+    return f"{shard.spec.name}: {type(error).__name__}: {error}"
+
+
+def _refuse(plan: Plan, failed: Mapping[int, Exception], shards: int) -> None:
+    if not failed:
+        return
+    unexpected = [error for error in failed.values() if not isinstance(error, GristmillError | OSError)]
+    if unexpected and all(isinstance(error, MemoryError) for error in unexpected):
+        raise FatalError(
+            f"there was not enough memory for {plural(len(unexpected), 'shard')}; the others are measured and kept. "
+            "Give this process more, or fewer --workers, and run again"
+        )
+    if unexpected:
+        raise FatalError(
+            f"{len(unexpected)} shards met an error that gristmill does not know; the others are measured and kept"
+        ) from unexpected[0]
+    if len(failed) > plan.loaded.recipe.limits.unreadable_shards:
+        raise ShardError(
+            f"{len(failed)} of {shards} shards cannot be read (named above): nothing is committed, the other shards "
+            "are measured and kept. Mend or remove the files and run again, or leave them out with "
+            f"limits: {{unreadable_shards: {len(failed)}}}"
+        )

@@ -1,0 +1,201 @@
+"""The write stage of a run: from decisions to a committed dataset version."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import FatalError, StoreDamaged
+from gristmill.operators.measure.importance import Importance
+from gristmill.operators.measure.importance_fit import ImportanceFit, kl_reduction
+from gristmill.operators.select.select import Select
+from gristmill.pipelines.decide import rule_names
+from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.decide.kinds import removal_by
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.shard_tasks.paragraph_removal import Removal, Removed
+from gristmill.pipelines.shard_tasks.write import (
+    RECEIPTS,
+    CountSurvivors,
+    Layout,
+    Survivors,
+    WriteFiles,
+    WriteReceipt,
+    WriteTask,
+    count_survivors,
+    plan_files,
+    write_files,
+)
+from gristmill.pipelines.stages import manifest
+from gristmill.pipelines.stages.measure import Measured
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store import runs
+from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.resources import ReadyOperator
+from gristmill.pipelines.store.runs import decisions_file
+from gristmill.pipelines.store.version import VERSION
+
+#: Parts of the funnel that say how it is told, which changes no document.
+COUNTED_BY = ("groups", "crowded", "estimated")
+
+
+def write_dataset(
+    plan: Plan,
+    measured: Measured,
+    run_url: str,
+    funnel: Funnel,
+    engine: Engine,
+    reporter: Reporter,
+    completes: runs.Run | None = None,
+) -> tuple[Version, Funnel, Mapping[str, float]]:
+    """Write the kept documents and commit them as a version, unless a version holds just them already.
+
+    `completes` is an earlier run whose version is to have this one in its place: with the same parent, and current only
+    where that one was.
+
+    Returns the version, the funnel with what only the written text tells, and processor seconds by step.
+    """
+    recipe = plan.loaded.recipe
+    dataset = Dataset(plan.loaded.store, recipe.name)
+    removal = removal_by(plan.rules)
+    survivors = _survivors(plan, measured, run_url, removal, engine)
+    made_by = [
+        recipe.write.shard_bytes,
+        plan.output.to_string(),
+        plan.chain(),
+        plan.measured_by(),
+        VERSION,
+        {key: held for key, held in funnel.to_json().items() if key not in COUNTED_BY},
+    ]
+    version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
+    index = None if plan.index is None else plan.index.name
+    replaced = None if completes is None else completes.record["version"]
+    by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
+    held = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
+    if held is not None:
+        runs.announce_version(run_url, recipe.name, version, held, index)
+        dataset.point_at(version, replaced)
+        reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
+        found = replace(
+            Funnel.from_json(held["funnel"]), groups=funnel.groups, crowded=funnel.crowded, estimated=funnel.estimated
+        )
+        return version, found, {}
+    dataset.sweep({version.name, *(run.record["version"] for run in by)})
+    tasks, number = plan_files(survivors, recipe.write.shard_bytes)
+    observed = _selected_by(plan)
+    threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
+    names = tuple(plan.output.names)
+    layout = Layout(version.url, number, names, plan.output, plan.transforms, removal, observed, threads)
+    receipts = _write_files(layout, tasks, engine, reporter)
+    written = sum(file.rows for receipt in receipts for file in receipt.files)
+    if written != funnel.kept:
+        raise FatalError(
+            f"{written:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
+        )
+    funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
+    files.remove(files.join(version.url, RECEIPTS))
+    files.sweep(version.url)
+    if completes is None:
+        parent = _parent(dataset, version, plan.loaded.store)
+    else:
+        parent = dataset.named(completes.record["version"]).manifest["parent"]
+    made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent, VERSION)
+    made |= {} if replaced is None else {"completes": replaced}
+    runs.announce_version(run_url, recipe.name, version, made, index)
+    dataset.commit(version, made, replaced)
+    seconds: Counter[str] = Counter()
+    for receipt in receipts:
+        seconds.update(receipt.seconds)
+    return version, funnel, seconds
+
+
+def _parent(dataset: Dataset, version: Version, store: str) -> str | None:
+    """The version that a version to be committed follows: what readers take now.
+
+    Where that cannot be told, or is the version itself that is written again, the runs tell.
+    """
+    with contextlib.suppress(StoreDamaged):
+        if dataset.current != version.name:
+            return dataset.current
+    before = (run.record["version"] for run in _runs_of(dataset.name, store))
+    return next((name for name in before if name != version.name), None)
+
+
+def _runs_of(dataset: str, store: str) -> list[runs.Run]:
+    return [run for run in runs.finished_runs(store) if run.record["name"] == dataset]
+
+
+def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[str, Any] | None:
+    """The manifest of a version that is committed and whole; None where it has to be written.
+
+    `by` are the finished runs that gave this version, newest first.
+    """
+    if by:
+        _, faults = runs.whole_version(by[0], reporter.warn)
+    elif version.committed:  # by a run that was killed before it wrote its record
+        faults = version.faults(version.manifest, {})
+    else:
+        return None
+    for fault in faults:
+        reporter.warn(f"! {fault}: the dataset is written again")
+    return None if faults else version.manifest
+
+
+def _survivors(
+    plan: Plan, measured: Measured, run_url: str, removal: Removal | None, engine: Engine
+) -> list[Survivors]:
+    columns = tuple(plan.output.names)
+    tasks = [
+        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, removal)
+        for shard, held, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
+    ]
+    return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]
+
+
+def _write_files(layout: Layout, tasks: Sequence[WriteTask], engine: Engine, reporter: Reporter) -> list[WriteReceipt]:
+    outcomes = []
+    through = [sum(s.input_bytes for s in task.survivors) for task in tasks]
+    with reporter.stage("write", sum(len(task.sizes) for task in tasks), "file", sum(through)) as stage:
+        for outcome in engine.map(write_files, [WriteFiles(layout, task) for task in tasks]):
+            outcomes.append(outcome)
+            stage.went_through(through[outcome.index])
+            stage.advance(len(tasks[outcome.index].sizes), through[outcome.index])
+    return [outcome.unwrap() for outcome in sorted(outcomes, key=lambda o: o.index)]
+
+
+def _selected_by(plan: Plan) -> tuple[ReadyOperator, ...]:
+    """The importance measures that a selection goes by: what is written tells how far it moved the distribution."""
+    by = {rule.by for rule in plan.rules if isinstance(rule, Select)}
+    ready = [m.ready for m in plan.measures if isinstance(m.operator, Importance) and m.operator.column in by]
+    return tuple(r for r in ready if r is not None)
+
+
+def _divergences(
+    plan: Plan, observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]
+) -> dict[str, dict[str, Any]]:
+    """KL reduction (Xie et al. 2023, section 5) by the selections that go by importance, by their names."""
+    divergences = {}
+    for ready in observed:
+        counts = sum(
+            (receipt.observed[ready.operator.column] for receipt in receipts),
+            np.zeros(ready.operator.buckets, np.int64),
+        )
+        fit = ImportanceFit.read(ready.local_files()["fit"])
+        divergences[ready.operator.column] = {"kl_reduction": kl_reduction(fit, counts)}
+    named = zip(plan.rules, rule_names(plan.rules), strict=True)
+    return {name: divergences[rule.by] for rule, name in named if isinstance(rule, Select) and rule.by in divergences}
+
+
+def _removed(removal: Removal | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
+    """Return what is removed of the texts that are written, by the name of the rule that has it removed."""
+    if removal is None:
+        return {}
+    return {removal.name: {"removed": asdict(sum((shard.removed for shard in survivors), Removed()))}}

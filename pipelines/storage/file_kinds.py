@@ -1,0 +1,74 @@
+"""The kinds of files that a store holds: what each is for, and what to do where one is damaged or gone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+#: The file in a dataset's folder that names the version that readers take.
+CURRENT = "CURRENT"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of a store that serve one purpose."""
+
+    name: str
+    pattern: re.Pattern[str]  #: of a path below the store's folder
+    way_back: str  #: what to do where such a file is damaged or gone
+    derived: bool = False  #: whether a run makes it again by itself
+
+
+def _kind(name: str, pattern: str, way_back: str, derived: bool = False) -> Kind:
+    return Kind(name, re.compile(pattern), way_back, derived)
+
+
+_BACKUP = "Restore it from a backup"
+_AGAIN = "The next run of its recipe makes it again"
+_DECIDE = "`gristmill verify --repair` puts the run aside; the next run of its recipe decides again"
+_LABELS = (
+    f"{_BACKUP}, or let go of it with `gristmill labels compact TASK --let-go`: its answers are then asked, and paid "
+    "for, again"
+)
+
+KINDS = (
+    _kind(
+        "shard registry",
+        r"shards/\d{8}\.parquet",
+        f"{_BACKUP}: without it, addresses that documents have would be given to others. Else begin a new store",
+    ),
+    _kind("fit", r"fits/[^/]+/fit\.bin", _AGAIN, derived=True),
+    _kind("record of a fit", r"fits/[^/]+/fit\.json", f"{_BACKUP}, or let `gristmill run RECIPE --refit` fit anew"),
+    _kind(
+        "measures",
+        r"measures/[^/]+/(pass\.json|\d{8}(\.rejects)?\.parquet)",
+        f"{_AGAIN}; of a shard that an index holds no run does: there a backup is needed to query and explain it",
+        derived=True,
+    ),
+    _kind("record of a run", r"runs/[^/]+/run\.json", _DECIDE),
+    _kind("decisions of a run", r"runs/[^/]+/((decisions|columns/\d+|labels/\d+)/)?[^/]+\.parquet", _DECIDE),
+    _kind("state of a run", r"runs/[^/]+/[^/]+\.json", _DECIDE),
+    _kind("manifest of a dataset", r"datasets/[^/]+/[^/]+/manifest\.json", f"{_AGAIN}, or restore it from a backup"),
+    _kind("file of a dataset", r"datasets/[^/]+/[^/]+/data-[^/]+\.parquet", f"{_AGAIN}, or restore it from a backup"),
+    _kind("state of a dataset", r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/[^/]+\.json)", _AGAIN, derived=True),
+    _kind(
+        "index",
+        r"index/[^/]+/(index\.json|generations/.+\.(parquet|json))",
+        f"{_BACKUP}: it holds what earlier runs kept, which no run decides again",
+    ),
+    _kind("labels", r"labels/[^/]+/[^/]+\.(parquet|jsonl|json)", _LABELS),
+    _kind("lock", r"LOCK(/[^/]+)?", "It is made by each run", derived=True),
+)
+
+
+def kind_of(path: str) -> Kind | None:
+    """The kind of a file, by its path below the store's folder; None where a store has no such files."""
+    return next((kind for kind in KINDS if kind.pattern.fullmatch(path)), None)
+
+
+def way_back(url: str) -> str:
+    """Return what to do where a file is damaged, by its URL."""
+    parts = url.split("/")
+    paths = ("/".join(parts[start:]) for start in range(len(parts)))
+    found = next((kind for path in paths if (kind := kind_of(path)) is not None), None)
+    return f"{found.way_back}." if found is not None else f"{_BACKUP}."

@@ -1,0 +1,150 @@
+"""Dataset versions: a folder of Parquet files that becomes visible when its manifest is complete and CURRENT names it.
+
+    datasets/<name>/CURRENT                      the folder name of the version that readers take
+    datasets/<name>/<number>-<content>/manifest.json
+    datasets/<name>/<number>-<content>/data-00000-of-00004.parquet
+
+The folder's name carries a digest of all that decides its content, so an interrupted version is completed, not
+repeated, and a run that would give an existing version again writes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gristmill.operators.errors import StoreDamaged, StoreFileGone
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import CURRENT, way_back
+from gristmill.pipelines.store.lock import check_held
+
+FOLDER = "datasets"
+MANIFEST = "manifest.json"
+
+_VERSION = re.compile(r"\d{6,}-[0-9a-f]{12}")
+#: Size and modification time or etag of files, by their names.
+States = Mapping[str, files.State]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version's place; `committed` says whether its manifest is there."""
+
+    url: str
+    name: str
+    committed: bool
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of a committed version. Raises StoreDamaged where it is not what was written."""
+        return files.read_record(files.join(self.url, MANIFEST))
+
+    def states(self) -> dict[str, files.State]:
+        """The states of its data files as they are now."""
+        return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
+
+    def faults(self, manifest: Mapping[str, Any], known: States, now: States | None = None) -> list[str]:
+        """Return what is wrong with its files: a sentence for each that is gone or not what was written.
+
+        A file whose state is that in `known` is taken for whole; any other is read and compared with its digest. `now`
+        are the states of its files, where they have been looked at.
+        """
+        now = self.states() if now is None else now
+        found = []
+        for file in manifest["files"]:
+            url = files.join(self.url, file["name"])
+            state = now.get(file["name"])
+            if state is None:
+                found.append(f"{url} is gone")
+            elif state.size != file["bytes"]:
+                found.append(f"{url} has {state.size:,} bytes, not {file['bytes']:,}")
+            elif state != known.get(file["name"]) and files.digest(url) != file["digest"]:
+                found.append(f"{url} is damaged: its content is not what was written")
+        return found
+
+
+class Dataset:
+    """The versions of one dataset in a store."""
+
+    def __init__(self, store: str, name: str) -> None:
+        self.store, self.name = store, name
+        self.url = files.join(store, FOLDER, name)
+        found = [path.split("/") for path in files.states(self.url) if files.UNFINISHED not in path]
+        self._folders = sorted({folder for folder, *rest in found if rest and _VERSION.fullmatch(folder)})
+        self._committed = {folder for folder, *rest in found if rest == [MANIFEST]}
+
+    def version(self, content: str) -> Version:
+        """The version with this content digest: the one there is, or the next one to write."""
+        digest = content[:12]
+        for folder in self._folders:
+            if folder.endswith(f"-{digest}"):
+                return self.named(folder)
+        numbers = (int(folder.split("-")[0]) for folder in self._folders)
+        return self.named(f"{max(numbers, default=0) + 1:06d}-{digest}")
+
+    def named(self, name: str) -> Version:
+        """The version of this name, committed or not."""
+        return Version(files.join(self.url, name), name, name in self._committed)
+
+    def versions(self) -> list[Version]:
+        """The committed versions, oldest first."""
+        return [self.named(folder) for folder in self._folders if folder in self._committed]
+
+    @property
+    def uncommitted(self) -> list[str]:
+        """Folders of versions without a manifest: never committed, or a manifest is lost."""
+        return [folder for folder in self._folders if folder not in self._committed]
+
+    @property
+    def current(self) -> str | None:
+        """The name of the version that readers take; None before the first commit.
+
+        Raises StoreDamaged where CURRENT is gone although versions were committed, or names none of them.
+        """
+        url = files.join(self.url, CURRENT)
+        try:
+            name = files.read_bytes(url).decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            if not self._committed:
+                return None
+            raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None
+        if name not in self._committed:
+            raise StoreDamaged(url, f"{url} names {name!r}, and there is no such version. {way_back(url)}")
+        return name
+
+    def commit(self, version: Version, manifest: dict[str, Any], replaced: str | None = None) -> None:
+        """Complete the version and point CURRENT at it: see `point_at`."""
+        check_held(self.store)
+        files.write_record(files.join(version.url, MANIFEST), manifest)
+        self.point_at(version, replaced)
+
+    def point_at(self, version: Version, replaced: str | None = None) -> None:
+        """Make a committed version the one that readers take; where it replaces another, only in that one's place."""
+        with contextlib.suppress(StoreDamaged):
+            if self.current == version.name or (replaced is not None and self.current != replaced):
+                return
+        check_held(self.store)
+        files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
+
+    def retract(self, version: Version) -> None:
+        """Remove a committed version; readers take the one before it, or in its place, again, or none."""
+        check_held(self.store)
+        with contextlib.suppress(StoreDamaged):
+            if self.current == version.name:
+                held = version.manifest
+                current, parent = files.join(self.url, CURRENT), held.get("completes") or held["parent"]
+                files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
+        files.remove(files.join(version.url, MANIFEST))  # first: what is left is no version
+        files.remove(version.url)
+
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove folders of versions that were never committed, but for some.
+
+        What a record of the store names was committed, though its manifest may be lost: it is to be among those.
+        """
+        for folder in self.uncommitted:
+            if folder not in keep:
+                files.remove(files.join(self.url, folder))

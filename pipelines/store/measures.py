@@ -1,0 +1,196 @@
+"""What was measured: one narrow Parquet file per shard and pass, found again by the fingerprints of its operators.
+
+    measures/<pass>/pass.json             operators of the pass (fingerprint -> columns)
+    measures/<pass>/<ordinal>.parquet     one row per document, in input order; its footer carries the shard's counts
+    measures/<pass>/<ordinal>.rejects.parquet    records that are not documents, where there are any
+
+A pass holds just what was missing when it ran, so adding a measure to a recipe measures only that. Measures can always
+be made again: a file that is damaged or gone counts as never written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.operators import columns
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import StoreDamaged
+from gristmill.pipelines.storage import files
+
+FOLDER = "measures"
+PASS = "pass.json"
+_COUNTS = b"gristmill"
+_MEASURED = re.compile(r"(\d{8})\.parquet")
+
+
+@dataclass(frozen=True)
+class ShardCounts:
+    """What reading a shard came to. `records` = `documents` + `rejects`."""
+
+    ordinal: int
+    documents: int
+    records: int
+    rejects: int
+    text_bytes: int  #: UTF-8 bytes of the documents' text, as read
+    lines: int = 0  #: lines of the shard, where its format has lines
+    seconds: Mapping[str, float] = field(
+        default_factory=dict
+    )  #: processor seconds by step, of the pass that measured it
+    ends: Sequence[int] = ()  #: of a shard of several files: records up to the end of each
+
+
+def in_file(ends: Sequence[int], row: int) -> tuple[int, int]:
+    """Return which file of a shard of several a row is in, by `ShardCounts.ends`, and which row of that file it is."""
+    position = bisect_right(ends, row)
+    return position, row - (ends[position - 1] if position else 0)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The operators of one pass over the text, by fingerprint, with the columns of each."""
+
+    operators: Mapping[str, tuple[str, ...]]
+
+    @property
+    def name(self) -> str:
+        """The pass's folder."""
+        return digest_of(sorted(self.operators))
+
+
+@dataclass(frozen=True)
+class ShardMeasures:
+    """The narrow columns of one shard, wherever they lie: what decide and write read."""
+
+    ordinal: int
+    rows: int
+    source: str
+    parts: tuple[tuple[str, tuple[str, ...]], ...]  #: (file, the columns to take from it)
+    schema: pa.Schema  #: every column there is in this run, with its type
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """The columns asked for (n rows, in input order). A column that this shard's source lacks is null."""
+        found: dict[str, pa.ChunkedArray | pa.Array] = {}
+        for url, held in self.parts:
+            wanted = [name for name in names if name in held]
+            if wanted:
+                table = files.read_table(url, columns=wanted)
+                found.update(zip(table.column_names, table.columns, strict=True))
+        for name in names:
+            if name == columns.SOURCE:
+                found[name] = pa.repeat(pa.scalar(self.source, pa.string()), self.rows)
+            elif name not in found:
+                found[name] = pa.nulls(self.rows, self.schema.field(name).type)
+        return pa.table({name: found[name] for name in names})
+
+
+class MeasureStore:
+    """Looks up and names the files of measures in a store."""
+
+    def __init__(self, store: str) -> None:
+        self.folder = files.join(store, FOLDER)
+        self.damaged: list[str] = []  #: records of passes that are not what was written: all of these is made again
+        self._passes: dict[str, tuple[Pass, set[int]]] = {}
+        measured: dict[str, set[int]] = defaultdict(set)
+        for path in files.paths(self.folder):
+            name, _, file = path.partition("/")
+            if match := _MEASURED.fullmatch(file):
+                measured[name].add(int(match[1]))
+            elif file == PASS:
+                measured[name] |= set()
+        for name, done in measured.items():
+            try:
+                held = files.read_record(files.join(self.folder, name, PASS))
+            except FileNotFoundError:
+                continue
+            except StoreDamaged as error:
+                self.damaged.append(error.url)
+                continue
+            self._passes[name] = (Pass({k: tuple(v) for k, v in held["operators"].items()}), done)
+
+    def find(self, fingerprint: str, ordinal: int) -> tuple[str, tuple[str, ...]] | None:
+        """The file that holds an operator's columns for a shard, and the columns; None where it is not measured yet."""
+        for name, (held, done) in sorted(self._passes.items()):
+            if fingerprint in held.operators and ordinal in done:
+                return self.file(name, ordinal), held.operators[fingerprint]
+        return None
+
+    def ordinals(self) -> set[int]:
+        """The shards of which anything was measured."""
+        return set().union(*(done for _, done in self._passes.values()))
+
+    def file(self, pass_name: str, ordinal: int) -> str:
+        """The measure file of a shard in a pass."""
+        return files.join(self.folder, pass_name, f"{ordinal:08d}.parquet")
+
+    def begin(self, new: Pass) -> None:
+        """Announce a pass: its operators are written down before its first file."""
+        if new.name not in self._passes:
+            files.write_record(
+                files.join(self.folder, new.name, PASS),
+                {"operators": {k: list(v) for k, v in new.operators.items()}},
+            )
+            self._passes[new.name] = (new, set())
+
+    def done(self, finished: Pass, ordinals: Iterable[int]) -> None:
+        """Note that shards were measured."""
+        self._passes[finished.name][1].update(ordinals)
+
+    def forget(self, url: str, ordinal: int) -> None:
+        """Remove a measure file that is not what was written, and what was rejected beside it."""
+        files.remove(url)
+        files.remove(rejects_file(url))
+        self._passes[url.rsplit("/", 2)[-2]][1].discard(ordinal)
+
+
+def rejects_file(measures: str) -> str:
+    """Where the rejected records of a measure file lie."""
+    return measures.removesuffix(".parquet") + ".rejects.parquet"
+
+
+def write_measures(url: str, table: pa.Table, counts: ShardCounts) -> None:
+    """Write a measure file, its shard's counts in the footer."""
+    metadata = {**(table.schema.metadata or {}), _COUNTS: json.dumps(asdict(counts)).encode()}
+    files.write_table(url, table.replace_schema_metadata(metadata), row_group_size=1 << 17, durable=False)
+
+
+def read_counts(url: str) -> ShardCounts:
+    """The counts in a measure file's footer. Raises StoreDamaged where the file is not what was written."""
+    with files.open_table(url) as file:
+        return ShardCounts(**json.loads(pq.read_metadata(file).metadata[_COUNTS]))
+
+
+@dataclass(frozen=True)
+class HeldMeasures:
+    """Measure files of one shard that earlier runs wrote."""
+
+    ordinal: int
+    urls: tuple[str, ...]
+    document: str | None  #: the one with the documents' own columns, if it is there
+
+    def check(self) -> tuple[ShardCounts | None, list[str]]:
+        """The shard's counts, by the file of the documents' own columns, and which files are not what was written."""
+        damaged, counts = [], None
+        for url in self.urls:
+            try:
+                held = read_counts(url)
+                if url == self.document and held.rejects:
+                    with files.open_table(rejects_file(url)):
+                        pass
+            except StoreDamaged:
+                damaged.append(url)
+            else:
+                counts = held if url == self.document else counts
+        return counts, damaged
+
+
+def check_measures(held: HeldMeasures) -> tuple[ShardCounts | None, list[str]]:
+    """`HeldMeasures.check` as a plain function, which engines take."""
+    return held.check()

@@ -1,0 +1,101 @@
+"""The shard registry: an append-only list that gives each shard, as it was when first seen, an ordinal for ever.
+
+A shard is its files (URL, size, version), its part of them and how it is read. A file that changes is a new shard.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import FatalError, StoreFileGone
+from gristmill.pipelines.config.located_yaml import LocatedYaml
+from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.partitions import uses_keys
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import way_back
+
+FOLDER = "shards"
+SCHEMA = pa.schema([("ordinal", pa.uint32()), ("key", pa.string()), ("spec", pa.string())])
+
+
+_FILE = re.compile(r"\d{8}\.parquet")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A registered shard: its ordinal, what to read, and how."""
+
+    ordinal: int
+    spec: ShardSpec
+    source: Source
+
+
+class Registry:
+    """The registered shards of a store."""
+
+    def __init__(self, store: str) -> None:
+        self.folder = files.join(store, FOLDER)
+        self.ordinals: dict[str, int] = {}
+        self.specs: list[str] = []
+        for name in filter(_FILE.fullmatch, files.names(self.folder)):
+            url = files.join(self.folder, name)
+            if name != f"{len(self.specs):08d}.parquet":
+                raise StoreFileGone(url, f"{self.folder}/{len(self.specs):08d}.parquet is gone. {way_back(url)}")
+            table = files.read_table(url)
+            for ordinal, key, spec in zip(*(table[c].to_pylist() for c in SCHEMA.names), strict=True):
+                self.ordinals[key] = ordinal
+                self.specs.append(spec)
+
+    def check_knows(self, ordinals: Iterable[int]) -> None:
+        """Raise StoreDamaged where other parts of the store have documents of a shard that is not registered."""
+        if (highest := max(ordinals, default=-1)) >= len(self.specs):
+            url = files.join(self.folder, f"{len(self.specs):08d}.parquet")
+            found = f"the store has documents of shard {highest}, which nothing registers"
+            raise StoreFileGone(url, f"{url} is gone: {found}. {way_back(url)}")
+
+    def known(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> int | None:
+        """The shard's ordinal, or None where it is new."""
+        return self.ordinals.get(_key(spec, source, document))
+
+    def register(self, specs: Sequence[tuple[ShardSpec, Source]], document: LocatedYaml) -> list[Shard]:
+        """The shards with their ordinals, in ordinal order; new ones are added in the order given, in one file.
+
+        URLs are kept with secrets (`${NAME}` in the recipe) unresolved.
+        """
+        added: list[dict[str, object]] = []
+        shards = []
+        first = len(self.specs)
+        for spec, source in specs:
+            key = _key(spec, source, document)
+            if key not in self.ordinals:
+                self.ordinals[key] = len(self.specs)
+                self.specs.append(document.redact(json.dumps(spec.to_json())))
+                added.append({"ordinal": self.ordinals[key], "key": key, "spec": self.specs[-1]})
+            shards.append(Shard(self.ordinals[key], spec, source))
+        if added:
+            table = pa.Table.from_pylist(added, schema=SCHEMA)
+            files.write_table(files.join(self.folder, f"{first:08d}.parquet"), table)
+        return sorted(shards, key=lambda shard: shard.ordinal)
+
+
+def check_addresses(shards: Iterable[Shard]) -> None:
+    """Raise FatalError where two shards of a run are one: a document would be there twice, at one address."""
+    seen: dict[int, Shard] = {}
+    for shard in shards:
+        if (other := seen.setdefault(shard.ordinal, shard)) is not shard:
+            raise FatalError(
+                f"sources {other.source.name} and {shard.source.name} read {shard.spec.name} as the same documents, "
+                "which would be there twice; nothing is committed. Let one source name that file"
+            )
+
+
+def _key(spec: ShardSpec, source: Source, document: LocatedYaml) -> str:
+    decisive: list[object] = [document.redact(json.dumps(spec.identity())), source.reading_fingerprint()]
+    return digest_of([*decisive, "keys of folders"] if uses_keys(source, spec.files) else decisive)

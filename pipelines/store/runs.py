@@ -1,0 +1,345 @@
+"""Records of runs: recipe, funnel, decisions, rejects. Runs are numbered; no clock has a say in their order.
+
+    runs/<number>-<content>/run.json             what was asked, what came of it; without it the run never finished
+    runs/<run>/version.json                      the version that the run was about to commit, with its manifest
+    runs/<run>/shards.parquet                    ordinal, source, counts, and where the measures lie
+    runs/<run>/decisions/<ordinal>.parquet       one row per document
+    runs/<run>/rejects.parquet                   the quarantine: one row per record that is not a document
+
+Runs of earlier versions of gristmill are named by the time they began, and are older than all numbered ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.operators.columns import is_signature
+from gristmill.operators.errors import RecipeError, StoreDamaged
+from gristmill.pipelines.config.located_yaml import LocatedYaml
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.datasets import MANIFEST, Dataset, States, Version
+from gristmill.pipelines.store.fuzzy_index import Index, index_names
+from gristmill.pipelines.store.lock import check_held
+from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
+from gristmill.pipelines.store.registry import Shard
+
+FOLDER = "runs"
+RECORD = "run.json"
+VERSION = "version.json"
+SHARDS = pa.schema(
+    [
+        ("ordinal", pa.uint32()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("documents", pa.uint64()),
+        ("records", pa.uint64()),
+        ("rejects", pa.uint64()),
+        ("parts", pa.string()),  # JSON: [[measure file below the store, [columns]]]
+        ("files", pa.list_(pa.string())),  # of a shard of several, else null; `ends`: records up to the end of each
+        ("ends", pa.list_(pa.uint64())),
+    ]
+)
+_NUMBERED = re.compile(r"(\d{8})-[0-9a-f]{8}")
+_TIMED = re.compile(r"\d{8}T\d{6}\.\d+-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    store: str
+    name: str
+    record: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """The run's folder."""
+        return files.join(self.store, FOLDER, self.name)
+
+    @property
+    def index(self) -> str | None:
+        """The index that it was resolved against, if any."""
+        name: str | None = (self.record.get("index") or {}).get("name")
+        return name
+
+    @property
+    def completes(self) -> str | None:
+        """The name of the run in whose place it stands, if any: one that left texts without a label."""
+        name: str | None = self.record.get("completes")
+        return name
+
+    def decisions(self, ordinal: int) -> str:
+        """The decision file of a shard."""
+        return decisions_file(self.url, ordinal)
+
+    def shards(self) -> list[dict[str, Any]]:
+        """Rows of shards.parquet, the places of the measures resolved against the store."""
+        rows: list[dict[str, Any]] = files.read_table(files.join(self.url, "shards.parquet")).to_pylist()
+        for row in rows:
+            row["parts"] = [(files.join(self.store, place), tuple(names)) for place, names in json.loads(row["parts"])]
+        return rows
+
+    def write_record(self) -> None:
+        """Write down that the run is finished."""
+        check_held(self.store)
+        files.write_record(files.join(self.url, RECORD), self.record)
+
+
+def decisions_file(folder: str, ordinal: int) -> str:
+    """Where the decisions on a shard lie."""
+    return files.join(folder, "decisions", f"{ordinal:08d}.parquet")
+
+
+def run_names(store: str) -> list[str]:
+    """The names of all runs, finished or not, oldest first."""
+    found = files.names(files.join(store, FOLDER))
+    return sorted((name for name in found if _NUMBERED.fullmatch(name) or _TIMED.fullmatch(name)), key=_age)
+
+
+def _age(name: str) -> tuple[int, str]:
+    numbered = _NUMBERED.fullmatch(name)
+    return (int(numbered[1]), name) if numbered else (0, name)
+
+
+def is_numbered(name: str) -> bool:
+    """Return whether a run is of a version of gristmill that numbers them."""
+    return _NUMBERED.fullmatch(name) is not None
+
+
+def new_name(store: str, content: str) -> str:
+    """A name for a run, after those of all runs that there are; `content` is the digest of what decides the run."""
+    last = max((_age(name)[0] for name in run_names(store)), default=0)
+    return f"{last + 1:08d}-{content[:8]}"
+
+
+def finished_runs(store: str) -> Iterator[Run]:
+    """The finished runs of a store, newest first. Raises StoreDamaged where a record is damaged."""
+    for name in reversed(run_names(store)):
+        try:
+            record = files.read_record(files.join(store, FOLDER, name, RECORD))
+        except FileNotFoundError:
+            continue
+        yield Run(store, name, record)
+
+
+def latest_run(store: str, dataset: str | None = None) -> Run:
+    """The newest finished run, of one dataset if named; raises RecipeError where there is none."""
+    for run in finished_runs(store):
+        if dataset is None or run.record["name"] == dataset:
+            return run
+    which = f" of the dataset {dataset}" if dataset else ""
+    begun = [f"{FOLDER}/{name}/{RECORD}" for name in run_names(store)]
+    without = f" ({begun[-1]} is not there: that run was ended, or goes on)" if begun and not dataset else ""
+    raise RecipeError(f"the store {store} holds no finished run{which}{without}; `gristmill run RECIPE` makes one")
+
+
+def current_run(store: str, dataset: str) -> Run | None:
+    """The run whose version readers of a dataset take: the newest, or the one that completes it; None without one."""
+    completed: dict[str, Run] = {}
+    for run in finished_runs(store):
+        if run.record["name"] == dataset:
+            last = completed.get(run.name, run)
+            if run.completes is None:
+                return last
+            completed[run.completes] = last
+    return None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run with the shards (rows of shards.parquet) whose decisions stand: no later run of its dataset made others."""
+
+    run: Run
+    shards: Sequence[dict[str, Any]]
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.run.record["name"])
+
+
+def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
+    """The runs whose decisions stand, newest first: of each dataset, or of one, the newest run.
+
+    Where that has an index, the earlier runs with the same one stand too: each decided shards that later ones left out.
+    A run that a later one completes does not stand.
+    """
+    standing: list[Standing] = []
+    indexes: dict[str, str | None] = {}
+    decided: dict[str, set[int]] = defaultdict(set)
+    completed: set[str | None] = set()
+    for run in finished_runs(store):
+        name, index = run.record["name"], run.index
+        stands = name not in indexes or (index is not None and index == indexes[name])
+        if not stands or dataset not in (None, name) or run.name in completed:
+            completed |= {run.completes} if run.name in completed else set()
+            continue
+        completed.add(run.completes)
+        indexes.setdefault(name, index)
+        shards = [row for row in run.shards() if row["ordinal"] not in decided[name]]
+        decided[name].update(row["ordinal"] for row in shards)
+        standing.append(Standing(run, shards))
+    return standing
+
+
+def announce_version(
+    run_url: str, dataset: str, version: Version, manifest: Mapping[str, Any], index: str | None
+) -> None:
+    """Write down which version a run is about to commit, its manifest and the states of its files.
+
+    It serves three ends. What a run with an index committed before it was killed is taken back, for the next one
+    decides the same shards again. A manifest that is lost is written again. And as long as the files of the version are
+    in these states, they are whole.
+    """
+    held = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
+    files.write_record(files.join(run_url, VERSION), {**held, "files": version.states()})
+
+
+def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
+    """The manifest of a run's version and the states of its files, as `announce_version` wrote them, where it did."""
+    try:
+        held = files.read_record(files.join(run.url, VERSION))
+    except FileNotFoundError:
+        return None, {}
+    states = {name: files.State(*state) for name, state in held.get("files", {}).items()}
+    return held.get("manifest"), states
+
+
+def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[str]]:
+    """The version that a finished run committed, and what is wrong with it: nothing, if readers get what was written.
+
+    A lost or damaged manifest is written again from what the run announced. Only the holder of the writer lock may call
+    this.
+    """
+    version = Dataset(run.store, run.record["name"]).named(run.record["version"])
+    url = files.join(version.url, MANIFEST)
+    copy, states = announced(run)
+    lost = None
+    try:
+        manifest = version.manifest
+    except (FileNotFoundError, StoreDamaged) as error:
+        lost = str(error) if isinstance(error, StoreDamaged) else f"{url} is gone"
+        if copy is None:
+            return version, [lost]
+        manifest = copy
+    now = version.states()
+    if faults := version.faults(manifest, states, now):
+        return version, faults
+    if lost is not None:
+        say(f"! {lost.partition('. ')[0]}: written again, as the run {run.name} had it")
+        check_held(run.store)
+        files.write_record(url, manifest)
+    if now != states:  # moved or copied since, but all of it was read now
+        announce_version(run.url, run.record["name"], version, manifest, run.index)
+    return replace(version, committed=True), []
+
+
+def sweep_unfinished(store: str) -> None:
+    """Remove the folders of runs that never finished, and unfinished files anywhere in the store.
+
+    They are the newest ones, for each run does this when it begins. A version that such a run with an index announced
+    and committed is taken back: no record says what was decided for it. Raises StoreDamaged where the record of a run
+    that an index builds on is lost: it did finish. Only the holder of the writer lock may call this.
+    """
+    check_held(store)
+    files.sweep(store)
+    for name in reversed(run_names(store)):
+        url = files.join(store, FOLDER, name)
+        if (lost := _lost(files.join(url, RECORD))) is None:
+            return
+        for index in index_names(store):
+            if name in Index(store, index).runs:
+                raise _lost_record(store, name, index, lost)
+        _take_back(store, url)
+        files.remove(url)
+
+
+def check_records(store: str, index: Index) -> None:
+    """Raise StoreDamaged where the record of a run that an index builds on is gone. A folder may be gone as a whole."""
+    for name in run_names(store):
+        if name in index.runs and not files.exists(files.join(store, FOLDER, name, RECORD)):
+            raise _lost_record(store, name, index.name, "gone")
+
+
+def _lost_record(store: str, run: str, index: str, lost: str) -> StoreDamaged:
+    url = files.join(store, FOLDER, run, RECORD)
+    return StoreDamaged(
+        url,
+        f"{url} is {lost}, and the index {index} holds what that run kept, which no run decides again. Nothing was "
+        "touched. Restore the file from a backup",
+    )
+
+
+def _lost(url: str) -> str | None:
+    """`gone` or `damaged`; None where a record is whole."""
+    try:
+        files.read_record(url)
+    except FileNotFoundError:
+        return "gone"
+    except StoreDamaged:
+        return "damaged"
+    return None
+
+
+def _take_back(store: str, run_url: str) -> None:
+    """Retract the version that an unfinished run with an index announced, where it was committed."""
+    try:
+        held = files.read_record(files.join(run_url, VERSION))
+    except (FileNotFoundError, StoreDamaged):
+        return
+    if held.get("index", "") is None:  # without an index the next run decides all again, and may find this version
+        return
+    version = Dataset(store, held["dataset"]).named(held["version"])
+    named = {run.record["version"] for run in finished_runs(store) if run.record["name"] == held["dataset"]}
+    if version.committed and version.name not in named:
+        Dataset(store, held["dataset"]).retract(version)
+
+
+def write_shards(
+    run_url: str,
+    store: str,
+    document: LocatedYaml,
+    shards: Sequence[Shard],
+    counts: Sequence[ShardCounts],
+    measures: Sequence[ShardMeasures],
+) -> None:
+    """Write shards.parquet; measure files are named from the store's folder on, so that a store can move."""
+    rows = []
+    for shard, count, held in zip(shards, counts, measures, strict=True):
+        parts = [
+            [url.removeprefix(store.rstrip("/") + "/"), _for_people(names, held.schema)] for url, names in held.parts
+        ]
+        row = {
+            "ordinal": held.ordinal,
+            "source": held.source,
+            "file": document.redact(shard.spec.name),
+            "parts": json.dumps(parts),
+        }
+        if count.ends:
+            row |= {"files": [document.redact(file.name) for file in shard.spec.files], "ends": list(count.ends)}
+        rows.append({**row, "documents": count.documents, "records": count.records, "rejects": count.rejects})
+    files.write_table(files.join(run_url, "shards.parquet"), pa.Table.from_pylist(rows, schema=SHARDS))
+
+
+def _for_people(names: Sequence[str], schema: pa.Schema) -> list[str]:
+    """The columns that the store's views show: signatures are not among them."""
+    return [name for name in names if name not in schema.names or not is_signature(schema.field(name).type)]
+
+
+def check_current(dataset: Dataset) -> None:
+    """Raise StoreDamaged where the version that readers of a dataset take is not what was written."""
+    if (current := dataset.current) is None:
+        return
+    version = dataset.named(current)
+    by = (run for run in finished_runs(dataset.store) if run.record["name"] == dataset.name)
+    run = next((run for run in by if run.record["version"] == version.name), None)
+    faults = version.faults(version.manifest, {} if run is None else announced(run)[1])
+    if faults:
+        raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")
