@@ -91,6 +91,11 @@ def test_what_a_module_imports_lies_no_higher(path: Path) -> None:
         assert not [name for name in pipeline_imports(path) if name.split(".")[0] in higher]
 
 
+def test_only_commands_use_the_public_functions() -> None:
+    using = [p for p in MODULES if "from gristmill import api" in p.read_text() or "gristmill.api" in p.read_text()]
+    assert {path.parent.name for path in using} == {"cli"}
+
+
 def test_every_layer_is_there() -> None:
     assert {path.name for path in (ROOT / "pipelines").iterdir() if path.is_dir()} - {"__pycache__"} == {*LAYERS}
 

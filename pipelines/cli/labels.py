@@ -70,26 +70,22 @@ def label(
 ) -> None:
     """Put a labelling task to documents; what is answered already is not asked again."""
     with errors(debug):
-        from contextlib import closing
-
-        from gristmill.pipelines.engine import open_engine
-        from gristmill.pipelines.label.run import label_source
-        from gristmill.pipelines.label.scan import source_of
-        from gristmill.pipelines.label.task import load_task
+        from gristmill import api
         from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.labelling import show_label_result
-        from gristmill.pipelines.sources.listing import absolute
-        from gristmill.pipelines.storage import files
-        from gristmill.pipelines.store.datasets import FOLDER
 
-        if (dataset is None) == (not input_):
-            raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
-        loaded = load_task(task)
-        store = absolute(store, ".")
-        paths = input_ or [files.join(store, FOLDER, str(dataset))]
-        source = source_of(paths, dataset or "input", text, id, loaded.task.sample)
-        with closing(open_engine(engine.value, workers)) as opened:
-            result = label_source(loaded, store, source, opened, Reporter(err, quiet), confirmation(yes))
+        result = api.label(
+            task,
+            store,
+            dataset=dataset,
+            paths=input_ or (),
+            text=text,
+            id=id,
+            engine=engine.value,
+            workers=workers,
+            reporter=Reporter(err, quiet),
+            confirm=confirmation(yes),
+        )
         print_result(as_json, result.to_json(), lambda: show_label_result(result, out))
         if not result.complete and result.reached is None:
             raise typer.Exit(1)
@@ -132,7 +128,7 @@ def labels_export(
         from gristmill.pipelines.label.export import export_labels
         from gristmill.pipelines.label.task import load_task
         from gristmill.pipelines.label.texts import texts_of
-        from gristmill.pipelines.sources.listing import absolute
+        from gristmill.pipelines.storage.locations import absolute
 
         fingerprint = load_task(task, asks=False).fingerprint
         texts = partial(texts_of, inputs=input_ or ()) if text or input_ else None
@@ -164,7 +160,7 @@ def labels_import(
         from gristmill.pipelines.label.importing import import_labels
         from gristmill.pipelines.label.store import LabelStore
         from gristmill.pipelines.label.task import load_task
-        from gristmill.pipelines.sources.listing import absolute
+        from gristmill.pipelines.storage.locations import absolute
 
         loaded = load_task(task, asks=False)
         if annotator in (one.name for one in loaded.task.annotators):

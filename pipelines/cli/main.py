@@ -10,7 +10,6 @@ import gc
 import io
 import os
 import sys
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -53,9 +52,9 @@ app.add_typer(labels_app, name="labels")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from gristmill.pipelines.store.version import VERSION
+        import gristmill
 
-        print(f"gristmill {VERSION}")
+        print(f"gristmill {gristmill.__version__}")
         raise typer.Exit
 
 
@@ -85,16 +84,20 @@ def run(
 ) -> None:
     """Run a recipe: measure what is new, decide, write a dataset version."""
     with errors(debug):
-        from gristmill.pipelines.engine import open_engine
+        from gristmill import api
         from gristmill.pipelines.progress.reporter import Reporter
-        from gristmill.pipelines.recipe.recipe import load_recipe
         from gristmill.pipelines.report.examples import examples as dropped_by
         from gristmill.pipelines.report.summary import show_result
-        from gristmill.pipelines.stages.run import run as run_recipe
 
-        loaded = load_recipe(recipe, set_ or ())
-        late, reporter = partial(open_engine, engine.value, workers), Reporter(err, quiet)
-        result = run_recipe(loaded, late, reporter, refit, confirmation(yes))
+        loaded = api.load_recipe(recipe, set_ or ())
+        result = api.run(
+            loaded,
+            engine=engine.value,
+            workers=workers,
+            refit=refit,
+            reporter=Reporter(err, quiet),
+            confirm=confirmation(yes),
+        )
         shown = dropped_by(loaded.store, result.recipe, result.run, examples) if examples else []
         print_result(as_json, {**result.to_json(), "examples": shown}, lambda: show_result(result, shown, out))
 
@@ -103,11 +106,10 @@ def run(
 def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
     """Show what a run would do: shards, what is cached, the columns after each stage. Nothing is executed."""
     with errors(debug):
-        from gristmill.pipelines.planning.plan import make_plan
-        from gristmill.pipelines.recipe.recipe import load_recipe
+        from gristmill import api
         from gristmill.pipelines.report import plan_view
 
-        made = plan_view.to_json(make_plan(load_recipe(recipe, set_ or ()), asks=False))
+        made = api.plan(api.load_recipe(recipe, set_ or ()))
         print_result(as_json, made, lambda: plan_view.show(made, out))
 
 
@@ -268,7 +270,7 @@ def quality(
             from gristmill.pipelines.label.store import open_stored
             from gristmill.pipelines.label.task import load_task
             from gristmill.pipelines.label.texts import Taught
-            from gristmill.pipelines.sources.listing import absolute
+            from gristmill.pipelines.storage.locations import absolute
 
             task = load_task(labels, asks=False)
             taught = Taught(task, open_stored(absolute(store, "."), task.fingerprint), good or (), input_ or ())

@@ -20,8 +20,3 @@ def read_text(url: str, noun: str, usage: str) -> str:
         raise RecipeError(f"{url}: a {noun} is UTF-8 text; byte {error.start} is not") from None
     except (ImportError, ValueError) as error:
         raise RecipeError(f"{url} cannot be opened: {error}; see the extras of gristmill: s3, gcs, hf") from None
-
-
-def folder_of(url: str) -> str:
-    """The folder (path or URL) that a file lies in."""
-    return url.rpartition("/")[0] or ("/" if url.startswith("/") else ".")

@@ -35,9 +35,9 @@ from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.label.writer import Writer
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.sources.listing import absolute
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.datasets import FOLDER as DATASETS
 
 #: Documents, and bytes of their text, that travel together to an engine on Ray.

@@ -15,11 +15,11 @@ from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.config.yaml_file import folder_of, read_text
+from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.label.annotators import Annotator, AnyAnnotator
 from gristmill.pipelines.label.budget import Budget, Prices
 from gristmill.pipelines.label.engines.model_files import THREE_WAYS, is_path
-from gristmill.pipelines.sources.listing import absolute
+from gristmill.pipelines.storage.locations import absolute, folder_of
 
 USAGE = "`gristmill label TASK` takes the path of a YAML file"
 

@@ -18,9 +18,9 @@ from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
 from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.overrides import override
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.config.yaml_file import folder_of, read_text
-from gristmill.pipelines.sources.listing import absolute
+from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.sources.spec import Size, Source
+from gristmill.pipelines.storage.locations import absolute, folder_of
 
 
 class Section(BaseModel):

@@ -22,12 +22,13 @@ from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.sources import plain_text, python_env, wet
 from gristmill.pipelines.sources.beside import PACKED, divided
 from gristmill.pipelines.sources.lines import Part
-from gristmill.pipelines.sources.listing import CONNECTIONS, Found, Listing, absolute, discover_files, distinct
+from gristmill.pipelines.sources.listing import CONNECTIONS, Found, Listing, discover_files, distinct
 from gristmill.pipelines.sources.partitions import shared_keys
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import FileRef, open_file
 from gristmill.pipelines.sources.streams import COMPRESSIONS, Compression
 from gristmill.pipelines.storage.files import is_local
+from gristmill.pipelines.storage.locations import absolute
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
 

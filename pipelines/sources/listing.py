@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import os
-import posixpath
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from gristmill.pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
 from gristmill.pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
 from gristmill.pipelines.storage.file_kinds import CURRENT
 from gristmill.pipelines.storage.files import filesystem, is_local
+from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.storage.remote import tried
 
 #: Properties of remote files are asked for side by side.
@@ -80,18 +80,6 @@ def distinct(listed: Iterable[Listed]) -> list[Listed]:
             "download), or make `path` match the other files alone"
         )
     return sorted(chosen.values(), key=lambda found: found.file.url)
-
-
-def absolute(path: str, base: str) -> str:
-    """A path or URL that does not depend on where it is opened from."""
-    path = os.path.expanduser(path.removeprefix("file://"))
-    if "://" in path:
-        return path
-    base = base.removeprefix("file://")
-    if not is_local(base) and not path.startswith("/"):
-        scheme, _, folder = base.partition("://")
-        return f"{scheme}://{posixpath.normpath(f'{folder}/{path}')}"
-    return os.path.normpath(os.path.join(os.path.abspath(base), path))
 
 
 class Listing:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import gristmill
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.shard_tasks.write import WriteReceipt
@@ -25,7 +26,6 @@ def build(
     funnel: Funnel,
     receipts: Sequence[WriteReceipt],
     parent: str | None,
-    code_version: str,
 ) -> dict[str, Any]:
     """The manifest as plain values."""
     written = [file for receipt in receipts for file in receipt.files]
@@ -34,7 +34,7 @@ def build(
         "format": FORMAT,
         "name": plan.loaded.recipe.name,
         "parent": parent,
-        "code_version": code_version,
+        "code_version": gristmill.__version__,
         "rows": sum(f.rows for f in written),
         "bytes": sum(f.bytes for f in written),
         "text_bytes": sum(f.text_bytes for f in written),

@@ -45,7 +45,7 @@ from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.registry import Shard, check_addresses
-from gristmill.pipelines.store.version import VERSION
+from gristmill.pipelines.store.version import RESULTS
 
 
 @dataclass(frozen=True)
@@ -240,14 +240,14 @@ class Run:
                 stage.advance()
 
     def _fingerprint(self, measured: Sequence[Shard]) -> str:
-        """A digest of all that decides the dataset: inputs as measured, rules, output, code."""
+        """A digest of all that decides the dataset: inputs as measured, rules, output, version of the results."""
         rules = [[name_of(rule), rule.fingerprint({})] for rule in self.plan.rules]
         documents = [self.plan.document_fingerprint(source) for source in self.recipe.sources]
         shards = [[shard.ordinal, shard.source.name] for shard in measured]
         output = [self.recipe.name, self.recipe.write.shard_bytes, self.plan.output.names, self.plan.by]
         index = [] if self.plan.index is None else [g.name for g in self.plan.index.generations]
         labels = [task.fingerprint for task in self.plan.tasks]
-        return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, *labels, VERSION])
+        return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, *labels, RESULTS])
 
     def _earlier(self, asked: str) -> tuple[runs.Run, Version] | None:
         """An earlier run that did just what is asked, and its version, which is whole."""

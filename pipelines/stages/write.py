@@ -41,7 +41,7 @@ from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.resources import ReadyOperator
 from gristmill.pipelines.store.runs import decisions_file
-from gristmill.pipelines.store.version import VERSION
+from gristmill.pipelines.store.version import RESULTS
 
 #: Parts of the funnel that say how it is told, which changes no document.
 COUNTED_BY = ("groups", "crowded", "estimated")
@@ -72,7 +72,7 @@ def write_dataset(
         plan.output.to_string(),
         plan.chain(),
         plan.measured_by(),
-        VERSION,
+        RESULTS,
         {key: held for key, held in funnel.to_json().items() if key not in COUNTED_BY},
     ]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
@@ -107,7 +107,7 @@ def write_dataset(
         parent = _parent(dataset, version, plan.loaded.store)
     else:
         parent = dataset.named(completes.record["version"]).manifest["parent"]
-    made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent, VERSION)
+    made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent)
     made |= {} if replaced is None else {"completes": replaced}
     runs.announce_version(run_url, recipe.name, version, made, index)
     dataset.commit(version, made, replaced)

@@ -14,12 +14,17 @@ import contextlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gristmill.operators.errors import StoreDamaged, StoreFileGone
+from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
+from gristmill.pipelines.config.wording import did_you_mean, in_short
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import CURRENT, way_back
+from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.lock import check_held
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 FOLDER = "datasets"
 MANIFEST = "manifest.json"
@@ -148,3 +153,21 @@ class Dataset:
         for folder in self.uncommitted:
             if folder not in keep:
                 files.remove(files.join(self.url, folder))
+
+
+def open_version(store: str, name: str, version: str | None = None) -> pyarrow.dataset.Dataset:
+    """Open a dataset for reading: its current version, or the one named. Raises RecipeError where there is none."""
+    import pyarrow.dataset
+
+    dataset = Dataset(absolute(store, "."), name)
+    if not dataset.versions():
+        held = files.names(files.join(dataset.store, FOLDER))
+        raise RecipeError(f"{dataset.store} has no dataset {name}{did_you_mean(name, held)}")
+    names = [held.name for held in dataset.versions()]
+    chosen = dataset.current if version is None else version
+    if chosen not in names:
+        raise RecipeError(f"{name} has no version {chosen}; there is {', '.join(in_short(names))}")
+    found = dataset.named(chosen)
+    filesystem, _ = files.filesystem(found.url)
+    paths = [files.filesystem(files.join(found.url, file["name"]))[1] for file in found.manifest["files"]]
+    return pyarrow.dataset.dataset(paths, filesystem=filesystem, format="parquet")

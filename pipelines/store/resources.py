@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock
 
+import gristmill
 from gristmill.operators import columns
 from gristmill.operators.base import Measure, Operator, Transform
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.compiling import code_folder
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.version import VERSION
 
 _BLOCK = 1 << 22
 
@@ -90,7 +90,7 @@ class ReadyOperator:
 
     def check(self) -> None:
         """Raise RecipeError where a resource cannot serve; what has served on this machine is not looked at again."""
-        passed = code_folder() / f"checked-{VERSION}-{self.fingerprint}"
+        passed = code_folder() / f"checked-{gristmill.__version__}-{self.fingerprint}"
         if not self.resources or passed.exists():
             return
         self.operator.check(self.local_files())

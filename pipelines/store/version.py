@@ -1,8 +1,5 @@
-"""The version of the code, which is part of what a dataset depends on."""
+"""The version of the results, which is part of what a dataset depends on."""
 
-import importlib.metadata
-
-try:
-    VERSION = importlib.metadata.version("gristmill")
-except importlib.metadata.PackageNotFoundError:  # a working folder that was sent to a cluster, not installed
-    VERSION = "0+source"
+#: The version of gristmill since which the same recipe, sources and history give the same dataset. Raise it when rules
+#: decide otherwise or files are written otherwise: datasets are then written anew. Measures have versions of their own.
+RESULTS = "0.1.0"

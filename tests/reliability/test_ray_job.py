@@ -104,6 +104,9 @@ def run_in_a_job(store: Path, *overrides: str) -> list[str]:
 
 def test_a_job_with_gristmill_on_the_nodes_gives_the_local_bytes(head: Head, recipe: Path, tmp_path: Path) -> None:
     assert gristmill("run", recipe)[0] == 0
+    for package in ("operators", "pipelines"):  # the user's own: Ray puts the folder of a job on the path
+        (recipe.parent / package).mkdir()
+        (recipe.parent / package / "__init__.py").write_text("raise ImportError('this is not gristmill')\n")
     store = tmp_path / "shared" / "store"
     installed = {"env_vars": {"PYTHONPATH": str(ROOT)}, "excludes": ["/store", "/shared"]}
     sent = ["--working-dir", str(recipe.parent), "--runtime-env-json", json.dumps(installed)]
@@ -132,8 +135,9 @@ def test_a_job_that_brings_gristmill_along_gives_the_local_bytes(head: Head, rec
     """
     sources = f"sources.docs.path={recipe.parent}/data/docs-*"
     assert gristmill("run", recipe, "--set", sources)[0] == 0
-    for package in ("operators", "pipelines"):
-        shutil.copytree(ROOT / package, recipe.parent / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("gristmill", "operators", "pipelines"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, recipe.parent / package, symlinks=True, ignore=ignore)
     store = tmp_path / "shared" / "store"
     sent = ["--working-dir", str(recipe.parent), "--runtime-env", str(ROOT / "deploy" / "runtime_env.yaml")]
     code, log = head.submit(*sent, *run_in_a_job(store, sources))

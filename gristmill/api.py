@@ -1,0 +1,158 @@
+"""The Python API: what the commands do, as functions that return values and print nothing unless asked to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.engine import EngineName, open_engine
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.recipe import LoadedRecipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.dataset import Dataset
+
+    from gristmill.pipelines.label.result import LabelPlan, LabelResult
+    from gristmill.pipelines.stages.run import RunResult
+
+#: A recipe, or the path or URL of its YAML file.
+Recipe = LoadedRecipe | str | os.PathLike[str]
+
+
+def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read and check a recipe; `overrides` are `key=value` pairs such as `decide.select.documents=500`.
+
+    Raises RecipeError with every mistake found, one a line.
+    """
+    return recipes.load_recipe(os.fspath(path), overrides)
+
+
+def plan(recipe: Recipe) -> dict[str, Any]:
+    """Return what a run would do, as `gristmill plan --json` prints it. Nothing is executed.
+
+    Raises RecipeError with every mistake found, StoreDamaged where the store is not what was written.
+    """
+    from gristmill.pipelines.planning.plan import make_plan
+    from gristmill.pipelines.report import plan_view
+
+    return plan_view.to_json(make_plan(_loaded(recipe), asks=False))
+
+
+def run(
+    recipe: Recipe,
+    *,
+    engine: EngineName = "auto",
+    workers: int | None = None,
+    refit: bool = False,
+    reporter: Reporter | None = None,
+    confirm: Callable[[LabelPlan], bool] = lambda plan: True,
+) -> RunResult:
+    """Run a recipe: measure what is new, decide, write a dataset version.
+
+    Args:
+        recipe: A loaded recipe, or the path or URL of its YAML file.
+        engine: `local` runs threads, `ray` Ray tasks; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set.
+        workers: How many shards are worked on at the same time; all cores by default.
+        refit: Whether measures such as importance are fitted anew on the corpus as it is now.
+        reporter: Where progress is shown; nowhere by default.
+        confirm: Shown what a labelling task is about to ask, returns whether it is asked; by default it is.
+
+    Raises:
+        RecipeError: The recipe is wrong, or a file that it names; nothing was started.
+        GristmillError: The run cannot go on; what was finished stays in the store, and the next call goes on from it.
+    """
+    from gristmill.pipelines.stages.run import run as run_stages
+
+    return run_stages(_loaded(recipe), partial(open_engine, engine, workers), _reporter(reporter), refit, confirm)
+
+
+def label(
+    task: str | os.PathLike[str],
+    store: str | os.PathLike[str] = "./store",
+    *,
+    dataset: str | None = None,
+    paths: Sequence[str] = (),
+    text: str = "text",
+    id: str = "id",
+    engine: EngineName = "auto",
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+    confirm: Callable[[LabelPlan], bool] = lambda plan: True,
+) -> LabelResult:
+    """Put a labelling task to documents; what is answered already is not asked again.
+
+    Args:
+        task: The path or URL of the task's YAML file.
+        store: The store's folder or URL: answers are kept in it.
+        dataset: The dataset of the store to label; or
+        paths: globs of files to label, of any format, with
+        text: the field that holds the text, and
+        id: the field that holds the id.
+        engine: See `run`.
+        workers: See `run`.
+        reporter: See `run`.
+        confirm: See `run`.
+
+    Raises:
+        GristmillError: The task is wrong or cannot go on; answers that came before stay in the store.
+    """
+    from gristmill.pipelines.label.run import label_source
+    from gristmill.pipelines.label.scan import source_of
+    from gristmill.pipelines.label.task import load_task
+    from gristmill.pipelines.storage import files
+    from gristmill.pipelines.storage.locations import absolute
+    from gristmill.pipelines.store.datasets import FOLDER
+
+    if (dataset is None) == (not paths):
+        raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
+    loaded = load_task(os.fspath(task))
+    place = absolute(os.fspath(store), ".")
+    globs = list(paths) or [files.join(place, FOLDER, str(dataset))]
+    source = source_of(globs, dataset or "input", text, id, loaded.task.sample)
+    with closing(open_engine(engine, workers)) as opened:
+        return label_source(loaded, place, source, opened, _reporter(reporter), confirm)
+
+
+def explain(store: str | os.PathLike[str], id: str) -> list[dict[str, Any]]:
+    """Return what a store knows of the documents with an id, a content id or an address: measures, and their fates.
+
+    Raises RecipeError where there is no such document.
+    """
+    from gristmill.pipelines.report import explain as explanation
+
+    return explanation.explain(os.fspath(store), id)
+
+
+def query(store: str | os.PathLike[str], sql: str, unsafe: bool = False) -> pa.Table:
+    """Return the result of DuckDB SQL over a store: its views are documents, decisions, clusters, losses, ...
+
+    Raises RecipeError where the query is wrong or, unless `unsafe`, does more than read.
+    """
+    from gristmill.pipelines.report import query as queries
+
+    return queries.query(os.fspath(store), sql, unsafe)
+
+
+def open_dataset(store: str | os.PathLike[str], name: str, version: str | None = None) -> Dataset:
+    """Open a dataset of a store for reading: the version that readers take, or the one named.
+
+    Returns a `pyarrow.dataset.Dataset`, which reads nothing until it is asked to: `.to_table(columns=["id"])`,
+    `.to_batches()`. Raises RecipeError where there is no such dataset or version.
+    """
+    from gristmill.pipelines.store.datasets import open_version
+
+    return open_version(os.fspath(store), name, version)
+
+
+def _loaded(recipe: Recipe) -> LoadedRecipe:
+    return recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
+
+
+def _reporter(reporter: Reporter | None) -> Reporter:
+    return Reporter(quiet=True) if reporter is None else reporter
