@@ -23,7 +23,7 @@ from collections import Counter
 import pyarrow as pa
 
 from benchmarks.common import bench_texts, median_seconds, print_table, run_peer, size_of
-from gristmill.operators.measure.gopher import Gopher
+from gristmill.operators.measures.gopher import Gopher
 
 _FILTERS = """
 from datatrove.data import Document

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.common import bench_texts, median_seconds, print_table, run_peer, size_of
-from gristmill.operators.measure.importance import Importance
+from gristmill.operators.measures.importance import Importance
 
 PEER = """
 import numpy as np

@@ -27,9 +27,9 @@ from benchmarks.common import print_table
 from benchmarks.importance_tasks import Task, tasks, two_groups
 from gristmill.operators.kernels.buffers import id_words
 from gristmill.operators.kernels.noise import gumbel
-from gristmill.operators.measure.content_id import content_ids
-from gristmill.operators.measure.importance import Importance, Target
-from gristmill.operators.measure.importance_fit import ImportanceFit, estimate, kl_reduction
+from gristmill.operators.measures.content_id import content_ids
+from gristmill.operators.measures.importance import Importance, Target
+from gristmill.operators.measures.importance_fit import ImportanceFit, estimate, kl_reduction
 
 BUCKETS = (10_000, 131_072, 262_144, 1_048_576)
 SMOOTHING = ("reference", 0.01, 0.1, 0.2, 0.5)

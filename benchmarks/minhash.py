@@ -24,11 +24,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.common import bench_texts, median_seconds, print_table, run_peer, size_of
-from gristmill.operators.dedup.banding import estimate
 from gristmill.operators.kernels.bands import agreements
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
-from gristmill.operators.measure.minhash import SCHEMES, MinHash
+from gristmill.operators.measures.minhash import SCHEMES, MinHash
+from gristmill.operators.rules.banding import estimate
 
 NGRAM, PERMUTATIONS = 5, 112
 

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.common import bench_texts, median_seconds, print_table, size_of
-from gristmill.operators.dedup.paragraphs import POSITIONS, ParagraphDedup
-from gristmill.operators.measure.paragraph_hashes import ParagraphHashes
+from gristmill.operators.measures.paragraph_hashes import ParagraphHashes
+from gristmill.operators.rules.paragraph_dedup import POSITIONS, ParagraphDedup
 
 SEPARATORS = {"paragraph": re.compile(r"\n\s*\n"), "line": re.compile(r"\n")}
 

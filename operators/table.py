@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from gristmill.operators.base import Measure, Operator, Rule, Transform
-from gristmill.operators.decide.drop import Drop
-from gristmill.operators.decide.gopher_rules import GopherRules
-from gristmill.operators.dedup.exact import ExactDedup
-from gristmill.operators.dedup.fuzzy import FuzzyDedup
-from gristmill.operators.dedup.paragraphs import ParagraphDedup
-from gristmill.operators.measure.gopher import Gopher
-from gristmill.operators.measure.importance import Importance
-from gristmill.operators.measure.minhash import MinHash
-from gristmill.operators.measure.paragraph_hashes import ParagraphHashes
-from gristmill.operators.measure.quality import Quality
-from gristmill.operators.measure.text_hash import TextHash
-from gristmill.operators.measure.text_id import TextId
-from gristmill.operators.measure.tokens import Tokens
-from gristmill.operators.select.select import Select
-from gristmill.operators.transform.normalize_unicode import NormalizeUnicode
+from gristmill.operators.measures.gopher import Gopher
+from gristmill.operators.measures.importance import Importance
+from gristmill.operators.measures.minhash import MinHash
+from gristmill.operators.measures.paragraph_hashes import ParagraphHashes
+from gristmill.operators.measures.quality import Quality
+from gristmill.operators.measures.text_hash import TextHash
+from gristmill.operators.measures.text_id import TextId
+from gristmill.operators.measures.tokens import Tokens
+from gristmill.operators.rules.drop import Drop
+from gristmill.operators.rules.exact_dedup import ExactDedup
+from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
+from gristmill.operators.rules.gopher_rules import GopherRules
+from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
+from gristmill.operators.rules.select import Select
+from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 
 OPERATORS: dict[str, type[Operator]] = {
     "normalize_unicode": NormalizeUnicode,

@@ -1,7 +1,7 @@
 """All statistics of Gopher's quality and repetition filters in one pass over each text.
 
 Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher" (arXiv:2112.11446),
-appendix A1.1. `gristmill.operators.measure.gopher` says what each statistic is.
+appendix A1.1. `gristmill.operators.measures.gopher` says what each statistic is.
 """
 
 # mypy: ignore-errors

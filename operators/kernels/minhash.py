@@ -1,7 +1,7 @@
 """MinHash signatures: what of two texts' signatures agrees estimates the Jaccard similarity of their shingles.
 
 A signature has K lanes of 16 bits of K minima: b-bit minwise hashing (Li and Koenig 2010, "b-Bit Minwise Hashing",
-b = 16). Lanes of different minima agree by chance once in 2**16, which `operators/dedup/banding.py` corrects for.
+b = 16). Lanes of different minima agree by chance once in 2**16, which `operators/rules/banding.py` corrects for.
 Minima have 32 bits, so that texts up to some ten million shingles are told apart as well.
 """
 

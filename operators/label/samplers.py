@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gristmill.operators.adjacent import is_first
 from gristmill.operators.columns import ID
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import id_words
 from gristmill.operators.kernels.noise import uniform
 from gristmill.operators.label.clusters import cluster
 from gristmill.operators.label.sample import Sample
+from gristmill.operators.runs import is_first
 
 KEY = "key"
 

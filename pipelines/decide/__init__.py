@@ -4,11 +4,11 @@ Every step is a pass over shards or key partitions, as items of an engine; no pr
 """
 
 from gristmill.pipelines.decide.driver import DECISIONS, decide
-from gristmill.pipelines.decide.duplicates import RepeatedValues, count_duplicates
+from gristmill.pipelines.decide.executors import check_rules, given_columns, kind_of, rule_names
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from gristmill.pipelines.decide.groups import GroupLoss, grouped_by
-from gristmill.pipelines.decide.kinds import check_rules, given_columns, kind_of, rule_names
 from gristmill.pipelines.decide.rule_columns import given_file, given_parts, with_given
+from gristmill.pipelines.decide.rules.exact_dedup import RepeatedValues, count_duplicates
 from gristmill.pipelines.decide.shards import ShardColumns
 
 __all__ = [

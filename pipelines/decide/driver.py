@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from gristmill.operators import columns
 from gristmill.operators.base import Rule
 from gristmill.operators.errors import FatalError
-from gristmill.operators.select.select import TOKENS
+from gristmill.operators.rules.select import TOKENS
 from gristmill.operators.table import name_of
 from gristmill.pipelines.decide import shuffle_files
+from gristmill.pipelines.decide.contract import Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.executors import given_columns, kind_of, rule_names
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from gristmill.pipelines.decide.fuzzy.history import History
 from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
-from gristmill.pipelines.decide.kinds import given_columns, kind_of, rule_names
 from gristmill.pipelines.decide.rule_columns import WithColumns, given_file, with_given, write_given
-from gristmill.pipelines.decide.rules import Resolved, Scene, Tally, Verdict
 from gristmill.pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
 from gristmill.pipelines.engine.base import Engine, run_all
 from gristmill.pipelines.shard_tasks.reread import Texts

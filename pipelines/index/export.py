@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.operators import columns
-from gristmill.operators.dedup.fuzzy import FuzzyDedup
 from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.decide.fuzzy.similarity import lanes
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.fuzzy_index import SIGNATURE, open_index

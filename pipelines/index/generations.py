@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for

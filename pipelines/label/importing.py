@@ -14,7 +14,7 @@ from gristmill.operators.columns import CONTENT_ID, ID, TEXT
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.operators.label.answers import AnswerFormat
 from gristmill.operators.label.reading import InvalidAnswer
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.budget import NOTHING
 from gristmill.pipelines.label.rows import Annotation, Row

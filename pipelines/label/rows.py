@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gristmill.operators.adjacent import is_first
 from gristmill.operators.columns import CONTENT_ID, TYPES
 from gristmill.operators.kernels.buffers import id_words
+from gristmill.operators.runs import is_first
 
 SCHEMA = pa.schema(
     [

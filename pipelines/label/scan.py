@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from gristmill.operators import columns
 from gristmill.operators.label.sample import Sample
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.documents import DOCUMENT, Documents

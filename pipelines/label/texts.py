@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from gristmill.operators.columns import CONTENT_ID, ID, TEXT
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.operators.label.answers import Multi, Scale
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.label.columns import labels_of
 from gristmill.pipelines.label.store import LabelStore

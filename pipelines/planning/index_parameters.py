@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.operators.base import Rule
-from gristmill.operators.dedup.fuzzy import FuzzyDedup
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.store.resources import ReadyOperator
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from gristmill.operators import columns
 from gristmill.operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.measure.tokens import Tokens
+from gristmill.operators.measures.tokens import Tokens
 from gristmill.operators.table import name_of
 from gristmill.pipelines.config.located_yaml import Path
 from gristmill.pipelines.config.mistakes import Mistakes

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gristmill.operators import columns
 from gristmill.operators.kernels.buffers import text_buffers
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.engine.warm_up import compile_missing
 from gristmill.pipelines.progress.reading import AT_WORK, Reached, share_read
 from gristmill.pipelines.sources.read import Batch, Reject, derived_ids, read_shard

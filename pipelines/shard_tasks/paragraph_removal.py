@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.operators.dedup.paragraphs import ParagraphDedup
 from gristmill.operators.errors import FatalError
+from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.pipelines.shard_tasks.measure import lengths
 
 

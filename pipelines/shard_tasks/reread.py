@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gristmill.operators import columns
 from gristmill.operators.errors import ShardError
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.shard_tasks.measure import Stopwatch, timed
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.store.registry import Shard

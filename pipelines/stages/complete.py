@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gristmill.pipelines.decide.executors import removal_by
 from gristmill.pipelines.decide.funnel import Funnel
-from gristmill.pipelines.decide.kinds import removal_by
 from gristmill.pipelines.engine.lazy import LateEngine
 from gristmill.pipelines.label.result import Confirm, LabelResult
 from gristmill.pipelines.planning.plan import Plan

@@ -18,9 +18,9 @@ from gristmill.operators.base import FittedMeasure, Operator, digest_of
 from gristmill.operators.errors import RecipeError, StoreDamaged
 from gristmill.operators.table import name_of
 from gristmill.pipelines.decide import count_duplicates, decide
+from gristmill.pipelines.decide.executors import removal_by
 from gristmill.pipelines.decide.funnel import Funnel, build_funnel
 from gristmill.pipelines.decide.fuzzy.history import History
-from gristmill.pipelines.decide.kinds import removal_by
 from gristmill.pipelines.decide.losses import check_limit as check_losses
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.lazy import LateEngine

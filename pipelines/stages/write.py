@@ -12,12 +12,12 @@ import numpy as np
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import FatalError, StoreDamaged
-from gristmill.operators.measure.importance import Importance
-from gristmill.operators.measure.importance_fit import ImportanceFit, kl_reduction
-from gristmill.operators.select.select import Select
+from gristmill.operators.measures.importance import Importance
+from gristmill.operators.measures.importance_fit import ImportanceFit, kl_reduction
+from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import rule_names
+from gristmill.pipelines.decide.executors import removal_by
 from gristmill.pipelines.decide.funnel import Funnel
-from gristmill.pipelines.decide.kinds import removal_by
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.progress.reporter import Reporter

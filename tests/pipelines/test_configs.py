@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gristmill.pipelines.cli.main import app
-from tests.operators.measure.fasttext_models import THREADS
+from tests.operators.measures.fasttext_models import THREADS
 from tests.pipelines.label.endpoint import endpoint
 from tests.support import make_documents, sentences, write_jsonl
 

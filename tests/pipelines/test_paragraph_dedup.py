@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines.decide.kinds import removal_by
+from gristmill.pipelines.decide.executors import removal_by
 from gristmill.pipelines.stages import write as writing
-from tests.operators.dedup.paragraph_oracle import dedup
+from tests.operators.rules.paragraph_oracle import dedup
 from tests.pipelines.pages import SHARDS, pages_of_a_site, write_pages
 from tests.pipelines.stages.test_run import content, dataset, execute
 

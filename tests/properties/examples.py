@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from gristmill.operators.base import Measure, Operator, Transform
 from gristmill.operators.columns import CONTENT_ID, TEXT
-from gristmill.operators.measure.importance import Importance
+from gristmill.operators.measures.importance import Importance
 from gristmill.operators.table import OPERATORS
 from gristmill.pipelines.store.resources import ReadyOperator, resource
-from tests.operators.measure.fasttext_models import model_file
+from tests.operators.measures.fasttext_models import model_file
 from tests.support import make_documents
 
 _FOLDER = TemporaryDirectory(prefix="gristmill-properties-")

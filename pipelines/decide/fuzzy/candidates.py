@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators.adjacent import is_first
 from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, may_repeat
+from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.fuzzy.history import Meetings
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
 from gristmill.pipelines.decide.shards import SurvivingShard

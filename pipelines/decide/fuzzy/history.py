@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.operators.adjacent import is_first
+from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.fuzzy.keys import KEYS
 from gristmill.pipelines.decide.shards import SurvivingShard
 from gristmill.pipelines.decide.shuffle import Exchange

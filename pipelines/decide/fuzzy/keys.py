@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators.dedup.groups import Candidates, group_copies
 from gristmill.operators.kernels.bands import band_keys
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.hashes import hash_texts
+from gristmill.operators.rules.copies import Candidates, group_copies
 from gristmill.pipelines.decide.fuzzy.pairs import pair_table
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.similarity import lanes

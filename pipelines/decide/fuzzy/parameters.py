@@ -18,7 +18,7 @@ class Parameters:
     rows: int  #: lanes that a key is made of; lanes left over are in no key
     threshold: float  #: similarity from which documents are alike
     verify: Literal["none", "signature", "text"]  #: with none, every pair that shares a band is alike
-    keep: str = "first"  #: the keep-policy, as `gristmill.operators.dedup.keep` has it
+    keep: str = "first"  #: the keep-policy, as `gristmill.operators.rules.keep` has it
     edge_budget: int = EDGE_BUDGET  #: with more edges, components are found over the exchange
 
     @property

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators.dedup.banding import estimate
 from gristmill.operators.kernels.bands import agreements
+from gristmill.operators.rules.banding import estimate
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
 
 #: Pairs that are compared at a time: what is taken together for them stays small, however much each document weighs.

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators.adjacent import is_first
-from gristmill.operators.dedup.keep import rank_column, ranks
 from gristmill.operators.kernels.candidates import hash_pairs
+from gristmill.operators.rules.keep import rank_column, ranks
+from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluster, histogram
 from gristmill.pipelines.decide.fuzzy.components import Members
 from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.minhash import planted_pairs
-from gristmill.operators.dedup.banding import estimate
 from gristmill.operators.kernels.bands import agreements
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign, split_mix
 from gristmill.operators.kernels.shingles import alphabet, fill_shingles, scratch_for
+from gristmill.operators.rules.banding import estimate
 
 SCHEMES = pytest.mark.parametrize("scheme", [k_permutations, fast_similarity])
 Scheme = Callable[[int, int], Sketch]

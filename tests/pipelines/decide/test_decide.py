@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from gristmill.operators import columns
 from gristmill.operators.base import Rule
-from gristmill.operators.decide.drop import Drop
-from gristmill.operators.dedup.exact import ExactDedup
 from gristmill.operators.errors import ShardError
-from gristmill.operators.select.select import Select
+from gristmill.operators.rules.drop import Drop
+from gristmill.operators.rules.exact_dedup import ExactDedup
+from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import DECISIONS, Decided, decide, order_statistics, shuffle
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine

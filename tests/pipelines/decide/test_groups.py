@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.base import Rule
-from gristmill.operators.decide.drop import Drop
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.select.select import Select
+from gristmill.operators.rules.drop import Drop
+from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import Decided, decide, grouped_by, groups
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine

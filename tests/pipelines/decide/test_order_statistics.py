@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.operators.decide.drop import Drop
+from gristmill.operators.rules.drop import Drop
 from gristmill.pipelines.decide import decide, order_statistics
 from gristmill.pipelines.decide.order_statistics import Crossing, Found, Weighted, find_crossings
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.base import Rule
-from gristmill.operators.decide.drop import Drop
-from gristmill.operators.dedup.fuzzy import FuzzyDedup
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.rules.drop import Drop
+from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.decide import check_rules, decide, given_file
-from gristmill.pipelines.decide.kinds import given_columns
+from gristmill.pipelines.decide.executors import given_columns
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
 

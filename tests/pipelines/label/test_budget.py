@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gristmill.operators.label.sample import Sample
-from gristmill.operators.select.select import Select
+from gristmill.operators.rules.select import Select
 from gristmill.pipelines.label.budget import FREE, NOTHING, Amount, Bound, Budget, Ledger, Prices
 
 PRICES = {"a": Prices(input_per_million=0.15, output_per_million=0.6), "b": Prices(input_per_million=3.0)}

@@ -13,7 +13,7 @@ import pytest
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.answers import Choice, Multi, Scale
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.label.importing import Imported, import_labels
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.sources.discover import FEW_FILES

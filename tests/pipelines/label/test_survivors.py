@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.measure.content_id import content_ids
+from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.importing import import_labels
 from gristmill.pipelines.label.store import LabelStore

@@ -13,7 +13,7 @@ import pytest
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.planning.plan import Plan, make_plan
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, load_recipe, read_recipe
-from tests.operators.measure.fasttext_models import model_file
+from tests.operators.measures.fasttext_models import model_file
 from tests.support import make_documents, write_jsonl
 
 MakeRecipe = Callable[..., Path]

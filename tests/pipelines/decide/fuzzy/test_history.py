@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.operators.dedup.fuzzy import FuzzyDedup
+from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.decide import shuffle
 from gristmill.pipelines.decide.fuzzy import Parameters, SignatureEvidence, resolve
 from gristmill.pipelines.decide.fuzzy.history import MET, History

@@ -1,0 +1,36 @@
+"""The measure `text_hash`: what exact deduplication compares."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import TEXT
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.characters import character_classes, lower_case
+from gristmill.operators.kernels.hashes import hash_normalized_texts
+from gristmill.operators.measures.arrays import hash_column
+
+
+class TextHash(Measure):
+    """A 128-bit hash of the text in lower case, with runs of white space made one space, and trimmed.
+
+    White space is what `str.isspace` says. Case is folded one code point below U+10000 at a time, where its lower case
+    is a single code point: a capital sigma becomes "σ" wherever it stands, "İ" stays as it is.
+    """
+
+    def schema(self) -> pa.Schema:  # type: ignore[override]
+        return pa.schema([field("text_hash", pa.binary(16), "128-bit hash of the normalised text")])
+
+    def kernels(self) -> tuple[str, ...]:
+        return ("hash_normalized_texts",)
+
+    def open(self, files: Files) -> MeasureFunction:
+        classes, lower, schema = character_classes(), lower_case(), self.schema()
+
+        def measure(documents: Documents) -> pa.RecordBatch:
+            texts = documents.column(TEXT)
+            hashes = hash_normalized_texts(*text_buffers(texts), classes, lower)
+            return pa.record_batch([hash_column(hashes, texts)], schema=schema)
+
+        return measure

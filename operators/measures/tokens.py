@@ -1,0 +1,91 @@
+"""The measure `tokens`: how long a document is for a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import TEXT
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.tokens import estimate_tokens
+from gristmill.operators.measures.arrays import column
+
+_DOCUMENTS_AT_ONCE = 64  # a tokenizer's results take some hundred bytes a token until they are counted
+
+
+class Tokens(Measure):
+    """Number of tokens of the text, estimated, or counted with a tokenizer.
+
+    `tokens` estimates from counts of letters, words, digits, punctuation, line feeds and wider characters, which takes
+    next to no time. Calibrated on a byte-level BPE tokenizer of 50,257 entries trained on half of a mixed corpus of
+    90 MB. On the other half it is off by 4.6 % for the mean document and by -3.2 % over all; for the mean document in
+    English by 3.5 %, Chinese 4.2, French 6.8, code 6.8, Portuguese 7.0, Korean 7.9, Spanish 10.6, Indonesian 12.7,
+    German 12.8, Arabic 19.9: too few outside English, of which most of that corpus and so of the entries are.
+
+    `tokens: path/to/tokenizer.json` counts with that tokenizer of the `tokenizers` library; special tokens that a model
+    adds around a text are not counted.
+    """
+
+    shorthand: ClassVar[str | None] = "tokenizer"
+
+    tokenizer: str | None = Field(default=None, description="path of a tokenizer.json; without it tokens are estimated")
+
+    def schema(self) -> pa.Schema:  # type: ignore[override]
+        how = "estimated" if self.tokenizer is None else f"counted by {Path(self.tokenizer).name}"
+        return pa.schema([field("tokens", pa.uint32(), f"number of tokens, {how}")])
+
+    def resources(self) -> dict[str, str]:
+        return {} if self.tokenizer is None else {"tokenizer": self.tokenizer}
+
+    def check(self, files: Files) -> None:
+        if self.tokenizer is not None:
+            _load(files["tokenizer"], self.tokenizer)
+
+    def kernels(self) -> tuple[str, ...]:
+        return ("estimate_tokens",) if self.tokenizer is None else ()
+
+    def open(self, files: Files) -> MeasureFunction:
+        schema = self.schema()
+        tokenizer = None if self.tokenizer is None else _load(files["tokenizer"], self.tokenizer)
+
+        def measure(documents: Documents) -> pa.RecordBatch:
+            texts = documents.column(TEXT)
+            counts = estimate_tokens(*text_buffers(texts)) if tokenizer is None else _count(tokenizer, texts)
+            return pa.record_batch([column(counts, texts, pa.uint32())], schema=schema)
+
+        return measure
+
+
+def _load(path: Path, name: str) -> Any:
+    """The tokenizer in a file that the recipe calls `name`, set to count whole texts whatever the file says."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise RecipeError(
+            f"tokens with a tokenizer ({name}) needs the tokenizers library: pip install 'gristmill[tokenizers]'"
+        ) from error
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise RecipeError(
+            f"{name} is not a tokenizer that the tokenizers library can read ({error}); "
+            "give the tokenizer.json of a model"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _count(tokenizer: Any, texts: pa.Array) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    counts = np.zeros(len(texts), np.uint32)
+    for start in range(0, len(texts), _DOCUMENTS_AT_ONCE):
+        some = texts.slice(start, _DOCUMENTS_AT_ONCE).fill_null("").to_pylist()
+        encodings = tokenizer.encode_batch_fast(some, add_special_tokens=False)
+        counts[start : start + len(some)] = [len(encoding.ids) for encoding in encodings]
+    return counts

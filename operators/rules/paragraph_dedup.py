@@ -1,0 +1,91 @@
+"""The rule that removes paragraphs, or lines, that too many documents have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from gristmill.operators import columns
+from gristmill.operators.base import Rule, field
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.characters import character_classes
+from gristmill.operators.kernels.paragraphs import remove_pieces
+from gristmill.operators.measures.paragraph_hashes import ParagraphHashes, Piece
+
+#: Type of the column that tells which pieces of a document go. No other column has it.
+POSITIONS = pa.list_(pa.uint32())
+
+
+class ParagraphDedup(Rule):
+    """Removes paragraphs, or lines, that more than `limit` documents have in common.
+
+    `paragraph_dedup: {limit: 10}`, or with `by: line`. Paragraphs are equal where their normalised texts are (see
+    `paragraph_hashes`); a document counts once, however often it has a paragraph. What goes is removed when the
+    dataset is written, with the blank lines after it (a line with its line feed); the rest stays byte for byte. A
+    document of which no paragraph stays is dropped. A recipe has one such rule: lines of what is left are the matter of
+    a second recipe whose source is the first one's dataset.
+
+    `keep: first` leaves a repeated paragraph in the `limit` documents of smallest address, so that no text vanishes
+    from the corpus: what is repeated is not only navigation but licences, quotations and recipes too, and a few copies
+    of navigation do no harm. `keep: none` removes it everywhere.
+
+    Only documents that earlier rules kept are counted, and what later rules drop takes with it the paragraphs that it
+    was to keep: this rule is best the last. Columns measured of a text (tokens, gopher_words), and budgets that go by
+    them, are of the text as measured, before anything is removed.
+    """
+
+    shorthand: ClassVar[str | None] = "limit"
+
+    limit: int = Field(default=10, ge=1, description="documents that may have a paragraph in common")
+    by: Piece = Field(default="paragraph", description="paragraph or line")
+    min_characters: int = Field(default=20, ge=1, description="shorter paragraphs are neither counted nor removed")
+    keep: Literal["first", "none"] = Field(
+        default="first",
+        description="first: the first `limit` documents keep a repeated paragraph; none: no document does",
+    )
+
+    @property
+    def measure(self) -> ParagraphHashes:
+        """The measure of the hashes. Rules with the same options share its columns."""
+        return ParagraphHashes(by=self.by, min_characters=self.min_characters)
+
+    @property
+    def spared(self) -> int:
+        """Return how many documents keep a repeated paragraph."""
+        return self.limit if self.keep == "first" else 0
+
+    def kernels(self) -> tuple[str, ...]:
+        return ("remove_pieces",)
+
+    def columns(self) -> set[str]:
+        """Columns that it reads."""
+        return {*self.measure.schema().names}
+
+    def signs(self) -> tuple[ParagraphHashes, ...]:
+        """The measure of the hashes."""
+        return (self.measure,)
+
+    def gives(self, name: str) -> pa.Schema:
+        """Return what is removed of each document."""
+        length = columns.TYPES[columns.BYTES]
+        return pa.schema(
+            [
+                field(f"{name}_positions", POSITIONS, f"which {self.by}s are removed, counted from 0"),
+                field(f"{name}_removed", pa.uint32(), f"{self.by}s removed"),
+                field(f"{name}_removed_bytes", length, f"UTF-8 bytes of the {self.by}s removed"),
+            ]
+        )
+
+    def remove(self, texts: pa.LargeStringArray, positions: pa.ListArray) -> pa.LargeStringArray:
+        """Texts (n) without the pieces at these positions (n lists of POSITIONS, ascending); null stays null."""
+        gone = np.asarray(pc.list_flatten(positions))
+        bounds = np.zeros(len(texts) + 1, np.int32)
+        np.cumsum(np.asarray(pc.fill_null(pc.list_value_length(positions), 0)), out=bounds[1:])
+        by_line = self.by == "line"
+        data, offsets = remove_pieces(*text_buffers(texts), by_line, gone, bounds, character_classes())
+        rest = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
+        return pc.if_else(texts.is_valid(), rest, None) if texts.null_count else rest

@@ -1,0 +1,88 @@
+"""One spelling for one text: line ends, control characters, mojibake, Normalization Form C."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gristmill.operators.base import Files, Transform, TransformFunction
+from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
+from gristmill.operators.transforms import mojibake
+
+
+class NormalizeUnicode(Transform):
+    """Bring texts into one form of Unicode.
+
+    - CR LF, CR, vertical tab, form feed, U+2028 and U+2029 become a line feed;
+    - other control characters (Cc) but tab and line feed go;
+    - mojibake is undone, line by line, by `ftfy.fix_encoding`, and by nothing else of ftfy: "PtolemaÃ¯s" becomes
+      "Ptolemaïs", U+0080 to U+009F become the characters of Windows-1252 that they were meant to be;
+    - the result is in Normalization Form C.
+
+    Applying it twice changes nothing more. A text that is not valid UTF-8 keeps its spelling, line ends and control
+    characters apart. A batch in which no text changes is handed back as it is, without a copy.
+    """
+
+    def kernels(self) -> tuple[str, ...]:
+        return ("cleaning",)
+
+    def open(self, files: Files) -> TransformFunction:
+        mojibake.clues()
+        return normalize
+
+
+def normalize(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """The texts (n) in normal form (n); null stays null.
+
+    What was repaired is normalised anew, until nothing changes: a repair can bring control characters to light, or put
+    letter and accent side by side.
+    """
+    data, offsets = text_buffers(texts)
+    clues = inspect_texts(data, offsets, *mojibake.clues())
+    if not clues.any():
+        return texts
+    unclean = (clues & UNCLEAN) != 0
+    if unclean.any():
+        return normalize(_with_buffers(texts, *clean_texts(data, offsets, unclean)))
+    suspects = np.flatnonzero(clues)
+    before = texts.take(pa.array(suspects)).cast(pa.large_binary()).to_pylist()
+    after = [_repair(text, suspected) for text, suspected in zip(before, clues[suspects], strict=True)]
+    changed = [k for k in range(len(suspects)) if after[k] != before[k]]
+    if not changed:
+        return texts
+    repaired = pa.array([after[k] for k in changed], pa.large_binary()).cast(pa.large_string())
+    return _replaced(texts, suspects[changed], normalize(repaired))
+
+
+def _replaced(texts: pa.LargeStringArray, where: NDArray[np.int64], by: pa.LargeStringArray) -> pa.LargeStringArray:
+    """The texts with those at the ascending positions `where` replaced."""
+    pieces, start = [], 0
+    for k, position in enumerate(where):
+        pieces += [texts.slice(start, position - start), by.slice(k, 1)]
+        start = position + 1
+    return pa.concat_arrays([*pieces, texts.slice(start)])
+
+
+def _repair(text: bytes, clues: np.uint64) -> bytes:
+    try:
+        characters = text.decode()
+    except UnicodeDecodeError:
+        return text
+    if clues & mojibake.MOJIBAKE:
+        characters = mojibake.repair(characters)
+    if not unicodedata.is_normalized("NFC", characters):
+        characters = unicodedata.normalize("NFC", characters)
+    return characters.encode()
+
+
+def _with_buffers(
+    texts: pa.LargeStringArray, data: NDArray[np.uint8], offsets: NDArray[np.int64]
+) -> pa.LargeStringArray:
+    """An array of other content, null where `texts` is."""
+    array = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
+    return pc.if_else(texts.is_valid(), array, None) if texts.null_count else array

@@ -1,0 +1,193 @@
+"""Expressions that can make much of little are computed in a process of its own, which may take so much and no more.
+
+Such a process is started when the first such expression comes, is used again, and ends with the process that started
+it. Where it takes more memory or processor time than it may, it ends, and the expression with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import IO, Any
+
+import duckdb
+import pyarrow as pa
+
+from gristmill.operators.errors import GristmillError, RecipeError, ShardError
+from gristmill.operators.expressions.condition import Condition, Fired, Quantile, compile_condition
+
+#: What an expression may take beside the columns that it reads.
+MEMORY = 1 << 30
+#: Processor time, of the check before a run and of a shard.
+CHECK_SECONDS, SHARD_SECONDS = 10, 60
+#: How often longer than that it may take by the clock, on a machine that is busy.
+PATIENCE = 20
+_TIME_SIGNALS = {signal.SIGXCPU, signal.SIGKILL}
+_SIZE = struct.Struct("<Q")
+_SERVE = "from gristmill.pipelines.decide.rules.confined import serve; serve()"
+
+
+def compile_confined(text: str, schema: pa.Schema) -> Condition:
+    """`compile_condition`, within the limits. Raises RecipeError where it takes more."""
+    found: Condition = _ask(_refusal(RecipeError, text), CHECK_SECONDS, compile_condition, text, schema)
+    return found
+
+
+def evaluate_confined(condition: Condition, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
+    """`Condition.evaluate`, within the limits. Raises ShardError where it takes more."""
+    needed = documents.select(condition.columns).combine_chunks()
+    refusal = _refusal(ShardError, condition.text)
+    found: Fired = _ask(refusal, SHARD_SECONDS, Condition.evaluate, condition, needed, limits)
+    return found
+
+
+class _Exceeded(Exception):
+    """A process took more than it may, or was ended; the message says of what."""
+
+
+def _refusal(error: type[GristmillError], text: str) -> Callable[[_Exceeded], GristmillError]:
+    return lambda what: error(f"{text!r} takes more than {what} to compute, which is all that an expression may take")
+
+
+def _ask(
+    refusal: Callable[[_Exceeded], GristmillError], seconds: int, function: Callable[..., Any], *values: Any
+) -> Any:
+    """The result of a function in a process of its own, or its error; that of `refusal` where it takes too much.
+
+    A process that was asked before may hold what others left, or have been ended from outside: a new one decides.
+    """
+    if (worker := _idle_worker()) is not None:
+        with contextlib.suppress(_Exceeded):
+            return worker.ask(seconds, function, values)
+    try:
+        return _Worker().ask(seconds, function, values)
+    except _Exceeded as what:
+        raise refusal(what) from None
+
+
+class _Worker:
+    """A process that computes one thing at a time."""
+
+    def __init__(self) -> None:
+        path = os.pathsep.join(filter(None, sys.path))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _SERVE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def ask(self, seconds: int, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+        """The result of a function, or its error. Raises _Exceeded where it takes too much: then the process ends."""
+        memory, time = f"{MEMORY >> 30} GB of memory", f"{seconds} seconds of processor time"
+        request, reply = self._process.stdin, self._process.stdout
+        assert request is not None
+        assert reply is not None
+        try:
+            _send(request, (seconds, function, values))
+            if not select.select([reply], [], [], PATIENCE * seconds)[0]:
+                raise _Exceeded(time)
+            kind, found = _receive(reply)
+        except (BrokenPipeError, EOFError):
+            ended = -self._process.wait()
+            raise _Exceeded(time if ended in _TIME_SIGNALS else memory) from None
+        except BaseException:
+            self.end()  # what it would answer later is nobody's
+            raise
+        if kind == "memory":
+            self.end()
+            raise _Exceeded(memory)
+        with _lock:
+            _idle.append(self)
+        if kind == "error":
+            raise found
+        return found
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether it can be asked again."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+_idle: list[_Worker] = []
+_lock = Lock()
+
+
+def _idle_worker() -> _Worker | None:
+    """A process that was asked before and is asked by nobody now."""
+    with _lock:
+        while _idle:
+            if (worker := _idle.pop()).is_alive:
+                return worker
+    return None
+
+
+def _send(stream: IO[bytes], value: Any) -> None:
+    content = pickle.dumps(value, protocol=5)
+    stream.write(_SIZE.pack(len(content)))
+    stream.write(content)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    return pickle.loads(_received(stream))
+
+
+def _received(stream: IO[bytes]) -> bytes:
+    head = stream.read(_SIZE.size)
+    if len(head) < _SIZE.size:
+        raise EOFError
+    return stream.read(_SIZE.unpack(head)[0])
+
+
+def serve() -> None:
+    """Compute what is asked on standard input, until it ends. The program of the process."""
+    import resource
+
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may be written there
+    compile_condition("a > 0", pa.schema([("a", pa.int64())]))  # what is loaded once is not the expression's
+    taken = _address_space()
+    while True:
+        try:
+            request = _received(requests)
+        except EOFError:
+            return
+        if taken:  # the columns are there as they came, as Arrow and in DuckDB
+            resource.setrlimit(resource.RLIMIT_AS, (taken + 3 * len(request) + MEMORY, resource.RLIM_INFINITY))
+        seconds, function, values = pickle.loads(request)
+        spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + seconds + 1, resource.RLIM_INFINITY))
+        _send(replies, _answer(function, values))
+
+
+def _answer(function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str, Any]:
+    try:
+        return "value", function(*values)
+    except MemoryError:
+        return "memory", None
+    except GristmillError as error:
+        if isinstance(error.__cause__, duckdb.OutOfMemoryException):
+            return "memory", None
+        return "error", type(error)(str(error))
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has taken; 0 where the system does not tell, and limits none."""
+    with contextlib.suppress(OSError), open("/proc/self/statm") as held:
+        return int(held.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return 0

@@ -1,0 +1,206 @@
+"""Exact duplicates over all shards: winners within each shard, then among the shards' winners, key range by key range.
+
+A document that loses within its shard needs no exchange: it follows its shard's winner. So however large a group of
+copies, a partition holds at most one row of it from each shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gristmill.operators import columns
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.rules.copies import Candidates, group_copies
+from gristmill.operators.rules.exact_dedup import ExactDedup, is_comparable
+from gristmill.pipelines.decide import shuffle_files
+from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.rules.checks import check_known, check_rank
+from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
+from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.storage import files
+
+EXAMPLES = 3  # groups that the report names
+WINNERS = pa.schema(
+    [
+        ("key_low", pa.uint64()),
+        ("key_high", pa.uint64()),
+        ("unranked", pa.bool_()),
+        ("rank", pa.uint64()),
+        ("address", pa.uint64()),
+        ("copies", pa.uint32()),  # in its shard, itself included
+    ]
+)
+LOSERS = pa.schema([("address", pa.uint64()), ("survivor", pa.uint64())])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Documents that are equal."""
+
+    survivor: int  #: address
+    copies: int  #: the survivor included
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Who loses to whom, written down by shard."""
+
+    ordinals: NDArray[np.int64]  #: of the shards, ascending
+    local: str  #: folder: what each shard settled by itself
+    distant: Exchange  #: winners of a shard that lose to another shard's, from the partitions to the shards
+    partitions: int
+    groups: int  #: of two copies or more
+    dropped: int  #: documents that lose
+    largest: tuple[Group, ...]  #: a few, largest first
+
+    def lost(self, ordinal: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Addresses (m, ascending) of a shard's losers, and of the documents that they lose to."""
+        local = shuffle_files.read_table(_local_file(self.local, ordinal))
+        distant = self.distant.receive(range(self.partitions), int(np.searchsorted(self.ordinals, ordinal)))
+        distant = distant.sort_by("address")
+        followed = np.asarray(distant["address"]), np.asarray(distant["survivor"])
+        survivors = _follow(np.asarray(local["survivor"]), *followed)
+        addresses = np.concatenate([np.asarray(local["address"]), followed[0]])
+        order = np.argsort(addresses)
+        return addresses[order], np.concatenate([survivors, followed[1]])[order]
+
+
+@dataclass(frozen=True)
+class ResolvedDedup:
+    """Exact duplicates, found."""
+
+    duplicates: Duplicates
+    columns: Sequence[str] = ()
+
+    def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        addresses, survivors = self.duplicates.lost(ordinal)
+        rows = np.searchsorted(addresses_of(documents), addresses)
+        return Verdict(losses(rows, survivor=pa.array(survivors)))
+
+    def details(self, tally: Tally) -> dict[str, Any]:
+        largest = [{"survivor": group.survivor, "copies": group.copies} for group in self.duplicates.largest]
+        return {"groups": self.duplicates.groups, "largest_groups": largest}
+
+
+def _check(rule: ExactDedup, schema: pa.Schema) -> None:
+    check_known(sorted(rule.columns()), schema, " in exact_dedup")
+    for name in rule.key_columns:
+        if not is_comparable(schema.field(name).type):
+            raise RecipeError(
+                f"exact_dedup compares text, bytes, numbers and dates; {name} is {schema.field(name).type}"
+            )
+    check_rank(rule.rank_column, schema, "exact_dedup")
+
+
+def _resolve(rule: ExactDedup, scene: Scene) -> Resolved:
+    return ResolvedDedup(find_duplicates(rule, scene.survivors, scene.engine, scene.folder))
+
+
+EXACT_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
+
+
+def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, folder: str) -> Duplicates:
+    """Find the losers among all shards' documents; files go to `folder`."""
+    partitions = partitions_for(survivors.documents, len(survivors.shards))
+    ordinals = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
+    local = files.join(folder, "local")
+    winners = Exchange(files.join(folder, "winners"), partitions, WINNERS)
+    losers = Exchange(files.join(folder, "losers"), len(ordinals), LOSERS)
+    send = partial(_settle_shard, rule, local, winners)
+    dropped = sum(run_all(engine, send, survivors.shards))
+    groups = 0
+    largest: list[Group] = []
+    resolve = partial(_settle_partition, ordinals, winners, losers)
+    for lost, found, some in run_all(engine, resolve, range(partitions)):
+        dropped, groups, largest = dropped + lost, groups + found, [*largest, *some]
+    return Duplicates(ordinals, local, losers, partitions, groups, dropped, _largest(largest))
+
+
+class RepeatedValues(TypedDict):
+    """How often the values of a column occur again."""
+
+    documents: int  #: whose value an earlier document has
+    values: int  #: that occur more than once
+    examples: list[Any]  #: the most frequent values
+
+
+def count_duplicates(shards: Sequence[ShardColumns], column: str, engine: Engine, folder: str) -> RepeatedValues:
+    """Count the values of a column (ids, say) that occur more than once; nulls do not count. Scratch is in `folder`."""
+    survivors = Survivors([SurvivingShard(shard) for shard in shards], sum(shard.rows for shard in shards))
+    with shuffle_files.scratch_folder(folder, "duplicates", engine) as own:
+        found = find_duplicates(ExactDedup(by=column), survivors, engine, own)
+    by_ordinal = {shard.ordinal: shard for shard in survivors.shards}
+    examples = []
+    for group in found.largest:
+        documents = by_ordinal[group.survivor >> columns.ROW_BITS].read([column])
+        at = int(np.searchsorted(addresses_of(documents), np.uint64(group.survivor)))
+        examples.append(documents[column][at].as_py())
+    return {"documents": found.dropped, "values": found.groups, "examples": examples}
+
+
+def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: SurvivingShard) -> int:
+    """Settle the copies within a shard; send the documents that no other of the shard beats. Returns the losers."""
+    documents = shard.read(sorted(rule.columns()))
+    candidates = rule.candidates(documents, addresses_of(documents))
+    rows, starts = group_copies(candidates)
+    firsts, sizes = rows[starts[:-1]], np.diff(starts)
+    lost = np.delete(rows, starts[:-1])
+    lost_to = np.repeat(firsts, sizes - 1)
+    shuffle_files.write_table(_local_file(local, shard.ordinal), _losers(candidates.addresses, lost, lost_to))
+    copies = np.ones(len(candidates.addresses), np.uint32)
+    copies[firsts] = sizes
+    left = np.delete(np.arange(len(copies)), lost)
+    best = candidates.take(left)
+    sent = [best.keys[:, 0], best.keys[:, 1], best.unranked, best.ranks, best.addresses, copies[left]]
+    table = pa.table([pa.array(column) for column in sent], schema=WINNERS)
+    winners.send(shard.ordinal, table, partition_of(best.keys[:, 0], winners.partitions))
+    return len(lost)
+
+
+def _settle_partition(
+    ordinals: NDArray[np.int64], winners: Exchange, losers: Exchange, partition: int
+) -> tuple[int, int, list[Group]]:
+    """Settle the copies of one key range. Returns how many lose here, the number of groups, the largest of them."""
+    table = winners.receive(ordinals.tolist(), partition)
+    keys = np.column_stack([np.asarray(table["key_low"]), np.asarray(table["key_high"])])
+    addresses, copies = np.asarray(table["address"]), np.asarray(table["copies"]).astype(np.int64)
+    rows, starts = group_copies(Candidates(keys, np.asarray(table["unranked"]), np.asarray(table["rank"]), addresses))
+    firsts = rows[starts[:-1]]
+    lost = np.delete(rows, starts[:-1])
+    copies[firsts] = np.add.reduceat(copies[rows], starts[:-1]) if len(firsts) else 0
+    copies[lost] = 0
+    shards = np.searchsorted(ordinals, addresses[lost] >> np.uint64(columns.ROW_BITS))
+    losers.send(partition, _losers(addresses, lost, np.repeat(firsts, np.diff(starts) - 1)), shards)
+    groups = np.flatnonzero(copies > 1)
+    some = groups[np.lexsort((addresses[groups], -copies[groups]))][:EXAMPLES]
+    return len(lost), len(groups), [Group(int(addresses[i]), int(copies[i])) for i in some]
+
+
+def _losers(addresses: NDArray[np.uint64], lost: NDArray[np.int64], lost_to: NDArray[np.int64]) -> pa.Table:
+    return pa.table([pa.array(addresses[lost]), pa.array(addresses[lost_to])], schema=LOSERS)
+
+
+def _follow(
+    survivors: NDArray[np.uint64], addresses: NDArray[np.uint64], replaced_by: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Survivors of a shard (n), or who beat them among all shards: `addresses` (m, ascending) lost to `replaced_by`."""
+    if len(addresses) == 0:
+        return survivors
+    at = np.minimum(np.searchsorted(addresses, survivors), len(addresses) - 1)
+    return np.where(addresses[at] == survivors, replaced_by[at], survivors)
+
+
+def _largest(groups: Iterable[Group]) -> tuple[Group, ...]:
+    return tuple(sorted(groups, key=lambda group: (-group.copies, group.survivor))[:EXAMPLES])
+
+
+def _local_file(folder: str, ordinal: int) -> str:
+    return files.join(folder, f"{ordinal:08d}.arrow")

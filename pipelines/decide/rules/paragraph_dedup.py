@@ -1,0 +1,219 @@
+"""Repeated paragraphs over all shards: document frequencies, key range by key range, and what each document loses.
+
+A shard sends one row for each of its distinct paragraphs, with the number of its documents that have it, and gets one
+back for each that is repeated in the corpus: how many of its documents may keep it. So the rows of a partition are
+bounded by the distinct paragraphs of the shards, however frequent a paragraph is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.paragraphs import UNCOUNTED
+from gristmill.operators.rules.paragraph_dedup import POSITIONS, ParagraphDedup
+from gristmill.operators.runs import is_first
+from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.rules.checks import check_known
+from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
+from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
+from gristmill.pipelines.engine.base import run_all
+from gristmill.pipelines.storage import files
+
+MOST_FREQUENT = 10  # paragraphs that the report names
+FREQUENCIES = pa.schema(
+    [
+        ("key", pa.uint64()),  # hash of a paragraph
+        ("first", pa.uint64()),  # smallest address in the shard of a document that has it
+        ("documents", pa.uint32()),  # of the shard that have it
+    ]
+)
+ALLOWANCES = pa.schema([("key", pa.uint64()), ("documents", pa.uint32())])  # first documents of the shard to keep it
+
+
+@dataclass(frozen=True)
+class Frequent:
+    """A repeated paragraph, by the first document that has it."""
+
+    documents: int
+    address: int
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What was found repeated in a partition, or in all."""
+
+    paragraphs: int = 0
+    most_frequent: tuple[Frequent, ...] = ()
+
+    def __add__(self, other: Repeated) -> Repeated:
+        found = sorted([*self.most_frequent, *other.most_frequent], key=lambda one: (-one.documents, one.address))
+        return Repeated(self.paragraphs + other.paragraphs, tuple(found[:MOST_FREQUENT]))
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """Paragraphs of a shard's documents (m), in the order of the documents and within each."""
+
+    keys: NDArray[np.uint64]
+    rows: NDArray[np.int64]  #: of the documents that have them
+    positions: NDArray[np.int64]  #: within the document
+
+    @classmethod
+    def of(cls, hashes: pa.ListArray) -> Occurrences:
+        """All paragraphs of documents (n lists)."""
+        rows = np.asarray(pc.list_parent_indices(hashes)).astype(np.int64)
+        bounds = _bounds(np.bincount(rows, minlength=len(hashes)))
+        return cls(np.asarray(pc.list_flatten(hashes)), rows, np.arange(len(rows)) - bounds[rows])
+
+    def take(self, some: NDArray[Any]) -> Occurrences:
+        """Some of them."""
+        return Occurrences(self.keys[some], self.rows[some], self.positions[some])
+
+
+@dataclass(frozen=True)
+class ResolvedParagraphDedup:
+    """Repeated paragraphs, found."""
+
+    rule: ParagraphDedup
+    gives: pa.Schema
+    ordinals: NDArray[np.int64]  #: of the shards, ascending
+    allowances: Exchange  #: ALLOWANCES, from the partitions to the shards
+    partitions: int
+    repeated: Repeated
+
+    @property
+    def columns(self) -> Sequence[str]:
+        return sorted(self.rule.columns())
+
+    def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        n, measure = documents.num_rows, self.rule.measure
+        hashes = documents[measure.hashes].combine_chunks()
+        lengths = np.asarray(pc.list_flatten(documents[measure.lengths].combine_chunks()))
+        occurrences = Occurrences.of(hashes)
+        allowances = self.allowances.receive(range(self.partitions), int(np.searchsorted(self.ordinals, ordinal)))
+        gone = _beyond(occurrences, allowances.sort_by("key"))
+        rows = occurrences.rows[gone]
+        removed = np.bincount(rows, minlength=n)
+        bounds = _bounds(removed)
+        positions = pa.array(occurrences.positions[gone], pa.uint32())
+        removed_bytes = np.diff(_bounds(lengths[gone])[bounds])
+        given = [pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), positions), removed, removed_bytes]
+        schema = pa.schema([field.remove_metadata() for field in self.gives])
+        told = pa.table([pa.array(column, type) for column, type in zip(given, schema.types, strict=True)], schema)
+        empty = np.flatnonzero((removed > 0) & (removed == np.bincount(occurrences.rows, minlength=n)))
+        condition = pa.repeat(pa.scalar(f"no {self.rule.by} is left"), len(empty))
+        return Verdict(losses(empty, condition, pa.array(removed[empty], pa.float64())), columns=told)
+
+    def details(self, tally: Tally) -> dict[str, Any]:
+        frequent = [{"documents": one.documents, "address": one.address} for one in self.repeated.most_frequent]
+        return {
+            "by": self.rule.by,
+            "limit": self.rule.limit,
+            "repeated": self.repeated.paragraphs,
+            "most_frequent": frequent,
+        }
+
+
+def _check(rule: ParagraphDedup, schema: pa.Schema) -> None:
+    check_known(sorted(rule.columns()), schema, " in paragraph_dedup")
+    for needed in rule.measure.schema():
+        if schema.field(needed.name).type != needed.type:
+            found = schema.field(needed.name).type
+            raise RecipeError(f"paragraph_dedup needs {needed.type} in {needed.name}, not {found}")
+    if POSITIONS in schema.types:
+        raise RecipeError(
+            "a recipe has one paragraph_dedup: what it measured is not the text that the first one leaves; "
+            "write a second recipe whose source is the first one's dataset"
+        )
+
+
+def _resolve(rule: ParagraphDedup, scene: Scene) -> Resolved:
+    """Count the documents that have each paragraph, and tell the shards what is repeated."""
+    shards = scene.survivors.shards
+    ordinals = np.array(sorted(shard.ordinal for shard in shards), np.int64)
+    counted = sum(run_all(scene.engine, partial(_count_pieces, rule), shards))
+    partitions = partitions_for(counted)
+    frequencies = Exchange(files.join(scene.folder, "frequencies"), partitions, FREQUENCIES)
+    allowances = Exchange(files.join(scene.folder, "allowances"), len(ordinals), ALLOWANCES)
+    sum(run_all(scene.engine, partial(_send, rule, frequencies), shards))
+    settle = partial(_settle, rule, ordinals, frequencies, allowances)
+    repeated = sum(run_all(scene.engine, settle, range(partitions)), Repeated())
+    frequencies.remove()
+    return ResolvedParagraphDedup(rule, rule.gives(scene.name), ordinals, allowances, partitions, repeated)
+
+
+PARAGRAPH_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
+
+
+def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:
+    """Return how many paragraphs the documents of a shard have."""
+    return int(pc.sum(pc.list_value_length(shard.read([rule.measure.hashes])[rule.measure.hashes])).as_py() or 0)
+
+
+def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) -> int:
+    """Send the distinct paragraphs of a shard to their partitions. Returns how many they are."""
+    documents = shard.read([rule.measure.hashes])
+    occurrences = Occurrences.of(documents[rule.measure.hashes].combine_chunks())
+    counted = occurrences.take(occurrences.keys != UNCOUNTED)
+    in_order = counted.take(np.argsort(counted.keys, kind="stable"))
+    once = in_order.take(is_first(in_order.keys) | is_first(in_order.rows))  # a document counts once
+    firsts = np.flatnonzero(is_first(once.keys))
+    keys, addresses = once.keys[firsts], addresses_of(documents)[once.rows[firsts]]
+    held = np.diff(np.append(firsts, len(once.keys)))
+    table = pa.table([pa.array(keys), pa.array(addresses), pa.array(held, pa.uint32())], schema=FREQUENCIES)
+    frequencies.send(shard.ordinal, table, partition_of(keys, frequencies.partitions))
+    return len(keys)
+
+
+def _settle(
+    rule: ParagraphDedup, ordinals: NDArray[np.int64], frequencies: Exchange, allowances: Exchange, partition: int
+) -> Repeated:
+    """Find the repeated paragraphs of a key range, and tell the shards how many of their documents keep each."""
+    table = frequencies.receive(ordinals.tolist(), partition)
+    order = np.argsort(np.asarray(table["key"]), kind="stable")  # within a key, shards stay in their order
+    keys, first = np.asarray(table["key"])[order], np.asarray(table["first"])[order]
+    documents = np.asarray(table["documents"])[order].astype(np.int64)
+    starts = np.flatnonzero(is_first(keys))
+    sizes = np.diff(np.append(starts, len(keys)))
+    before = _bounds(documents)
+    totals = before[starts + sizes] - before[starts]
+    in_earlier_shards = before[:-1] - np.repeat(before[starts], sizes)
+    allowed = np.clip(rule.spared - in_earlier_shards, 0, documents)
+    told = np.repeat(totals > rule.limit, sizes)
+    reply = pa.table([pa.array(keys[told]), pa.array(allowed[told], pa.uint32())], schema=ALLOWANCES)
+    allowances.send(partition, reply, shard_of(ordinals, first[told]))
+    repeated = np.flatnonzero(totals > rule.limit)
+    top = repeated[np.lexsort((first[starts[repeated]], -totals[repeated]))][:MOST_FREQUENT]
+    return Repeated(len(repeated), tuple(Frequent(int(totals[i]), int(first[starts[i]])) for i in top))
+
+
+def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]:
+    """Return which occurrences (ascending) are in documents beyond those that may keep the paragraph.
+
+    `allowances` are sorted by key.
+    """
+    keys, allowed = (np.asarray(allowances[name]) for name in ALLOWANCES.names)
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    at = np.minimum(np.searchsorted(keys, occurrences.keys), len(keys) - 1)
+    repeated = np.flatnonzero(keys[at] == occurrences.keys)
+    order = repeated[np.argsort(at[repeated], kind="stable")]
+    some, allowance = occurrences.take(order), allowed[at[order]]
+    new_key = is_first(some.keys)
+    nth_document = np.cumsum(new_key | is_first(some.rows))
+    ranks = nth_document - nth_document[new_key][np.cumsum(new_key) - 1]
+    return np.sort(order[ranks >= allowance])
+
+
+def _bounds(sizes: NDArray[Any]) -> NDArray[np.int64]:
+    """Where runs of these sizes (n) start, and the end (n + 1)."""
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
