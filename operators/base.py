@@ -18,11 +18,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 #: Names of an operator's resources ("model", "fit") to local paths.
@@ -107,21 +110,33 @@ class Transform(Operator):
 
 
 class Measure(Operator):
-    """Computes columns for each document, looking at nothing but that document.
+    """Computes columns for each document, looking at nothing but that document."""
 
-    `schema` takes the place of a method that pydantic has deprecated, hence the ignored override.
-    """
-
-    def schema(self) -> pa.Schema:  # type: ignore[override]
-        """The columns it gives: names, types; a field's metadata {"description": ...} feeds the catalogue."""
-        raise NotImplementedError(f"{type(self).__name__} must define schema()")
+    def gives(self) -> pa.Schema:
+        """Return the columns it gives: names, types; a field's metadata {"description": ...} feeds the catalogue."""
+        raise NotImplementedError(f"{type(self).__name__} must define gives()")
 
     def open(self, files: Files) -> MeasureFunction:
-        """Load what is needed; return a thread-safe function from documents (n rows) to `schema()` columns (n rows).
+        """Load what is needed; return a thread-safe function from documents (n rows) to `gives()` columns (n rows).
 
         A null text gives nulls. No value depends on how documents are split into batches.
         """
         raise NotImplementedError(f"{type(self).__name__} must define open()")
+
+    def estimates(self) -> bool:
+        """Return whether its values are estimates: reports say so."""
+        return False
+
+    def observe(self, documents: Documents) -> NDArray[np.int64]:
+        """Return counts over documents, of the same shape for any, which are added up over what a dataset holds.
+
+        A measure that defines it is shown the texts as they are written, where a rule `observes` one of its columns.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts nothing over what is written")
+
+    def describe(self, files: Files, counts: NDArray[np.int64]) -> dict[str, Any]:
+        """Return what the report says of such a rule, as JSON values, from the counts over the whole dataset."""
+        return {}
 
 
 class FittedMeasure(Measure):
@@ -142,34 +157,92 @@ class FittedMeasure(Measure):
         """Return how much text of the corpus (UTF-8 bytes) the fit reads at most."""
         raise NotImplementedError(f"{type(self).__name__} must define sample_bytes()")
 
+    def sample_seed(self) -> int:
+        """Return the seed of that sample."""
+        return 0
+
     def fit(self, raw: Iterable[Documents], targets: Mapping[str, Iterable[Documents]]) -> bytes:
         """Learn from a sample of the corpus and the targets; return the artefact. Deterministic."""
         raise NotImplementedError(f"{type(self).__name__} must define fit()")
 
 
+class Rewrite(Protocol):
+    """A change that a rule makes to the texts of kept documents when they are written. Picklable."""
+
+    @property
+    def name(self) -> str:
+        """Return the rule's name in the funnel."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that it reads besides `bytes`, the length before; the first decides what is written."""
+        ...
+
+    def lengths(self, documents: pa.Table) -> NDArray[np.uint64]:
+        """Return the UTF-8 bytes (n) of the texts as they are written, from `columns` and `bytes` of documents (n)."""
+        ...
+
+    def apply(self, texts: pa.LargeStringArray, documents: pa.Table) -> pa.LargeStringArray:
+        """Return the texts (n) as they are written."""
+        ...
+
+    def count(self, documents: pa.Table) -> dict[str, int]:
+        """Return how much goes from documents (n), for the report: numbers that add up over shards."""
+        ...
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a rule asks of the index in which a store remembers the documents that its runs kept."""
+
+    name: str  #: of the index
+    parameters: Mapping[str, Any]  #: what its entries depend on: runs that agree in it may share an index
+    signatures: Measure  #: the measure of the signatures by which documents are compared, its first column
+    permutations: int  #: lanes of a signature
+    bands: int
+    rows: int
+
+
 class Rule(Operator):
-    """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept."""
+    """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept.
+
+    A rule with `when`, a field or a method, drops the documents for which that DuckDB expression is true. Any other has
+    an executor beside it in the table of operators, which looks at all shards.
+    """
 
     name: str | None = Field(default=None, description="what the funnel calls the rule; else the operator's name")
     expect: float | None = Field(
         default=None, ge=0, le=1, description="share of the documents that may go before the report asks; else 0.4"
     )
 
-    def columns(self) -> set[str]:
-        """Columns that it reads."""
-        raise NotImplementedError(f"{type(self).__name__} must define columns()")
+    def reads(self) -> set[str]:
+        """Return the columns that it reads."""
+        raise NotImplementedError(f"{type(self).__name__} must define reads()")
 
-    def signs(self) -> tuple[Measure, ...]:
-        """Measures of columns that it reads, where their options follow from its own: a recipe need not list them."""
+    def needs(self) -> tuple[Measure, ...]:
+        """Return measures of columns that it reads whose options follow from its own: a recipe need not list them."""
         return ()
 
+    def gives(self, name: str) -> pa.Schema:
+        """Return the columns that it adds for later rules, dataset and store; `name` is its name in the funnel."""
+        return pa.schema([])
+
     def meant_for(self) -> tuple[str, tuple[str, ...]] | None:
-        """A column and the values of it that a rule with `when` judges: documents with others pass, and are counted."""
+        """Return a column and those of its values that a rule with `when` judges; others pass, and are counted."""
         return None
 
-    def gives(self, name: str) -> pa.Schema:
-        """Columns that it adds for the rules after it, the dataset and the store; `name` is its name in the funnel."""
-        return pa.schema([])
+    def observes(self) -> set[str]:
+        """Return columns whose measures count something over what is written, for the report on the rule."""
+        return set()
+
+    def rewrites(self, name: str) -> Rewrite | None:
+        """Return what it changes of the texts that are written; `name` is its name in the funnel."""
+        return None
+
+    def remembers(self) -> Memory | None:
+        """Return the index that its runs are resolved against; None where each run stands alone."""
+        return None
 
 
 def digest_of(value: Any) -> str:

@@ -1,8 +1,21 @@
-"""Every operator, by the name that recipes use. A new operator is one file and one line here."""
+"""Every operator, by the name that recipes use. A new one is a file and a row here, or lies in a package of its own.
+
+A package adds operators by entry points of the group `gristmill.operators`, whose names are those of recipes and whose
+values are operators or, for rules that look at all shards, rows:
+
+    [project.entry-points."gristmill.operators"]
+    symbol_share = "my_package.symbols:SymbolShare"
+    at_most = "my_package.at_most:ROW"
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from gristmill.operators.base import Measure, Operator, Rule, Transform
+from gristmill.operators.errors import RecipeError
 from gristmill.operators.measures.gopher import Gopher
 from gristmill.operators.measures.importance import Importance
 from gristmill.operators.measures.minhash import MinHash
@@ -19,33 +32,88 @@ from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.operators.rules.select import Select
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 
-OPERATORS: dict[str, type[Operator]] = {
-    "normalize_unicode": NormalizeUnicode,
-    "gopher": Gopher,
-    "tokens": Tokens,
-    "quality": Quality,
-    "importance": Importance,
-    "text_hash": TextHash,
-    "text_id": TextId,
-    "minhash": MinHash,
-    "paragraph_hashes": ParagraphHashes,
-    "drop": Drop,
-    "gopher_rules": GopherRules,
-    "exact_dedup": ExactDedup,
-    "fuzzy_dedup": FuzzyDedup,
-    "paragraph_dedup": ParagraphDedup,
-    "select": Select,
+PLUGINS = "gristmill.operators"  #: the group of entry points
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operator and, of a rule that looks at all shards, the other half: what applies it.
+
+    `executor` is `module:NAME` of a `gristmill.pipelines.decide.contract.Executor`, loaded when the rule is used: what
+    is pure stays so.
+    """
+
+    operator: type[Operator]
+    executor: str | None = None
+
+
+_RULES = "gristmill.pipelines.decide.rules"
+
+OPERATORS: dict[str, Row] = {
+    "normalize_unicode": Row(NormalizeUnicode),
+    "gopher": Row(Gopher),
+    "tokens": Row(Tokens),
+    "quality": Row(Quality),
+    "importance": Row(Importance),
+    "text_hash": Row(TextHash),
+    "text_id": Row(TextId),
+    "minhash": Row(MinHash),
+    "paragraph_hashes": Row(ParagraphHashes),
+    "drop": Row(Drop),
+    "gopher_rules": Row(GopherRules),
+    "exact_dedup": Row(ExactDedup, f"{_RULES}.exact_dedup:EXACT_DEDUP"),
+    "fuzzy_dedup": Row(FuzzyDedup, f"{_RULES}.fuzzy_dedup:FUZZY_DEDUP"),
+    "paragraph_dedup": Row(ParagraphDedup, f"{_RULES}.paragraph_dedup:PARAGRAPH_DEDUP"),
+    "select": Row(Select, f"{_RULES}.select:SELECT"),
 }
 
 #: The sections of a recipe that list operators, and the kind that each takes.
 SECTIONS: dict[str, type[Operator]] = {"transform": Transform, "measure": Measure, "decide": Rule}
 
 
+def rows() -> Mapping[str, Row]:
+    """Return the rows of all operators, those of plugins last. Raises RecipeError where a plugin is not usable."""
+    return {**OPERATORS, **_plugins()}
+
+
+def operators() -> dict[str, type[Operator]]:
+    """Return all operators by name."""
+    return {name: row.operator for name, row in rows().items()}
+
+
 def of_kind(kind: type[Operator]) -> dict[str, type[Operator]]:
-    """The operators of one kind, by name."""
-    return {name: operator for name, operator in OPERATORS.items() if issubclass(operator, kind)}
+    """Return the operators of one kind, by name."""
+    return {name: operator for name, operator in operators().items() if issubclass(operator, kind)}
 
 
 def name_of(operator: Operator) -> str:
-    """The name that recipes use for an operator."""
-    return next(name for name, cls in OPERATORS.items() if cls is type(operator))
+    """Return the name that recipes use for an operator."""
+    return next(name for name, cls in operators().items() if cls is type(operator))
+
+
+def executor_of(rule: Rule) -> str | None:
+    """Return where the executor of a rule is, as its row says; None where it has none, or no row."""
+    return next((row.executor for row in rows().values() if row.operator is type(rule)), None)
+
+
+@functools.cache
+def _plugins() -> dict[str, Row]:
+    """The rows that installed packages add."""
+    from importlib.metadata import entry_points
+
+    added: dict[str, Row] = {}
+    for point in sorted(entry_points(group=PLUGINS), key=lambda point: point.name):
+        package = "a package" if point.dist is None else point.dist.name
+        where = f"the operator {point.name} of {package} ({point.value})"
+        if point.name in OPERATORS or point.name in added:
+            raise RecipeError(f"{where} has the name of another; uninstall one of the two")
+        try:
+            found = point.load()
+        except Exception as error:
+            message = f"{where} cannot be loaded: {type(error).__name__}: {error}; mend the package or uninstall it"
+            raise RecipeError(message) from error
+        row = found if isinstance(found, Row) else Row(found)
+        if not (isinstance(row.operator, type) and issubclass(row.operator, (Transform, Measure, Rule))):
+            raise RecipeError(f"{where} is no Transform, Measure or Rule, and no Row of one")
+        added[point.name] = row
+    return added

@@ -57,7 +57,7 @@ class Gopher(Measure):
     The thresholds of the paper are the rule `gopher_rules`. An empty text has zero in every column.
     """
 
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def gives(self) -> pa.Schema:
         return pa.schema(
             [field(f"gopher_{name}", TYPES.get(name, pa.float64()), DESCRIPTIONS[name]) for name in STATISTICS]
         )
@@ -66,7 +66,7 @@ class Gopher(Measure):
         return ("gopher",)
 
     def open(self, files: Files) -> MeasureFunction:
-        classes, schema = character_classes(), self.schema()
+        classes, schema = character_classes(), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)

@@ -21,7 +21,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from gristmill.operators.kernels.wordpunct import characters
-from gristmill.operators.measures.importance_fit import Counts, ImportanceFit, Sample, estimate
+from gristmill.operators.measures.importance_fit import Counts, ImportanceFit, Sample, estimate, kl_reduction
 
 #: Entries of the cache of SHA-256 buckets, 8 MB for each thread: a larger one saves few hashes more.
 CACHE_ENTRIES = 1 << 20
@@ -104,7 +104,10 @@ class Importance(FittedMeasure):
     def sample_bytes(self) -> int:
         return int(self.sample)
 
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def sample_seed(self) -> int:
+        return self.seed
+
+    def gives(self) -> pa.Schema:
         weight = field(self.column, pa.float64(), "log importance weight, log p_target(x) - log p_raw(x)")
         if len(self.targets()) == 1:
             return pa.schema([weight])
@@ -130,7 +133,7 @@ class Importance(FittedMeasure):
             self._read(files)
 
     def open(self, files: Files) -> MeasureFunction:
-        log_ratios, names, schema = self._read(files).log_ratios, np.array(list(self.targets())), self.schema()
+        log_ratios, names, schema = self._read(files).log_ratios, np.array(list(self.targets())), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:
             text = documents[columns.TEXT]
@@ -148,8 +151,12 @@ class Importance(FittedMeasure):
         return measure
 
     def observe(self, documents: Documents) -> Counts:
-        """How often each bucket occurs (int64[buckets]): what `kl_reduction` takes, added up over a selection."""
+        """Return how often each bucket occurs (int64[buckets])."""
         return self._sample([documents]).counts
+
+    def describe(self, files: Files, counts: Counts) -> dict[str, Any]:
+        """Return how far a selection moved the distribution of features (Xie et al. 2023, section 5)."""
+        return {"kl_reduction": kl_reduction(self._read(files), counts)}
 
     def _read(self, files: Files) -> ImportanceFit:
         fit = ImportanceFit.read(files["fit"])

@@ -38,7 +38,7 @@ class MinHash(Measure):
     seed: int = Field(default=1, ge=0, description="of the permutations")
     column: str = Field(default="minhash", description="name of the column")
 
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def gives(self) -> pa.Schema:
         lanes = "lanes of 16 bits: the share that two texts agree in estimates the Jaccard similarity of their shingles"
         return pa.schema([field(self.column, pa.binary(2 * self.permutations), lanes)])
 
@@ -46,7 +46,7 @@ class MinHash(Measure):
         return (f"sign_{self.scheme}",)
 
     def open(self, files: Files) -> MeasureFunction:
-        sketch, characters, schema = SCHEMES[self.scheme](self.permutations, self.seed), alphabet(), self.schema()
+        sketch, characters, schema = SCHEMES[self.scheme](self.permutations, self.seed), alphabet(), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)

@@ -39,7 +39,7 @@ class ParagraphHashes(Measure):
         """The column of the lengths."""
         return f"{self.by}_bytes_{self.min_characters}"
 
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def gives(self) -> pa.Schema:
         return pa.schema(
             [
                 field(self.hashes, pa.list_(pa.uint64()), f"hash of each normalised {self.by}, 0 for short ones"),
@@ -51,7 +51,7 @@ class ParagraphHashes(Measure):
         return ("hash_pieces",)
 
     def open(self, files: Files) -> MeasureFunction:
-        classes, lower, schema = character_classes(), lower_case(), self.schema()
+        classes, lower, schema = character_classes(), lower_case(), self.gives()
         by_line = self.by == "line"
 
         def measure(documents: Documents) -> pa.RecordBatch:

@@ -36,7 +36,7 @@ class Quality(Measure):
     def check(self, files: Files) -> None:
         Classifier(files["model"]).label_index(self.label)
 
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def gives(self) -> pa.Schema:
         return pa.schema([field(self.column, pa.float32(), f"probability of {self.label} by {self.model}")])
 
     def kernels(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Quality(Measure):
 
     def open(self, files: Files) -> MeasureFunction:
         probability = Classifier(files["model"]).probability(self.label)
-        schema = self.schema()
+        schema = self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:
             return pa.record_batch([probability(documents.column(columns.TEXT))], schema=schema)

@@ -36,9 +36,12 @@ class Tokens(Measure):
 
     tokenizer: str | None = Field(default=None, description="path of a tokenizer.json; without it tokens are estimated")
 
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def gives(self) -> pa.Schema:
         how = "estimated" if self.tokenizer is None else f"counted by {Path(self.tokenizer).name}"
         return pa.schema([field("tokens", pa.uint32(), f"number of tokens, {how}")])
+
+    def estimates(self) -> bool:
+        return self.tokenizer is None
 
     def resources(self) -> dict[str, str]:
         return {} if self.tokenizer is None else {"tokenizer": self.tokenizer}
@@ -51,7 +54,7 @@ class Tokens(Measure):
         return ("estimate_tokens",) if self.tokenizer is None else ()
 
     def open(self, files: Files) -> MeasureFunction:
-        schema = self.schema()
+        schema = self.gives()
         tokenizer = None if self.tokenizer is None else _load(files["tokenizer"], self.tokenizer)
 
         def measure(documents: Documents) -> pa.RecordBatch:

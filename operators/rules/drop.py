@@ -25,6 +25,6 @@ class Drop(Rule):
 
     when: str = Field(description="DuckDB expression over columns; documents for which it is true go")
 
-    def columns(self) -> set[str]:
+    def reads(self) -> set[str]:
         """Columns that the expression names. Raises RecipeError where it does not parse."""
         return {reference.column for reference in references(parse(self.when), self.when)}

@@ -51,7 +51,7 @@ class ExactDedup(Rule):
         """The column whose highest value survives; None where the first document does."""
         return rank_column(self.keep)
 
-    def columns(self) -> set[str]:
+    def reads(self) -> set[str]:
         """Columns that it reads."""
         return {*self.key_columns, *filter(None, [self.rank_column])}
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gristmill.operators.base import Rule, field
+from gristmill.operators.base import Memory, Rule, field
 from gristmill.operators.measures.minhash import MinHash
 from gristmill.operators.rules.banding import optimal_banding
 from gristmill.operators.rules.keep import Keep, rank_column
@@ -107,13 +107,31 @@ class FuzzyDedup(Rule):
     def kernels(self) -> tuple[str, ...]:
         return ("near_duplicates", *(("shingle_sets",) if self.verify == "text" else ()))
 
-    def columns(self) -> set[str]:
+    def reads(self) -> set[str]:
         """Columns that it reads."""
         return {self.signature.column, *filter(None, [self.rank_column])}
 
-    def signs(self) -> tuple[MinHash, ...]:
+    def needs(self) -> tuple[MinHash, ...]:
         """The measure of the signatures."""
         return (self.signature,)
+
+    def remembers(self) -> Memory | None:
+        """Return the index that it names: two runs may share one where they agree in all that decides signatures."""
+        if self.index is None:
+            return None
+        minhash, (bands, rows) = self.signature, self.banding
+        parameters = {
+            "ngram": minhash.ngram,
+            "permutations": minhash.permutations,
+            "scheme": minhash.scheme,
+            "seed": minhash.seed,
+            "minhash": minhash.fingerprint({})[:16],
+            "bands": bands,
+            "rows": rows,
+            "threshold": self.threshold,
+            "verify": self.verify,
+        }
+        return Memory(self.index.name, parameters, minhash, self.permutations, bands, rows)
 
     def gives(self, name: str) -> pa.Schema:
         """Return what became of the documents that are in a cluster; null for all others."""

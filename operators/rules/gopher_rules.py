@@ -71,7 +71,7 @@ class GopherRules(Rule):
         """The condition under which a document is dropped, a DuckDB expression; "false" with every threshold off."""
         return " or ".join(f"{column} {sign} {limit!r}" for column, sign, limit in self._thresholds()) or "false"
 
-    def columns(self) -> set[str]:
+    def reads(self) -> set[str]:
         """The columns gopher_* that have a threshold, and that of the language where it is asked for."""
         return {column for column, _, _ in self._thresholds()} | ({self.language_column} if self.languages else set())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import Field
 
 from gristmill.operators import columns
@@ -61,11 +63,11 @@ class ParagraphDedup(Rule):
     def kernels(self) -> tuple[str, ...]:
         return ("remove_pieces",)
 
-    def columns(self) -> set[str]:
+    def reads(self) -> set[str]:
         """Columns that it reads."""
-        return {*self.measure.schema().names}
+        return {*self.measure.gives().names}
 
-    def signs(self) -> tuple[ParagraphHashes, ...]:
+    def needs(self) -> tuple[ParagraphHashes, ...]:
         """The measure of the hashes."""
         return (self.measure,)
 
@@ -80,6 +82,9 @@ class ParagraphDedup(Rule):
             ]
         )
 
+    def rewrites(self, name: str) -> ParagraphRemoval:
+        return ParagraphRemoval(name, self, *self.gives(name).names)
+
     def remove(self, texts: pa.LargeStringArray, positions: pa.ListArray) -> pa.LargeStringArray:
         """Texts (n) without the pieces at these positions (n lists of POSITIONS, ascending); null stays null."""
         gone = np.asarray(pc.list_flatten(positions))
@@ -89,3 +94,32 @@ class ParagraphDedup(Rule):
         data, offsets = remove_pieces(*text_buffers(texts), by_line, gone, bounds, character_classes())
         rest = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
         return pc.if_else(texts.is_valid(), rest, None) if texts.null_count else rest
+
+
+@dataclass(frozen=True)
+class ParagraphRemoval:
+    """Takes out of texts the pieces that a rule decided to remove; the fields below name the columns that say which."""
+
+    name: str  #: the rule's, in the funnel
+    rule: ParagraphDedup
+    positions: str
+    removed: str
+    removed_bytes: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.positions, self.removed, self.removed_bytes
+
+    def lengths(self, documents: pa.Table) -> NDArray[np.uint64]:
+        before, removed = (documents[name].to_numpy() for name in (columns.BYTES, self.removed_bytes))
+        left: NDArray[np.uint64] = before - removed
+        return left
+
+    def apply(self, texts: pa.LargeStringArray, documents: pa.Table) -> pa.LargeStringArray:
+        return self.rule.remove(texts, documents[self.positions].combine_chunks())
+
+    def count(self, documents: pa.Table) -> dict[str, int]:
+        removed = documents[self.removed]
+        some = int(pc.sum(pc.greater(removed, 0), min_count=0).as_py())
+        pieces, size = (int(pc.sum(documents[n], min_count=0).as_py()) for n in (self.removed, self.removed_bytes))
+        return {"documents": some, "pieces": pieces, "bytes": size}

@@ -101,12 +101,15 @@ class Select(Rule):
     def kernels(self) -> tuple[str, ...]:
         return ("noise",)
 
-    def columns(self) -> set[str]:
+    def reads(self) -> set[str]:
         """Columns that it reads."""
         read = {columns.CONTENT_ID} if self.method == "resample" or self.by == RANDOM else set()
         read |= {self.by} - {RANDOM}
         read |= {TOKENS} if self.tokens is not None else set()
         return read | ({self.quotas.column} if self.quotas is not None else set())
+
+    def observes(self) -> set[str]:
+        return {self.by} - {RANDOM}
 
     def keys(self, documents: pa.Table) -> pa.DoubleArray:
         """Return what documents (n) are taken by, largest first; null for those that are never taken."""

@@ -122,7 +122,7 @@ def index_import(
             import_dataset(loaded, dataset, opened, Reporter(err, quiet))
         indexed = indexed_rule(loaded.recipe.decide)
         assert indexed is not None
-        _show_index(loaded.store, indexed[2], as_json)
+        _show_index(loaded.store, indexed[1].name, as_json)
 
 
 @index_app.command("export")

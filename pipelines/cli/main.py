@@ -208,14 +208,18 @@ def verify(
 @app.command()
 def operators(
     name: Annotated[str | None, typer.Argument(help="One operator, in full.", show_default=False)] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List the operators that recipes can use, or describe one."""
+    """List the operators that recipes can use, those of installed packages among them, or describe one."""
     with errors(debug):
+        from gristmill.pipelines.planning.schema import as_text, recipe_schema
         from gristmill.pipelines.report import catalogue
 
-        if name is None:
+        if schema:
+            print(as_text(recipe_schema()), end="")
+        elif name is None:
             entries = catalogue.catalogue()
             print_result(as_json, entries, lambda: catalogue.show(entries, out))
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.table import OPERATORS
+from gristmill.operators.table import operators
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path, parse_value
 from gristmill.pipelines.config.wording import did_you_mean
 
@@ -49,10 +49,10 @@ def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | i
             f"{option}: there is no {part}{did_you_mean(part, {name for item in holder for name in _names(item)})}"
         )
     item = holder[found[0]]
-    if isinstance(item, str) and item in OPERATORS:  # `- exact_dedup` is `- exact_dedup: {}`
+    if isinstance(item, str) and item in operators():  # `- exact_dedup` is `- exact_dedup: {}`
         holder[found[0]] = item = {item: None}
     operator = next(iter(item)) if isinstance(item, dict) and len(item) == 1 else None
-    if operator in OPERATORS:
+    if operator in operators():
         return item, operator, (*path, found[0], operator)
     return holder, found[0], (*path, found[0])
 
@@ -65,12 +65,12 @@ def _names(item: Any) -> list[str]:
         return []
     options = next(iter(item.values())) if len(item) == 1 else None
     named = [given.get("name") for given in (item, options) if isinstance(given, dict)]
-    return [str(name) for name in [*named, *(key for key in item if key in OPERATORS)] if name is not None]
+    return [str(name) for name in [*named, *(key for key in item if key in operators())] if name is not None]
 
 
 def _opened(value: Any, path: Path) -> Any:
     """A value as something that holds others: options given in short are written out, nothing is an empty mapping."""
-    operator = OPERATORS.get(str(path[-1]))
+    operator = operators().get(str(path[-1]))
     if value is None:
         return {}
     if isinstance(value, dict | list) or operator is None or operator.shorthand is None:

@@ -4,7 +4,7 @@ Every step is a pass over shards or key partitions, as items of an engine; no pr
 """
 
 from gristmill.pipelines.decide.driver import DECISIONS, decide
-from gristmill.pipelines.decide.executors import check_rules, given_columns, kind_of, rule_names
+from gristmill.pipelines.decide.executors import executor_for, given_columns, rule_names
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from gristmill.pipelines.decide.groups import GroupLoss, grouped_by
 from gristmill.pipelines.decide.rule_columns import given_file, given_parts, with_given
@@ -19,14 +19,13 @@ __all__ = [
     "RuleCount",
     "ShardColumns",
     "ShardKept",
-    "check_rules",
     "count_duplicates",
     "decide",
+    "executor_for",
     "given_columns",
     "given_file",
     "given_parts",
     "grouped_by",
-    "kind_of",
     "rule_names",
     "with_given",
 ]

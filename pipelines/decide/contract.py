@@ -1,4 +1,4 @@
-"""What becomes of a rule: it is resolved, by finding what it needs to know of all shards, then applied to each."""
+"""The contract of rules that look at all shards: a global pass resolves the rule, then it judges each shard."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Resolved(Protocol):
     """A rule with all that it had to learn: a pure function of a shard's columns. Picklable and small."""
 
     @property
-    def columns(self) -> Sequence[str]:
-        """Columns that it reads."""
+    def reads(self) -> Sequence[str]:
+        """Return the columns that it reads."""
         ...
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
-        """Return which of these documents of a shard (n rows: `columns` and the address) it drops."""
+        """Return which of these documents of a shard (n rows: `reads` and the address) it drops."""
         ...
 
     def details(self, tally: Tally) -> dict[str, Any]:
@@ -45,10 +45,10 @@ class Resolved(Protocol):
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Where a rule is resolved."""
+class Corpus:
+    """Everything that a rule may use while it is resolved: the documents of all shards, and a place for files."""
 
-    survivors: Survivors
+    survivors: Survivors  #: the documents that earlier rules kept
     schema: pa.Schema  #: every column there is
     engine: Engine
     folder: str  #: the rule's own, for files that it needs until it is applied
@@ -58,9 +58,10 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How rules of one kind are handled; each function takes the rule first."""
+class Executor:
+    """What applies the rules of one class, the rule being the first argument of each function."""
 
     check: Callable[[Any, pa.Schema], None]  #: raises RecipeError where the rule cannot work on these columns
-    is_local: Callable[[Any, pa.Schema], bool]  #: whether a document's own columns are all that it needs to know
-    resolve: Callable[[Any, Scene], Resolved]
+    resolve: Callable[[Any, Corpus], Resolved]  #: the global pass
+    #: whether a document's own columns are all that the rule needs to know
+    is_local: Callable[[Any, pa.Schema], bool] = lambda rule, schema: False

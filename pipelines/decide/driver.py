@@ -21,8 +21,8 @@ from gristmill.operators.errors import FatalError
 from gristmill.operators.rules.select import TOKENS
 from gristmill.operators.table import name_of
 from gristmill.pipelines.decide import shuffle_files
-from gristmill.pipelines.decide.contract import Resolved, Scene, Tally, Verdict
-from gristmill.pipelines.decide.executors import given_columns, kind_of, rule_names
+from gristmill.pipelines.decide.contract import Corpus, Resolved, Tally, Verdict
+from gristmill.pipelines.decide.executors import executor_for, given_columns, rule_names
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
 from gristmill.pipelines.decide.fuzzy.history import History
 from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
@@ -87,7 +87,7 @@ def decide(
     history: History | None = None,
     by: Sequence[str] = (),
 ) -> Decided:
-    """Decide over all shards what to keep. The rules have passed `check_rules`; shards share one schema.
+    """Decide over all shards what to keep. The rules have been checked against the columns; shards share one schema.
 
     Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and
     `given_file`s of the rules that give columns; its scratch is `scratch_folder`. `texts` are for the rules that ask
@@ -111,8 +111,8 @@ def decide(
             resolved = []
             for i in batch:
                 own = files.join(own_folder, f"rule-{i}")
-                scene = Scene(survivors, schemas[i], engine, own, names[i], texts, history)
-                resolved.append(kind_of(rules[i]).resolve(rules[i], scene))
+                corpus = Corpus(survivors, schemas[i], engine, own, names[i], texts, history)
+                resolved.append(executor_for(rules[i]).resolve(rules[i], corpus))
             step = _step(batch[0], resolved, own_folder, folder)
             for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):
                 lost = (count.dropped, count.bytes, count.tokens)
@@ -133,7 +133,7 @@ def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequenc
     batches: list[list[int]] = []
     is_open = False
     for i, rule in enumerate(rules):
-        if is_open and kind_of(rule).is_local(rule, schemas[i]):
+        if is_open and executor_for(rule).is_local(rule, schemas[i]):
             batches[-1].append(i)
         else:
             batches.append([i])
@@ -142,7 +142,7 @@ def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequenc
 
 
 def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> Step:
-    read = {*COUNTED, *(name for rule in resolved for name in rule.columns)}
+    read = {*COUNTED, *(name for rule in resolved for name in rule.reads)}
     return Step(first, resolved, sorted(read), files.join(folder, f"drops-{first}"), run)
 
 

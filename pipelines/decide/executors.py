@@ -1,43 +1,35 @@
-"""Which kind a rule is of."""
+"""Rules and what applies them: executors, names in the funnel, columns that they give, texts that they rewrite."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 import pyarrow as pa
 
-from gristmill.operators.base import Rule
+from gristmill.operators.base import Rewrite, Rule
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.rules.exact_dedup import ExactDedup
-from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
-from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
-from gristmill.operators.rules.select import Select
-from gristmill.operators.table import name_of
-from gristmill.pipelines.decide.contract import Kind
-from gristmill.pipelines.decide.rule_columns import with_given
+from gristmill.operators.table import executor_of, name_of
+from gristmill.pipelines.decide.contract import Executor
 from gristmill.pipelines.decide.rules.condition import CONDITION, has_condition
-from gristmill.pipelines.decide.rules.exact_dedup import EXACT_DEDUP
-from gristmill.pipelines.decide.rules.fuzzy_dedup import FUZZY_DEDUP
-from gristmill.pipelines.decide.rules.paragraph_dedup import PARAGRAPH_DEDUP
-from gristmill.pipelines.decide.rules.select import SELECT
-from gristmill.pipelines.shard_tasks.paragraph_removal import Removal
-
-KINDS: dict[type[Rule], Kind] = {
-    ExactDedup: EXACT_DEDUP,
-    FuzzyDedup: FUZZY_DEDUP,
-    ParagraphDedup: PARAGRAPH_DEDUP,
-    Select: SELECT,
-}
 
 
-def kind_of(rule: Rule) -> Kind:
-    """Return how a rule is handled: by its class, or as a condition where it has `when`."""
-    kind = KINDS.get(type(rule))
-    if kind is None and has_condition(rule):
+def executor_for(rule: Rule) -> Executor:
+    """Return what applies a rule: the executor in its row of the table, or that of conditions where it has `when`.
+
+    Raises RecipeError where there is neither.
+    """
+    place = executor_of(rule)
+    if place is not None:
+        module, _, name = place.partition(":")
+        executor: Executor = getattr(importlib.import_module(module), name)
+        return executor
+    if has_condition(rule):
         return CONDITION
-    if kind is None:
-        raise TypeError(f"nothing decides by {type(rule).__name__}: add it to KINDS in {__name__}")
-    return kind
+    name = type(rule).__name__
+    raise RecipeError(
+        f"nothing applies {name}: give it `when`, or its row in the table an executor: Row({name}, 'module:NAME')"
+    )
 
 
 def rule_names(rules: Sequence[Rule]) -> list[str]:
@@ -58,23 +50,12 @@ def rule_names(rules: Sequence[Rule]) -> list[str]:
     return names
 
 
-def removal_by(rules: Sequence[Rule]) -> Removal | None:
-    """Return what one of the rules has removed; None where there is no such rule."""
+def rewrite_by(rules: Sequence[Rule]) -> Rewrite | None:
+    """Return what one of the rules changes of the texts that are written; None where none does."""
     named = zip(rules, rule_names(rules), strict=True)
-    return next((Removal(rule, name) for rule, name in named if isinstance(rule, ParagraphDedup)), None)
+    return next((rewrite for rule, name in named if (rewrite := rule.rewrites(name)) is not None), None)
 
 
 def given_columns(rules: Sequence[Rule]) -> list[pa.Schema]:
     """The columns that each rule gives, under its name in the funnel."""
     return [rule.gives(name) for rule, name in zip(rules, rule_names(rules), strict=True)]
-
-
-def check_rules(rules: Sequence[Rule], schema: pa.Schema) -> None:
-    """Raise RecipeError for the first rule that cannot work on these columns, before anything runs.
-
-    Columns must be there, measured or given by an earlier rule, and of a type that fits; an expression must parse, bind
-    against the columns and say nothing that one row does not decide. The message says what is wrong and where in the
-    expression, not where in the recipe.
-    """
-    for rule, seen in zip(rules, with_given(schema, given_columns(rules)), strict=False):
-        kind_of(rule).check(rule, seen)

@@ -127,7 +127,7 @@ class Funnel:
     @property
     def losses(self) -> Losses:
         """Return what the rules took of each source, and of other groups of documents."""
-        selections = [rule.name for rule in self.rules if rule.operator == "select"]
+        selections = [rule.name for rule in self.rules if "budget" in rule.details]
         return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
+from gristmill.operators.base import Memory
 from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
@@ -60,15 +60,15 @@ class Addition:
 
 
 def write_generation(
-    at: GenerationFiles, made_by: str, rule: FuzzyDedup, cluster: str | None, kept: Sequence[Kept], engine: Engine
+    at: GenerationFiles, made_by: str, memory: Memory, cluster: str | None, kept: Sequence[Kept], engine: Engine
 ) -> Generation:
     """Write what was kept of some shards, in ordinal order; `cluster` is the column of their clusters, if any has one.
 
     Nobody sees the generation until it is committed to its index.
     """
-    bands, rows = rule.banding
     exchange = Exchange(files.join(at.url, "exchange"), at.key_files, KEYS)
-    writer = GenerationWriter(at, rule.signature.column, cluster, rule.permutations, bands, rows, exchange)
+    column = memory.signatures.gives().names[0]
+    writer = GenerationWriter(at, column, cluster, memory.permutations, memory.bands, memory.rows, exchange)
     shards = [HeldShard(**row, generation="", url="") for row in run_in_order(engine, writer.add, kept)]
     sum(run_all(engine, partial(writer.sort, [shard.ordinal for shard in shards]), range(at.key_files)))
     exchange.remove()

@@ -11,12 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.base import Rewrite
 from gristmill.operators.label.clusters import ngram_vectors
 from gristmill.operators.label.sample import Sample
 from gristmill.operators.label.samplers import KEY, choose
 from gristmill.pipelines.label.rows import first_of_each, halves, sorted_order
-from gristmill.pipelines.shard_tasks.paragraph_removal import Removal
 from gristmill.pipelines.shard_tasks.reread import Texts
+from gristmill.pipelines.shard_tasks.rewriting import rewritten
 
 SHARD = "shard"  #: ordinal of a document's shard
 #: Columns of every table of documents; those that a sample goes by come after them.
@@ -39,11 +40,11 @@ LEAST_CANDIDATES = 50_000
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents (n rows of DOCUMENT, columns to sample by, what the removal goes by) and the way to their texts."""
+    """Documents (n rows of DOCUMENT, columns to sample by, what the rewrite goes by) and the way to their texts."""
 
     table: pa.Table
     texts: Texts
-    removal: Removal | None = None
+    rewrite: Rewrite | None = None
     rejects: int = 0  #: records that are no documents
     first_reject: str = ""
 
@@ -81,7 +82,7 @@ class Documents:
                 known = self.table.take(pa.array(places)).combine_chunks()
                 ordinal = int(shards[places[0]])
                 texts = replace(self.texts, shards={ordinal: self.texts.shards[ordinal]})
-                yield places, ShardDocuments(known, texts, self.removal)
+                yield places, ShardDocuments(known, texts, self.rewrite)
 
     def filter(self, mask: NDArray[np.bool_]) -> Documents:
         """Some of them."""
@@ -98,11 +99,11 @@ class Documents:
 
 @dataclass(frozen=True)
 class ShardDocuments:
-    """Documents of one shard, by ascending row (columns of DOCUMENT and those that the removal goes by). Picklable."""
+    """Documents of one shard, by ascending row (columns of DOCUMENT and those that the rewrite goes by). Picklable."""
 
     known: pa.Table
     texts: Texts  #: of this shard
-    removal: Removal | None
+    rewrite: Rewrite | None
 
     @property
     def ordinal(self) -> int:
@@ -118,8 +119,8 @@ class ShardDocuments:
         """Their texts, as they are written to a dataset, batch by batch; ShardError where the shard has changed."""
         done = 0
         for text in self.texts.read(self.ordinal, self.known):
-            if self.removal is not None:
-                text = self.removal.apply(text, self.known.slice(done, len(text)))
+            if self.rewrite is not None:
+                text = rewritten(self.rewrite, text, self.known.slice(done, len(text)))
             done += len(text)
             yield text
 

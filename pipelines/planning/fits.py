@@ -199,7 +199,7 @@ def sampled_shards(measure: FittedMeasure, shards: Sequence[Shard]) -> list[Shar
     It goes by ordinal, not by what a file is called or when it was changed: the same corpus gives the same sample
     wherever it lies.
     """
-    seed = getattr(measure, "seed", 0)
+    seed = measure.sample_seed()
 
     def draw(shard: Shard) -> str:
         return digest_of([seed, shard.ordinal])

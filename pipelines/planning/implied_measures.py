@@ -47,7 +47,7 @@ def implied_measures(
     """
     have: dict[str, Measure | None] = dict.fromkeys(documents)
     for measure in recipe.measure:
-        have.update(dict.fromkeys(measure.schema().names, measure))
+        have.update(dict.fromkeys(measure.gives().names, measure))
     defaults = _default_measures()
     added: list[tuple[Measure, str]] = []
     for need in _needs(recipe, tasks, mistakes):
@@ -60,12 +60,12 @@ def implied_measures(
             continue
         giver = own or _giver(need.column, defaults)
         if giver is None:
-            known = {*have, *need.given, *(name for m in defaults for name in m.schema().names)}
+            known = {*have, *need.given, *(name for m in defaults for name in m.gives().names)}
             hint = _remedy(need, known, recipe, of_source)
             mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)
         else:
             added.append((giver, need.by))
-            have.update(dict.fromkeys(giver.schema().names, giver))
+            have.update(dict.fromkeys(giver.gives().names, giver))
     return added
 
 
@@ -74,8 +74,8 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
     for i, (rule, columns_given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         path: Path = ("decide", i, name_of(rule))
         with mistakes.noted(path):
-            names = sorted(rule.columns())
-            yield from [Need(column, name_of(rule), path, rule.signs(), frozenset(given)) for column in names]
+            names = sorted(rule.reads())
+            yield from [Need(column, name_of(rule), path, rule.needs(), frozenset(given)) for column in names]
         given.update(columns_given.names)
     for i, task in enumerate(tasks):
         if recipe.transform:
@@ -93,7 +93,7 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
 
 
 def _giver(column: str, measures: Sequence[Measure]) -> Measure | None:
-    return next((measure for measure in measures if column in measure.schema().names), None)
+    return next((measure for measure in measures if column in measure.gives().names), None)
 
 
 def _default_measures() -> list[Measure]:

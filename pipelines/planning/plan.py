@@ -10,16 +10,15 @@ import pyarrow as pa
 from gristmill.operators import columns
 from gristmill.operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.measures.tokens import Tokens
 from gristmill.operators.table import name_of
 from gristmill.pipelines.config.located_yaml import Path
 from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.decide import given_columns, grouped_by, kind_of, with_given
+from gristmill.pipelines.decide import executor_for, given_columns, grouped_by, with_given
 from gristmill.pipelines.label.columns import label_columns, with_labels
 from gristmill.pipelines.label.task import LoadedTask, load_task
 from gristmill.pipelines.planning.fits import Fit, find_fit, fit_resource
-from gristmill.pipelines.planning.implied_measures import implied_measures
+from gristmill.pipelines.planning.implied_measures import TOKENS, implied_measures
 from gristmill.pipelines.planning.index_parameters import index_parameters, indexed_rule
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, Recipe, document_schema
 from gristmill.pipelines.recipe.source_fields import check_fields, remedy
@@ -82,7 +81,7 @@ class Plan:
     @property
     def tokens_are_estimated(self) -> bool:
         """Return whether tokens are estimated, not counted by a tokenizer."""
-        return any(isinstance(m.operator, Tokens) and m.operator.tokenizer is None for m in self.measures)
+        return any(TOKENS in m.operator.gives().names and m.operator.estimates() for m in self.measures)
 
     def unread(self) -> dict[str, list[ShardSpec]]:
         """The shards that no run has read yet, by the name of their source."""
@@ -103,12 +102,12 @@ class Plan:
         indexed = indexed_rule(self.rules)
         if indexed is None:
             return None
-        i, rule, name = indexed
-        index = Index(self.loaded.store, name)
+        i, memory = indexed
+        index = Index(self.loaded.store, memory.name)
         try:
-            index.check(index_parameters(rule, self.transforms))
+            index.check(index_parameters(memory, self.transforms))
         except RecipeError as error:
-            raise RecipeError(f"{self.loaded.where('decide', i, name_of(rule), 'index')}: {error}") from None
+            raise RecipeError(f"{self.loaded.where('decide', i, name_of(self.rules[i]), 'index')}: {error}") from None
         return index
 
     @property
@@ -168,7 +167,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> P
     tasks = _load_tasks(loaded, asks, mistakes)
     implied = implied_measures(recipe, documents.names, tasks, mistakes, lambda column: remedy(column, found))
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
-    schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.schema())])
+    schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.gives())])
     decided = _check_rules(recipe, schema, mistakes)
     by: tuple[str, ...] = ()
     if {*(recipe.report.by or ())} <= {*schema.names}:  # else it has been noted
@@ -238,8 +237,8 @@ def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Sc
     """
     for i, (rule, given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         with mistakes.noted(("decide", i, name_of(rule))):
-            if rule.columns() <= {*schema.names}:
-                kind_of(rule).check(rule, schema)
+            if rule.reads() <= {*schema.names}:
+                executor_for(rule).check(rule, schema)
             schema = with_given(schema, [given])[-1]
     return schema
 

@@ -62,6 +62,11 @@ def _is_used(name: str, schema: dict[str, Any]) -> bool:
     return f'"#/$defs/{name}"' in json.dumps(schema)
 
 
+def as_text(schema: dict[str, Any]) -> str:
+    """Return a schema as the text of a file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     for file, schema in (("schema.json", recipe_schema()), ("tasks/schema.json", task_schema())):
-        Path("configs", file).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+        Path("configs", file).write_text(as_text(schema))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gristmill.operators import columns
 from gristmill.operators.base import Measure, Operator, Rule, Transform
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.table import OPERATORS, SECTIONS, name_of, of_kind
+from gristmill.operators.table import SECTIONS, name_of, of_kind, operators
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
 from gristmill.pipelines.config.mistakes import Mistakes
@@ -175,7 +175,7 @@ def _operator(item: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -
         what = f"{len(item)} names: {', '.join(item)}" if isinstance(item, dict) and item else _kind(item)
         mistakes.add(path, f"an entry of {section} is an operator's name or one `name: options`, not {what}")
         return None
-    cls = OPERATORS.get(name)
+    cls = operators().get(name)
     if cls is None:
         mistakes.add((*path, name), f"{name} is not an operator{did_you_mean(name, of_kind(kind))}")
     elif not issubclass(cls, kind):
@@ -211,13 +211,13 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
     given = dict.fromkeys([*document_schema(recipe.sources).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
     for i, measure in enumerate(recipe.measure):
         operator = name_of(measure)
-        if clash := next((name for name in measure.schema().names if name in given), None):
+        if clash := next((name for name in measure.gives().names if name in given), None):
             remedy = (
                 "give this measure another `column`" if "column" in type(measure).model_fields else "once is enough"
             )
             by = f" (by {given[clash]})" if given[clash] else ""
             mistakes.add(("measure", i, operator), f"there is a column {clash} already{by}; {remedy}")
-        given |= dict.fromkeys(measure.schema().names, operator)
+        given |= dict.fromkeys(measure.gives().names, operator)
 
 
 def document_schema(sources: Sequence[Source]) -> pa.Schema:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gristmill.operators.base import Measure, Operator
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.table import OPERATORS
+from gristmill.operators.table import operators
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.recipe.recipe import section_of
 
@@ -18,15 +18,15 @@ from gristmill.pipelines.recipe.recipe import section_of
 def catalogue() -> list[dict[str, Any]]:
     """Name, recipe section and first line of every operator."""
     return [
-        {"name": n, "section": section_of(cls), "summary": _doc(cls).splitlines()[0]} for n, cls in OPERATORS.items()
+        {"name": n, "section": section_of(cls), "summary": _doc(cls).splitlines()[0]} for n, cls in operators().items()
     ]
 
 
 def describe(name: str) -> dict[str, Any]:
     """All about one operator: documentation, fields, columns. Raises RecipeError for an unknown name."""
-    cls = OPERATORS.get(name)
+    cls = operators().get(name)
     if cls is None:
-        raise RecipeError(f"{name} is not an operator{did_you_mean(name, OPERATORS)}")
+        raise RecipeError(f"{name} is not an operator{did_you_mean(name, operators())}")
     schema = cls.model_json_schema()
     fields = [
         {
@@ -89,5 +89,5 @@ def _columns(cls: type[Operator]) -> list[dict[str, str]]:
     sample = cls.model_construct(**options)
     return [
         {"name": f.name, "type": str(f.type), "description": (f.metadata or {}).get(b"description", b"").decode()}
-        for f in sample.schema()
+        for f in sample.gives()
     ]

@@ -40,7 +40,7 @@ def clusters(
     no such run, cluster or document.
     """
     run = latest_run(store, dataset)
-    if not any(rule["operator"] == "fuzzy_dedup" for rule in run.record["result"]["funnel"]["rules"]):
+    if not any("clusters" in rule["details"] for rule in run.record["result"]["funnel"]["rules"]):
         raise RecipeError(f"the newest run of {run.record['name']} has no fuzzy_dedup, which makes clusters")
     connection = connect(store)
     found = list(_chosen(connection, run.record["name"], largest, sample, id))

@@ -54,7 +54,7 @@ def show(funnel: Funnel, console: Console) -> None:
 
 def remarkable(rule: RuleCount) -> bool:
     """Return whether a rule took so much that somebody should look. A selection and a quantile are asked to."""
-    if rule.operator == "select" or not rule.seen:
+    if "budget" in rule.details or not rule.seen:
         return False
     conditions: Mapping[str, int] = rule.details.get("conditions", {})
     asked = sum(n for condition, n in conditions.items() if "quantile(" in condition)

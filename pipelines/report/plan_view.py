@@ -38,7 +38,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "transform": [t.name for t in plan.transforms],
         "measure": [_measure(plan, m) for m in (None, *plan.measures)],
         "decide": [
-            {"name": name, "operator": name_of(rule), "reads": sorted(rule.columns()), "columns": _columns(given)}
+            {"name": name, "operator": name_of(rule), "reads": sorted(rule.reads()), "columns": _columns(given)}
             for name, rule, given in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
         ],
         "label": [
@@ -59,12 +59,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
 def _measure(plan: Plan, measure: PlannedMeasure | None) -> dict[str, Any]:
     cached = plan.cached(measure)
     if measure is None:
-        given = [f for f in plan.schema if not any(f.name in m.operator.schema().names for m in plan.measures)]
+        given = [f for f in plan.schema if not any(f.name in m.operator.gives().names for m in plan.measures)]
         return {"name": "document", "cached_shards": cached, "columns": _columns(pa.schema(given))}
     entry: dict[str, Any] = {
         "name": measure.name,
         "cached_shards": cached,
-        "columns": _columns(measure.operator.schema()),
+        "columns": _columns(measure.operator.gives()),
     }
     if measure.needed_by:
         entry["needed_by"] = measure.needed_by

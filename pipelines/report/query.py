@@ -70,7 +70,6 @@ CLUSTER_COLUMNS = pa.schema(
         ("similarity", pa.float32()),
     ]
 )
-FUZZY_DEDUP = "fuzzy_dedup"
 #: Columns that are shown in hexadecimal.
 HASHES = (columns.CONTENT_ID, columns.TEXT_ID, "text_hash")
 #: Statements that read and give rows; those of several steps are PIVOT.
@@ -343,7 +342,7 @@ def _cluster_files(standing: Sequence[Standing]) -> Iterator[tuple[str, list[str
     for stands in standing:
         ordinals = [row["ordinal"] for row in stands.shards]
         for i, rule in enumerate(stands.run.record["result"]["funnel"]["rules"]):
-            if rule["operator"] == FUZZY_DEDUP and ordinals:
+            if "clusters" in rule["details"] and ordinals:
                 names = ("cluster", "size", "survivor", "similarity")
                 given = {what: sql_name(f"{rule['name']}_{what}") for what in names}
                 shown = ", ".join(f"{column} AS {what}" for what, column in given.items())

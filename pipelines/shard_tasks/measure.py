@@ -128,7 +128,7 @@ class MeasureShard:
                 pa.field(n, columns.TYPES[n]) if n in own else source.field(n) for n in self.document_columns()[1:]
             ]
         for ready in self.measures:
-            fields += list(ready.operator.schema())
+            fields += list(ready.operator.gives())
         return pa.schema([f.remove_metadata() for f in fields])
 
     def document_columns(self) -> list[str]:

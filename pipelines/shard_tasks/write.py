@@ -20,11 +20,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.kernels.primitives import hash_128
 from gristmill.pipelines.shard_tasks.measure import Stopwatch
-from gristmill.pipelines.shard_tasks.paragraph_removal import Removal, Removed, written_bytes
 from gristmill.pipelines.shard_tasks.reread import KNOWN, read_texts
+from gristmill.pipelines.shard_tasks.rewriting import rewritten, written_bytes
 from gristmill.pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardMeasures
@@ -48,7 +49,7 @@ class Survivors:
     text_bytes: int  #: of the kept rows, as they are written
     input_bytes: int  #: of the whole shard
     digest: str  #: of what is written besides the text, of the content ids and of what is removed
-    removed: Removed
+    removed: Mapping[str, int]  #: by the rule that rewrites texts, if any does
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Layout:
     columns: tuple[str, ...]
     schema: pa.Schema
     transforms: tuple[ReadyOperator, ...]
-    removal: Removal | None = None  #: what goes from the texts after the transforms
-    observed: tuple[ReadyOperator, ...] = ()  #: importance measures whose features are counted over what is written
+    rewrite: Rewrite | None = None  #: applied to the texts after the transforms
+    observed: tuple[ReadyOperator, ...] = ()  #: measures that count something over what is written
     threads: int = 1  #: shards that one task may read at once
 
     def file(self, number: int) -> str:
@@ -128,7 +129,7 @@ class CountSurvivors:
     decisions: str
     columns: tuple[str, ...]
     input_bytes: int
-    removal: Removal | None = None
+    rewrite: Rewrite | None = None
 
     def __str__(self) -> str:
         return self.shard.spec.name
@@ -136,7 +137,7 @@ class CountSurvivors:
     def run(self) -> Survivors:
         """The shard's survivors."""
         narrow = [c for c in self.columns if c != columns.TEXT]
-        wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.removal)]))
+        wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.rewrite)]))
         table = self.measures.read(wanted).filter(kept_rows(self.decisions))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
@@ -148,10 +149,10 @@ class CountSurvivors:
             self.measures,
             self.decisions,
             table.num_rows,
-            int(written_bytes(table, self.removal).sum()),
+            int(written_bytes(table, self.rewrite).sum()),
             self.input_bytes,
             digest=f"{int(high):016x}{int(low):016x}",
-            removed=Removed() if self.removal is None else self.removal.count(table),
+            removed={} if self.rewrite is None else self.rewrite.count(table),
         )
 
 
@@ -176,18 +177,18 @@ class WriteFiles:
         if (done := self._done(receipt_url)) is not None:
             return done
         watch = Stopwatch()
-        counters = {o.operator.column: FeatureCounter(o) for o in self.layout.observed}
-        lengths = text_lengths(self.task, self.layout.removal)
+        observers = {o.operator.gives().names[0]: Observer(o) for o in self.layout.observed}
+        lengths = text_lengths(self.task, self.layout.rewrite)
         borders = np.cumsum([0, *self.task.sizes])
         parts = [lengths[a:b] for a, b in pairwise(borders)]
         groups = [row_groups(part) for part in parts]
-        tables = regroup(self._tables(watch, list(counters.values())), chain.from_iterable(groups))
+        tables = regroup(self._tables(watch, list(observers.values())), chain.from_iterable(groups))
         written = []
         for i, (part, sizes) in enumerate(zip(parts, groups, strict=True)):
             url = self.layout.file(self.task.first_file + i)
             with watch.step("write dataset"):
                 written.append(write_dataset_file(url, self.layout.schema, islice(tables, len(sizes)), int(part.sum())))
-        receipt = WriteReceipt(tuple(written), dict(watch.seconds), {name: c.counts for name, c in counters.items()})
+        receipt = WriteReceipt(tuple(written), dict(watch.seconds), {name: o.counts for name, o in observers.items()})
         files.write_record(receipt_url, _dump_receipt(receipt))
         return receipt
 
@@ -200,7 +201,7 @@ class WriteFiles:
             return None
         return receipt if written == [file.digest for file in receipt.files] else None
 
-    def _tables(self, watch: Stopwatch, counters: Sequence[FeatureCounter]) -> Iterator[pa.Table]:
+    def _tables(self, watch: Stopwatch, observers: Sequence[Observer]) -> Iterator[pa.Table]:
         """The survivors of the task's shards, in order; several shards are read at once where threads are to spare.
 
         Read ahead, the survivors of at most one file are held, for that is what a task of several shards writes.
@@ -208,10 +209,10 @@ class WriteFiles:
         layout = self.layout
         if layout.threads == 1 or len(self.task.survivors) == 1:
             for survivors in self.task.survivors:
-                yield from ReadSurvivors(layout, survivors).tables(watch, counters)
+                yield from ReadSurvivors(layout, survivors).tables(watch, observers)
             return
         with ThreadPoolExecutor(layout.threads) as pool:
-            readers = [pool.submit(ReadSurvivors(layout, s).collect, counters) for s in self.task.survivors]
+            readers = [pool.submit(ReadSurvivors(layout, s).collect, observers) for s in self.task.survivors]
             for reader in readers:
                 tables, seconds = reader.result()
                 watch.seconds.update(seconds)
@@ -230,66 +231,67 @@ class ReadSurvivors:
     layout: Layout
     survivors: Survivors
 
-    def collect(self, counters: Sequence[FeatureCounter]) -> tuple[list[pa.Table], Mapping[str, float]]:
+    def collect(self, observers: Sequence[Observer]) -> tuple[list[pa.Table], Mapping[str, float]]:
         """All tables at once, with the seconds that they took."""
         watch = Stopwatch()
-        return list(self.tables(watch, counters)), watch.seconds
+        return list(self.tables(watch, observers)), watch.seconds
 
-    def tables(self, watch: Stopwatch, counters: Sequence[FeatureCounter]) -> Iterator[pa.Table]:
+    def tables(self, watch: Stopwatch, observers: Sequence[Observer]) -> Iterator[pa.Table]:
         """The kept documents as tables of the dataset's columns, in order.
 
         Raises ShardError where the shard no longer holds what was measured.
         """
-        measures, removal = self.survivors.measures, self.layout.removal
+        measures, rewrite = self.survivors.measures, self.layout.rewrite
         narrow = [c for c in self.layout.columns if c != columns.TEXT]
-        wanted = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(removal)]))
+        wanted = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(rewrite)]))
         with watch.step("read decisions"):
             kept = measures.read(wanted).filter(kept_rows(self.survivors.decisions)).combine_chunks()
         done = 0
         for text in read_texts(self.survivors.shard, kept, self.layout.transforms, watch):
             part = kept.slice(done, len(text))
             done += len(text)
-            if removal is not None:
-                with watch.step(removal.name):
-                    text = removal.apply(text, part)
-            yield self._assemble(text, part, watch, counters)
+            if rewrite is not None:
+                with watch.step(rewrite.name):
+                    text = rewritten(rewrite, text, part)
+            yield self._assemble(text, part, watch, observers)
 
-    def _assemble(
-        self, text: pa.Array, kept: pa.Table, watch: Stopwatch, counters: Sequence[FeatureCounter]
-    ) -> pa.Table:
-        for counter in counters:
-            with watch.step(counter.name):
-                counter.add(text)
+    def _assemble(self, text: pa.Array, kept: pa.Table, watch: Stopwatch, observers: Sequence[Observer]) -> pa.Table:
+        for observer in observers:
+            with watch.step(observer.name):
+                observer.add(text)
         given = {name: kept[name] for name in self.layout.columns if name != columns.TEXT}
         if columns.TEXT in self.layout.columns:
             given[columns.TEXT] = text.cast(pa.string())
         return pa.table([given[name] for name in self.layout.columns], schema=self.layout.schema)
 
 
-class FeatureCounter:
-    """Adds up an importance measure's hashed features over the documents that are written; used by several threads."""
+class Observer:
+    """Adds up what a measure counts over the documents that are written; used by several threads."""
 
     def __init__(self, ready: ReadyOperator) -> None:
         self.name = ready.name
         self._observe: Callable[[pa.RecordBatch], NDArray[np.int64]] = ready.operator.observe
         self._lock = Lock()
-        self.counts: NDArray[np.int64] = np.zeros(ready.operator.buckets, np.int64)
+        self.counts = self._count(pa.array([], pa.large_string()))
 
     def add(self, text: pa.Array) -> None:
-        counts = self._observe(pa.record_batch({columns.TEXT: text}))
+        counts = self._count(text)
         with self._lock:
             self.counts += counts
 
+    def _count(self, text: pa.Array) -> NDArray[np.int64]:
+        return self._observe(pa.record_batch({columns.TEXT: text}))
 
-def text_lengths(task: WriteTask, removal: Removal | None) -> NDArray[np.uint64]:
+
+def text_lengths(task: WriteTask, rewrite: Rewrite | None) -> NDArray[np.uint64]:
     """Lengths of the texts that a task writes, known before any is read."""
-    masked = (s.measures.read(_sized_by(removal)).filter(kept_rows(s.decisions)) for s in task.survivors)
-    return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, removal) for table in masked)])
+    masked = (s.measures.read(_sized_by(rewrite)).filter(kept_rows(s.decisions)) for s in task.survivors)
+    return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, rewrite) for table in masked)])
 
 
-def _sized_by(removal: Removal | None) -> tuple[str, ...]:
+def _sized_by(rewrite: Rewrite | None) -> tuple[str, ...]:
     """Columns that tell how long the texts are as they are written, and what is removed of them."""
-    return (columns.BYTES,) if removal is None else (columns.BYTES, *removal.columns)
+    return (columns.BYTES,) if rewrite is None else (columns.BYTES, *rewrite.columns)
 
 
 def kept_rows(decisions: str) -> pa.ChunkedArray:

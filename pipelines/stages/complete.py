@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gristmill.pipelines.decide.executors import removal_by
+from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.lazy import LateEngine
 from gristmill.pipelines.label.result import Confirm, LabelResult
@@ -120,7 +120,7 @@ def _label(
 ) -> tuple[Measured, Sequence[LabelResult]]:
     texts = Texts({shard.ordinal: shard for shard in measured.shards}, plan.transforms)
     engine.start()
-    survivors = Survivors(plan.loaded.store, plan.loaded.recipe.name, url, measured, texts, removal_by(plan.rules))
+    survivors = Survivors(plan.loaded.store, plan.loaded.recipe.name, url, measured, texts, rewrite_by(plan.rules))
     measures, labels = label_survivors(plan.tasks, survivors, reporter, confirm)
     return replace(measured, measures=measures), labels
 

@@ -35,8 +35,9 @@ def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporte
             f"{loaded.document.where(('decide',))}: no rule of the recipe has an index; give its fuzzy_dedup one: "
             "`index: {name: web}`"
         )
-    _, rule, name = indexed
-    alone = rule.model_copy(update={"keep": "first"})
+    position, memory = indexed
+    name = memory.name
+    alone = loaded.recipe.decide[position].model_copy(update={"keep": "first"})
     changes = {"sources": (source,), "measure": (), "decide": (alone,), "write": Write()}
     recipe = loaded.recipe.model_copy(update=changes)
     plan = make_plan(LoadedRecipe(recipe, loaded.document, loaded.base, loaded.as_written))
@@ -54,8 +55,8 @@ def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporte
         held = [shard.ordinal for shard in measured.shards]
         content = digest_of([MADE_BY, plan.measured_by(), held, [g.name for g in index.generations]])
         documents = sum(counts.documents for counts in measured.counts)
-        at = GenerationFiles(index.folder(index.next_name(content)), key_files_for(rule.banding[0], documents))
+        at = GenerationFiles(index.folder(index.next_name(content)), key_files_for(memory.bands, documents))
         kept = [Kept(shard, shard.source) for shard in measured.measures]
-        generation = write_generation(at, MADE_BY, rule, None, kept, engine)
-        Addition(index, index_parameters(rule, plan.transforms), generation).commit()
+        generation = write_generation(at, MADE_BY, memory, None, kept, engine)
+        Addition(index, index_parameters(memory, plan.transforms), generation).commit()
         return generation

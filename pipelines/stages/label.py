@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.base import Rewrite
 from gristmill.operators.label.samplers import KEY
 from gristmill.pipelines.decide.rule_columns import write_given
 from gristmill.pipelines.label.columns import labels_of
@@ -21,7 +22,6 @@ from gristmill.pipelines.label.run import choose_documents, label_chosen
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.shard_tasks.paragraph_removal import Removal
 from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.shard_tasks.write import kept_rows
 from gristmill.pipelines.stages.measure import Measured
@@ -41,24 +41,24 @@ class Survivors:
     run_url: str
     measured: Measured
     texts: Texts
-    removal: Removal | None
+    rewrite: Rewrite | None
 
     def documents(self, task: LoadedTask) -> Documents:
         """The kept documents, with the columns that the task's sample goes by."""
         sample = task.task.sample
         sampled = [] if sample is None else sorted(sample.columns_needed())
         tables = [self._kept(held, sampled) for held in self.measured.measures]
-        return Documents(pa.concat_tables(tables), self.texts, self.removal)
+        return Documents(pa.concat_tables(tables), self.texts, self.rewrite)
 
     def _kept(self, held: ShardMeasures, sampled: Sequence[str]) -> pa.Table:
         own = (columns.TEXT_ID,) if self.texts.transforms else ()
-        removed = () if self.removal is None else self.removal.columns
+        removed = () if self.rewrite is None else self.rewrite.columns
         document = [name for name in DOCUMENT.names if name not in (SHARD, KEY)]
         wanted = list(dict.fromkeys([*document, *own, *removed, *sampled]))
         table = held.read(wanted).filter(kept_rows(decisions_file(self.run_url, held.ordinal))).combine_chunks()
         keys = table[columns.TEXT_ID if own else columns.CONTENT_ID]
-        if self.removal is not None:
-            keys = keys_after(keys, table[self.removal.columns[0]])
+        if self.rewrite is not None:
+            keys = keys_after(keys, table[self.rewrite.columns[0]])
         shard = pa.repeat(pa.scalar(held.ordinal, pa.uint32()), table.num_rows)
         return table.append_column(SHARD, shard).append_column(KEY, keys)
 

@@ -202,7 +202,7 @@ def _missing(plan: Plan, shard: Shard) -> MeasureShard | None:
 
 
 def _pass(plan: Plan, task: MeasureShard) -> Pass:
-    given = {plan.fingerprint(ready): tuple(ready.operator.schema().names) for ready in task.measures}
+    given = {plan.fingerprint(ready): tuple(ready.operator.gives().names) for ready in task.measures}
     if task.with_document:
         given[plan.document_fingerprint(task.shard.source)] = tuple(task.document_columns())
     return Pass(given)

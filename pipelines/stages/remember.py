@@ -21,9 +21,9 @@ def remember(plan: Plan, measured: Measured, run: Run, content: str, kept: int, 
     indexed = indexed_rule(plan.rules)
     if indexed is None or plan.index is None:
         return None
-    position, rule, _ = indexed
+    position, memory = indexed
     cluster = given_columns(plan.rules)[position].names[0]
-    at = GenerationFiles(plan.index.folder(plan.index.next_name(content)), key_files_for(rule.banding[0], kept))
+    at = GenerationFiles(plan.index.folder(plan.index.next_name(content)), key_files_for(memory.bands, kept))
     shards = [Kept(shard, shard.source, run.decisions(shard.ordinal)) for shard in measured.measures]
-    generation = write_generation(at, run.name, rule, cluster, shards, engine)
-    return Addition(plan.index, index_parameters(rule, plan.transforms), generation)
+    generation = write_generation(at, run.name, memory, cluster, shards, engine)
+    return Addition(plan.index, index_parameters(memory, plan.transforms), generation)

@@ -18,7 +18,7 @@ from gristmill.operators.base import FittedMeasure, Operator, digest_of
 from gristmill.operators.errors import RecipeError, StoreDamaged
 from gristmill.operators.table import name_of
 from gristmill.pipelines.decide import count_duplicates, decide
-from gristmill.pipelines.decide.executors import removal_by
+from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.funnel import Funnel, build_funnel
 from gristmill.pipelines.decide.fuzzy.history import History
 from gristmill.pipelines.decide.losses import check_limit as check_losses
@@ -314,7 +314,7 @@ class Run:
         if not self.plan.tasks:
             return measured, ()
         texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
-        survivors = Survivors(self.store, self.recipe.name, url, measured, texts, removal_by(self.plan.rules))
+        survivors = Survivors(self.store, self.recipe.name, url, measured, texts, rewrite_by(self.plan.rules))
         self.engine.start()
         measures, results = label_survivors(self.plan.tasks, survivors, self.reporter, self.confirm)
         return replace(measured, measures=measures), results

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from gristmill.operators.base import digest_of
+from gristmill.operators.base import Measure, Rewrite, Rule, digest_of
 from gristmill.operators.errors import FatalError, StoreDamaged
-from gristmill.operators.measures.importance import Importance
-from gristmill.operators.measures.importance_fit import ImportanceFit, kl_reduction
-from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import rule_names
-from gristmill.pipelines.decide.executors import removal_by
+from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.shard_tasks.paragraph_removal import Removal, Removed
 from gristmill.pipelines.shard_tasks.write import (
     RECEIPTS,
     CountSurvivors,
@@ -65,8 +59,8 @@ def write_dataset(
     """
     recipe = plan.loaded.recipe
     dataset = Dataset(plan.loaded.store, recipe.name)
-    removal = removal_by(plan.rules)
-    survivors = _survivors(plan, measured, run_url, removal, engine)
+    rewrite = rewrite_by(plan.rules)
+    survivors = _survivors(plan, measured, run_url, rewrite, engine)
     made_by = [
         recipe.write.shard_bytes,
         plan.output.to_string(),
@@ -90,17 +84,17 @@ def write_dataset(
         return version, found, {}
     dataset.sweep({version.name, *(run.record["version"] for run in by)})
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)
-    observed = _selected_by(plan)
+    observed = _observed_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
     names = tuple(plan.output.names)
-    layout = Layout(version.url, number, names, plan.output, plan.transforms, removal, observed, threads)
+    layout = Layout(version.url, number, names, plan.output, plan.transforms, rewrite, observed, threads)
     receipts = _write_files(layout, tasks, engine, reporter)
     written = sum(file.rows for receipt in receipts for file in receipt.files)
     if written != funnel.kept:
         raise FatalError(
             f"{written:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
         )
-    funnel = funnel.with_details({**_divergences(plan, observed, receipts), **_removed(removal, survivors)})
+    funnel = funnel.with_details({**_observations(plan, observed, receipts), **_removed(rewrite, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
     if completes is None:
@@ -150,11 +144,11 @@ def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[
 
 
 def _survivors(
-    plan: Plan, measured: Measured, run_url: str, removal: Removal | None, engine: Engine
+    plan: Plan, measured: Measured, run_url: str, rewrite: Rewrite | None, engine: Engine
 ) -> list[Survivors]:
     columns = tuple(plan.output.names)
     tasks = [
-        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, removal)
+        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, rewrite)
         for shard, held, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
     ]
     return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]
@@ -171,31 +165,35 @@ def _write_files(layout: Layout, tasks: Sequence[WriteTask], engine: Engine, rep
     return [outcome.unwrap() for outcome in sorted(outcomes, key=lambda o: o.index)]
 
 
-def _selected_by(plan: Plan) -> tuple[ReadyOperator, ...]:
-    """The importance measures that a selection goes by: what is written tells how far it moved the distribution."""
-    by = {rule.by for rule in plan.rules if isinstance(rule, Select)}
-    ready = [m.ready for m in plan.measures if isinstance(m.operator, Importance) and m.operator.column in by]
-    return tuple(r for r in ready if r is not None)
+def _observed_by(plan: Plan) -> tuple[ReadyOperator, ...]:
+    """The measures that count something over what is written: of columns that a rule observes."""
+    by = {column for rule in plan.rules for column in rule.observes()}
+    counting = (m for m in plan.measures if type(m.operator).observe is not Measure.observe)
+    return tuple(m.ready for m in counting if m.ready is not None and by & {*m.operator.gives().names})
 
 
-def _divergences(
+def _observations(
     plan: Plan, observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]
 ) -> dict[str, dict[str, Any]]:
-    """KL reduction (Xie et al. 2023, section 5) by the selections that go by importance, by their names."""
-    divergences = {}
+    """Return what was counted over the written texts, by the name of the rule that observes it."""
+    told: dict[str, dict[str, Any]] = {}
     for ready in observed:
-        counts = sum(
-            (receipt.observed[ready.operator.column] for receipt in receipts),
-            np.zeros(ready.operator.buckets, np.int64),
-        )
-        fit = ImportanceFit.read(ready.local_files()["fit"])
-        divergences[ready.operator.column] = {"kl_reduction": kl_reduction(fit, counts)}
-    named = zip(plan.rules, rule_names(plan.rules), strict=True)
-    return {name: divergences[rule.by] for rule, name in named if isinstance(rule, Select) and rule.by in divergences}
+        given = ready.operator.gives().names
+        counts = sum(receipt.observed[given[0]] for receipt in receipts)
+        described = ready.operator.describe(ready.local_files(), counts)
+        told |= {name: described for rule, name in _named(plan) if rule.observes() & {*given}}
+    return told
 
 
-def _removed(removal: Removal | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
-    """Return what is removed of the texts that are written, by the name of the rule that has it removed."""
-    if removal is None:
+def _named(plan: Plan) -> Iterator[tuple[Rule, str]]:
+    return zip(plan.rules, rule_names(plan.rules), strict=True)
+
+
+def _removed(rewrite: Rewrite | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
+    """Return what goes from the texts that are written, by the name of the rule that has it removed."""
+    if rewrite is None:
         return {}
-    return {removal.name: {"removed": asdict(sum((shard.removed for shard in survivors), Removed()))}}
+    total: Counter[str] = Counter()
+    for shard in survivors:
+        total.update(shard.removed)
+    return {rewrite.name: {"removed": dict(total)}}

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines.decide.executors import removal_by
+from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.stages import write as writing
 from tests.operators.rules.paragraph_oracle import dedup
 from tests.pipelines.pages import SHARDS, pages_of_a_site, write_pages
@@ -84,13 +84,13 @@ def test_counts_and_columns_are_there_for_those_who_ask(pages: Path, make_recipe
 def test_a_rest_of_another_length_is_never_committed(
     pages: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_line = removal_by
+    by_line = rewrite_by
 
     def another(rules: Any) -> Any:
         found = by_line(rules)
         return replace(found, rule=found.rule.model_copy(update={"by": "line"}))
 
-    monkeypatch.setattr(writing, "removal_by", another)
+    monkeypatch.setattr(writing, "rewrite_by", another)
     with pytest.raises(FatalError, match="paragraph_dedup left other texts than it decided"):
         execute(make_recipe(pages, decide=[{"paragraph_dedup": 7}]))
     assert not (pages / "store" / "datasets" / "test" / "CURRENT").exists()

@@ -12,7 +12,7 @@ import pyarrow as pa
 from gristmill.operators.base import Measure, Operator, Transform
 from gristmill.operators.columns import CONTENT_ID, TEXT
 from gristmill.operators.measures.importance import Importance
-from gristmill.operators.table import OPERATORS
+from gristmill.operators.table import operators
 from gristmill.pipelines.store.resources import ReadyOperator, resource
 from tests.operators.measures.fasttext_models import model_file
 from tests.support import make_documents
@@ -67,7 +67,7 @@ def plain(batch: pa.RecordBatch) -> list[str]:
 @cache
 def ready(name: str) -> ReadyOperator:
     """An operator of the table with all that it opens."""
-    operator = OPERATORS[name].model_validate(OPTIONS.get(name))
+    operator = operators()[name].model_validate(OPTIONS.get(name))
     resources = {key: resource(path, "here") for key, path in operator.resources().items()}
     if isinstance(operator, Importance):
         path = Path(_FOLDER.name) / "fit.bin"
@@ -83,7 +83,7 @@ def _texts(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def names_of(*kinds: type[Operator]) -> list[str]:
     """Names of the operators of some kinds."""
-    return [name for name, cls in OPERATORS.items() if issubclass(cls, kinds)]
+    return [name for name, cls in operators().items() if issubclass(cls, kinds)]
 
 
 #: Operators that read text.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gristmill.operators.base import FittedMeasure, Measure, Rule
 from gristmill.operators.columns import TEXT
-from gristmill.operators.table import OPERATORS, SECTIONS
+from gristmill.operators.table import SECTIONS, operators
 from gristmill.pipelines.report.catalogue import describe
 from tests.properties.examples import LARGE, READERS, TEXTS, apply, documents, names_of, plain, ready
 
@@ -46,7 +46,7 @@ def test_any_bytes_pass_and_neighbours_do_not_matter(name: str, texts: list[byte
 def test_the_result_is_as_declared(name: str) -> None:
     operator = ready(name).operator
     result = apply(ready(name), documents(TEXTS))
-    declared = operator.schema() if isinstance(operator, Measure) else pa.schema([(TEXT, pa.large_string())])
+    declared = operator.gives() if isinstance(operator, Measure) else pa.schema([(TEXT, pa.large_string())])
     assert result.schema.equals(declared)
     assert result.num_rows == len(TEXTS)
     empty = apply(ready(name), documents([]))
@@ -87,7 +87,7 @@ def test_what_is_sent_to_a_worker_does_the_same_there(name: str) -> None:
 # All operators
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", operators())
 def test_it_pickles(name: str) -> None:
     operator = ready(name).operator
     again = pickle.loads(pickle.dumps(operator))
@@ -95,7 +95,7 @@ def test_it_pickles(name: str) -> None:
     assert again.fingerprint({}) == operator.fingerprint({})
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", operators())
 def test_every_option_is_part_of_the_fingerprint(name: str) -> None:
     operator = ready(name).operator
     for option, value in operator:
@@ -105,7 +105,7 @@ def test_every_option_is_part_of_the_fingerprint(name: str) -> None:
         assert names_files or other.fingerprint({}) != operator.fingerprint({}), option
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", operators())
 def test_the_code_version_is_part_of_the_fingerprint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     operator = ready(name).operator
     before = operator.fingerprint({})
@@ -113,7 +113,7 @@ def test_the_code_version_is_part_of_the_fingerprint(name: str, monkeypatch: pyt
     assert operator.fingerprint({}) != before
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", operators())
 def test_a_file_counts_by_its_content_not_by_its_name(name: str) -> None:
     operator = ready(name).operator
     for resource in operator.resources():
@@ -123,17 +123,17 @@ def test_a_file_counts_by_its_content_not_by_its_name(name: str) -> None:
 
 
 def test_fingerprints_are_distinct() -> None:
-    assert len({ready(name).operator.fingerprint({}) for name in OPERATORS}) == len(OPERATORS)
+    assert len({ready(name).operator.fingerprint({}) for name in operators()}) == len(operators())
 
 
 @pytest.mark.parametrize("name", names_of(Rule))
 def test_a_rule_names_the_columns_that_it_reads(name: str) -> None:
-    columns = ready(name).operator.columns()
+    columns = ready(name).operator.reads()
     assert columns
     assert all(isinstance(column, str) for column in columns)
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", operators())
 def test_the_catalogue_describes_it_in_full(name: str) -> None:
     entry = describe(name)
     summary, *rest = entry["documentation"].split("\n")
@@ -142,4 +142,4 @@ def test_the_catalogue_describes_it_in_full(name: str) -> None:
     assert entry["section"] in SECTIONS
     assert [option["name"] for option in entry["fields"] if not option["description"]] == []
     assert [column["name"] for column in entry["columns"] if not column["description"]] == []
-    assert bool(entry["columns"]) == issubclass(OPERATORS[name], Measure)
+    assert bool(entry["columns"]) == issubclass(operators()[name], Measure)

@@ -19,7 +19,7 @@ from gristmill.operators.expressions.condition import Condition, Quantile, compi
 from gristmill.operators.expressions.growth import may_grow
 from gristmill.operators.expressions.order import order_keys, value_of
 from gristmill.operators.expressions.syntax import parse, references
-from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.order_statistics import Found, Weighted, find_crossings
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.rules.confined import compile_confined, evaluate_confined
@@ -47,7 +47,7 @@ class ResolvedCondition:
     meant_for: tuple[str, tuple[str, ...]] | None = None
 
     @property
-    def columns(self) -> Sequence[str]:
+    def reads(self) -> Sequence[str]:
         return (*self.condition.columns, *(self.meant_for or ())[:1])
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
@@ -101,20 +101,20 @@ def _is_local(rule: Rule, schema: pa.Schema) -> bool:
     return not _compiled(rule, schema).quantiles
 
 
-def _resolve(rule: Rule, scene: Scene) -> Resolved:
-    condition = _compiled(rule, scene.schema)
+def _resolve(rule: Rule, corpus: Corpus) -> Resolved:
+    condition = _compiled(rule, corpus.schema)
     if not condition.quantiles:
         return ResolvedCondition(condition, {}, rule.meant_for())
     # The k-th value in order is the first with which the count of values exceeds k - 1.
     budgets = [lambda n, quantile=quantile: quantile.rank(n) - 1 for quantile in condition.quantiles]
     source = partial(_quantile_keys, condition.quantiles)
-    found = find_crossings(scene.engine, scene.survivors, source, budgets)
-    types = (scene.schema.field(quantile.column).type for quantile in condition.quantiles)
+    found = find_crossings(corpus.engine, corpus.survivors, source, budgets)
+    types = (corpus.schema.field(quantile.column).type for quantile in condition.quantiles)
     values = (_value(result, type) for result, type in zip(found, types, strict=True))
     return ResolvedCondition(condition, dict(zip(condition.quantiles, values, strict=True)), rule.meant_for())
 
 
-CONDITION = Kind(_check, _is_local, _resolve)
+CONDITION = Executor(_check, _resolve, _is_local)
 
 
 def _quantile_keys(quantiles: tuple[Quantile, ...], shard: SurvivingShard) -> list[Weighted]:

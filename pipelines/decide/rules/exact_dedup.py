@@ -20,7 +20,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.copies import Candidates, group_copies
 from gristmill.operators.rules.exact_dedup import ExactDedup, is_comparable
 from gristmill.pipelines.decide import shuffle_files
-from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.rules.checks import check_known, check_rank
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
@@ -78,7 +78,7 @@ class ResolvedDedup:
     """Exact duplicates, found."""
 
     duplicates: Duplicates
-    columns: Sequence[str] = ()
+    reads: Sequence[str] = ()
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         addresses, survivors = self.duplicates.lost(ordinal)
@@ -91,7 +91,7 @@ class ResolvedDedup:
 
 
 def _check(rule: ExactDedup, schema: pa.Schema) -> None:
-    check_known(sorted(rule.columns()), schema, " in exact_dedup")
+    check_known(sorted(rule.reads()), schema, " in exact_dedup")
     for name in rule.key_columns:
         if not is_comparable(schema.field(name).type):
             raise RecipeError(
@@ -100,11 +100,11 @@ def _check(rule: ExactDedup, schema: pa.Schema) -> None:
     check_rank(rule.rank_column, schema, "exact_dedup")
 
 
-def _resolve(rule: ExactDedup, scene: Scene) -> Resolved:
-    return ResolvedDedup(find_duplicates(rule, scene.survivors, scene.engine, scene.folder))
+def _resolve(rule: ExactDedup, corpus: Corpus) -> Resolved:
+    return ResolvedDedup(find_duplicates(rule, corpus.survivors, corpus.engine, corpus.folder))
 
 
-EXACT_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
+EXACT_DEDUP = Executor(_check, _resolve)
 
 
 def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, folder: str) -> Duplicates:
@@ -148,7 +148,7 @@ def count_duplicates(shards: Sequence[ShardColumns], column: str, engine: Engine
 
 def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: SurvivingShard) -> int:
     """Settle the copies within a shard; send the documents that no other of the shard beats. Returns the losers."""
-    documents = shard.read(sorted(rule.columns()))
+    documents = shard.read(sorted(rule.reads()))
     candidates = rule.candidates(documents, addresses_of(documents))
     rows, starts = group_copies(candidates)
     firsts, sizes = rows[starts[:-1]], np.diff(starts)

@@ -14,7 +14,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.rules.banding import caught
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
-from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.fuzzy.clusters import Clusters
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.resolve import resolve
@@ -33,7 +33,7 @@ class ResolvedFuzzyDedup:
     gives: pa.Schema
     clusters: Clusters
     texts_read: int
-    columns: Sequence[str] = ()
+    reads: Sequence[str] = ()
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         members = self.clusters.members(ordinal)
@@ -99,8 +99,8 @@ def quality(rule: FuzzyDedup, found: Clusters) -> dict[str, float]:
 
 
 def _check(rule: FuzzyDedup, schema: pa.Schema) -> None:
-    check_known(sorted(rule.columns()), schema, " in fuzzy_dedup")
-    signature = rule.signature.schema().field(0)
+    check_known(sorted(rule.reads()), schema, " in fuzzy_dedup")
+    signature = rule.signature.gives().field(0)
     if schema.field(signature.name).type != signature.type:
         raise RecipeError(
             f"fuzzy_dedup needs {signature.type} in {signature.name}, not {schema.field(signature.name).type}"
@@ -108,20 +108,20 @@ def _check(rule: FuzzyDedup, schema: pa.Schema) -> None:
     check_rank(rule.rank_column, schema, "fuzzy_dedup")
 
 
-def _resolve(rule: FuzzyDedup, scene: Scene) -> Resolved:
+def _resolve(rule: FuzzyDedup, corpus: Corpus) -> Resolved:
     column = rule.signature.column
     parameters = Parameters(column, *rule.banding, rule.threshold, rule.verify, rule.keep)
-    texts = _text_evidence(rule, scene) if rule.verify == "text" else None
+    texts = _text_evidence(rule, corpus) if rule.verify == "text" else None
     evidence: Evidence = texts or SignatureEvidence(column, rule.permutations)
-    history = None if rule.index is None else scene.history
-    clusters = resolve(parameters, evidence, scene.survivors, scene.engine, scene.folder, history)
-    return ResolvedFuzzyDedup(rule, rule.gives(scene.name), clusters, texts.read() if texts else 0)
+    history = None if rule.index is None else corpus.history
+    clusters = resolve(parameters, evidence, corpus.survivors, corpus.engine, corpus.folder, history)
+    return ResolvedFuzzyDedup(rule, rule.gives(corpus.name), clusters, texts.read() if texts else 0)
 
 
-def _text_evidence(rule: FuzzyDedup, scene: Scene) -> TextEvidence:
-    if scene.texts is None:
+def _text_evidence(rule: FuzzyDedup, corpus: Corpus) -> TextEvidence:
+    if corpus.texts is None:
         raise FatalError("fuzzy_dedup with verify: text was given no texts to read")
-    return TextEvidence(scene.texts, rule.ngram, files.join(scene.folder, "texts"))
+    return TextEvidence(corpus.texts, rule.ngram, files.join(corpus.folder, "texts"))
 
 
-FUZZY_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
+FUZZY_DEDUP = Executor(_check, _resolve)

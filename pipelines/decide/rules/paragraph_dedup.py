@@ -21,7 +21,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.paragraphs import UNCOUNTED
 from gristmill.operators.rules.paragraph_dedup import POSITIONS, ParagraphDedup
 from gristmill.operators.runs import is_first
-from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
@@ -91,8 +91,8 @@ class ResolvedParagraphDedup:
     repeated: Repeated
 
     @property
-    def columns(self) -> Sequence[str]:
-        return sorted(self.rule.columns())
+    def reads(self) -> Sequence[str]:
+        return sorted(self.rule.reads())
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         n, measure = documents.num_rows, self.rule.measure
@@ -124,8 +124,8 @@ class ResolvedParagraphDedup:
 
 
 def _check(rule: ParagraphDedup, schema: pa.Schema) -> None:
-    check_known(sorted(rule.columns()), schema, " in paragraph_dedup")
-    for needed in rule.measure.schema():
+    check_known(sorted(rule.reads()), schema, " in paragraph_dedup")
+    for needed in rule.measure.gives():
         if schema.field(needed.name).type != needed.type:
             found = schema.field(needed.name).type
             raise RecipeError(f"paragraph_dedup needs {needed.type} in {needed.name}, not {found}")
@@ -136,22 +136,22 @@ def _check(rule: ParagraphDedup, schema: pa.Schema) -> None:
         )
 
 
-def _resolve(rule: ParagraphDedup, scene: Scene) -> Resolved:
+def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
     """Count the documents that have each paragraph, and tell the shards what is repeated."""
-    shards = scene.survivors.shards
+    shards = corpus.survivors.shards
     ordinals = np.array(sorted(shard.ordinal for shard in shards), np.int64)
-    counted = sum(run_all(scene.engine, partial(_count_pieces, rule), shards))
+    counted = sum(run_all(corpus.engine, partial(_count_pieces, rule), shards))
     partitions = partitions_for(counted)
-    frequencies = Exchange(files.join(scene.folder, "frequencies"), partitions, FREQUENCIES)
-    allowances = Exchange(files.join(scene.folder, "allowances"), len(ordinals), ALLOWANCES)
-    sum(run_all(scene.engine, partial(_send, rule, frequencies), shards))
+    frequencies = Exchange(files.join(corpus.folder, "frequencies"), partitions, FREQUENCIES)
+    allowances = Exchange(files.join(corpus.folder, "allowances"), len(ordinals), ALLOWANCES)
+    sum(run_all(corpus.engine, partial(_send, rule, frequencies), shards))
     settle = partial(_settle, rule, ordinals, frequencies, allowances)
-    repeated = sum(run_all(scene.engine, settle, range(partitions)), Repeated())
+    repeated = sum(run_all(corpus.engine, settle, range(partitions)), Repeated())
     frequencies.remove()
-    return ResolvedParagraphDedup(rule, rule.gives(scene.name), ordinals, allowances, partitions, repeated)
+    return ResolvedParagraphDedup(rule, rule.gives(corpus.name), ordinals, allowances, partitions, repeated)
 
 
-PARAGRAPH_DEDUP = Kind(_check, lambda rule, schema: False, _resolve)
+PARAGRAPH_DEDUP = Executor(_check, _resolve)
 
 
 def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:

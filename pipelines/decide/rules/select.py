@@ -18,7 +18,7 @@ from gristmill.operators.expressions.order import order_keys, value_of
 from gristmill.operators.rules.effective_size import effective_size, exponential_terms
 from gristmill.operators.rules.select import RANDOM, TOKENS, Select
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.decide.contract import Kind, Resolved, Scene, Tally, Verdict
+from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.order_statistics import Crossing, Found, Weighted, find_crossings
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
@@ -56,7 +56,7 @@ class ResolvedSelect:
 
     rule: Select
     groups: tuple[Group, ...]
-    columns: Sequence[str]
+    reads: Sequence[str]
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         keys, costs, group_of = self.rule.keys(documents), self.rule.costs(documents), self.rule.group_of(documents)
@@ -121,7 +121,7 @@ class ResolvedSelect:
 
 
 def _check(rule: Select, schema: pa.Schema) -> None:
-    check_known(sorted(rule.columns()), schema, " in select")
+    check_known(sorted(rule.reads()), schema, " in select")
     if rule.by != RANDOM:
         type = schema.field(rule.by).type
         if not (pa.types.is_integer(type) or pa.types.is_floating(type)):
@@ -132,12 +132,12 @@ def _check(rule: Select, schema: pa.Schema) -> None:
             raise RecipeError(f"quotas go by the values of a column of text or numbers; {rule.quotas.column} is {type}")
 
 
-def _resolve(rule: Select, scene: Scene) -> Resolved:
-    columns = sorted(rule.columns())
-    budgets = rule.budgets(scene.survivors.documents)
+def _resolve(rule: Select, corpus: Corpus) -> Resolved:
+    columns = sorted(rule.reads())
+    budgets = rule.budgets(corpus.survivors.documents)
     searches = [lambda n, budget=budget: budget for budget in budgets]
-    found = find_crossings(scene.engine, scene.survivors, partial(_ranked, rule, columns), searches)
-    ties = _break_ties(rule, columns, scene, found, budgets)
+    found = find_crossings(corpus.engine, corpus.survivors, partial(_ranked, rule, columns), searches)
+    ties = _break_ties(rule, columns, corpus, found, budgets)
     names = [*rule.groups, REST] if rule.quotas else ["all"]
     groups = (
         Group(name, budget, result.documents, result.weight, threshold)
@@ -146,11 +146,11 @@ def _resolve(rule: Select, scene: Scene) -> Resolved:
     return ResolvedSelect(rule, tuple(groups), columns)
 
 
-SELECT = Kind(_check, lambda rule, schema: False, _resolve)
+SELECT = Executor(_check, _resolve)
 
 
 def _break_ties(
-    rule: Select, columns: list[str], scene: Scene, found: list[Found], budgets: list[int]
+    rule: Select, columns: list[str], corpus: Corpus, found: list[Found], budgets: list[int]
 ) -> list[Threshold | None]:
     """Among documents whose key is that of the crossing, the address decides."""
     crossings = [result.crossing for result in found]
@@ -161,7 +161,7 @@ def _break_ties(
         ]
         searches = [lambda n, budget=budget: budget for budget in left]
         source = partial(_tied, rule, columns, tuple(crossings))
-        addresses = list(find_crossings(scene.engine, scene.survivors, source, searches))
+        addresses = list(find_crossings(corpus.engine, corpus.survivors, source, searches))
     return [
         Threshold(crossing.key, result.crossing.key if result and result.crossing else 0) if crossing else None
         for crossing, result in zip(crossings, addresses, strict=True)

@@ -19,7 +19,7 @@ from gristmill.operators.rules.drop import Drop
     ],
 )
 def test_columns_of_an_expression(when: str, columns: set[str]) -> None:
-    assert Drop(when=when).columns() == columns
+    assert Drop(when=when).reads() == columns
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_columns_of_an_expression(when: str, columns: set[str]) -> None:
 )
 def test_refused_with_the_position(when: str, message: str) -> None:
     with pytest.raises(RecipeError) as error:
-        Drop(when=when).columns()
+        Drop(when=when).reads()
     assert message in str(error.value)

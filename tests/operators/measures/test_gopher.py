@@ -106,7 +106,7 @@ def test_a_large_document_of_one_repeated_line(gopher):
 
 
 def test_schema_is_met_and_described(gopher):
-    schema = Gopher().schema()
+    schema = Gopher().gives()
     assert gopher(["a"]).schema.equals(schema)
     assert schema.names == [f"gopher_{name}" for name in STATISTICS]
     assert all(field.metadata[b"description"] for field in schema)

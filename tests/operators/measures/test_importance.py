@@ -103,7 +103,7 @@ def test_splitting_batches_changes_no_bit(tmp_path: Path, kind: str) -> None:
     operator, files = fitted(tmp_path, hash=kind, target={"medicine": "m", "music": "s"})
     texts = [*RAW, None, *MEDICINE, *MUSIC]
     whole = operator.open(files)(batch(texts))
-    assert whole.schema == operator.schema()
+    assert whole.schema == operator.gives()
     measure = operator.open(files)
 
     @given(st.lists(st.integers(0, len(texts)), max_size=6))
@@ -165,8 +165,8 @@ def test_several_targets_make_a_mixture_and_name_the_best(tmp_path: Path) -> Non
 
 
 def test_columns_have_the_name_that_the_recipe_gives() -> None:
-    assert Importance(target="x", column="law").schema().names == ["law"]
-    assert Importance(target={"a": "x", "b": "y"}, column="law").schema().names == ["law", "law_target"]
+    assert Importance(target="x", column="law").gives().names == ["law"]
+    assert Importance(target={"a": "x", "b": "y"}, column="law").gives().names == ["law", "law_target"]
 
 
 def test_short_forms_and_defaults() -> None:

@@ -21,7 +21,7 @@ def signatures(texts: list[str | None], **options: object) -> pa.Array:
     operator = MinHash.model_validate(options)
     batch = operator.open({})(pa.record_batch({"text": pa.array(texts, pa.large_string())}))
     batch.validate(full=True)
-    assert batch.schema.equals(operator.schema())
+    assert batch.schema.equals(operator.gives())
     return batch.column(0)
 
 

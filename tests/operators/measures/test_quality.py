@@ -122,7 +122,7 @@ def test_column_is_as_declared():
     path = model_file("words")
     named = Quality(model=str(path), label="__label__0", column="good")
     batch = named.open({"model": path})(pa.record_batch({"text": pa.array(["kalo"], pa.large_string())}))
-    assert batch.schema == named.schema()
+    assert batch.schema == named.gives()
     assert batch.schema.field("good").type == pa.float32()
 
 

@@ -94,8 +94,8 @@ def test_groups_against_sorting_in_python(rows: list[tuple[int, int, bool, int]]
 
 def test_fields() -> None:
     assert ExactDedup.model_validate("best: quality").rank_column == "quality"
-    assert ExactDedup.model_validate(None).columns() == {"text_hash"}
-    assert ExactDedup(by=["source", "id"], keep="longest").columns() == {"source", "id", "bytes"}
+    assert ExactDedup.model_validate(None).reads() == {"text_hash"}
+    assert ExactDedup(by=["source", "id"], keep="longest").reads() == {"source", "id", "bytes"}
     for wrong in ("last", "best:", "best: "):
         with pytest.raises(ValidationError, match='keep is first, longest or "best: COLUMN"'):
             ExactDedup(keep=wrong)

@@ -14,7 +14,7 @@ from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 def test_options() -> None:
     assert FuzzyDedup.model_validate(0.8).threshold == 0.8
     assert FuzzyDedup.model_validate(None) == FuzzyDedup()
-    assert FuzzyDedup(keep="best: quality").columns() == {"minhash_5_112_1", "quality"}
+    assert FuzzyDedup(keep="best: quality").reads() == {"minhash_5_112_1", "quality"}
     assert FuzzyDedup(keep="longest").rank_column == "bytes"
     assert FuzzyDedup(bands=14, rows=8).banding == (14, 8)
 
@@ -37,9 +37,9 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_rules_that_agree_share_their_signatures() -> None:
-    (measure,) = FuzzyDedup().signs()
+    (measure,) = FuzzyDedup().needs()
     assert (measure.ngram, measure.permutations, measure.scheme, measure.seed) == (5, 112, "kperm", 1)
-    assert FuzzyDedup(threshold=0.9, verify="text", keep="longest").signs() == (measure,)
+    assert FuzzyDedup(threshold=0.9, verify="text", keep="longest").needs() == (measure,)
     others = [{"ngram": 3}, {"permutations": 128}, {"seed": 2}, {"scheme": "fss"}]
     columns = {FuzzyDedup(**options).signature.column for options in others}  # type: ignore[arg-type]
     assert len(columns | {measure.column}) == 5

@@ -33,10 +33,10 @@ GOOD = {"words": 500, "mean_word_length": 5, "alpha_words": 1, "stop_words": 8}
 
 def dropped(rules, **statistics):
     """Whether DuckDB finds the condition true for a document that is good but for the statistics given."""
-    row = dict.fromkeys((name.removeprefix("gopher_") for name in Gopher().schema().names), 0) | GOOD | statistics
-    columns = [pa.array([row[f.name.removeprefix("gopher_")]]).cast(f.type) for f in Gopher().schema()]
+    row = dict.fromkeys((name.removeprefix("gopher_") for name in Gopher().gives().names), 0) | GOOD | statistics
+    columns = [pa.array([row[f.name.removeprefix("gopher_")]]).cast(f.type) for f in Gopher().gives()]
     with duckdb.connect() as connection:
-        connection.register("documents", pa.table(columns, names=Gopher().schema().names))
+        connection.register("documents", pa.table(columns, names=Gopher().gives().names))
         return connection.execute(f"SELECT {rules.when()} FROM documents").fetchall()[0][0]
 
 
@@ -62,14 +62,14 @@ def test_every_threshold_is_the_papers_and_can_be_moved_or_switched_off():
     assert dropped(GopherRules(max_dup_lines=0.5), dup_lines=0.4) is False
     assert dropped(GopherRules(max_dup_lines=None), dup_lines=1.0) is False
     assert GopherRules(**dict.fromkeys(fields)).when() == "false"
-    assert GopherRules(**dict.fromkeys(fields)).columns() == set()
+    assert GopherRules(**dict.fromkeys(fields)).reads() == set()
 
 
 def test_columns_are_those_of_the_measure():
     rules = GopherRules(min_stop_words=None)
     assert isinstance(rules, Rule)
-    assert rules.columns() == {f"gopher_{name}" for name in {*BELOW, *ABOVE} - {"stop_words"}}
-    assert GopherRules().columns() < set(Gopher().schema().names)
+    assert rules.reads() == {f"gopher_{name}" for name in {*BELOW, *ABOVE} - {"stop_words"}}
+    assert GopherRules().reads() < set(Gopher().gives().names)
 
 
 def test_numbers_are_written_in_full():
@@ -97,5 +97,5 @@ def test_options_name_the_languages_that_they_are_meant_for():
 def test_languages_bring_the_column_that_they_stand_in():
     assert GopherRules().meant_for() is None
     rules = GopherRules(languages=["en", "de"], language_column="language")
-    assert rules.columns() == GopherRules().columns() | {"language"}
+    assert rules.reads() == GopherRules().reads() | {"language"}
     assert rules.meant_for() == ("language", ("en", "de"))

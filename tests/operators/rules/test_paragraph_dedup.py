@@ -41,7 +41,7 @@ def test_what_is_not_utf8_is_kept_as_it_is() -> None:
 
 
 def test_options_of_its_own_have_columns_of_their_own() -> None:
-    assert ParagraphDedup(by="line", min_characters=30).columns() == {"line_hashes_30", "line_bytes_30"}
+    assert ParagraphDedup(by="line", min_characters=30).reads() == {"line_hashes_30", "line_bytes_30"}
     assert [field.name for field in ParagraphDedup().gives("boilerplate")] == [
         "boilerplate_positions",
         "boilerplate_removed",

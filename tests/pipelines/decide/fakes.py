@@ -12,6 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.operators import columns
+from gristmill.operators.base import Rule
+from gristmill.pipelines.decide.executors import executor_for, given_columns
+from gristmill.pipelines.decide.rule_columns import with_given
 from gristmill.pipelines.engine.base import Outcome
 
 
@@ -78,3 +81,9 @@ def split(table: pa.Table, sizes: Sequence[int]) -> list[MemoryShard]:
         start += size
     assert start == table.num_rows
     return shards
+
+
+def check_rules(rules: Sequence[Rule], schema: pa.Schema) -> None:
+    """Raise RecipeError for the first rule that cannot work on these columns, as a plan does."""
+    for rule, seen in zip(rules, with_given(schema, given_columns(rules)), strict=False):
+        executor_for(rule).check(rule, seen)

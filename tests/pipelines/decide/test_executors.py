@@ -10,8 +10,9 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.select import Select
-from gristmill.pipelines.decide import check_rules, rule_names
-from gristmill.pipelines.decide.executors import kind_of
+from gristmill.pipelines.decide import rule_names
+from gristmill.pipelines.decide.executors import executor_for
+from tests.pipelines.decide.fakes import check_rules
 
 SCHEMA = pa.schema(
     {
@@ -79,13 +80,13 @@ def test_a_rule_that_says_when_is_a_condition() -> None:
         def when(self) -> str:
             return f"bytes < {self.limit}"
 
-    assert kind_of(Preset()) is kind_of(Drop(when="bytes > 3"))
+    assert executor_for(Preset()) is executor_for(Drop(when="bytes > 3"))
     check_rules([Preset(name="preset")], SCHEMA)
 
 
-def test_an_unknown_kind_of_rule_is_named() -> None:
+def test_an_unknown_executor_for_rule_is_named() -> None:
     class Odd(Rule):
         pass
 
-    with pytest.raises(TypeError, match="nothing decides by Odd"):
-        kind_of(Odd())
+    with pytest.raises(RecipeError, match="nothing applies Odd"):
+        executor_for(Odd())

@@ -13,10 +13,10 @@ from gristmill.operators.base import Rule
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
-from gristmill.pipelines.decide import check_rules, decide, given_file
+from gristmill.pipelines.decide import decide, given_file
 from gristmill.pipelines.decide.executors import given_columns
 from gristmill.pipelines.engine.local import LocalEngine
-from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
+from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, check_rules, documents, split
 
 #: Documents by what is in them: 0 and 3 stand for texts that come three times.
 CONTENTS = [0, 1, 2, 0, 3, 4, 5, 3, 6, 0, 7, 3]

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import FatalError
-from gristmill.pipelines.report.funnel import Funnel, RuleRow, compact, remarks, show, warnings
+from gristmill.pipelines.decide.funnel import Funnel, RuleCount
+from gristmill.pipelines.report.funnel import compact, remarks, show, warnings
 
 #: What fuzzy_dedup tells: half of its candidates reach the threshold.
 CLUSTERS: dict[str, Any] = {
@@ -25,8 +26,8 @@ CLUSTERS: dict[str, Any] = {
 }
 
 
-def rule(name: str = "drop", operator: str = "drop", seen: int = 100, dropped: int = 10, **details: Any) -> RuleRow:
-    return RuleRow(name, operator, seen, dropped, dropped_bytes=0, dropped_tokens=0, details=details)
+def rule(name: str = "drop", operator: str = "drop", seen: int = 100, dropped: int = 10, **details: Any) -> RuleCount:
+    return RuleCount(name, operator, seen, dropped, dropped_bytes=0, dropped_tokens=0, details=details)
 
 
 SIZES = "effective sample size (documents of equal weight that would count as much) {} before, {} after"
@@ -39,7 +40,7 @@ def sampled(documents: int, candidates: int) -> dict[str, int]:
 
 @pytest.fixture
 def funnel() -> Funnel:
-    rules = (rule(seen=100, dropped=10), rule("select", "select", seen=90, dropped=60))
+    rules = (rule(seen=100, dropped=10), rule("select", "select", seen=90, dropped=60, budget=30))
     return Funnel(105, 5, 100, text_bytes=9000, tokens=2000, rules=rules, kept=30, kept_bytes=900, kept_tokens=200)
 
 
@@ -80,7 +81,7 @@ def test_it_survives_json(funnel: Funnel) -> None:
         ),
         (rule(dropped=70, conditions={"quality < quantile(0.7)": 70}), []),
         (rule(dropped=90, conditions={"quality < quantile(0.5)": 50, "a < 1": 40}), []),
-        (rule(operator="select", seen=100, dropped=99), []),
+        (rule(operator="select", seen=100, dropped=99, budget=1), []),
         (rule(seen=0, dropped=0), []),
         (
             rule(dropped=50, conditions={"a < 1": 10, "b > 2": 40}),
@@ -102,7 +103,7 @@ def test_it_survives_json(funnel: Funnel) -> None:
         (rule(operator="select", shortage="asked for 9, there are 3"), ["asked for 9, there are 3"]),
     ],
 )
-def test_what_deserves_a_look_is_pointed_out(row: RuleRow, expected: list[str]) -> None:
+def test_what_deserves_a_look_is_pointed_out(row: RuleCount, expected: list[str]) -> None:
     assert warnings(row) == expected
 
 
@@ -161,7 +162,7 @@ def test_what_deserves_a_look_is_pointed_out(row: RuleRow, expected: list[str]) 
         (rule(effective_size_before=0.0, effective_size=0.0, groups=[sampled(5, 20)]), [SIZES.format(0, 0)]),
     ],
 )
-def test_remarks_tell_what_a_rule_went_by(row: RuleRow, expected: list[str]) -> None:
+def test_remarks_tell_what_a_rule_went_by(row: RuleCount, expected: list[str]) -> None:
     assert remarks(row) == expected
 
 

@@ -33,7 +33,16 @@ BANDS, ROWS, THRESHOLD = 4, 2, 0.5
 
 
 def rule(verify: Any = "signature") -> FuzzyDedup:
-    return FuzzyDedup(threshold=THRESHOLD, permutations=8, bands=BANDS, rows=ROWS, verify=verify)
+    return FuzzyDedup.model_validate(
+        {
+            "threshold": THRESHOLD,
+            "permutations": 8,
+            "bands": BANDS,
+            "rows": ROWS,
+            "verify": verify,
+            "index": {"name": "old"},
+        }
+    )
 
 
 def shards_of(signatures: Any, ordinals: Sequence[int], clusters: Sequence[int]) -> list[MemoryShard]:
@@ -55,11 +64,13 @@ def history_of(shards: Sequence[MemoryShard], folder: Path, parts: Sequence[int]
     """Shards as generations of so many key files each."""
     store = str(folder)
     index = Index(store, "web")
+    memory = rule().remembers()
+    assert memory is not None
     made = []
     for i, key_files in enumerate(parts):
         mine = [Kept(shard, "docs") for shard in shards[i :: len(parts)]]
         at = GenerationFiles(index.folder(f"{i:06d}-x"), key_files)
-        made.append(write_generation(at, "test", rule(), "cluster", mine, LocalEngine(1)))
+        made.append(write_generation(at, "test", memory, "cluster", mine, LocalEngine(1)))
     return History.of(index.commit({"bands": BANDS}, made))
 
 

@@ -14,10 +14,10 @@ import pytest
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.operators.expressions.condition import compile_condition
 from gristmill.operators.rules.drop import Drop
-from gristmill.pipelines.decide import check_rules, decide
+from gristmill.pipelines.decide import decide
 from gristmill.pipelines.decide.rules import confined
 from gristmill.pipelines.engine.local import LocalEngine
-from tests.pipelines.decide.fakes import documents, split
+from tests.pipelines.decide.fakes import check_rules, documents, split
 
 TABLE = pa.table({"w": pa.array(range(100), pa.int64()), "s": [f"{i} é" for i in range(100)]})
 

@@ -14,12 +14,12 @@ from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
-from gristmill.pipelines.decide import check_rules, decide, given_file, shuffle
+from gristmill.pipelines.decide import decide, given_file, shuffle
 from gristmill.pipelines.decide.rules.paragraph_dedup import MOST_FREQUENT
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.operators.rules.paragraph_oracle import dedup, pieces
-from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
+from tests.pipelines.decide.fakes import ShufflingEngine, check_rules, documents, split
 
 N = 300
 SPLITS = [[N], [100, 0, 150, 50]]
@@ -107,7 +107,7 @@ def test_nothing_repeats(tmp_path: Path) -> None:
 
 def test_one_in_a_recipe() -> None:
     rules = [ParagraphDedup(), ParagraphDedup(by="line")]
-    measured = [field for rule in rules for field in rule.measure.schema()]
+    measured = [field for rule in rules for field in rule.measure.gives()]
     schema = pa.schema([("row", pa.uint32()), ("bytes", pa.uint64()), ("tokens", pa.uint32()), *measured])
     check_rules(rules[:1], schema)
     with pytest.raises(RecipeError, match="a recipe has one paragraph_dedup"):
