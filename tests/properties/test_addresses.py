@@ -30,17 +30,22 @@ SOURCES = st.tuples(
 
 
 def oracle(folder: Path, paths: list[str]) -> set[str]:
-    """The real files that paths stand for, by Python's own walk and glob, both of which follow links."""
+    """The real files that paths stand for, by Python's own walk and glob, both of which follow links.
+
+    Below `**` the walk alone: glob would follow two links that lead back to each other in every order there is.
+    """
     matched: set[str] = set()
     for path in paths:
         whole = folder / path
-        if whole.is_dir() or path.endswith("**"):
+        if path == "**/*.jsonl":
+            matched |= {file for file in walked(folder) if file.endswith(".jsonl")}
+        elif whole.is_dir() or path.endswith("**"):
             start = whole if whole.is_dir() else None
             starts = [start] if start else map(Path, glob.glob(str(folder / path.removesuffix("**"))))
             for root in starts:
                 matched |= walked(root)
         else:
-            matched |= {os.path.realpath(p) for p in glob.glob(str(whole), recursive=True) if os.path.isfile(p)}
+            matched |= {os.path.realpath(p) for p in glob.glob(str(whole)) if os.path.isfile(p)}
     return matched
 
 
