@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gristmill.operators.columns import CONTENT_ID, ID, TEXT
 from gristmill.operators.errors import RecipeError, ShardError
@@ -19,13 +18,10 @@ from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.budget import NOTHING
 from gristmill.pipelines.label.rows import Annotation, Row
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
-from gristmill.pipelines.sources.delimited import delimited
 from gristmill.pipelines.sources.discover import ShardSpec, discover
-from gristmill.pipelines.sources.json_records import is_array, json_array, json_lines
-from gristmill.pipelines.sources.lines import open_lines
+from gristmill.pipelines.sources.formats import FORMATS, Reading
 from gristmill.pipelines.sources.records import Record
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.sources.storage import open_file
 
 REVISION = "imported"
 ANSWER, PROBABILITY = "answer", "probability"
@@ -201,18 +197,6 @@ def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[s
 
 
 def _read(spec: ShardSpec, source: Source) -> Iterator[Record]:
-    file, limit = spec.files[0], int(source.document_bytes)
-    if spec.format == "parquet":
-        with open_file(file) as opened:
-            held = pq.ParquetFile(opened)
-            groups = range(*spec.part) if spec.part is not None else range(held.num_row_groups)
-            for group in groups:
-                yield from map(Record, held.read_row_group(group, use_threads=False).to_pylist())
-    elif spec.format == "json" and is_array(file, spec.compression):
-        yield from json_array(file, spec.compression)
-    else:
-        with open_lines(file, spec.compression, spec.part, limit) as lines:
-            if spec.format in ("json", "jsonl"):
-                yield from json_lines(lines, limit)
-            else:
-                yield from delimited(file.name, lines, spec.format, source)
+    """The records of a file, with all their fields."""
+    with FORMATS[spec.format].open(Reading(spec.files[0], spec.compression, spec.part, source, fields=())) as opened:
+        yield from opened.records

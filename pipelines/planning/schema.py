@@ -10,28 +10,31 @@ from gristmill.operators.base import Operator
 from gristmill.operators.table import SECTIONS, of_kind
 from gristmill.pipelines.label.task import LabelTask
 from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.sources.formats import FORMATS
+from gristmill.pipelines.sources.spec import AUTO
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def recipe_schema() -> dict[str, Any]:
-    """Return what a recipe may hold, operators with their options included."""
+    """Return the JSON schema of recipes, operators with their options included."""
     schema = Recipe.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for section, kind in SECTIONS.items():
         described = {"description": schema["properties"][section]["description"]}
         schema["properties"][section] = described | _section(of_kind(kind), definitions)
+    definitions["Source"]["properties"]["format"]["enum"] = [AUTO, *FORMATS]
     schema["$defs"] = {name: value for name, value in definitions.items() if _is_used(name, schema)}
     return {"$schema": DIALECT, **schema, "title": "gristmill recipe"}
 
 
 def task_schema() -> dict[str, Any]:
-    """Return what a labelling task may hold."""
+    """Return the JSON schema of labelling tasks."""
     return {"$schema": DIALECT, **LabelTask.model_json_schema(), "title": "gristmill labelling task"}
 
 
 def _section(operators: dict[str, type[Operator]], definitions: dict[str, Any]) -> dict[str, Any]:
-    """A list of operators: `name` where no option is required, or `name: options`."""
+    """Return the schema of a list of operators: `name` where no option is required, or `name: options`."""
     alone = [name for name, cls in operators.items() if not _required(cls)]
     with_options = {
         "type": "object",
@@ -44,7 +47,7 @@ def _section(operators: dict[str, type[Operator]], definitions: dict[str, Any]) 
 
 
 def _options(cls: type[Operator], definitions: dict[str, Any]) -> dict[str, Any]:
-    """An operator's options as a mapping, as a bare value for its shorthand, or as nothing where none is required."""
+    """Return the schema of an operator's options: a mapping, a bare value for its shorthand, or null."""
     options = cls.model_json_schema()
     definitions.update(options.pop("$defs", {}))
     summary = (cls.__doc__ or "").strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""The recipe: YAML in, a checked and frozen description of one run out. See `mistakes` for what errors look like."""
+"""The recipe: YAML in, a checked and frozen description of one run out. See `config.mistakes` for its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.overrides import override
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.config.yaml_file import read_text
-from gristmill.pipelines.sources.spec import Size, Source
+from gristmill.pipelines.sources.formats import FORMATS
+from gristmill.pipelines.sources.spec import AUTO, Size, Source
 from gristmill.pipelines.storage.locations import absolute, folder_of
 
 
@@ -30,7 +31,7 @@ class Section(BaseModel):
 
 
 class Write(Section):
-    """How the dataset is written."""
+    """Files and columns of the written dataset."""
 
     shard_bytes: Size = Field(default=Size(256_000_000), gt=0, description="text of one output file, in UTF-8 bytes")
     columns: tuple[str, ...] | None = Field(
@@ -49,7 +50,7 @@ class Write(Section):
 
 
 class Limits(Section):
-    """When a run refuses to commit."""
+    """Limits beyond which a run refuses to commit."""
 
     rejects: float = Field(
         default=0.5, ge=0, le=1, description="largest share of a source's records that may be quarantined"
@@ -67,7 +68,7 @@ class Limits(Section):
 
 
 class Report(Section):
-    """What is told of a run."""
+    """Contents of the report of a run."""
 
     by: tuple[str, ...] | None = Field(
         default=None,
@@ -97,25 +98,25 @@ class Recipe(Section):
 
 
 class LoadedRecipe:
-    """A recipe with where it came from: the file, its lines, the text as written (secrets unresolved)."""
+    """A recipe with its origin: the file, its lines, the values as written (secrets unresolved)."""
 
     def __init__(self, recipe: Recipe, document: LocatedYaml, base: str, as_written: dict[str, Any]) -> None:
         self.recipe = recipe
         self.document = document
         self.base = base  #: folder (path or URL) of the recipe
-        self.as_written = as_written  #: the recipe as a value, `${NAME}` unresolved: what manifests hold
+        self.as_written = as_written  #: the recipe as a value, `${NAME}` unresolved, for manifests
 
     def resolve(self, path: str) -> str:
-        """A path of the recipe as a path or URL that can be opened from anywhere."""
+        """Return a path of the recipe as a path or URL that can be opened from any folder."""
         return absolute(path if "://" in path else os.path.normpath(path), self.base)
 
     @property
     def store(self) -> str:
-        """The store's path or URL."""
+        """Return the store's path or URL."""
         return self.resolve(self.recipe.store)
 
     def where(self, *path: str | int) -> str:
-        """`recipe.yaml:14` for a value of the recipe."""
+        """Return `recipe.yaml:14` for a value of the recipe."""
         return self.document.where(path)
 
 
@@ -155,7 +156,7 @@ def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) 
 
 
 def _operators(value: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -> tuple[Operator, ...]:
-    """The operators of a section, those left out that are wrong."""
+    """Return the operators of a section; note the wrong ones and leave them out."""
     if value is None:
         return ()
     if not isinstance(value, list):
@@ -189,12 +190,12 @@ def _operator(item: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -
 
 
 def section_of(operator: type[Operator]) -> str:
-    """The section of a recipe that an operator belongs to."""
+    """Return the section of a recipe that an operator belongs to."""
     return next(section for section, kind in SECTIONS.items() if issubclass(operator, kind))
 
 
 def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
-    """Note sources, rules and columns that bear the name of another."""
+    """Note sources, rules and columns with the name of another, and unknown formats."""
     recipe = loaded.recipe
     named = [(("sources", i, "name"), source.name, "sources") for i, source in enumerate(recipe.sources)]
     named += [(("decide", i, name_of(r)), r.name, "rules") for i, r in enumerate(recipe.decide) if r.name is not None]
@@ -203,8 +204,12 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
         if (what, name) in taken:
             mistakes.add(path, f"two {what} are called {name}; give each a name of its own", name)
         taken.add((what, name))
+    formats = [AUTO, *FORMATS]
     fields: dict[str, pa.Field] = {}
     for i, source in enumerate(recipe.sources):
+        if source.format not in formats:
+            hint = did_you_mean(source.format, formats)
+            mistakes.add(("sources", i, "format"), f"{source.format} is no format that can be read{hint}")
         with mistakes.noted(("sources", i, "metadata")):
             _add_columns(fields, source)
     mistakes.raise_if_any()
@@ -221,7 +226,7 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
 
 
 def document_schema(sources: Sequence[Source]) -> pa.Schema:
-    """The columns that every document has before it is measured: id, source, url and metadata of all sources."""
+    """Return the columns of every document before it is measured: id, source, url and metadata of all sources."""
     fields = {columns.ID: pa.field(columns.ID, pa.string()), columns.SOURCE: pa.field(columns.SOURCE, pa.string())}
     for source in sources:
         _add_columns(fields, source)

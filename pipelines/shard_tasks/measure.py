@@ -16,6 +16,7 @@ from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.engine.warm_up import compile_missing
 from gristmill.pipelines.progress.reading import AT_WORK, Reached, share_read
+from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.sources.read import Batch, Reject, derived_ids, read_shard
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardCounts, rejects_file, write_measures
@@ -79,7 +80,7 @@ class MeasureShard:
         spec, read = self.shard.spec, share_read()
         if len(spec.files) > 1:
             return 0.0
-        if spec.part is None or spec.format == "parquet":
+        if spec.part is None or not FORMATS[spec.format].parts_are_bytes:
             return read
         start, stop = spec.part
         return min(1.0, max(0.0, read * spec.files[0].size - start) / max(1, stop - start))

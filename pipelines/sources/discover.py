@@ -7,47 +7,30 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import Any, Literal, NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from gristmill.operators.base import digest_of
-from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.sources import plain_text, python_env, wet
 from gristmill.pipelines.sources.beside import PACKED, divided
+from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.sources.lines import Part
 from gristmill.pipelines.sources.listing import CONNECTIONS, Found, Listing, discover_files, distinct
 from gristmill.pipelines.sources.partitions import shared_keys
-from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.sources.storage import FileRef, open_file
+from gristmill.pipelines.sources.spec import AUTO, Source
+from gristmill.pipelines.sources.storage import FileRef
 from gristmill.pipelines.sources.streams import COMPRESSIONS, Compression
 from gristmill.pipelines.storage.files import is_local
 from gristmill.pipelines.storage.locations import absolute
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
 
-FileFormat = Literal["jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
-FORMATS: dict[str, FileFormat] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",  # an array, or lines
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".wet": "wet",
-}
-#: Formats whose records always have the same fields.
-FIXED_FIELDS = {"text": plain_text.FIELDS, "wet": wet.FIELDS, "python_env": python_env.FIELDS}
 #: Small files of a source are read together, this many in one shard at most, and at most so many bytes as stored: a
 #: shard is one task. Text files, each of which is a document, are small whatever their size.
 GROUP_FILES = 4096
@@ -66,7 +49,7 @@ class ShardSpec(BaseModel):
 
     source: str
     files: tuple[FileRef, ...]
-    format: FileFormat
+    format: str
     compression: Compression = "none"
     part: Part | None = None  #: bytes [start, stop) of JSON lines, row groups [start, stop) of Parquet
 
@@ -84,7 +67,8 @@ class ShardSpec(BaseModel):
         """All that tells this shard from any other, as JSON: which state of which files, and which part of them."""
         exact = [[file.url, file.size, file.version] for file in self.files]
         identity = {"files": exact, "format": self.format, "compression": self.compression, "part": self.part}
-        return {**identity, "reading": 2} if self.format == "tsv" else identity  # since quotes are text there
+        version = FORMATS[self.format].reading
+        return {**identity, "reading": version} if version > 1 else identity
 
     def to_json(self) -> dict[str, Any]:
         """The shard as JSON; `ShardSpec.model_validate` reads it back."""
@@ -93,7 +77,7 @@ class ShardSpec(BaseModel):
 
 class _FileKind(NamedTuple):
     file: FileRef
-    format: FileFormat
+    format: str
     compression: Compression
 
 
@@ -124,7 +108,7 @@ class Discovery:
 
     def list_ahead(self, sources: Sequence[Source]) -> None:
         """List sources on other stores side by side; what goes wrong with one is raised where it is found."""
-        far = [source for source in sources if source.format != "python_env" and self._is_far(source)]
+        far = [source for source in sources if _finder(source) is None and self._is_far(source)]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             self._ahead = {source.name: pool.submit(self._listing.find, source.patterns()) for source in far}
 
@@ -137,21 +121,22 @@ class Discovery:
         Raises RecipeError where a path matches nothing or a format cannot be told or lacks the fields that are asked
         for; RetryableError where a store does not answer.
         """
-        if source.format == "python_env":
-            packages = [_FileKind(ref, "python_env", "none") for ref in _packages(source, self._base)]
-            own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in packages])
-            return SourceFiles(source, list(_package_shards(source, own)), again, (), (), ())
+        if (find := _finder(source)) is not None:
+            _check_fields(source, source.format, source.patterns()[0])
+            kinds = [_FileKind(file, source.format, "none") for file in find(source.patterns(), self._base)]
+            own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in kinds])
+            return SourceFiles(source, list(_folder_shards(source, own)), again, (), (), ())
         ahead = self._ahead.pop(source.name, None)
         found = self._listing.find(source.patterns()) if ahead is None else ahead.result()
         among = divided(found.files, source.format, lambda listed: _format_by_name(listed.file)[0])
         files = distinct(among.data)
-        kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
-        by_format: dict[FileFormat, list[FileRef]] = {}
-        for kind, _ in kinds:
+        told = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
+        by_format: dict[str, list[FileRef]] = {}
+        for kind, _ in told:
             by_format.setdefault(kind.format, []).append(kind.file)
         for format_, of_format in by_format.items():
             _check_fields(source, format_, of_format[-1].name, of_format)
-        own, again = self._own(source, kinds)
+        own, again = self._own(source, told)
         read = {listed.file.url for listed in files}
         linked = [listed.file.name for listed in among.data if listed.file.url not in read]
         real = {listed.real for listed in files}
@@ -189,7 +174,7 @@ def _lined(source: Source, files: Sequence[_FileKind]) -> list[str]:
     texts = [kind for kind in files if _is_document(kind.format, source)]
     if len(texts) > FEW_TEXTS:
         return []
-    return [kind.file.name for kind in texts if plain_text.has_many_lines(kind.file, kind.compression)]
+    return [kind.file.name for kind in texts if FORMATS[kind.format].has_many_lines(kind.file, kind.compression)]
 
 
 def _reading(source: Source, kind: _FileKind) -> str:
@@ -222,7 +207,7 @@ def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
 
 def _is_document(format_: str, source: Source) -> bool:
     """Return whether a file of a format is one document, so that it is small whatever its size."""
-    return format_ == "text" and source.unit == "file"
+    return FORMATS[format_].is_document(source)
 
 
 def _is_small(kind: _FileKind, source: Source) -> bool:
@@ -238,21 +223,17 @@ def group_bytes(source: Source, format_: str) -> int:
     return part_bytes if _is_document(format_, source) else min(GROUP_BYTES, part_bytes)
 
 
-def _packages(source: Source, base: str) -> list[FileRef]:
-    """The packages of the folders that a source names, folder by folder."""
-    found: dict[str, FileRef] = {}
-    for path in source.patterns():
-        _check_fields(source, "python_env", path)
-        folder = python_env.site_packages() if path == "auto" else absolute(path, base)
-        found |= {ref.url: ref for ref in python_env.packages(folder)}
-    return list(found.values())
+def _finder(source: Source) -> Callable[[Sequence[str], str], list[FileRef]] | None:
+    """What finds the files of a source, where its format has a way of its own."""
+    return None if source.format == AUTO else FORMATS[source.format].find
 
 
-def _package_shards(source: Source, packages: Sequence[_FileKind]) -> Iterator[ShardSpec]:
-    size = min(int(source.part_bytes), python_env.SHARD_BYTES)
-    for _, folder in groupby((kind.file for kind in packages), lambda file: os.path.dirname(file.url)):
+def _folder_shards(source: Source, found: Sequence[_FileKind]) -> Iterator[ShardSpec]:
+    """Shards of files that a format found itself, folder by folder."""
+    size = min(int(source.part_bytes), FORMATS[source.format].group_bytes or GROUP_BYTES)
+    for _, folder in groupby((kind.file for kind in found), lambda file: os.path.dirname(file.url)):
         for group in grouped(list(folder), size):
-            yield ShardSpec(source=source.name, files=group, format="python_env")
+            yield ShardSpec(source=source.name, files=group, format=source.format)
 
 
 def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]]:
@@ -267,46 +248,50 @@ def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]
         yield tuple(files[start:])
 
 
-def _kind_of(source: Source, file: FileRef) -> tuple[FileFormat, Compression]:
+def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
     """Format and compression of a file, by its name where the recipe does not say."""
     format_, compression, extension = _format_by_name(file)
     if extension in PACKED:
         raise RecipeError(f"{file.name}: {extension} files are not read; unpack it, or pack it as .gz, .zst or .bz2")
-    if source.format != "auto":
+    if source.format != AUTO:
         format_ = source.format
     elif format_ is None and extension == ".warc":
         raise RecipeError(f"{file.name} is a WARC file of pages; only the extracted text (.wet) can be read")
     elif format_ is None:
+        told = ", ".join(format_.name for format_ in FORMATS.values() if format_.suffixes)
         raise RecipeError(
-            f"the format of {file.name} cannot be told from its name; set `format` to one of "
-            f"{', '.join(dict.fromkeys(FORMATS.values()))}, or make `path` match the files that hold documents"
+            f"the format of {file.name} cannot be told from its name; set `format` to one of {told}, or make `path` "
+            "match the files that hold documents"
         )
-    if format_ == "parquet" and compression != "none":
+    if FORMATS[format_].compressed_inside and compression != "none":
         packed = os.path.splitext(_lower_name(file))[1]
-        raise RecipeError(f"{file.name}: a Parquet file is compressed inside; unpack the {packed} file around it")
+        raise RecipeError(
+            f"{file.name}: a {format_.capitalize()} file is compressed inside; unpack the {packed} file around it"
+        )
     return format_, compression
 
 
-def _format_by_name(file: FileRef) -> tuple[FileFormat | None, Compression, str]:
+def _format_by_name(file: FileRef) -> tuple[str | None, Compression, str]:
     """Format (None: unknown) and compression of a file by its name, and the extension that the format goes by."""
     stem, extension = os.path.splitext(_lower_name(file))
     compression: Compression = COMPRESSIONS.get(extension, "none")
     if compression != "none":
         extension = os.path.splitext(stem)[1]
-    return FORMATS.get(extension), compression, extension
+    format_ = next((format_.name for format_ in FORMATS.values() if extension in format_.suffixes), None)
+    return format_, compression, extension
 
 
 def _lower_name(file: FileRef) -> str:
     return file.name.lower().partition("?")[0] if "://" in file.url else file.name.lower()
 
 
-def _check_fields(source: Source, format_: FileFormat, example: str, files: Sequence[FileRef] = ()) -> None:
-    if source.unit != "file" and format_ != "text":
+def _check_fields(source: Source, format_: str, example: str, files: Sequence[FileRef] = ()) -> None:
+    if source.unit != "file" and not FORMATS[format_].units:
         raise RecipeError(
             f"`unit: {source.unit}` says what a document of a text file is, and {example} is read as {format_}; "
             "leave `unit` out, or set `format: text`"
         )
-    fields = FIXED_FIELDS.get(format_)
+    fields = FORMATS[format_].fields
     if fields is None:
         return
     asked = [source.text, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
@@ -325,30 +310,4 @@ def _parts(kind: _FileKind, source: Source) -> list[Part | None]:
     n = -(-size // part_bytes)
     if n < 2 or kind.compression != "none":
         return [None]
-    if kind.format == "jsonl" or (kind.format == "text" and source.unit == "line"):
-        return list(pairwise(size * i // n for i in range(n + 1)))
-    return _row_group_parts(kind.file, part_bytes) if kind.format == "parquet" else [None]
-
-
-def _row_group_parts(file: FileRef, part_bytes: int) -> list[Part | None]:
-    """Ranges of row groups of at most `part_bytes` as stored, each of one row group at least."""
-    try:
-        with open_file(file) as opened:
-            metadata = pq.read_metadata(opened)
-    except ShardError:
-        return [None]  # reading it will say what is wrong, and fail this file alone
-    sizes = [
-        sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in _row_groups(metadata)
-    ]
-    parts: list[Part | None] = []
-    start = held = 0
-    for i, size in enumerate(sizes):
-        if held and held + size > part_bytes:
-            parts.append((start, i))
-            start, held = i, 0
-        held += size
-    return [*parts, (start, len(sizes))]
-
-
-def _row_groups(metadata: pq.FileMetaData) -> Iterator[Any]:
-    return map(metadata.row_group, range(metadata.num_row_groups))
+    return FORMATS[kind.format].parts(kind.file, source)

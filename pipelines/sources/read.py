@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
@@ -15,18 +15,13 @@ from numpy.typing import NDArray
 from gristmill.operators.columns import ID, ROW, TEXT, TYPES, address
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.pipelines.sources.batches import Batch, BatchBuilder, joined
-from gristmill.pipelines.sources.delimited import delimited
 from gristmill.pipelines.sources.discover import ShardSpec, discover
-from gristmill.pipelines.sources.json_records import is_array, json_array, json_lines
-from gristmill.pipelines.sources.lines import LineReader, open_lines
-from gristmill.pipelines.sources.parquet import parquet
+from gristmill.pipelines.sources.formats import FORMATS, Reading
+from gristmill.pipelines.sources.formats.base import Batches
 from gristmill.pipelines.sources.partitions import given_by_path
-from gristmill.pipelines.sources.plain_text import plain_text, text_units
-from gristmill.pipelines.sources.python_env import python_env
-from gristmill.pipelines.sources.records import Record, Reject
+from gristmill.pipelines.sources.records import Reject
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import FileRef, UnreadableFiles
-from gristmill.pipelines.sources.wet import wet
 
 BATCH_BYTES = 8_000_000
 BATCH_ROWS = 16_384
@@ -54,22 +49,29 @@ def read_shard(
     where that is so of some of its files, and RetryableError where the store did not answer.
     """
     wanted, sizes = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
-    if spec.format == "parquet":
+    format_ = FORMATS[spec.format]
+    if format_.batches is not None:
         if len(spec.files) == 1:
-            batches = parquet(spec.files[0], spec.part, source, wanted, **sizes)
+            batches = format_.batches(spec.files[0], spec.part, source, wanted, **sizes)
         else:
-            batches = joined(_parquet_files(spec, source, wanted, sizes), batch_bytes, batch_rows)
+            batches = joined(_several(format_.batches, spec, source, wanted, sizes), batch_bytes, batch_rows)
         yield from batches if rows is None else _rows_of(batches, rows)
         return
     only = None if rows is None else frozenset(rows.tolist())
     stop = None if rows is None else int(rows[-1]) + 1 if len(rows) else 0
-    builder = BatchBuilder(source, wanted, cells=spec.format in ("csv", "tsv"), only=only, **sizes)
+    builder = BatchBuilder(source, wanted, cells=format_.cells, only=only, **sizes)
     lines_before = 0
     failures = Failures(spec)
     for file in spec.files:
         left = None if stop is None else stop - builder.records
         local = only if only is None or builder.records == 0 else _From(only, builder.records)
-        with failures.of(file), _open_records(spec, file, source, local) as (records, lines):
+        with (
+            failures.of(file),
+            format_.open(Reading(file, spec.compression, spec.part, source, source.fields(), local)) as (
+                records,
+                lines,
+            ),
+        ):
             builder.begin_file(given_by_path(source, file))
             for record in islice(records, left):
                 builder.add(record)
@@ -109,14 +111,16 @@ class Failures:
             raise UnreadableFiles(tuple(self._found))
 
 
-def _parquet_files(spec: ShardSpec, source: Source, wanted: pa.Schema, sizes: Mapping[str, int]) -> Iterator[Batch]:
+def _several(
+    read: Batches, spec: ShardSpec, source: Source, wanted: pa.Schema, sizes: Mapping[str, int]
+) -> Iterator[Batch]:
     """The batches of several files, rows counted from the first of them on."""
     before = 0
     failures = Failures(spec)
     for file in spec.files:
         held = None
         with failures.of(file):
-            for batch in parquet(file, None, source, wanted, **sizes):
+            for batch in read(file, None, source, wanted, **sizes):
                 if held is not None:
                     yield held
                 held = _moved(batch, before)
@@ -158,44 +162,6 @@ def _wanted(source: Source, columns: Sequence[str] | None) -> pa.Schema:
     """The schema of a batch's documents."""
     fields = [f for f in source.schema() if columns is None or f.name in columns or f.name == TEXT]
     return pa.schema([pa.field(ROW, TYPES[ROW]), *fields])
-
-
-@contextmanager
-def _open_records(
-    spec: ShardSpec, file: FileRef, source: Source, only: Container[int] | None
-) -> Iterator[tuple[Iterator[Record], LineReader | None]]:
-    """The records of a file of a shard, and its lines where the format has lines."""
-    limit = int(source.document_bytes)
-    lined = spec.format in ("jsonl", "csv", "tsv") or (spec.format == "text" and source.unit != "file")
-    if lined or (spec.format == "json" and not is_array(file, spec.compression)):
-        with open_lines(file, spec.compression, spec.part, limit) as lines:
-            yield _line_records(spec, file, source, lines, only), lines
-    else:
-        with closing(_file_records(spec, file, source)) as records:
-            yield records, None
-
-
-def _line_records(
-    spec: ShardSpec, file: FileRef, source: Source, lines: LineReader, only: Container[int] | None
-) -> Iterator[Record]:
-    if spec.format in ("jsonl", "json"):
-        return json_lines(lines, int(source.document_bytes), source.fields(), only)
-    if spec.format == "text":
-        return text_units(file.name, lines, source.unit, int(source.document_bytes))
-    return delimited(file.name, lines, spec.format, source)
-
-
-def _file_records(spec: ShardSpec, file: FileRef, source: Source) -> Generator[Record]:
-    limit = int(source.document_bytes)
-    match spec.format:
-        case "json":
-            yield from json_array(file, spec.compression, source.fields())
-        case "text":
-            yield from plain_text(file, spec.compression, limit)
-        case "wet":
-            yield from wet(file, spec.compression, limit)
-        case "python_env":
-            yield from python_env(file, limit)
 
 
 def read_documents(

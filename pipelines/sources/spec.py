@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 from gristmill.operators.base import digest_of
 from gristmill.operators.columns import ID, TEXT, TYPES, URL
 
-Format = Literal["auto", "jsonl", "json", "parquet", "csv", "tsv", "text", "wet", "python_env"]
+AUTO = "auto"  #: the format of a source whose files are told by their names
 MetadataType = Literal["string", "int", "float", "bool", "json"]
 Quoting = Literal["auto", "double", "none"]
 Unit = Literal["file", "paragraph", "line"]
@@ -104,7 +104,7 @@ class Source(BaseModel):
         description="Files, folders or globs, relative to the recipe's folder, or URLs of any fsspec store. "
         "For python_env a site-packages folder, or `auto` for the running interpreter's."
     )
-    format: Format = Field(default="auto", description="`auto` goes by the file's name.")
+    format: str = Field(default=AUTO, description="`auto` goes by the file's name.")
     unit: Unit = Field(
         default="file",
         description="What a document of a text file is: the file, a paragraph (lines between blank lines) or a line. "

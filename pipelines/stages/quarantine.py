@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.shard_tasks.measure import REJECTS
+from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures, in_file, rejects_file
 from gristmill.pipelines.store.registry import Shard
@@ -47,7 +48,7 @@ def _placed(
         rows_before = file_row - row["row"]
     elif row["line"] is not None:
         row["line"] += lines_before
-    if shard.spec.format != "text" or shard.source.unit != "file":
+    if not FORMATS[shard.spec.format].is_document(shard.source):
         return {**row, "file_row": row["row"] + rows_before}
     file = row["id"] or shard.spec.name  # a text file is one record, and a shard holds many
     return {**row, "file": file, "detail": row["detail"].removeprefix(f"{file}: ")}

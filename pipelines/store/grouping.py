@@ -1,9 +1,9 @@
-"""Which small files are read together: the groups that a store knows stand, and what is new forms new ones.
+"""Groups of small files that are read together: registered groups are kept, new files form new ones.
 
-A listing alone would cut groups anew whenever a file comes, goes or changes, and all after it would be measured again.
-So a group that is registered stands as long as all its files are there as they were; the files of one that is broken,
-and new ones, are grouped among themselves. Where a file is in several registered groups the latest of these counts: it
-was made because an earlier one could not be read.
+Groups cut from the listing alone would change whenever a file is added, removed or changed, and all files after it
+would be measured again. So a registered group is kept as long as all its files are there as they were; the files of a
+broken group and new files are grouped among themselves. Where a file is in several registered groups the latest of
+these counts: it was made because an earlier one could not be read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import groupby
 
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.sources.discover import FileRef, ShardSpec, group_bytes, grouped
+from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.store.registry import Registry
 
@@ -22,9 +23,9 @@ Specs = list[tuple[ShardSpec, Source]]
 
 
 def settled(found: Specs, registry: Registry, document: LocatedYaml, held: Container[int] = ()) -> Specs:
-    """The shards of the sources, as `discover` found them, in groups that the registry knows where it can be.
+    """Return the shards of the sources, as `discover` found them, in groups that the registry knows where possible.
 
-    Files of broken groups that an index holds (the ordinals in `held`) are left out: what they hold is decided.
+    Files of broken groups that an index holds (the ordinals in `held`) are left out: their documents are decided.
     """
     several = any(spec.count('"url"') > 1 for spec in registry.specs)
     if not several and not any(len(spec.files) > 1 for spec, _ in found):
@@ -37,38 +38,39 @@ def settled(found: Specs, registry: Registry, document: LocatedYaml, held: Conta
 
 
 def _by_file(registry: Registry) -> dict[str, list[int]]:
-    """The ordinals of the registered shards of whole files, by the URL of each file."""
+    """Return the ordinals of the registered shards of whole files, by the URL of each file."""
     found: dict[str, list[int]] = defaultdict(list)
+    found_otherwise = [f'"format": "{format_.name}"' for format_ in FORMATS.values() if format_.find is not None]
     for ordinal, text in enumerate(registry.specs):
-        if '"part": null' in text and '"format": "python_env"' not in text:
+        if '"part": null' in text and not any(found in text for found in found_otherwise):
             for file in json.loads(text)["files"]:
                 found[file["url"]].append(ordinal)
     return found
 
 
 class _Settling:
-    """The files of one source on their way into groups."""
+    """Assignment of the files of one source to groups."""
 
     def __init__(self, specs: Specs, registry: Registry, document: LocatedYaml) -> None:
         self._source = specs[0][1]
         self._registry, self._document = registry, document
-        self._fixed = [spec for spec, _ in specs if spec.part is not None or spec.format == "python_env"]
-        loose = [spec for spec, _ in specs if spec.part is None and spec.format != "python_env"]
+        self._fixed = [spec for spec, _ in specs if spec.part is not None or FORMATS[spec.format].find is not None]
+        loose = [spec for spec, _ in specs if spec.part is None and FORMATS[spec.format].find is None]
         self._files = {document.redact(file.url): (file, spec) for spec in loose for file in spec.files}
 
     def settle(self, stored: Mapping[str, Sequence[int]], held: Container[int]) -> Specs:
-        """The shards of the source, in path order."""
+        """Return the shards of the source, in path order."""
         candidates = {ordinal for url in self._files for ordinal in stored.get(url, ())}
         shards = self._fixed + list(self._known(sorted(candidates, reverse=True), held)) + list(self._new())
         return [(spec, self._source) for spec in sorted(shards, key=lambda s: (s.files[0].url, s.part or (0, 0)))]
 
     def _known(self, ordinals: Sequence[int], held: Container[int]) -> Iterator[ShardSpec]:
-        """Those of some registered shards whose files are all here; they are loose no more."""
+        """Yield the registered shards whose files are all here, and take these files out of `_files`."""
         broken: list[list[str]] = []
         for ordinal in ordinals:
             stored = ShardSpec.model_validate_json(self._registry.specs[ordinal])
             if self._registry.known(stored, self._source, self._document) != ordinal:
-                continue  # read otherwise
+                continue  # read in another way now
             here = [file.url for file in stored.files if self._is_here(file, stored)]
             if len(here) == len(stored.files):
                 files = tuple(self._files.pop(url)[0] for url in here)
@@ -88,7 +90,7 @@ class _Settling:
         )
 
     def _new(self) -> Iterator[ShardSpec]:
-        """Yield what no registered shard has: files that stand alone, and the others in new groups."""
+        """Yield shards of the files that no registered shard has: single files, and the others in new groups."""
         together: dict[tuple[str, str], list[FileRef]] = defaultdict(list)
         like: dict[tuple[str, str], ShardSpec] = {}
         for file, spec in self._files.values():
@@ -103,7 +105,7 @@ class _Settling:
 
 
 def without(spec: ShardSpec, unreadable: Sequence[int]) -> tuple[ShardSpec | None, list[ShardSpec]]:
-    """A shard of several files cut in two: those that can be read, if any, and each of the others for itself."""
+    """Split a shard of several files: a shard of those that can be read, if any, and one of each of the others."""
     rest = tuple(file for i, file in enumerate(spec.files) if i not in set(unreadable))
     alone = spec.singly()
     return (spec.model_copy(update={"files": rest}) if rest else None), [alone[i] for i in unreadable]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import groupby
 
 from gristmill.operators.errors import RetryableError, ShardError
-from gristmill.pipelines.sources.lines import BOM, Line
+from gristmill.pipelines.sources.formats.base import Format, Opened, Reading, byte_parts, fixed
+from gristmill.pipelines.sources.lines import BOM, Line, open_lines
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.storage import DamagedFile, FileRef, open_stream, read_up_to
 from gristmill.pipelines.sources.streams import Compression
@@ -17,7 +19,7 @@ HEAD = 1 << 16
 MANY, SHORT = 100, 400
 
 
-def plain_text(file: FileRef, compression: Compression, limit: int) -> Iterator[Record]:
+def plain_text(file: FileRef, compression: Compression, limit: int) -> Generator[Record]:
     """The one record of a file. A damaged compressed file is a bad record: the other files of the shard stand."""
     try:
         if compression == "none" and file.size > limit:
@@ -90,3 +92,26 @@ def has_many_lines(file: FileRef, compression: Compression) -> bool:
         return False
     lines = head.count(b"\n")
     return lines >= MANY and len(head) <= lines * SHORT
+
+
+@contextmanager
+def _open(reading: Reading) -> Iterator[Opened]:
+    if reading.source.unit == "file":
+        with closing(plain_text(reading.file, reading.compression, reading.limit)) as records:
+            yield Opened(records)
+    else:
+        with open_lines(reading.file, reading.compression, reading.part, reading.limit) as lines:
+            yield Opened(text_units(reading.file.name, lines, reading.source.unit, reading.limit), lines)
+
+
+TEXT = Format(
+    "text",
+    _open,
+    fixed(FIELDS),
+    suffixes=(".txt", ".text", ".md"),
+    fields=FIELDS,
+    parts=lambda file, source: byte_parts(file, source) if source.unit == "line" else [None],
+    units=True,
+    is_document=lambda source: source.unit == "file",
+    has_many_lines=has_many_lines,
+)

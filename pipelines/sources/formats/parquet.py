@@ -20,12 +20,20 @@ from gristmill.pipelines.progress.reading import tell_share
 from gristmill.pipelines.sources.arrow_values import Wanted, is_binary, is_string, wanted_columns
 from gristmill.pipelines.sources.batches import Batch, cuts
 from gristmill.pipelines.sources.fields import check_text
+from gristmill.pipelines.sources.formats.base import Format, Reading, by_file
 from gristmill.pipelines.sources.lines import Part
 from gristmill.pipelines.sources.partitions import given_by_path
 from gristmill.pipelines.sources.records import Fault, Record, Reject, reject
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import FileRef, open_file
-from gristmill.pipelines.sources.streams import HEAD, NotAsNamed, compression_of, is_text, refuse_other_kinds
+from gristmill.pipelines.sources.streams import (
+    HEAD,
+    Compression,
+    NotAsNamed,
+    compression_of,
+    is_text,
+    refuse_other_kinds,
+)
 from gristmill.pipelines.storage.files import is_local
 
 #: Rows that are read first, to see how large they are.
@@ -310,3 +318,59 @@ def _bytes_at(values: pa.Array, i: int) -> bytes | None:
     """The value of a text column as bytes, UTF-8 or not."""
     scalar = values[i]
     return scalar.as_buffer().to_pybytes() if scalar.is_valid else None
+
+
+def _row_group_parts(file: FileRef, source: Source) -> list[Part | None]:
+    """Ranges of row groups of at most the source's `part_bytes` as stored, each of one row group at least."""
+    part_bytes = int(source.part_bytes)
+    try:
+        with open_file(file) as opened:
+            metadata = pq.read_metadata(opened)
+    except ShardError:
+        return [None]  # reading it will say what is wrong, and fail this file alone
+    sizes = [
+        sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in _row_groups(metadata)
+    ]
+    parts: list[Part | None] = []
+    start = held = 0
+    for i, size in enumerate(sizes):
+        if held and held + size > part_bytes:
+            parts.append((start, i))
+            start, held = i, 0
+        held += size
+    return [*parts, (start, len(sizes))]
+
+
+def _row_groups(metadata: pq.FileMetaData) -> Iterator[Any]:
+    return map(metadata.row_group, range(metadata.num_row_groups))
+
+
+def _of_schema(schema: pa.Schema | pa.StructType) -> dict[str, Any]:
+    """A record that has the columns of a Parquet file."""
+    return {field.name: _of_schema(field.type) if pt.is_struct(field.type) else None for field in schema}
+
+
+def _preview(file: FileRef, compression: Compression, limit: int) -> list[dict[str, Any]]:
+    with open_file(file) as opened:
+        return [_of_schema(pq.read_schema(opened))]
+
+
+def _rows(reading: Reading) -> Iterator[Record]:
+    """The rows of a file with all their fields, for readers of a few."""
+    with open_file(reading.file) as opened:
+        held = pq.ParquetFile(opened)
+        groups = range(*reading.part) if reading.part is not None else range(held.num_row_groups)
+        for group in groups:
+            yield from map(Record, held.read_row_group(group, use_threads=False).to_pylist())
+
+
+PARQUET = Format(
+    "parquet",
+    by_file(_rows),
+    _preview,
+    suffixes=(".parquet", ".pq"),
+    batches=parquet,
+    parts=_row_group_parts,
+    parts_are_bytes=False,
+    compressed_inside=True,
+)

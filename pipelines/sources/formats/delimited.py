@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gristmill.operators.errors import ShardError
 from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.sources.formats.base import Format, by_lines, of_head
 from gristmill.pipelines.sources.lines import LineReader
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.spec import Quoting, Source
@@ -131,3 +134,33 @@ def _check_header(name: str, header: list[str], source: Source) -> None:
             raise ShardError(
                 f"{name}: there are {header.count(field)} columns called {field}; rename all but one of them"
             )
+
+
+def _table(delimiter: str) -> Callable[[bytes, bool], list[dict[str, Any]]]:
+    def header(head: bytes, whole: bool) -> list[dict[str, Any]]:
+        if not whole and b"\n" not in head:
+            return []
+        text = head.decode("utf-8-sig", "replace")
+        for other in (delimiter, *DELIMITERS):  # what separates the names is judged when the file is read
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=other)
+            names = next(filter(None, rows), [])
+            if len(names) > 1:
+                return [dict.fromkeys(names)]
+        return [dict.fromkeys(names)]
+
+    return header
+
+
+def _delimited(name: str, delimiter: str, suffix: str, reading: int) -> Format:
+    return Format(
+        name,
+        by_lines(lambda asked, lines: delimited(asked.file.name, lines, name, asked.source)),
+        of_head(_table(delimiter)),
+        suffixes=(suffix,),
+        cells=True,
+        reading=reading,
+    )
+
+
+CSV = _delimited("csv", ",", ".csv", reading=1)
+TSV = _delimited("tsv", "\t", ".tsv", reading=2)  # since quotes are text there

@@ -8,7 +8,7 @@ import pytest
 
 from gristmill.operators.errors import ShardError
 from gristmill.pipelines.sources.discover import discover
-from gristmill.pipelines.sources.python_env import SHARD_BYTES, packages, site_packages
+from gristmill.pipelines.sources.formats.python_env import SHARD_BYTES, packages, site_packages
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
 from tests.pipelines.sources.reading import read

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property, partial
 from typing import Any
 
 import orjson
 
 from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.formats.base import Format, Opened, Reading, by_lines, byte_parts, of_head
 from gristmill.pipelines.sources.json_values import RepeatedKeys, check_surrogates, exact_json, object_of
 from gristmill.pipelines.sources.lines import BOM, LineReader
 from gristmill.pipelines.sources.records import Fault, Record
@@ -71,7 +73,7 @@ def is_array(file: FileRef, compression: Compression) -> bool:
     return head.lstrip().startswith(b"[")
 
 
-def json_array(file: FileRef, compression: Compression, fields: Sequence[str] = ()) -> Iterator[Record]:
+def json_array(file: FileRef, compression: Compression, fields: Sequence[str] = ()) -> Generator[Record]:
     """One record for each element. Raises ShardError where the array is cut, broken or over ARRAY_BYTES.
 
     `fields` are those that are used, that of the text first: none of them may be there twice.
@@ -140,3 +142,52 @@ class _ExactElements:
         except UnicodeDecodeError:
             return False
         return True
+
+
+@contextmanager
+def _open(reading: Reading) -> Iterator[Opened]:
+    if is_array(reading.file, reading.compression):
+        with closing(json_array(reading.file, reading.compression, reading.fields)) as records:
+            yield Opened(records)
+    else:
+        with JSONL.open(reading) as opened:
+            yield opened
+
+
+def _lines_of_head(head: bytes, whole: bool) -> list[dict[str, Any]]:
+    lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    found = []
+    for line in lines if whole else lines[:-1]:
+        try:
+            found.append(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            continue
+    return [record for record in found if isinstance(record, dict)]
+
+
+def _head_of_array(head: bytes, whole: bool) -> list[dict[str, Any]]:
+    text = head.decode("utf-8-sig", "ignore").lstrip()
+    if not text.startswith("["):
+        return _lines_of_head(head, whole)
+    decoder, at = json.JSONDecoder(), 1
+    found: list[Any] = []
+    while True:
+        while at < len(text) and text[at] in " \t\r\n,":
+            at += 1
+        try:
+            record, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):  # the end of the array, or of what was read
+            return [record for record in found if isinstance(record, dict)]
+        found.append(record)
+
+
+JSONL = Format(
+    "jsonl",
+    by_lines(lambda reading, lines: json_lines(lines, reading.limit, reading.fields, reading.only)),
+    of_head(_lines_of_head),
+    suffixes=(".jsonl", ".ndjson"),
+    declares=False,
+    parts=byte_parts,
+)
+#: An array, or lines.
+JSON = Format("json", _open, of_head(_head_of_array), suffixes=(".json",), declares=False)

@@ -15,13 +15,15 @@ import sysconfig
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.sources.formats.base import Format, by_file, fixed
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.storage import FileRef, failures_named
+from gristmill.pipelines.storage.locations import absolute
 
 FIELDS = ("id", "text", "kind", "package")
 #: Parsing Python is slow for its bytes, so shards are small: this much source in one.
@@ -155,3 +157,19 @@ def _docstrings_below(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[s
             yield from _docstrings_below(child, (*names, child.name))
         elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
             yield from _docstrings_below(child, names)
+
+
+def _find(paths: Sequence[str], base: str) -> list[FileRef]:
+    """The packages of the folders that paths name, folder by folder; `auto` is that of this interpreter."""
+    folders = (site_packages() if path == "auto" else absolute(path, base) for path in paths)
+    return list({ref.url: ref for folder in folders for ref in packages(folder)}.values())
+
+
+PYTHON_ENV = Format(
+    "python_env",
+    by_file(lambda reading: python_env(reading.file, reading.limit)),
+    fixed(FIELDS),
+    fields=FIELDS,
+    find=_find,
+    group_bytes=SHARD_BYTES,
+)

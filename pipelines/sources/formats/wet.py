@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gristmill.operators.errors import ShardError
+from gristmill.pipelines.sources.formats.base import Format, by_file, fixed
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.storage import FileRef, open_stream
 from gristmill.pipelines.sources.streams import CHUNK, Compression, Stream
@@ -110,3 +111,12 @@ class _WarcReader:
             f"{self._name} is not a whole WET file: at byte {offset:,} (decompressed) {what}; fetch it again, "
             "or leave it out of the source's path"
         )
+
+
+WET = Format(
+    "wet",
+    by_file(lambda reading: wet(reading.file, reading.compression, reading.limit)),
+    fixed(FIELDS),
+    suffixes=(".wet",),
+    fields=FIELDS,
+)

@@ -1,0 +1,147 @@
+"""The contract of file formats: one object says how files of a format are told, cut, looked at and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from gristmill.pipelines.sources.batches import Batch
+from gristmill.pipelines.sources.lines import LineReader, Part, open_lines
+from gristmill.pipelines.sources.records import Record
+from gristmill.pipelines.sources.spec import Source
+from gristmill.pipelines.sources.storage import FileRef, open_stream
+from gristmill.pipelines.sources.streams import Compression
+from gristmill.pipelines.storage.files import filesystem, is_local
+
+
+class Opened(NamedTuple):
+    """An open file: its records, and its lines where the format has lines."""
+
+    records: Iterator[Record]
+    lines: LineReader | None = None
+
+
+class Reading(NamedTuple):
+    """A request for the records of a file."""
+
+    file: FileRef
+    compression: Compression
+    part: Part | None
+    source: Source
+    #: Fields that are used, that of the text first; none of them may be there twice. Empty: all that there are.
+    fields: Sequence[str]
+    #: Rows, from 0, whose records are wanted; a format may leave the others empty. None: all.
+    only: Container[int] | None = None
+
+    @property
+    def limit(self) -> int:
+        """Return how many bytes a document may have."""
+        return int(self.source.document_bytes)
+
+
+class Batches(Protocol):
+    """A reader of whole columns, for formats that have columns."""
+
+    def __call__(
+        self, file: FileRef, part: Part | None, source: Source, wanted: pa.Schema, *, batch_bytes: int, batch_rows: int
+    ) -> Iterator[Batch]: ...
+
+
+def _whole(file: FileRef, source: Source) -> list[Part | None]:
+    return [None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of one format are told, cut, looked at and read."""
+
+    name: str  #: that recipes and stores use
+    open: Callable[[Reading], AbstractContextManager[Opened]]
+    #: Records that stand for the fields of a file, from so many of its first bytes at most.
+    preview: Callable[[FileRef, Compression, int], list[dict[str, Any]]]
+    suffixes: tuple[str, ...] = ()  #: of files of this format, lower case
+    fields: tuple[str, ...] | None = None  #: of every record, where they are always the same
+    declares: bool = True  #: whether a preview shows every field that a file has
+    cells: bool = False  #: whether values are text to be parsed
+    batches: Batches | None = None  #: reads shards in place of `open`
+    #: Where a file larger than the source's `part_bytes` is cut; [None] where it is read whole.
+    parts: Callable[[FileRef, Source], list[Part | None]] = _whole
+    parts_are_bytes: bool = True
+    compressed_inside: bool = False  #: a compressed file around it is refused
+    units: bool = False  #: whether the source's `unit` says what a document is
+    is_document: Callable[[Source], bool] = lambda source: False  #: whether a file is one document
+    #: Whether a file that is one document looks as if each of its lines were meant as one.
+    has_many_lines: Callable[[FileRef, Compression], bool] = lambda file, compression: False
+    #: Finds its files by the paths of a source and the folder that they start from, in place of a listing.
+    find: Callable[[Sequence[str], str], list[FileRef]] | None = None
+    group_bytes: int | None = None  #: of files that are read as one shard, where it is not as for other formats
+    reading: int = 1  #: raise it when the same file gives other documents: shards are then others
+
+
+def by_lines(read: Callable[[Reading, LineReader], Iterator[Record]]) -> Callable[..., AbstractContextManager[Opened]]:
+    """Return an `open` of files that are read line by line."""
+
+    @contextmanager
+    def opened(reading: Reading) -> Iterator[Opened]:
+        with open_lines(reading.file, reading.compression, reading.part, reading.limit) as lines:
+            yield Opened(read(reading, lines), lines)
+
+    return opened
+
+
+def by_file(read: Callable[[Reading], Iterator[Record]]) -> Callable[..., AbstractContextManager[Opened]]:
+    """Return an `open` of files that are read as a whole; `read` is a generator."""
+
+    @contextmanager
+    def opened(reading: Reading) -> Iterator[Opened]:
+        with closing(read(reading)) as records:  # type: ignore[type-var]
+            yield Opened(records)
+
+    return opened
+
+
+def fixed(fields: Sequence[str]) -> Callable[[FileRef, Compression, int], list[dict[str, Any]]]:
+    """Return a `preview` of files whose fields are always the same."""
+    return lambda file, compression, limit: [dict.fromkeys(fields)]
+
+
+def of_head(
+    parse: Callable[[bytes, bool], list[dict[str, Any]]],
+) -> Callable[[FileRef, Compression, int], list[dict[str, Any]]]:
+    """Return a `preview` by the first bytes of a file; `parse` is told whether they are all of it."""
+
+    def preview(file: FileRef, compression: Compression, limit: int) -> list[dict[str, Any]]:
+        head = _head(file, compression, limit)
+        return parse(head, len(head) < limit)
+
+    return preview
+
+
+def byte_parts(file: FileRef, source: Source) -> list[Part | None]:
+    """Return equal ranges of bytes, none larger than the source's `part_bytes`."""
+    n = -(-file.size // int(source.part_bytes))
+    return list(pairwise(file.size * i // n for i in range(n + 1)))
+
+
+def _head(file: FileRef, compression: Compression, limit: int) -> bytes:
+    """The first bytes of a file, decompressed; one request where it lies on another store."""
+    if is_local(file.url):
+        with open_stream(file, compression) as stream:
+            return bytes(stream.read(limit))
+    fs, path = filesystem(file.url)
+    raw: bytes = fs.cat_file(path, start=0, end=min(limit, file.size or limit))
+    if compression == "none":
+        return raw
+    held = b""
+    with pa.CompressedInputStream(pa.BufferReader(raw), compression) as stream:
+        try:
+            while len(held) < limit and (piece := stream.read(1 << 14)):
+                held += piece
+        except OSError:  # cut short, as we asked
+            pass
+    return held
