@@ -70,8 +70,16 @@ class Checkout:
 
     def digests(self) -> dict[str, str]:
         """Return the digest of each file of each dataset of the two stores, by its path."""
-        found = [path for path in self.folder.rglob("store/datasets/*/*/*") if path.is_file()]
-        return {str(p.relative_to(self.folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(found)}
+        found = sorted(path for path in self.folder.rglob("store/datasets/*/*/*") if path.is_file())
+        return {str(path.relative_to(self.folder)): hashlib.sha256(_content(path)).hexdigest() for path in found}
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of a manifest all but the version of the code, and the digest that it is a part of."""
+    if path.name != "manifest.json":
+        return path.read_bytes()
+    held = json.loads(path.read_bytes())
+    return json.dumps({key: value for key, value in held.items() if key not in ("code_version", "seal")}).encode()
 
 
 def prepare(folder: Path, code: Path) -> None:

@@ -12,9 +12,16 @@ from click import Context, Group
 
 from gristmill.pipelines.cli.common import EXIT_CODES
 from gristmill.pipelines.cli.main import app
+from tests.test_layout import LAYERS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "deploy" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+FOLDERS = ("operators", "pipelines", "tests", "configs", "benchmarks", "deploy")
 
 
 def commands(page: Path) -> list[str]:
@@ -51,3 +58,22 @@ def test_the_table_of_exit_codes_is_whole() -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", (ROOT / "docs" / "store.md").read_text(), re.MULTILINE)
     told = {int(code) for row in rows for code in row.split(",")}
     assert told == {0, 1, *EXIT_CODES.values(), 128 + 1, 128 + 2, 128 + 15}
+
+
+def test_every_folder_states_its_law() -> None:
+    for name in FOLDERS:
+        text = (ROOT / name / "README.md").read_text()
+        assert text.startswith("# ")
+        assert name == "deploy" or 200 < len(text) < 700, f"{name}/README.md is a few sentences"
+
+
+def test_files_that_pages_name_are_there() -> None:
+    for page in [*PAGES, *(ROOT / name / "README.md" for name in FOLDERS)]:
+        named = re.findall(r"`((?:operators|pipelines|tests|benchmarks|configs|gristmill)/[\w/.-]*)`", page.read_text())
+        made = ("configs/data", "configs/target", "configs/models", "configs/store")  # by `make demo`
+        assert not [name for name in named if not (ROOT / name).exists() and not name.startswith(made)], page
+
+
+def test_the_drawing_of_the_layers_is_that_of_the_test() -> None:
+    drawn = re.findall(r"^    (\w+) +\S", (ROOT / "docs" / "design.md").read_text().partition("## Layers")[2], re.M)
+    assert tuple(drawn[: len(LAYERS)]) == LAYERS[::-1]
