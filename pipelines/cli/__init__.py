@@ -1,0 +1,1 @@
+"""Commands of `gristmill`: arguments, help, messages and exit codes; the work itself belongs in the other packages."""

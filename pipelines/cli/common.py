@@ -1,4 +1,4 @@
-"""What all commands share: where they print, how their errors end, the options that several take."""
+"""Parts that commands share: consoles, errors with their exit codes, the options that several take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ err = make_console(stderr=True)
 
 
 class EngineChoice(StrEnum):
-    """Where the work runs."""
+    """Engine that does the work."""
 
     auto = "auto"
     local = "local"
@@ -67,7 +67,7 @@ def errors(debug: bool = False) -> Iterator[None]:
         code = error.exit_code if isinstance(error, Ended) else 130
         what = "interrupted" if code == 130 else f"ended by {signal.Signals(code - 128).name}"
         _fail(f"{what}; finished work is kept, run the same command to go on", error, debug, code)
-    except BrokenPipeError:  # whoever reads the result has read enough
+    except BrokenPipeError:  # the reader of the result has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except MemoryError as error:
@@ -89,7 +89,7 @@ def errors(debug: bool = False) -> Iterator[None]:
 
 
 def check_address_space() -> None:
-    """End the process where it may not take what its libraries take at least: they would end in it, or never end."""
+    """End the process if its address space is less than its libraries need: they would crash or hang in it."""
     try:
         import resource
     except ImportError:
@@ -116,12 +116,12 @@ def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoRetur
 
 
 def _shortened(line: str) -> str:
-    """A line of a message, the middle of a very long one left out: it quotes what somebody wrote."""
+    """Return a line of a message without the middle of a very long one, which quotes input."""
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
 
 
 def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:
-    """Print a result to standard output: as JSON, or as it is shown to people."""
+    """Print a result to standard output: as JSON, or in the form for people."""
     if as_json:
         print(printable_json(value))
     else:

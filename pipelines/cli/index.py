@@ -1,4 +1,4 @@
-"""`gristmill index`: what people do with the indexes of a store."""
+"""`gristmill index`: commands for the indexes of a store."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask without confirmation
 
 
 def confirmation(yes: bool) -> Confirm:
-    """Shows what is about to be asked, and asks whether to go on: not with --yes, not without a terminal."""
+    """Return a function that shows the plan and asks to go on: not with --yes; RecipeError without a terminal."""
 
     def confirm(plan: LabelPlan) -> bool:
         from gristmill.pipelines.report.labelling import show_plan

@@ -284,26 +284,26 @@ def quality(
 
 
 def _take_all_names() -> None:
-    """Where the locale knows ASCII only (a bare container, cron), start again with names in UTF-8."""
+    """Start again with names in UTF-8 if the locale knows ASCII only (a bare container, cron)."""
     if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode and sys.executable:
         arguments = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execve(sys.executable, arguments, {**os.environ, "PYTHONUTF8": "1"})
 
 
 def main() -> None:
-    """The entry point `gristmill`."""
+    """Run the command line: the entry point `gristmill`."""
     _take_all_names()
     end_in_order()
     check_address_space()
-    for stream in (sys.stdout, sys.stderr):  # names of files may be none that the locale can write
+    for stream in (sys.stdout, sys.stderr):  # the locale may be unable to write names of files
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # Parsing makes objects by the million and no cycles: at Python's own threshold a third of the time goes to looking.
+    # Parsing makes millions of objects and no cycles: at Python's own threshold a third of the time goes to collection.
     gc.set_threshold(200_000, 20, 20)
     try:
         app()
     except SystemExit as ended:
-        if isinstance(ended.code, int) and ended.code > 128:  # threads that are still at work must not keep us
+        if isinstance(ended.code, int) and ended.code > 128:  # threads that are still at work must not delay the end
             sys.stdout.flush()
             os._exit(ended.code)
         raise

@@ -1,0 +1,1 @@
+"""Configuration: YAML with line numbers, overrides, mistakes and wording. Nothing here knows the keys of a recipe."""

@@ -17,16 +17,16 @@ from gristmill.pipelines.config.wording import in_short_form
 Path = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-#: Shorter values are not hidden: replacing every "1" in a manifest would help nobody.
+#: Shorter values are not hidden: replacing every "1" in a manifest would be of no use.
 _SHORTEST_SECRET = 4
-#: What people write is far below these limits; what is above them would take minutes to read, or never end.
+#: Files written by hand are far below these limits; larger ones would take minutes to read, or never end.
 LONGEST_TEXT = 1_000_000  # characters of a file
 MOST_VALUES = 50_000  # keys and values, each as often as aliases repeat it
 DEEPEST = 64  # mappings and lists inside each other
 
 
 class Span(NamedTuple):
-    """The lines of the file that a value stands on, its key included; both count from 1."""
+    """First and last line of a value in the file, its key included; both count from 1."""
 
     first: int
     last: int
@@ -34,18 +34,18 @@ class Span(NamedTuple):
 
 @dataclass
 class LocatedYaml:
-    """A YAML document: its values with environment variables resolved, the lines of each, and the variables' values."""
+    """YAML document: its values with environment variables resolved, the lines of each, and the variables' values."""
 
     file: str
     value: Any
     text: Sequence[str] = ()  #: the file's lines
     spans: dict[Path, Span] = field(default_factory=dict)
-    overrides: dict[Path, str] = field(default_factory=dict)  #: what replaced a value of the file
+    overrides: dict[Path, str] = field(default_factory=dict)  #: option that replaced a value of the file, by path
     variables: dict[str, str] = field(default_factory=dict)
     unset: list[str] = field(default_factory=list)  #: variables that are not set and stay as written
 
     def line(self, path: Path, word: str = "") -> int:
-        """The line of a value, or of the nearest value around it that is written in the file; 0 where there is none.
+        """Return the line of a value, or of the nearest value around it that is in the file; 0 where there is none.
 
         With a word, the first of the value's lines on which that word stands.
         """
@@ -59,11 +59,11 @@ class LocatedYaml:
         return next((line for line in lines if whole.search(self.text[line - 1])), span.first)
 
     def where(self, path: Path, word: str = "") -> str:
-        """`recipe.yaml:14` for `line`; what replaced the value, or put it there, where something did."""
+        """Return `recipe.yaml:14` for `line`, or the `--set` option that replaced or added the value."""
         for n in range(len(path), 0, -1):
             if path[:n] in self.overrides:
                 return self.overrides[path[:n]]
-        if path not in self.spans:  # not in the file: what was set below it has made it
+        if path not in self.spans:  # not in the file: an option that set a value below it made it
             below = (option for place, option in self.overrides.items() if path and place[: len(path)] == path)
             if (option := next(below, None)) is not None:
                 return option
@@ -71,14 +71,14 @@ class LocatedYaml:
         return f"{self.file}:{line}" if line else self.file
 
     def redact(self, text: str) -> str:
-        """The text with the value of every resolved variable replaced by its name: secrets stay out of what is kept."""
+        """Return the text with the value of each resolved variable replaced by its name: no secret is stored."""
         for name, value in sorted(self.variables.items(), key=lambda item: -len(item[1])):
             if len(value) >= _SHORTEST_SECRET:
                 text = text.replace(value, "${" + name + "}")
         return text
 
     def redact_value(self, value: Any) -> Any:
-        """`redact` on every text inside a value."""
+        """Apply `redact` to every text inside a value."""
         if isinstance(value, dict):
             return {key: self.redact_value(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -87,7 +87,7 @@ class LocatedYaml:
 
 
 class _Variables(NamedTuple):
-    """Where `${NAME}` is looked up."""
+    """Values for `${NAME}`, and the names that have none."""
 
     environment: Mapping[str, str]
     may_be_unset: Collection[str]  #: keys of the document below which a variable that is not set stays as written
@@ -95,7 +95,7 @@ class _Variables(NamedTuple):
 
 
 class _TooMuch(Exception):
-    """Values that are more, or go deeper, than is read."""
+    """Values that are too many, or nested too deeply, to be read."""
 
     def __init__(self, problem: str, line: int) -> None:
         super().__init__(problem, line)
@@ -103,7 +103,7 @@ class _TooMuch(Exception):
 
 
 class _Composer(yaml.SafeLoader):  # type: ignore[misc]
-    """Makes nodes of YAML, and stops where they become too many or too deep: aliases count what they stand for."""
+    """Composer of YAML nodes that stops where they are too many or too deep; an alias counts as what it repeats."""
 
     def __init__(self, text: str, most: int) -> None:
         super().__init__(text)
@@ -112,7 +112,7 @@ class _Composer(yaml.SafeLoader):  # type: ignore[misc]
         self._open: list[list[int]] = [[0, 0]]  # of nodes that are not finished: the same, so far
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node and all below it."""
+        """Return a node and all below it."""
         event = self.peek_event()
         is_alias = self.check_event(yaml.AliasEvent)
         self._open.append([1, 1])
@@ -154,8 +154,8 @@ def load(
 ) -> LocatedYaml:
     """Parse YAML (safe: plain values only). Unset variables, repeated keys and syntax errors raise RecipeError.
 
-    may_be_unset: keys of the document below which `${NAME}` is left as it stands where there is no such variable.
-    bounded: whether a text may be too long: what people wrote, not what the store kept of it.
+    may_be_unset: keys of the document below which `${NAME}` is left as written where there is no such variable.
+    bounded: whether the length limits apply: they do to files written by hand, not to copies of them in the store.
     """
     if bounded and len(text) > LONGEST_TEXT:
         line = text.count("\n", 0, LONGEST_TEXT) + 1
@@ -183,7 +183,7 @@ def load(
 
 
 def parse_value(text: str, option: str) -> Any:
-    """The value of a `--set key=value` override, read as YAML; what is none is text. `option` is all of it."""
+    """Return the value of a `--set key=value` override, read as YAML, else as text; `option` is all of it."""
     try:
         root = _compose(text, MOST_VALUES)
     except _TooMuch as error:
@@ -196,7 +196,7 @@ def parse_value(text: str, option: str) -> Any:
 
 
 def _syntax_error(error: yaml.MarkedYAMLError) -> str:
-    """`:7: this is not valid YAML: ...`. A bracket or quote that is never closed is told by the line that opens it."""
+    """Return `:7: this is not valid YAML: ...`; for an unclosed bracket or quote, the line is the one that opens it."""
     noticed, began = error.problem_mark, error.context_mark
     what = ", ".join(filter(None, [error.context, error.problem]))
     if noticed is None or began is None or began.line == noticed.line:
@@ -206,7 +206,7 @@ def _syntax_error(error: yaml.MarkedYAMLError) -> str:
 
 
 def _construct(node: Any, path: Path, document: LocatedYaml, constructor: Any, variables: _Variables | None) -> Any:
-    """The value of a node; without `variables`, `${NAME}` stays as it stands."""
+    """Return the value of a node; without `variables`, `${NAME}` stays as written."""
     document.spans.setdefault(path, _span(node, node))
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         raise RecipeError(f"{_place(document, node)}: the tag {node.tag} is not for recipes; plain values only")
@@ -219,7 +219,7 @@ def _construct(node: Any, path: Path, document: LocatedYaml, constructor: Any, v
 
 
 def _scalar(node: Any, document: LocatedYaml, constructor: Any) -> Any:
-    """The value of a scalar: what looks like a date or a number, and is none, is a mistake."""
+    """Return the value of a scalar. Raises RecipeError for text that looks like a date or a number and is none."""
     try:
         return constructor.construct_object(node)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
@@ -229,7 +229,7 @@ def _scalar(node: Any, document: LocatedYaml, constructor: Any) -> Any:
 
 
 def _place(document: LocatedYaml, node: Any) -> str:
-    """`recipe.yaml:14` for a node of the file; the option for a value that was given there."""
+    """Return `recipe.yaml:14` for a node of the file, or the option for a value that was given in one."""
     return f"{document.file}:{node.start_mark.line + 1}" if document.text else document.file
 
 
@@ -256,7 +256,7 @@ def _construct_mapping(
 
 
 def _span(first: Any, last: Any) -> Span:
-    """From the first line of one node to the last of another (a block ends at the beginning of what follows it)."""
+    """Return the lines from the first of one node to the last of another (a block ends where the next node begins)."""
     end = last.end_mark
     return Span(first.start_mark.line + 1, max(first.start_mark.line, end.line - (end.column == 0)) + 1)
 

@@ -1,4 +1,4 @@
-"""Mistakes in a recipe, gathered so that all are told at once: `recipe.yaml:14: what is wrong; what is right`."""
+"""Mistakes in a recipe, gathered so that all are reported at once: `recipe.yaml:14: what is wrong; what is right`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
 from gristmill.pipelines.config.wording import did_you_mean, in_short_form, plural
 
-#: What a value must do by pydantic's kind of error; `{}` is filled from the error's context.
+#: Requirement on a value by pydantic's kind of error; `{}` is filled from the error's context.
 MUST_BE = {
     "int_type": "be a whole number",
     "int_parsing": "be a whole number",
@@ -41,14 +41,14 @@ MUST_BE = {
     "model_type": "be a mapping (`key: value`)",
     "literal_error": "be {expected}",
 }
-#: How many mistakes are looked at: who has more has one reason for them.
+#: Largest number of mistakes that are looked at: more than that have one cause.
 MOST_TOLD = 100
-#: What pydantic calls one of the types that a value may have.
+#: Pydantic's names for one of the types that a value may have.
 _ALTERNATIVE = re.compile(r"(str|int|float|bool|Target|constrained-\w+|literal|\w+\[.*\])$")
 
 
 class Mistakes:
-    """The mistakes found so far in one document."""
+    """Mistakes found so far in one document."""
 
     def __init__(self, document: LocatedYaml) -> None:
         self._document = document
@@ -59,7 +59,7 @@ class Mistakes:
         self._note(f"{self._document.where(path, word)}: {message}", path, word)
 
     def add_invalid(self, error: ValidationError, path: Path, model: type[BaseModel]) -> None:
-        """Note all that pydantic has against the value at a path, which was to be a `model`."""
+        """Note all pydantic errors of the value at a path, which was to be a `model`."""
         by_place: dict[Path, list[ErrorDetails]] = {}
         for e in error.errors()[:MOST_TOLD]:
             by_place.setdefault(_place(e), []).append(e)
@@ -70,7 +70,7 @@ class Mistakes:
 
     @contextmanager
     def noted(self, path: Path) -> Iterator[None]:
-        """Note a RecipeError of the block, which does not say where in the recipe it is, and go on."""
+        """Catch a RecipeError of the block that has no line number, and note it at a path."""
         try:
             yield
         except RecipeError as error:
@@ -78,7 +78,7 @@ class Mistakes:
 
     @contextmanager
     def located(self, path: Path) -> Iterator[None]:
-        """Note a RecipeError of the block, which says itself where in the recipe it is, and go on."""
+        """Catch a RecipeError of the block that has its own line number, and note it."""
         try:
             yield
         except RecipeError as error:
@@ -98,7 +98,7 @@ class Mistakes:
 
 
 def _complaint(place: Path, errors: Sequence[ErrorDetails], path: Path, model: type[BaseModel]) -> tuple[str, str]:
-    """What is wrong with one value, and the word of it that is. Several errors: it is none of several alternatives."""
+    """Return the complaint about a value, and the word in it that is wrong. Several errors: it fits no alternative."""
     kind, given = errors[0]["type"], errors[0]["input"]
     name = ".".join(part for part in (*path, *place) if isinstance(part, str)) or "the recipe"
     if kind == "extra_forbidden":
@@ -123,7 +123,7 @@ def _wanted(error: ErrorDetails) -> str:
 
 
 def _follows_from_others(place: Path, kind: str, places: Iterable[Path], model: type[BaseModel]) -> bool:
-    """Whether other mistakes explain this one: something within the value is wrong, or a misspelt key is missing."""
+    """Return whether other mistakes explain this one: an error within the value, or a misspelt key that is missing."""
     if any(len(other) > len(place) and other[: len(place)] == place for other in places):
         return True
     misspelt = (other for other in places if kind == "missing" and other != place and other[:-1] == place[:-1])
@@ -135,20 +135,20 @@ def _follows_from_others(place: Path, kind: str, places: Iterable[Path], model: 
 
 
 def _place(error: ErrorDetails) -> Path:
-    """Pydantic's location without the parts that name no key but one of the types that a value may have."""
-    keys = 1 if error["type"] in ("extra_forbidden", "missing") else 0  # the last part is a key, whatever it is called
+    """Return pydantic's location without the parts that name one of the types of a value instead of a key."""
+    keys = 1 if error["type"] in ("extra_forbidden", "missing") else 0  # the last part is a key, even if like a type
     certain = len(error["loc"]) - keys
     return tuple(p for i, p in enumerate(error["loc"]) if i >= certain or not _ALTERNATIVE.match(str(p)))
 
 
 def _quoted_part(value: Any, message: str) -> str:
-    """The key or entry of a mapping or list that a message quotes."""
+    """Return the key or entry of a mapping or list that a message quotes, or an empty text."""
     parts = value if isinstance(value, dict | list) else ()
     return next((part for part in parts if isinstance(part, str) and repr(part) in message), "")
 
 
 def _nearest(word: Any, errors: Sequence[ErrorDetails]) -> str:
-    """`; did you mean jsonl?` for a word near one of those that pydantic expected, 'jsonl' or 'json'."""
+    """Return `; did you mean jsonl?` for a word near one that pydantic expected ('jsonl' or 'json')."""
     expected = "".join(e["ctx"]["expected"] for e in errors if e["type"] == "literal_error").split("'")[1::2]
     near = difflib.get_close_matches(str(word), expected, n=1)
     return f"; did you mean {near[0]}?" if near else ""
@@ -161,7 +161,7 @@ def _as_yaml(value: Any) -> str:
 
 
 def _keys(model: type[BaseModel], location: Path) -> list[str]:
-    """The keys that the model at a location takes."""
+    """Return the keys that the model at a location takes."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             inner = _model_in(model.model_fields[part].annotation)

@@ -33,7 +33,7 @@ def override(document: LocatedYaml, text: str) -> None:
 
 
 def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | int, Path]:
-    """Where the value called `part` stands: the mapping or list that holds it, its key or index there, its path."""
+    """Find the value called `part`: return the mapping or list that holds it, its key or index there, and its path."""
     if isinstance(holder, dict):
         return holder, part, (*path, part)
     if not isinstance(holder, list):
@@ -58,7 +58,7 @@ def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | i
 
 
 def _names(item: Any) -> list[str]:
-    """Return what an entry of a list is called: its own name, its operator's."""
+    """Return the names of an entry of a list: its own, and that of its operator."""
     if isinstance(item, str):
         return [item]
     if not isinstance(item, dict):
@@ -69,7 +69,7 @@ def _names(item: Any) -> list[str]:
 
 
 def _opened(value: Any, path: Path) -> Any:
-    """A value as something that holds others: options given in short are written out, nothing is an empty mapping."""
+    """Return a value as a container: options given in short are written out, nothing becomes an empty mapping."""
     operator = operators().get(str(path[-1]))
     if value is None:
         return {}

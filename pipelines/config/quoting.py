@@ -1,7 +1,7 @@
-"""How names and texts from outside are handed on: to SQL, to globs, to the terminal.
+"""Quoting of names and texts from outside: for SQL, for globs, for the terminal.
 
-Ids, texts and names of sources, rules, files, folders and columns can hold anything. Whatever passes them to a language
-that could take them for more than names uses one of these functions; consoles (`report/console.py`) use `printable`.
+Ids, texts and names of sources, rules, files, folders and columns can hold anything. Code that passes them to a
+language in which they could mean more uses one of these functions; consoles (`progress/console.py`) use `printable`.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Any
 #: Characters that have a meaning in globs, of fsspec and of DuckDB; in brackets they stand for themselves.
 _GLOB = re.compile(r"([*?\[])")
 _IN_BRACKETS = re.compile(r"\[([*?\[])\]")
-#: What a terminal would act on, or would show as something else: control characters but for the end of a line, signs
-#: that turn the direction of writing, the separators of Unicode, and surrogates, which no encoding takes.
+#: Characters that a terminal would act on or show as something else: control characters except the line feed, signs
+#: that change the direction of writing, the separators of Unicode, and surrogates, which no encoding takes.
 _UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def sql_text(value: str) -> str:
-    """A value as a text in SQL."""
+    """Return a value as a string literal of SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def sql_name(value: str) -> str:
-    """A name as an identifier in SQL."""
+    """Return a name as a quoted identifier of SQL."""
     return '"' + value.replace('"', '""') + '"'
 
 
 def in_glob(path: str) -> str:
-    """A path where a glob is taken: it matches itself and nothing else."""
+    """Return a path escaped as a glob that matches this path and nothing else."""
     return _GLOB.sub(r"[\1]", path)
 
 
 def from_glob(part: str) -> str | None:
-    """The name that a part of a glob stands for where it matches but one; None where it may match several."""
+    """Return the one name that a part of a glob matches; None where it may match several."""
     return None if _GLOB.search(_IN_BRACKETS.sub("", part)) else _IN_BRACKETS.sub(r"\1", part)
 
 
 def printable(text: str) -> str:
-    """A text with everything escaped that a terminal would not simply print; ends of lines stay."""
+    """Return a text with everything escaped that a terminal would not simply print; line feeds stay."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def printable_json(value: Any) -> str:
-    """A value as JSON, indented, with everything escaped that a terminal would act on.
+    """Return a value as JSON, indented, with everything escaped that a terminal would act on.
 
-    Bytes are hexadecimal. What is not a number and infinite numbers, which JSON does not have, are null.
+    Bytes are hexadecimal. NaN and infinite numbers, which JSON does not have, are null.
     """
 
     def plain(other: Any) -> str:
@@ -69,5 +69,5 @@ def _finite(value: Any) -> Any:
 
 
 def in_one_line(text: str) -> str:
-    """A text that is printable and has no end of a line."""
+    """Return a text with everything escaped that a terminal would not simply print, line feeds included."""
     return printable(text).replace("\n", "\\n")

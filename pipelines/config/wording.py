@@ -1,4 +1,4 @@
-"""Names and numbers in sentences: the nearest right word, lists of names in short, plurals."""
+"""Names and numbers in sentences: the nearest known word, shortened lists of names, plurals."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable
 
-#: How many names of one family (`gopher_words`, `gopher_symbol_ratio`, ...) are told one by one.
+#: Largest family of names (`gopher_words`, `gopher_symbol_ratio`, ...) that is listed one by one.
 FAMILY = 8
-#: Characters of a value that is told whole.
+#: Length in characters up to which a value is shown in full.
 LONGEST_VALUE = 200
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean symbol_ratio?` where a known word is near, otherwise the list of what there is."""
+    """Return `; did you mean symbol_ratio?` where a known word is near, otherwise the list of known words."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
@@ -22,7 +22,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def in_short(names: Iterable[str]) -> list[str]:
-    """The names in their order, those of a large family as one: `id, gopher_* (22), tokens`."""
+    """Return the names in their order, those of a large family as one: `id, gopher_* (22), tokens`."""
     names = list(names)
     sizes = Counter(map(_family, names))
     shown = (n if sizes[_family(n)] <= FAMILY else f"{_family(n)}_* ({sizes[_family(n)]})" for n in names)
@@ -34,13 +34,13 @@ def _family(name: str) -> str:
 
 
 def plural(n: int, noun: str) -> str:
-    """`1 document`, `2,000 documents`, `3 copies`."""
+    """Return a number with its noun: `1 document`, `2,000 documents`, `3 copies`."""
     if n == 1:
         return f"1 {noun}"
     return f"{n:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
 def in_short_form(value: object) -> str:
-    """A value as Python writes it, the middle of a long one left out."""
+    """Return the repr of a value, the middle of a long one left out."""
     text = repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:60]} ... {text[-20:]} ({len(text):,} characters)"

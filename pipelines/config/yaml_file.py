@@ -1,4 +1,4 @@
-"""Reading the YAML files that people write: recipes and labelling tasks."""
+"""Reading of the YAML files that users write: recipes and labelling tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from gristmill.pipelines.storage import files
 
 
 def read_text(url: str, noun: str, usage: str) -> str:
-    """The text of a file; RecipeError where there is none. noun: what it is to be; usage: how it is given."""
+    """Read the text of a file. Raises RecipeError where there is none; `noun` and `usage` complete its message."""
     try:
         return files.read_bytes(url).decode()
     except FileNotFoundError:

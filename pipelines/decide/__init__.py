@@ -1,4 +1,4 @@
-"""Decide: from the narrow columns of all shards to one decision per document. It never reads text.
+"""Decisions: from the narrow columns of all shards to one per document. Only `text_similarity` reads text.
 
 Every step is a pass over shards or key partitions, as items of an engine; no process needs the rows of all shards.
 """

@@ -14,21 +14,21 @@ from gristmill.pipelines.decide.shards import Survivors
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.shard_tasks.reread import Texts
 
-#: Whole numbers that add up over shards, by whatever a rule counts.
+#: Whole numbers that add up over shards, keyed by what a rule counts.
 Tally = Counter[Any]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule says of one shard's documents."""
+    """The decision of a rule on one shard's documents."""
 
-    losses: pa.Table  #: LOSSES: what it drops
+    losses: pa.Table  #: LOSSES: the documents that it drops
     tally: Tally = field(default_factory=Counter)
     columns: pa.Table | None = None  #: the columns that the rule gives (`Rule.gives`), of all documents it was shown
 
 
 class Resolved(Protocol):
-    """A rule with all that it had to learn: a pure function of a shard's columns. Picklable and small."""
+    """A rule with everything that it had to learn: a pure function of a shard's columns. Picklable and small."""
 
     @property
     def reads(self) -> Sequence[str]:
@@ -36,11 +36,11 @@ class Resolved(Protocol):
         ...
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
-        """Return which of these documents of a shard (n rows: `reads` and the address) it drops."""
+        """Return the verdict on documents of a shard (n rows: `reads` and the address): which of them it drops."""
         ...
 
     def details(self, tally: Tally) -> dict[str, Any]:
-        """Return what the report says of it, from the tallies of all shards: JSON values."""
+        """Return the report's details on the rule, from the tallies of all shards: JSON values."""
         ...
 
 
@@ -59,9 +59,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Executor:
-    """What applies the rules of one class, the rule being the first argument of each function."""
+    """The functions that apply the rules of one class; the rule is the first argument of each."""
 
     check: Callable[[Any, pa.Schema], None]  #: raises RecipeError where the rule cannot work on these columns
     resolve: Callable[[Any, Corpus], Resolved]  #: the global pass
-    #: whether a document's own columns are all that the rule needs to know
+    #: true where a document's own columns are all that the rule needs to know
     is_local: Callable[[Any, pa.Schema], bool] = lambda rule, schema: False

@@ -1,4 +1,4 @@
-"""Runs the rules, one after the other, over all shards.
+"""The driver of the rules: they run one after the other over all shards.
 
 A rule is resolved on the survivors of those before it and then applied. Rules that need to know nothing of other
 documents are applied together with the one before them, in one pass.
@@ -52,13 +52,13 @@ class Step:
     first: int  #: position of the first of them in the recipe
     rules: Sequence[Resolved]
     read: Sequence[str]  #: columns that the rules and the counts need
-    folder: str  #: where the drops go
-    run: str  #: where the columns go that the rules give
+    folder: str  #: folder of the files of drops
+    run: str  #: the run's folder, for the columns that the rules give
 
 
 @dataclass(frozen=True)
 class Count:
-    """What one rule did to one shard, or to several."""
+    """The effect of one rule on one shard, or on several."""
 
     seen: int = 0
     dropped: int = 0
@@ -87,14 +87,15 @@ def decide(
     history: History | None = None,
     by: Sequence[str] = (),
 ) -> Decided:
-    """Decide over all shards what to keep. The rules have been checked against the columns; shards share one schema.
+    """Decide which documents of all shards to keep.
 
-    Writes `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and
-    `given_file`s of the rules that give columns; its scratch is `scratch_folder`. `texts` are for the rules that ask
-    for them, `history` for the one that has an index; losses are counted by the values of the columns in `by`. The
-    decisions depend on the documents, their addresses, the rules and the history alone: not on the engine, the number
-    of workers or the order of the shards. `on_progress` is called after each rule. Raises the error of a shard that
-    cannot be read or computed, and FatalError where the counts do not add up.
+    The rules have been checked against the columns; shards share one schema. Writes
+    `folder`/decisions/<ordinal>.parquet (DECISIONS, one row per document, in the shard's order) and `given_file`s of
+    the rules that give columns; scratch is in a `scratch_folder`. `texts` are for the rules that ask for them,
+    `history` for the one that has an index; losses are counted by the values of the columns in `by`. The decisions
+    depend on the documents, their addresses, the rules and the history alone: not on the engine, the number of workers
+    or the order of the shards. `on_progress` is called after each rule. Raises the error of a shard that cannot be read
+    or computed, and FatalError where the counts do not add up.
     """
     names = rule_names(rules)
     if not shards:
@@ -126,9 +127,9 @@ def decide(
 
 
 def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequence[pa.Schema]) -> list[list[int]]:
-    """Positions of rules that are applied together: only the first of a batch may need to know other documents.
+    """Return positions of rules to apply together: only the first of a batch may need to know other documents.
 
-    A rule that gives columns is the last of its batch, for those after it may read them.
+    A rule that gives columns is the last of its batch, as those after it may read them.
     """
     batches: list[list[int]] = []
     is_open = False
@@ -147,7 +148,7 @@ def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> St
 
 
 def _after(step: Step, survivors: Survivors, kept: int, last: int, given: pa.Schema) -> Survivors:
-    """The survivors of a step whose `last` rule gave some columns, or none."""
+    """Return the survivors of a step whose `last` rule gave some columns, or none."""
     shards = []
     for shard in survivors.shards:
         url = given_file(step.run, last, shard.ordinal)
@@ -161,7 +162,7 @@ def _drops_file(step: Step, shard: SurvivingShard) -> str:
 
 
 def _apply_to_all(step: Step, survivors: Survivors, engine: Engine) -> list[Count]:
-    """Apply a step to every shard; the count of each rule."""
+    """Apply a step to every shard; return the count of each rule."""
     sums = [Count() for _ in step.rules]
     for counts in run_all(engine, partial(_apply, step), survivors.shards):
         sums = [one + other for one, other in zip(sums, counts, strict=True)]
@@ -169,7 +170,7 @@ def _apply_to_all(step: Step, survivors: Survivors, engine: Engine) -> list[Coun
 
 
 def _apply(step: Step, shard: SurvivingShard) -> list[Count]:
-    """Apply a step to one shard: what it drops is added to what was dropped before."""
+    """Apply a step to one shard and add its drops to the earlier ones; return the count of each rule."""
     documents, places = shard.read(step.read), np.flatnonzero(shard.kept())
     drops, counts = [shard.dropped()], []
     for position, rule in enumerate(step.rules, start=step.first):
@@ -198,7 +199,7 @@ def _count(documents: pa.Table, stays: NDArray[np.bool_], verdict: Verdict) -> C
 def _write_all(
     names: Sequence[str], folder: str, by: Sequence[str], decided: Decided, survivors: Survivors, engine: Engine
 ) -> Decided:
-    """Write the decisions on all shards: what is decided, with what is left of each shard and group."""
+    """Write the decisions on all shards; return `decided` with what is left of each shard and group."""
     groups, kept = GroupTally(), {}
     for shard in run_all(engine, partial(_write_decisions, names, folder, by), survivors.shards):
         groups.add(shard.groups)

@@ -1,4 +1,4 @@
-"""Rules and what applies them: executors, names in the funnel, columns that they give, texts that they rewrite."""
+"""Executors of rules, their names in the funnel, the columns that they give and the texts that they rewrite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gristmill.pipelines.decide.rules.condition import CONDITION, has_condition
 
 
 def executor_for(rule: Rule) -> Executor:
-    """Return what applies a rule: the executor in its row of the table, or that of conditions where it has `when`.
+    """Return the executor of a rule: the one in its row of the table, or that of conditions where it has `when`.
 
     Raises RecipeError where there is neither.
     """
@@ -33,7 +33,7 @@ def executor_for(rule: Rule) -> Executor:
 
 
 def rule_names(rules: Sequence[Rule]) -> list[str]:
-    """Return what the funnel calls each rule: its name, or its operator's, numbered from the second on (drop, drop_2).
+    """Return each rule's name in the funnel: its own, or its operator's, numbered from the second on (drop, drop_2).
 
     Raises RecipeError where two rules are given the same name.
     """
@@ -51,11 +51,11 @@ def rule_names(rules: Sequence[Rule]) -> list[str]:
 
 
 def rewrite_by(rules: Sequence[Rule]) -> Rewrite | None:
-    """Return what one of the rules changes of the texts that are written; None where none does."""
+    """Return the change that one of the rules makes to the written texts; None where none does."""
     named = zip(rules, rule_names(rules), strict=True)
     return next((rewrite for rule, name in named if (rewrite := rule.rewrites(name)) is not None), None)
 
 
 def given_columns(rules: Sequence[Rule]) -> list[pa.Schema]:
-    """The columns that each rule gives, under its name in the funnel."""
+    """Return the columns that each rule gives, under its name in the funnel."""
     return [rule.gives(name) for rule, name in zip(rules, rule_names(rules), strict=True)]

@@ -22,23 +22,23 @@ class RuleCount:
     dropped: int
     dropped_bytes: int  #: UTF-8 bytes of text
     dropped_tokens: int
-    details: Mapping[str, Any] = field(default_factory=dict)  #: what the rule learnt, as JSON values
+    details: Mapping[str, Any] = field(default_factory=dict)  #: facts that the rule learnt, as JSON values
 
     @property
     def kept(self) -> int:
-        """Return how many documents it kept."""
+        """Return the number of documents that it kept."""
         return self.seen - self.dropped
 
 
 @dataclass(frozen=True)
 class ShardKept:
-    """What is left of a shard."""
+    """Counts of the documents of a shard that are left."""
 
     ordinal: int
     rows: int
     bytes: int  #: UTF-8 bytes of text
     tokens: int
-    groups: GroupTally = field(default_factory=GroupTally)  #: what became of its documents, by group
+    groups: GroupTally = field(default_factory=GroupTally)  #: all of its documents, by group and outcome
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,22 @@ class Decided:
     documents: int  #: before the first rule
     funnel: Sequence[RuleCount]
     shards: Sequence[ShardKept]  #: in the order in which the shards were given
-    groups: Sequence[GroupLoss] = ()  #: what the rules took of each group of documents
+    groups: Sequence[GroupLoss] = ()  #: losses of each group of documents
     crowded: Sequence[str] = ()  #: columns with too many values for that
 
     @property
     def kept(self) -> int:
-        """Return how many documents are left."""
+        """Return the number of documents that are left."""
         return sum(shard.rows for shard in self.shards)
 
     @property
     def kept_bytes(self) -> int:
-        """UTF-8 bytes of text that are left."""
+        """Return the UTF-8 bytes of text that are left."""
         return sum(shard.bytes for shard in self.shards)
 
     @property
     def kept_tokens(self) -> int:
-        """Tokens that are left."""
+        """Return the number of tokens that are left."""
         return sum(shard.tokens for shard in self.shards)
 
 
@@ -80,8 +80,8 @@ class Funnel:
     kept: int
     kept_bytes: int
     kept_tokens: int
-    groups: tuple[GroupLoss, ...] = ()  #: what the rules took of each source, language, ...
-    estimated: bool = False  #: whether tokens are estimated
+    groups: tuple[GroupLoss, ...] = ()  #: losses of each source, language, ...
+    estimated: bool = False  #: true where tokens are estimated
     crowded: tuple[str, ...] = ()  #: columns that losses were to be counted by, with too many values for that
 
     def check(self) -> None:
@@ -105,17 +105,17 @@ class Funnel:
                 )
 
     def with_details(self, details: Mapping[str, Mapping[str, Any]]) -> Funnel:
-        """The funnel with more told about some of the rules, by their names."""
+        """Return the funnel with more details on some of the rules, given by rule name."""
         rules = tuple(replace(rule, details={**rule.details, **details.get(rule.name, {})}) for rule in self.rules)
         return replace(self, rules=rules)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Funnel:
-        """The inverse of `to_json`."""
+        """Return the funnel of plain values: the inverse of `to_json`."""
         groups = (
             GroupLoss(**{**group, "dropped": {rule: tuple(counts) for rule, counts in group["dropped"].items()}})
             for group in held.get("groups", ())
@@ -126,13 +126,13 @@ class Funnel:
 
     @property
     def losses(self) -> Losses:
-        """Return what the rules took of each source, and of other groups of documents."""
+        """Return the losses of each source, and of other groups of documents."""
         selections = [rule.name for rule in self.rules if "budget" in rule.details]
         return Losses(self.groups, [rule.name for rule in self.rules], selections, self.crowded)
 
 
 def build_funnel(counts: Sequence[ShardCounts], decided: Decided, estimated: bool = False) -> Funnel:
-    """The funnel of a run, from the shards' counts and the rules' counts; `estimated` says whether tokens are."""
+    """Return the funnel of a run, from the shards' and the rules' counts; `estimated` says whether tokens are."""
     return Funnel(
         records=sum(c.records for c in counts),
         quarantined=sum(c.rejects for c in counts),

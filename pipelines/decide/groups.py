@@ -1,6 +1,6 @@
-"""What rules took of each group of documents: of each source, of each language, of each value of any other column.
+"""Losses by group of documents: of each source, of each language, of each value of any other column.
 
-It is counted while the decisions of a shard are written, from the same rows: one pass over narrow columns, no text.
+They are counted while the decisions of a shard are written, from the same rows: one pass over narrow columns, no text.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 
-#: Columns that are counted by wherever a corpus has them, beside its sources.
+#: Columns by which losses are counted wherever a corpus has them, in addition to its sources.
 LANGUAGES = ("lang", "language", "language_code", "lang_code")
-#: Most values of one column that are counted: what has more does not fall into groups.
+#: The most values of one column that are counted: a column with more does not fall into groups.
 MOST_VALUES = 1000
 
-#: Documents and tokens of a group by (column, value, position of the rule that dropped them, `KEPT` where none did).
+#: Documents or tokens of groups, by (column, value, position of the rule that dropped them; `KEPT` where none did).
 Tally = Counter[tuple[str, str | None, int]]
 KEPT = -1
 
 
 @dataclass(frozen=True)
 class GroupLoss:
-    """What the rules took of the documents that have one value of a column."""
+    """Losses of the documents that have one value of a column, by rule."""
 
     column: str
     value: str | None
@@ -40,7 +40,7 @@ class GroupLoss:
     dropped: Mapping[str, tuple[int, int]]  #: documents and tokens, by the names of the rules that took any
 
     def lost(self, rules: Iterable[str]) -> tuple[int, int]:
-        """Documents and tokens that some rules took of it."""
+        """Return the documents and tokens that some rules took of it."""
         taken = [self.dropped[rule] for rule in rules if rule in self.dropped]
         return sum(documents for documents, _ in taken), sum(tokens for _, tokens in taken)
 
@@ -71,7 +71,7 @@ class GroupTally:
                     del tally[key]
 
     def losses(self, rules: Sequence[str]) -> tuple[GroupLoss, ...]:
-        """A row for each group, by column and value; `rules` are the names of the rules by position."""
+        """Return a row for each group, by column and value; `rules` are the names of the rules by position."""
         dropped: dict[tuple[str, str | None], dict[int, tuple[int, int]]] = {}
         for (column, value, rule), n in self.documents.items():
             dropped.setdefault((column, value), {})[rule] = (n, self.tokens[column, value, rule])
@@ -84,19 +84,19 @@ class GroupTally:
 
 
 def _order(group: GroupLoss) -> tuple[Any, ...]:
-    """Sources first, and of each column the documents without a value."""
+    """Return the sort key of a group: sources first, and of each column the documents without a value first."""
     return group.column != columns.SOURCE, group.column, group.value is not None, group.value or ""
 
 
 def _most(column: str) -> float:
-    """Sources are those that the recipe lists, however many."""
+    """Return the most values of a column that are counted: of sources, which the recipe lists, any number."""
     return np.inf if column == columns.SOURCE else MOST_VALUES
 
 
 def count_groups(
     documents: pa.Table, tokens: pa.ChunkedArray, by: Sequence[str], rules: NDArray[np.integer[Any]], n_rules: int
 ) -> GroupTally:
-    """The counts of one shard: `rules` (n) is the position of the rule that dropped each document, or KEPT."""
+    """Return the counts of one shard: `rules` (n) is the position of the rule that dropped each document, or KEPT."""
     found = GroupTally()
     weights = np.asarray(pc.fill_null(tokens, 0)).astype(np.float64)  # whole numbers: their sums are exact below 2**53
     for name in by:
@@ -116,7 +116,7 @@ def count_groups(
 
 
 def grouped_by(asked: Sequence[str] | None, schema: pa.Schema) -> tuple[str, ...]:
-    """The columns that losses are counted by: the sources, and those asked for or those that hold a language.
+    """Return the columns that losses are counted by: sources, and those asked for or those that hold a language.
 
     Raises RecipeError for a column that does not tell groups apart.
     """

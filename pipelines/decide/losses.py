@@ -13,23 +13,23 @@ from gristmill.operators.errors import FatalError
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.decide.groups import GroupLoss
 
-#: A rule that takes more than this share of a group, and of the others not, is pointed out.
+#: A rule that takes more than this share of a group, but not of the others, is pointed out.
 REMARKABLE = 0.5
-#: A smaller group is too small to say anything of.
+#: A group of fewer documents is too small to draw conclusions from.
 TINY = 20
-#: By how much a group's share has to lie above that of the others.
+#: The least distance of a group's share above that of the others.
 APART = 0.1
-#: How many groups have a line of their own for each rule and column, and how many more are named.
+#: The number of groups with a line of their own for each rule and column, and of further groups that are named.
 SHOWN = 3
 NAMED = 20
 COUNTS = ("seen", "dropped", "seen_tokens", "dropped_tokens")
-#: Where all of it can be seen.
+#: The command that shows all losses.
 EVERYTHING = 'gristmill query "FROM losses"'
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What some rules took of a group of what reached them, beside what they took of all others."""
+    """The loss that some rules caused to a group of the documents that reached them, next to that of all others."""
 
     group: GroupLoss
     seen: int
@@ -39,17 +39,17 @@ class Loss:
 
     @property
     def share(self) -> float:
-        """Return which share of the group went."""
+        """Return the share of the group that was dropped."""
         return self.dropped / self.seen if self.seen else 0.0
 
     @property
     def others(self) -> float:
-        """Return which share of all others went."""
+        """Return the share of all others that was dropped."""
         return self.others_dropped / self.others_seen if self.others_seen else 0.0
 
     @property
     def uneven(self) -> bool:
-        """Return whether more of a group that is not tiny went than of the others, clearly and beyond chance."""
+        """Return whether a group that is not tiny lost a larger share than the others, clearly and beyond chance."""
         if self.seen < TINY or not self.others_seen:
             return False
         chance = 2 * math.sqrt(self.others * (1 - self.others) / self.seen)
@@ -58,11 +58,11 @@ class Loss:
 
     @property
     def remarkable(self) -> bool:
-        """Return whether somebody should look: more than half of the group went."""
+        """Return whether the loss is pointed out: it is uneven, and more than half of the group was dropped."""
         return self.share > REMARKABLE and self.uneven
 
     def sentence(self) -> str:
-        """`94% of source pages (940 of 1,000 documents; 2% of the others)`."""
+        """Return a phrase: `94% of source pages (940 of 1,000 documents; 2% of all others)`."""
         counts = f"{self.dropped:,} of {plural(self.seen, 'document')}"
         return f"{_share(self.share)} of {name_of(self.group)} ({counts}; {_share(self.others)} of all others)"
 
@@ -80,12 +80,12 @@ class Losses:
     crowded: Sequence[str] = field(default=())
 
     def of_rule(self, rule: str) -> list[Loss]:
-        """Return what one rule took of each group."""
+        """Return the loss of each group by one rule."""
         before = self.rules[: self.rules.index(rule)]
         return self._losses(before, [rule])
 
     def in_all(self) -> list[Loss]:
-        """Return what all rules but selections took of each group; a selection may stand before some of them."""
+        """Return the loss of each group by all rules but selections; a selection may stand before some of them."""
         return self._losses([], [rule for rule in self.rules if rule not in self.selections])
 
     def _losses(self, before: Sequence[str], rules: Sequence[str]) -> list[Loss]:
@@ -104,7 +104,7 @@ class Losses:
         ]
 
     def remarks(self, rule: str) -> Iterator[str]:
-        """Which source a rule took most of, where that is not remarkable but far from even; the same by language."""
+        """Yield remarks on the source and the language that a rule took most of: far from even, but not remarkable."""
         for _, losses in groupby(self.of_rule(rule), key=lambda loss: loss.group.column):
             found = [loss for loss in losses if loss.uneven and loss.share >= 2 * loss.others]
             most = max(found, key=lambda loss: loss.share, default=None)
@@ -113,7 +113,7 @@ class Losses:
                 yield f"took most of {name_of(most.group)}: {shares}"
 
     def warnings(self) -> list[str]:
-        """Lines for the console: the groups that a rule took most of, then those that went by several rules."""
+        """Return lines for the console: the groups that a rule took most of, then those that went by several rules."""
         found: list[str] = []
         told = set()
         for rule in self.rules:
@@ -128,7 +128,7 @@ class Losses:
         return found
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row (LOSS_COLUMNS) for each group and rule, in the order of the rules."""
+        """Yield a row (LOSS_COLUMNS) for each group and rule, in the order of the rules."""
         for group in self.groups:
             seen, tokens = group.documents, group.tokens
             for rule in self.rules:
@@ -166,7 +166,7 @@ def _refusal(loss: Loss) -> str:
 
 
 def _told(losses: Sequence[Loss], begins: str) -> Iterator[str]:
-    """The remarkable losses, those of the most documents first, a few for each column."""
+    """Yield lines on the remarkable losses, those of the most documents first, a few for each column."""
     for column, those in groupby(losses, key=lambda loss: loss.group.column):
         found = sorted((loss for loss in those if loss.remarkable), key=lambda loss: -loss.dropped)
         for loss in found[:SHOWN]:
@@ -177,7 +177,7 @@ def _told(losses: Sequence[Loss], begins: str) -> Iterator[str]:
 
 
 def name_of(group: GroupLoss) -> str:
-    """`source pages`, `lang pt`, `documents without lang`."""
+    """Return a group's name: `source pages`, `lang pt`, `documents without lang`."""
     return f"documents without {group.column}" if group.value is None else f"{group.column} {group.value}"
 
 
@@ -187,5 +187,5 @@ def _beside(groups: Sequence[GroupLoss]) -> str:
 
 
 def _share(share: float) -> str:
-    """A share in whole percent; what is not all or nothing is not called so."""
+    """Return a share in whole percent; 0% and 100% only where it is exactly that."""
     return f"{min(max(share, 0.01), 0.99):.0%}" if 0 < share < 1 else f"{share:.0%}"

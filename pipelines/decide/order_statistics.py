@@ -1,9 +1,9 @@
-"""Exact order statistics over all shards by radix refinement: where, in the order of 64-bit keys, a budget is spent.
+"""Order statistics over all shards, exact, by radix refinement: the 64-bit key at which a budget is spent.
 
 Every key has a weight. The crossing is the smallest key with which the weights of all keys up to it exceed the budget.
 Each pass tabulates the next bits of the keys that share the prefix found so far: 16 bits, or all that are left as soon
-as few keys share it. So four passes at most, and no more than a small table of each shard in memory. Sums are of whole
-numbers: the answer does not depend on how rows are split into shards, nor on the order in which tables arrive.
+as few keys share it. There are at most four passes, and memory holds a small table of each shard. Sums are of whole
+numbers: the result does not depend on how rows are split into shards, nor on the order in which tables arrive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gristmill.pipelines.engine.base import Engine, run_all
 
 KEY_BITS = 64
 STEP_BITS = 16
-#: With so few keys left, their values are tabulated whole.
+#: With at most this many keys left, their values are tabulated whole.
 FEW = 1 << 18
 
 
@@ -32,31 +32,31 @@ class Weighted:
     weights: NDArray[np.int64]
 
 
-#: Gives, for one shard, the weighted keys of each search. Picklable.
+#: A function from a shard to its weighted keys for each search. Picklable.
 Source = Callable[[SurvivingShard], Sequence[Weighted]]
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a budget is passed."""
+    """The key at which a budget is exceeded."""
 
     key: int
     before: int  #: weight of all smaller keys
-    documents: int  #: how many have this key
+    documents: int  #: number of documents with this key
 
 
 @dataclass(frozen=True)
 class Found:
     """The result of one search."""
 
-    documents: int  #: how many keys there are
+    documents: int  #: number of keys
     weight: int  #: of all of them
-    crossing: Crossing | None  #: None where the budget is never passed
+    crossing: Crossing | None  #: None where the budget is never exceeded
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """What is known of a crossing: the upper bits of its key, how many keys share them, the weight before them."""
+    """The known part of a crossing: the upper bits of its key, how many keys share them, the weight before them."""
 
     bits: int
     prefix: int
@@ -65,13 +65,13 @@ class Bracket:
 
     @property
     def step(self) -> int:
-        """Return how many bits the next pass finds."""
+        """Return the number of bits that the next pass finds."""
         return KEY_BITS - self.bits if self.documents <= FEW else min(STEP_BITS, KEY_BITS - self.bits)
 
 
 @dataclass(frozen=True)
 class Table:
-    """How many documents, of which weight, have each of the next bits (digits, ascending)."""
+    """Numbers of documents, and their weights, by the next bits of their keys (digits, ascending)."""
 
     digits: NDArray[np.uint64]
     documents: NDArray[np.int64]
@@ -81,7 +81,7 @@ class Table:
 def find_crossings(
     engine: Engine, survivors: Survivors, source: Source, budgets: Sequence[Callable[[int], int]]
 ) -> list[Found]:
-    """The crossing of each search, in the order of `budgets`, which give a budget from the number of keys."""
+    """Return the crossing of each search, in the order of `budgets`, which give a budget from the number of keys."""
     brackets: list[Bracket | None] = [Bracket(0, 0, survivors.documents) for _ in budgets]
     found: dict[int, Found] = {}
     while any(brackets):
@@ -101,7 +101,7 @@ def find_crossings(
 
 
 def _narrow(bracket: Bracket, table: Table, budget: int) -> Bracket | None:
-    """The bracket that the table narrows it to; None where the budget is not passed."""
+    """Return the bracket that the table narrows it to; None where the budget is not exceeded."""
     spent = bracket.before + np.cumsum(table.weights)
     at = int(np.searchsorted(spent, budget, side="right"))
     if at == len(spent):
@@ -114,7 +114,7 @@ def _narrow(bracket: Bracket, table: Table, budget: int) -> Bracket | None:
 def _tabulate_all(
     engine: Engine, survivors: Survivors, source: Source, brackets: Sequence[Bracket | None]
 ) -> list[Table | None]:
-    """One pass: the tables of all shards added up, for each search that is not over."""
+    """Make one pass: return the tables of all shards added up, for each search that is not over."""
     sums = [_Sum() for _ in brackets]
     for tables in run_all(engine, partial(_tabulate_shard, source, tuple(brackets)), survivors.shards):
         for held, table in zip(sums, tables, strict=True):

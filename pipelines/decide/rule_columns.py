@@ -31,21 +31,21 @@ class WithColumns:
 
     @property
     def ordinal(self) -> int:
-        """The shard's number in the registry."""
+        """Return the shard's number in the registry."""
         return self.shard.ordinal
 
     @property
     def rows(self) -> int:
-        """Return how many documents it has."""
+        """Return the number of its documents."""
         return self.shard.rows
 
     @property
     def schema(self) -> pa.Schema:
-        """Every column there is, those of the rule last."""
+        """Return every column there is, those of the rule last."""
         return joined(self.shard.schema, self.given)
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """Columns of all its documents."""
+        """Return columns of all its documents."""
         measured = self.shard.read([name for name in names if name not in self.given.names])
         added = [name for name in names if name in self.given.names]
         if not added:
@@ -55,12 +55,12 @@ class WithColumns:
 
 
 def given_file(folder: str, position: int, ordinal: int) -> str:
-    """Where the columns that a rule gives to a shard lie."""
+    """Return the URL of the columns that a rule gives to a shard."""
     return files.join(folder, FOLDER, f"{position:02d}", f"{ordinal:08d}.parquet")
 
 
 def given_parts(gives: Sequence[pa.Schema], folder: str, ordinal: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The files of the columns that rules gave to a shard, each with its columns; `gives` is what each rule gives."""
+    """Return the files of the columns that rules gave to a shard, each with the columns' names; `gives` is by rule."""
     files_of = ((given_file(folder, i, ordinal), tuple(given.names)) for i, given in enumerate(gives))
     return tuple((url, names) for url, names in files_of if names)
 
@@ -74,7 +74,7 @@ def write_given(url: str, given: pa.Table, places: NDArray[np.int64], rows: pa.A
 
 
 def with_given(schema: pa.Schema, gives: Sequence[pa.Schema]) -> list[pa.Schema]:
-    """The columns that each rule sees, and last those that there are after all of them.
+    """Return the columns that each rule sees, and last those that there are after all of them.
 
     Raises RecipeError where a rule would give a column that there is already.
     """
@@ -87,5 +87,5 @@ def with_given(schema: pa.Schema, gives: Sequence[pa.Schema]) -> list[pa.Schema]
 
 
 def joined(schema: pa.Schema, given: pa.Schema) -> pa.Schema:
-    """One schema after the other, without metadata."""
+    """Return the fields of one schema and then those of the given one, these without metadata."""
     return pa.schema([*schema, *(field.remove_metadata() for field in given)])

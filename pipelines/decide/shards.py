@@ -1,7 +1,7 @@
-"""What rules see: the narrow columns of one shard, less the documents that earlier rules dropped.
+"""The rules' view of a shard: its narrow columns, less the documents that earlier rules dropped.
 
-What each rule dropped is kept in small files, one for each shard and step. A step reads the file of the step before and
-writes its own under a name that depends on shard and step alone, so it can be run again, anywhere.
+The drops of each rule are kept in small files, one for each shard and step. A step reads the file of the step before
+and writes its own under a name that depends on shard and step alone, so it can be run again, anywhere.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ class ShardColumns(Protocol):
 
     @property
     def ordinal(self) -> int:
-        """The shard's number in the registry, the upper half of its documents' addresses."""
+        """Return the shard's number in the registry, the upper half of its documents' addresses."""
         ...
 
     @property
     def rows(self) -> int:
-        """Return how many documents it has."""
+        """Return the number of its documents."""
         ...
 
     @property
     def schema(self) -> pa.Schema:
-        """Every column there is in this run, with its type."""
+        """Return every column there is in this run, with its type."""
         ...
 
     def read(self, names: Sequence[str], /) -> pa.Table:
-        """Columns of all its documents, always in the same order."""
+        """Return columns of all its documents, always in the same order."""
         ...
 
 
-#: Why a document was dropped. `row` counts the rows that a rule was given, or, in a file of drops, those of the shard.
+#: Reasons for drops. `row` counts the rows that a rule was given, or, in a file of drops, those of the shard.
 LOSSES = pa.schema(
     [
         ("row", pa.int64()),
@@ -64,15 +64,15 @@ class SurvivingShard:
 
     @property
     def ordinal(self) -> int:
-        """The shard's ordinal."""
+        """Return the shard's ordinal."""
         return self.shard.ordinal
 
     def dropped(self) -> pa.Table:
-        """The documents dropped so far (DROPS)."""
+        """Return the documents dropped so far (DROPS)."""
         return DROPS.empty_table() if self.drops is None else shuffle_files.read_table(self.drops)
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """Columns of the survivors, with their addresses as column `address`, in the shard's order."""
+        """Return columns of the survivors, with their addresses as column `address`, in the shard's order."""
         wanted = dict.fromkeys([*names, columns.ROW])
         table = self.shard.read([name for name in wanted if name != columns.ADDRESS])
         rows = np.asarray(table[columns.ROW]).astype(np.uint64)
@@ -80,7 +80,7 @@ class SurvivingShard:
         return table.append_column(columns.ADDRESS, addresses).filter(pa.array(self.kept()))
 
     def kept(self) -> NDArray[np.bool_]:
-        """Return which documents (n) of the shard are left."""
+        """Return a mask (n) of the shard's documents: true where one is left."""
         kept = np.ones(self.shard.rows, np.bool_)
         kept[np.asarray(self.dropped()["row"])] = False
         return kept
@@ -88,7 +88,7 @@ class SurvivingShard:
 
 @dataclass(frozen=True)
 class Survivors:
-    """The documents of all shards that the rules so far kept, and how many they are."""
+    """The documents of all shards that the rules so far kept, and their number."""
 
     shards: Sequence[SurvivingShard]
     documents: int
@@ -101,17 +101,17 @@ def losses(
     limit: pa.Array | None = None,
     survivor: pa.Array | None = None,
 ) -> pa.Table:
-    """A table of LOSSES; what is left out is null."""
+    """Return a table of LOSSES; what is left out is null."""
     given = {"row": pa.array(rows), "condition": condition, "value": value, "limit": limit, "survivor": survivor}
     arrays = (pa.nulls(len(rows), f.type) if given[f.name] is None else given[f.name] for f in LOSSES)
     return pa.table(list(arrays), schema=LOSSES)
 
 
 def addresses_of(documents: pa.Table) -> NDArray[np.uint64]:
-    """The addresses (n) of documents that `SurvivingShard.read` gave."""
+    """Return the addresses (n) of documents that `SurvivingShard.read` gave."""
     return np.asarray(documents[columns.ADDRESS])
 
 
 def total(column: pa.ChunkedArray) -> int:
-    """The exact sum of a column of whole numbers; nulls count nothing."""
+    """Return the exact sum of a column of whole numbers; nulls count nothing."""
     return int(pc.sum(column.cast(pa.int64()), min_count=0).as_py())

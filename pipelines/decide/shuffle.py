@@ -1,6 +1,6 @@
 """The keyed exchange: many senders, many partitions, and files in between.
 
-Each sender writes one file with a batch for each partition; whoever resolves a partition reads that batch of every
+Each sender writes one file with a batch for each partition; the task that resolves a partition reads its batch of every
 file. No task holds more than one sender's rows or one partition's, nothing is pushed to a running process, and a task
 that runs twice writes the same file twice.
 """
@@ -21,7 +21,7 @@ from gristmill.pipelines.storage import files
 
 #: Rows of a partition: what one task of a resolve step holds (37 bytes a row in exact dedup, as much again to sort).
 PARTITION_ROWS = 1 << 22
-#: How many times smaller than PARTITION_ROWS the block is that a sender has for a partition, at the least.
+#: A sender's block of rows for a partition has at least PARTITION_ROWS / BLOCKS rows on average.
 BLOCKS = 1 << 12
 
 
@@ -43,16 +43,16 @@ class Exchange:
         shuffle_files.write_batches(self._file(sender), self.schema, batches)
 
     def keep(self, sender: int, table: pa.Table) -> None:
-        """Write a sender's rows to the one partition there is: for whoever asks for this sender later."""
+        """Write a sender's rows to the only partition, to be received later by the number of the sender."""
         shuffle_files.write_batches(self._file(sender), self.schema, [table])
 
     def receive(self, senders: Iterable[int], partition: int) -> pa.Table:
-        """The rows of one partition from these senders, in their order."""
+        """Return the rows of one partition from these senders, in their order."""
         batches = [shuffle_files.read_batch(self._file(sender), partition) for sender in senders]
         return pa.concat_tables([self.schema.empty_table(), *batches]).combine_chunks()
 
     def remove(self) -> None:
-        """Remove the files; nothing happens where there are none."""
+        """Remove the files, if there are any."""
         files.remove(self.folder)
 
     def _file(self, sender: int) -> str:
@@ -60,10 +60,10 @@ class Exchange:
 
 
 def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
-    """Return how many partitions keep each at about PARTITION_ROWS / `weight` rows; fewer where there are many senders.
+    """Return the number of partitions for about PARTITION_ROWS / `weight` rows in each; fewer for many senders.
 
-    A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of PARTITION_ROWS: of a
-    million shards and partitions, the reading of tiny blocks would be all the work.
+    A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of PARTITION_ROWS: with
+    a million shards and partitions, reading tiny blocks would be all the work.
     """
     fitting = -(-rows * weight // PARTITION_ROWS)
     smallest_block = max(1, PARTITION_ROWS // BLOCKS)
@@ -71,10 +71,10 @@ def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
 
 
 def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
-    """The partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
+    """Return the partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
     return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
 
 
 def shard_of(ordinals: NDArray[np.int64], addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The partition (n) of addresses (n) where each shard is one: the position of its ordinal in `ordinals`."""
+    """Return the partition (n) of addresses (n) where each shard is one: the position of its ordinal in `ordinals`."""
     return np.searchsorted(ordinals, (addresses >> np.uint64(columns.ROW_BITS)).astype(np.int64))

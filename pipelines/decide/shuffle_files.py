@@ -14,9 +14,9 @@ from gristmill.pipelines.storage import files
 
 @contextlib.contextmanager
 def scratch_folder(run: str, name: str, engine: Engine) -> Iterator[str]:
-    """A folder for the tables of one block: below the run's, which all workers reach, and gone afterwards.
+    """Hold a folder for the tables of one block: below the run's, which all workers reach, and removed afterwards.
 
-    Where the run's folder is not on this machine and all workers are threads of this process, on the local disk.
+    It is on the local disk where the run's is not on this machine and all workers are threads of this process.
     """
     if engine.name == "local" and not files.is_local(run):
         with tempfile.TemporaryDirectory(prefix="gristmill-") as own:
@@ -39,7 +39,7 @@ def write_batches(url: str, schema: pa.Schema, batches: Sequence[pa.Table]) -> N
 
 
 def read_batch(url: str, index: int) -> pa.Table:
-    """One of the batches, without reading the others."""
+    """Return one of the batches, without reading the others."""
     with files.open_input(url) as file:
         return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(index)])
 
@@ -50,5 +50,5 @@ def write_table(url: str, table: pa.Table) -> None:
 
 
 def read_table(url: str) -> pa.Table:
-    """A table that was written as one batch."""
+    """Return a table that was written as one batch."""
     return read_batch(url, 0)

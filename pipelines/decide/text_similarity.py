@@ -1,4 +1,4 @@
-"""What `verify: text` compares: all shingles of the candidates, from their texts read again."""
+"""Evidence of `verify: text`: all shingles of the candidates, from their texts read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gristmill.pipelines.storage import files
 class TextEvidence:
     """Distinct shingle hashes of texts, sorted, 8 bytes each: exact Jaccard similarity. Picklable.
 
-    What was read is kept in `folder` until the rule is resolved, by shard, so that each text is read once.
+    Shingles are kept in `folder` by shard until the rule is resolved, so that each text is read once.
     """
 
     texts: Texts
@@ -32,11 +32,11 @@ class TextEvidence:
 
     @property
     def type(self) -> pa.DataType:
-        """Sets of shingle hashes."""
+        """Return the type of a set of shingle hashes."""
         return pa.large_list(pa.uint64())
 
     def of(self, shard: SurvivingShard, addresses: NDArray[np.uint64], /) -> pa.Array:
-        """The shingles (n sets) of some of a shard's documents. Raises ShardError where the shard has changed."""
+        """Return the shingles (n sets) of some of a shard's documents. Raises ShardError if the shard has changed."""
         folder = files.join(self.folder, f"{shard.ordinal:08d}")
         kept = [shuffle_files.read_table(files.join(folder, name)) for name in files.names(folder)]
         held = pa.concat_tables([self._schema.empty_table(), *kept])
@@ -50,12 +50,12 @@ class TextEvidence:
         return held["shingles"].combine_chunks().take(pa.array(order[np.searchsorted(at, addresses, sorter=order)]))
 
     def similarity(self, left: pa.Array, right: pa.Array, /) -> NDArray[np.float64]:
-        """Exact Jaccard similarities (n) of n pairs of sets."""
+        """Return the exact Jaccard similarities (n) of n pairs of sets."""
         found: NDArray[np.float64] = jaccard_of_sets(*_buffers(left), *_buffers(right))
         return found
 
     def read(self) -> int:
-        """Return how many texts were read."""
+        """Return the number of texts that were read."""
         folders = [files.join(self.folder, name) for name in files.names(self.folder)]
         names = [name for folder in folders for name in files.names(folder)]
         return sum(int(name.removesuffix(".arrow").rsplit("-")[-1]) for name in names)
@@ -75,5 +75,5 @@ class TextEvidence:
 
 
 def _buffers(sets: pa.LargeListArray) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Hashes and offsets (n + 1) of n sets."""
+    """Return the hashes and the offsets (n + 1) of n sets."""
     return np.asarray(sets.values), np.asarray(sets.offsets)

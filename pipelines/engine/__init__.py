@@ -1,4 +1,4 @@
-"""Engines: how work is spread. `local` runs threads, `ray` runs Ray tasks; both give the same bytes."""
+"""Engines: the same work on threads (`local`) or Ray tasks (`ray`), to the same bytes. Nothing here knows recipes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EngineName = Literal["auto", "local", "ray"]
 
 
 def open_engine(name: EngineName, workers: int | None) -> Engine:
-    """The engine asked for; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set, threads otherwise."""
+    """Open the engine asked for; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set, threads otherwise."""
     if name == "ray" or (name == "auto" and os.environ.get("RAY_ADDRESS")):
         from gristmill.pipelines.engine.ray_data import RayEngine
 

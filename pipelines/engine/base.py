@@ -1,4 +1,4 @@
-"""What the pipeline asks of an engine: run a pure function over items, give back one outcome per item."""
+"""The contract of an engine: run a pure function over items and give back one outcome per item."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ RETRIES = 3
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """What became of one item: its result, or the error that ended it after the retries."""
+    """Outcome of one item: its result, or the error that ended it after the retries."""
 
     index: int  #: position of the item in the sequence that was given
     value: Result | None = None
     error: Exception | None = None
 
     def unwrap(self) -> Result:
-        """The result; raises the item's error."""
+        """Return the result, or raise the item's error."""
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]
 
 
 class Engine(Protocol):
-    """Runs picklable pure functions over items, each independent of the others.
+    """Executor of picklable pure functions over items, each independent of the others.
 
     A function may run more than once for an item (retries, killed workers), so its only side effect is writing files
     under names that depend on the item alone. Outcomes come in any order. RetryableError and OSError are tried again up
@@ -40,28 +40,28 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what `--engine` calls it."""
+        """Return its name, as `--engine` takes it."""
         ...
 
     @property
     def workers(self) -> int:
-        """Return how many items run at the same time."""
+        """Return the number of items that run at the same time."""
         ...
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
-        """Outcomes of function(item) for each item, in any order, as they come.
+        """Yield the outcome of function(item) for each item, in any order, as they come.
 
         Closing the generator ends the work: no item is worked on when `close` returns.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the engine started (and nothing that it did not start)."""
+        """Release the resources that the engine started (and nothing that it did not start)."""
         ...
 
 
 def check_reach(engine: Engine, urls: Iterable[str]) -> None:
-    """Raise RecipeError where the engine's workers cannot see what lies at a URL: memory:// ends with this process."""
+    """Raise RecipeError where the engine's workers cannot reach a URL: memory:// exists in this process alone."""
     unseen = next((url for url in urls if url.startswith("memory://")), None)
     if engine.name == "ray" and unseen is not None:
         raise RecipeError(
@@ -71,7 +71,7 @@ def check_reach(engine: Engine, urls: Iterable[str]) -> None:
 
 
 def run_all(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Result]:
-    """The results of all items, as they come. Raises the error of the first item that failed: all are needed.
+    """Yield the results of all items, as they come. Raises the error of the first item that failed: all are needed.
 
     No item is worked on any more when that is raised.
     """
@@ -81,6 +81,6 @@ def run_all(engine: Engine, function: Callable[[Any], Result], items: Sequence[A
 
 
 def run_in_order(engine: Engine, function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
-    """The results in the order of the items."""
+    """Return the results in the order of the items."""
     outcomes = sorted(engine.map(function, items), key=lambda outcome: outcome.index)
     return [outcome.unwrap() for outcome in outcomes]

@@ -1,4 +1,4 @@
-"""An engine that nobody starts before there is work."""
+"""An engine that starts with its first work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gristmill.pipelines.engine.base import Engine
 
 
 class LateEngine:
-    """An engine that starts when the first work comes: a run that finds everything done never starts a cluster."""
+    """Engine that starts when the first work comes: a run that finds everything done never starts a cluster."""
 
     def __init__(self, open_engine: Callable[[], Engine]) -> None:
         self._open = open_engine
@@ -22,16 +22,16 @@ class LateEngine:
 
     @property
     def name(self) -> str:
-        """The engine's name."""
+        """Return the engine's name; starts it."""
         return self._started().name
 
     @property
     def workers(self) -> int:
-        """Return how many items run at the same time."""
+        """Return the number of items that run at the same time; starts the engine."""
         return self._started().workers
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any]:
-        """`Engine.map`; no items, no engine."""
+        """Yield the outcomes of `Engine.map`; without items the engine is not started."""
         if items:
             yield from self._started().map(function, items)
 

@@ -12,14 +12,14 @@ from gristmill.operators.errors import GaveUp, RetryableError
 from gristmill.pipelines.engine import signals
 from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
 
-GRACE = 5.0  # seconds that items at work may take to end where a signal asks this process to
+GRACE = 5.0  # seconds that running items are given to end after a signal asked this process to
 FIRST_PAUSE = 0.5  # seconds before the first retry; doubled each time
-#: Errors of the file system that no retry mends.
+#: Errors of the file system that no retry cures.
 LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
 def attempt(function: Callable[[Any], Result], index: int, item: Any) -> Outcome[Result]:
-    """Run the function on one item, with bounded retries of what may pass; never raises."""
+    """Run the function on one item, with bounded retries of errors that may pass; never raises."""
     for trial in range(RETRIES + 1):
         try:
             return Outcome(index, value=function(item))
@@ -43,6 +43,7 @@ class LocalEngine:
         self.workers = workers or _cores()
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
+        """Yield the outcome of each item as its thread ends; see `Engine.map`."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="gristmill")
         waiting: set[Future[Outcome[Result]]] = set()
         todo = iter(enumerate(items))
@@ -60,11 +61,11 @@ class LocalEngine:
             wait([future for future in waiting if not future.cancelled()], GRACE if signals.came() else None)
 
     def close(self) -> None:
-        """Nothing outlives a call of `map`."""
+        """Do nothing: no thread outlives a call of `map`."""
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

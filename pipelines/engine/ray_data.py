@@ -5,7 +5,7 @@ files, which loses shard lineage and writes at final names, is not used.
 
 Errors of the function become outcomes inside the task. A task that dies as a whole (its worker was killed) is run again
 by Ray up to RETRIES times and then left out by Ray Data; the engine notices, runs such an item once more by itself, and
-only then gives it up, by name.
+only then gives it up, naming it in the error.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gristmill.operators.errors import FatalError
 from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
 from gristmill.pipelines.engine.local import attempt
 
-#: The variable that says that a cluster is there to be used: inside `ray job submit` Ray sets it itself.
+#: The variable that announces a cluster: inside `ray job submit` Ray sets it itself.
 ADDRESS = "RAY_ADDRESS"
 #: The folder that holds the packages: workers of a private cluster import the same code as the driver.
 ROOT = str(Path(__file__).parents[2])
 CONNECT_SECONDS = 10
-#: Read by Ray when it is imported; what the user has set stands.
+#: Read by Ray when it is imported; values that the user has set are kept.
 SETTINGS = {
     "RAY_DATA_LOG_LEVEL": "CRITICAL",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -61,6 +61,7 @@ class RayEngine:
         self.workers = min(workers or cpus, cpus)
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
+        """Yield the outcome of each item as its task ends, lost tasks last; see `Engine.map`."""
         if not items:
             return
         rows = [{"index": i, "item": pickle.dumps(item)} for i, item in enumerate(items)]
@@ -72,11 +73,12 @@ class RayEngine:
             yield self._alone(_task(function), row, f"{_name(function)}({_shown(items[index])})")
 
     def close(self) -> None:
+        """End the private cluster or leave the joined one, unless Ray was initialised by the caller."""
         if self._started:
             self._ray.shutdown()
 
     def _stream(self, task: Callable[[pa.Table], pa.Table], rows: Sequence[dict[str, Any]]) -> Iterator[Outcome[Any]]:
-        """Outcomes as tasks end; none for a task that Ray could not bring to an end."""
+        """Yield outcomes as tasks end; none for a task that Ray could not complete."""
         from ray.data import TaskPoolStrategy, from_items
 
         configure(self._ray)
@@ -94,7 +96,7 @@ class RayEngine:
             yield from _outcomes(batch)
 
     def _alone(self, task: Callable[[pa.Table], pa.Table], row: dict[str, Any], what: str) -> Outcome[Any]:
-        """Run a task that Ray gave up with nothing beside it; what still ends it is the outcome's error."""
+        """Run a task that Ray gave up, with no other task next to it; an error that still ends it is the outcome's."""
         remote = self._ray.remote(num_cpus=1, max_retries=0)(task)
         try:
             (outcome,) = _outcomes(self._ray.get(remote.remote(pa.Table.from_pylist([row]))))
@@ -105,16 +107,16 @@ class RayEngine:
 
 @contextlib.contextmanager
 def limiting_retries() -> Iterator[None]:
-    """Lets `max_retries` be given: Ray Data retries without limit unless told so, and Ray 2.60 has no other way."""
+    """Suppress Ray's warning about `max_retries`, the only way in Ray 2.60 to limit the retries of Ray Data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args")
         yield
 
 
 def configure(ray: Any) -> None:
-    """Quiet, and with the errors left to whoever maps: before anything is executed."""
+    """Set Ray Data to be quiet and to leave errors to the caller of `map`; to be called before anything is executed."""
     context = ray.data.DataContext.get_current()
-    context.max_errored_blocks = -1  # a dead task must not end the others; whoever maps knows which are missing
+    context.max_errored_blocks = -1  # a dead task must not end the others; the caller knows which are missing
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.llm"):
@@ -122,7 +124,7 @@ def configure(ray: Any) -> None:
 
 
 def _start(ray: Any, workers: int | None) -> None:
-    """A private cluster on this machine, which ends with this process."""
+    """Start a private cluster on this machine, which ends with this process."""
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
     ray.init(
         address="local",
@@ -135,7 +137,7 @@ def _start(ray: Any, workers: int | None) -> None:
 
 
 def _join(ray: Any) -> None:
-    """The cluster that the environment announces."""
+    """Join the cluster that RAY_ADDRESS announces. Raises FatalError where none answers or the token is refused."""
     address = os.environ[ADDRESS]
     try:
         _knock(address)
@@ -160,7 +162,7 @@ def _knock(address: str) -> None:
 
 
 def _task(function: Callable[[Any], Any]) -> Callable[[pa.Table], pa.Table]:
-    """A Ray Data function that bears the name of the function which it runs: Ray's dashboard shows it."""
+    """Return a Ray Data function with the name of the function that it runs: Ray's dashboard shows it."""
 
     def task(batch: pa.Table) -> pa.Table:
         return _run(function, batch)
@@ -180,7 +182,7 @@ def _run(function: Callable[[Any], Any], batch: pa.Table) -> pa.Table:
 
 
 def pickled(outcome: Outcome[Any]) -> bytes:
-    """The outcome for the way back; an error that would not survive it is told in words instead."""
+    """Return a pickled outcome; an error that cannot be pickled is replaced by a FatalError with its text."""
     try:
         content = pickle.dumps((outcome.value, outcome.error))
         if outcome.error is not None:
@@ -219,4 +221,5 @@ def _shown(item: Any) -> str:
 
 
 def last_line(error: Exception) -> str:
+    """Return the last line of an error's message, or the name of its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

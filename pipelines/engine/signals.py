@@ -1,4 +1,4 @@
-"""Signals that end a command: SIGTERM and SIGHUP as Ctrl-C does, in order; a second one at once."""
+"""Signals that end a command: SIGTERM and SIGHUP end it in order, as Ctrl-C does; a second signal at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-#: What a scheduler, a terminal that is closed and Ctrl-C send.
+#: Signals sent by a scheduler, by a terminal that is closed, and by Ctrl-C.
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asked this process to end."""
+    """Interruption of the main thread by a signal that asks this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -21,7 +21,7 @@ class Ended(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """Return what shells report of a process that a signal ended."""
+        """Return the exit code that shells report for a process ended by the signal."""
         return 128 + self.number
 
 
@@ -34,9 +34,9 @@ def came() -> bool:
 
 
 def end_in_order() -> None:
-    """Let the first of these signals raise Ended in the main thread, and the next one end the process at once.
+    """Let the first signal of ENDING raise Ended in the main thread, and the next one end the process at once.
 
-    A signal that is ignored, as under nohup, stays so.
+    A signal that is ignored, as under nohup, stays ignored.
     """
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:

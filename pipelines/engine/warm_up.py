@@ -1,8 +1,8 @@
-"""Compiling kernels before the work: those that it needs and that this machine has not compiled, in several processes.
+"""Compilation of kernels before the work: those that it needs and this machine has not compiled, in several processes.
 
-numba compiles under one lock, so threads would not help. What a process has compiled lies in the folder that all
-processes of this machine load from. Nothing depends on it: a kernel that was not compiled here, because its process
-was killed or the folder cannot be written to, is compiled when it is first called.
+numba compiles under one lock, so threads would not help. Compiled code lies in the folder that all processes of this
+machine load from. Nothing depends on it: a kernel that was not compiled here, because its process was killed or the
+folder cannot be written to, is compiled when it is first called.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DONE: set[str] = set()
 
 
 def compile_missing(groups: Iterable[str], reporter: Reporter | None = None) -> None:
-    """Compile those of the groups of kernels that are not compiled on this machine; says so if that takes time."""
+    """Compile the groups of kernels that are not compiled on this machine, and report it if there are any."""
     wanted = [name for name in EXAMPLES if name in {*groups} - _DONE]
     if not wanted:
         return
@@ -47,7 +47,7 @@ def compile_missing(groups: Iterable[str], reporter: Reporter | None = None) -> 
 
 
 def compiled(groups: Iterable[str]) -> Iterator[str]:
-    """Compile groups of kernels, as many at the same time as there are processors; the name of each that is done."""
+    """Compile groups of kernels, one per processor at a time; yield the name of each when it is done."""
     waiting = [*groups][::-1]
     with contextlib.ExitStack() as stack:
         done = stack.enter_context(selectors.DefaultSelector())
@@ -101,7 +101,7 @@ def _missing(groups: Iterable[str]) -> list[str]:
 
 
 def _mark(group: str) -> Path:
-    """The file that says that a group is compiled: for this processor and numba, in this folder."""
+    """Return the file that marks a group as compiled: for this processor and numba, in this folder."""
     from gristmill.operators.kernels.numba_backend import machine
 
     return code_folder() / f"compiled-{machine()}-{group}"

@@ -1,1 +1,1 @@
-"""What is done to the indexes of a store: runs add generations to them, people look after them."""
+"""Changes to the indexes of a store: new generations, recovery, upkeep, export. Their format belongs in `store`."""

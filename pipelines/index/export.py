@@ -1,4 +1,4 @@
-"""The documents of an index for online look-ups: datasketch's LeanMinHash objects in a Parquet file."""
+"""Export of an index for online look-ups: datasketch's LeanMinHash objects in a Parquet file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOK_UP = pa.schema([(columns.ID, pa.string()), (columns.ADDRESS, pa.uint64()), 
 def export_datasketch(store: str, name: str, url: str) -> int:
     """Write id, address and serialised LeanMinHash (LOOK_UP) of each document of an index that has a signature.
 
-    Returns how many they are. A row group holds those of one shard. Raises FatalError where datasketch is missing.
+    Returns their number. A row group holds those of one shard. Raises FatalError where datasketch is missing.
     """
     index = open_index(store, name)
     written = 0
@@ -39,10 +39,10 @@ def export_datasketch(store: str, name: str, url: str) -> int:
 
 
 def sign(store: str, name: str, texts: Sequence[str]) -> list[Any]:
-    """The LeanMinHash of each text (None for a text without words), as those of an index: what a look-up asks with.
+    """Return the LeanMinHash of each text (None for a text without words), to look it up in an index.
 
-    Texts are taken as they are: where the index's recipe has transforms, they are the caller's to apply. Raises
-    RecipeError where there is no such index, or this version of gristmill signs otherwise than the one that made it.
+    Texts are taken as they are: the caller applies the transforms of the index's recipe, if any. Raises RecipeError
+    where there is no such index, or it was made by a version of gristmill whose signatures differ.
     """
     parameters = open_index(store, name).parameters
     options = {option: parameters[option] for option in ("ngram", "permutations", "scheme", "seed")}
@@ -56,9 +56,9 @@ def sign(store: str, name: str, texts: Sequence[str]) -> list[Any]:
 
 
 def lean_minhashes(signatures: pa.Array, parameters: dict[str, Any]) -> list[Any]:
-    """The LeanMinHash objects of signatures (n, none null) that were made with an index's parameters.
+    """Return the LeanMinHash objects of signatures (n, none null) that were made with an index's parameters.
 
-    Their seed stands for those parameters, so that datasketch refuses to compare them with its own: it has other
+    Their seed encodes those parameters, so that datasketch refuses to compare them with its own: it has other
     permutations, other shingles, and 32 bits of a lane where these have 16.
     """
     try:

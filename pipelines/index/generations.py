@@ -1,4 +1,4 @@
-"""Generations of an index: written from what a run kept, merged, and committed."""
+"""Generations of an index: written from the documents that a run kept, merged, and committed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from gristmill.pipelines.store.fuzzy_index import (
     documents_schema,
 )
 
-#: Rows of a row group of keys: as many are read at least where one of them may be wanted.
+#: Rows of a row group of keys, the least that is read where one of them may be wanted.
 KEY_GROUP = 1 << 16
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What of a shard goes into a generation. Picklable."""
+    """The part of a shard that goes into a generation. Picklable."""
 
     shard: ShardColumns
     source: str
@@ -44,27 +44,27 @@ class Kept:
 
 @dataclass(frozen=True)
 class Addition:
-    """A generation that is written and waits to be committed."""
+    """Generation that is written and waits to be committed."""
 
     index: Index
     parameters: Mapping[str, Any]
     generation: Generation
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: what a run's record holds."""
+        """Return it as plain values, for a run's record."""
         return {"name": self.index.name, "parameters": dict(self.parameters), "generation": asdict(self.generation)}
 
     def commit(self) -> Index:
-        """Make it the newest generation."""
+        """Make it the newest generation. Returns the index after it."""
         return self.index.commit(self.parameters, [*self.index.generations, self.generation])
 
 
 def write_generation(
     at: GenerationFiles, made_by: str, memory: Memory, cluster: str | None, kept: Sequence[Kept], engine: Engine
 ) -> Generation:
-    """Write what was kept of some shards, in ordinal order; `cluster` is the column of their clusters, if any has one.
+    """Write the kept documents of some shards, in ordinal order; `cluster` is the column of their clusters, if any.
 
-    Nobody sees the generation until it is committed to its index.
+    The generation is not visible until it is committed to its index.
     """
     exchange = Exchange(files.join(at.url, "exchange"), at.key_files, KEYS)
     column = memory.signatures.gives().names[0]
@@ -76,13 +76,13 @@ def write_generation(
 
 
 def key_files_for(bands: int, documents: int) -> int:
-    """Return how many key ranges hold the keys of so many documents."""
+    """Return the number of key ranges for the keys of `documents` documents."""
     return partitions_for(bands * documents, weight=KEYS_FACTOR)
 
 
 @dataclass(frozen=True)
 class GenerationWriter:
-    """Writes the files of a generation: `add` for each shard, then `sort` for each key range. Picklable."""
+    """Writer of the files of a generation: `add` for each shard, then `sort` for each key range. Picklable."""
 
     at: GenerationFiles
     column: str  #: of the signatures
@@ -99,7 +99,7 @@ class GenerationWriter:
         if kept.decisions is not None:
             documents = documents.filter(kept_rows(kept.decisions))
         addresses, signatures = documents[columns.ADDRESS], documents[self.column].combine_chunks()
-        # Who is in no cluster is one by itself: so it keeps its cluster when others come to it.
+        # A document in no cluster is a cluster of its own, which it keeps when others join it.
         clusters = pc.coalesce(documents[self.cluster], addresses) if self.cluster else addresses
         table = pa.table(
             [addresses, documents[columns.ID], clusters, signatures], schema=documents_schema(self.permutations)
@@ -111,14 +111,14 @@ class GenerationWriter:
         return {"ordinal": kept.shard.ordinal, "source": kept.source, "documents": documents.num_rows}
 
     def sort(self, ordinals: Sequence[int], part: int) -> int:
-        """Write the keys of a key range. Returns how many they are."""
+        """Write the keys of a key range, sorted. Returns their number."""
         return _write_keys(self.at.keys(part), self.keys.receive(ordinals, part))
 
 
 def merge(
     at: GenerationFiles, made_by: str, parts: Sequence[GenerationFiles], shards: Sequence[HeldShard], engine: Engine
 ) -> Generation:
-    """Write one generation of some shards of several, in ordinal order, from their files alone."""
+    """Write one generation from some shards of several, in ordinal order, from their files alone."""
     sum(run_all(engine, partial(_copy_documents, at), shards))
     ordinals = np.array([shard.ordinal for shard in shards], np.uint64)
     sum(run_all(engine, partial(_merge_keys, at, parts, ordinals), range(at.key_files)))
@@ -146,7 +146,7 @@ def _write_keys(url: str, table: pa.Table) -> int:
 
 
 def _finish(at: GenerationFiles, made_by: str, shards: Sequence[HeldShard]) -> Generation:
-    """Write the list of the shards; what index.json says of the generation."""
+    """Write the list of the shards; return the entry of index.json for the generation."""
     rows = [{name: getattr(shard, name) for name in SHARDS.names} for shard in shards]
     files.write_table(at.shards, pa.Table.from_pylist(rows, schema=SHARDS))
     fs, path = files.filesystem(at.url)

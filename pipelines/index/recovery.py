@@ -1,7 +1,7 @@
-"""What a killed run left of an index, mended before the next one begins.
+"""Recovery of an index after a killed run, before the next one begins.
 
-A run commits its dataset, then its record, which names its generation of the index, then the generation. Killed after
-the record, it is finished here. Killed before, its dataset version was taken back (`runs.sweep_unfinished`).
+A run commits its dataset, then its record, which names its generation of the index, then the generation. If it was
+killed after the record, it is finished here; if before, its dataset version was taken back (`runs.sweep_unfinished`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gristmill.pipelines.store.runs import finished_runs
 
 
 def recovered(store: str, name: str) -> Index:
-    """The index, mended. Only the holder of the writer lock may call this.
+    """Return the index after completing an interrupted commit. Only the holder of the writer lock may call this.
 
-    Raises StoreDamaged where it lacks what finished runs have added: its record was lost, or an old one was restored.
+    Raises StoreDamaged where it lacks generations of finished runs: its record was lost, or an old one was restored.
     """
     index = Index(store, name)
     mine = [run.record["index"] for run in finished_runs(store) if run.index == name]
-    if mine:  # the newest generation, for a run that completes another has that one's
+    if mine:  # the newest generation: a run that completes another has the same one
         newest = max(mine, key=lambda held: Generation(**held["generation"]).number)
         generation = Generation(**newest["generation"])
         if generation.number > index.last + 1:

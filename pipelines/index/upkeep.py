@@ -1,4 +1,4 @@
-"""An index looked after: shards taken out, generations made one. Later runs see the index before it or after it."""
+"""Upkeep of an index: shards taken out, generations merged. Later runs see the index before a change or after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gristmill.pipelines.store.lock import writer_lock
 
 
 def compact(store: str, name: str, engine: Engine) -> Index:
-    """Make all generations of an index one: runs give the same, and read fewer files. Returns the index after it."""
+    """Merge all generations of an index: runs give the same results and read fewer files. Returns the new index."""
     with writer_lock(store):
         open_index(store, name)
         index = recovered(store, name)
@@ -27,7 +27,7 @@ def compact(store: str, name: str, engine: Engine) -> Index:
 
 
 def remove_generation(store: str, name: str, generation: str) -> Index:
-    """Forget a generation of an index: its shards can be decided again. Returns the index after it.
+    """Remove a generation from an index: its shards can be decided again. Returns the new index.
 
     Raises RecipeError where there is no such generation.
     """
@@ -42,7 +42,7 @@ def remove_generation(store: str, name: str, generation: str) -> Index:
 
 
 def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
-    """Forget the shards of a source: they can be decided again. Returns the index after it.
+    """Remove the shards of a source from an index: they can be decided again. Returns the new index.
 
     Raises RecipeError where the index holds no shard of that source.
     """
@@ -66,7 +66,7 @@ def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
 def _merged(
     index: Index, parts: Sequence[Generation], shards: Sequence[HeldShard], made_by: str, others: int, engine: Engine
 ) -> Generation:
-    """A new generation of some of the shards of several, written but not committed."""
+    """Write a new generation of some shards of several, without committing it; `others` are named before it."""
     content = digest_of([[part.name for part in parts], [shard.ordinal for shard in shards]])
     key_files = key_files_for(index.parameters["bands"], sum(shard.documents for shard in shards))
     at = GenerationFiles(index.folder(index.next_name(content, others)), key_files)

@@ -1,1 +1,1 @@
-"""Labelling by language models: tasks, annotators, the label store, the budget, runs."""
+"""Labelling by language models: tasks, annotators, the label store, budgets, runs; no stages, reports or commands."""

@@ -1,4 +1,4 @@
-"""Who answers: the annotators of a task, one kind for each engine."""
+"""Annotators, which answer the questions of a task: one kind for each engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gristmill.operators.label.task import Part
 
 
 class Annotator(Part):
-    """What all annotators have. The name is that under which answers are stored."""
+    """Fields of all annotators. Answers are stored under the name."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="under which its answers are stored")
     model: str = Field(min_length=1, description="the model: a folder, a hub's id, or what the endpoint calls it")
@@ -66,7 +66,7 @@ class VllmAnnotator(Annotator):
 
 
 def _engine(value: Any) -> str:
-    """The tag of an annotator's engine: where none is named, the one that needs neither endpoint nor cluster."""
+    """Return the tag of an annotator's engine: if none is named, the one that needs neither endpoint nor cluster."""
     named = value.get("engine", "transformers") if isinstance(value, dict) else getattr(value, "engine", None)
     return f"annotator[{named}]"
 
@@ -84,9 +84,9 @@ AnyAnnotator = Annotated[
 
 
 def revision_of(annotator: Annotator, found: str | None = None) -> str:
-    """The model revision that answers are stored under.
+    """Return the model revision that answers are stored under.
 
-    found: what the engine knows of the model itself (a commit, a digest of its files); where it knows nothing, the
-    model's name stands for it. A folder's name has no part in it where its files have.
+    found: what the engine knows of the model itself (a commit, a digest of its files); if it knows nothing, the
+    model's name stands for it. A folder's name has no part in it if its files have.
     """
     return digest_of([annotator.revision, found or annotator.model])[:16]

@@ -1,4 +1,4 @@
-"""Asking: questions go out as the budget admits them, replies are judged and stored as they come."""
+"""Rounds of questions: they go out as the budget admits them, and replies are judged and stored as they come."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gristmill.pipelines.progress.reporter import Stage
 
 #: Batches of questions that are read ahead of the engine.
 AHEAD = 8
-#: Documents of one execution on Ray, where what each may cost is held in memory.
+#: Documents of one execution on Ray; the most that each may cost is held in memory.
 WINDOW = 500_000
 
 T = TypeVar("T")
@@ -34,18 +34,18 @@ T = TypeVar("T")
 
 @dataclass
 class Tally:
-    """What came of the questions of one round."""
+    """Counts of the outcomes of one round's questions."""
 
     answered: int = 0
     invalid: int = 0  #: an answer came, and is none of the task's
     refused: int = 0  #: facts about documents: too long, refused by the endpoint
     failed: int = 0  #: no answer this time
-    lost: int = 0  #: of them, that may have been charged: to be admitted and asked anew
-    empty: Counter[bytes] = field(default_factory=Counter)  #: of the lost, by key, how often the reply held nothing
+    lost: int = 0  #: of these, those that may have been charged: to be admitted and asked again
+    empty: Counter[bytes] = field(default_factory=Counter)  #: of the lost, by key, the number of empty replies
     first_failure: str = ""
 
     def add(self, other: Tally) -> None:
-        """Count what came of another round."""
+        """Add the counts of another round."""
         self.answered += other.answered
         self.invalid += other.invalid
         self.refused += other.refused
@@ -68,12 +68,12 @@ class Round:
     writer: Writer
     stage: Stage
     attempt: int
-    at_once: int = BATCH  #: questions that are reserved for together: what an endpoint was never sent is not reserved
+    at_once: int = BATCH  #: questions reserved for in one step, so that little is reserved for what was never sent
 
     def ask(self, chunks: Sequence[ReadingChunk]) -> Tally:
         """Ask about all documents of the chunks, or as many as the budget admits; store every answer.
 
-        What was stored stays, whatever is raised.
+        Answers that were stored stay, even if an error is raised.
         """
         asked = Asked(self, {}, Tally())
         if isinstance(self.asker, StreamingAsker):
@@ -93,7 +93,7 @@ class Asked:
     tally: Tally
 
     def admitted(self, batches: Iterable[Sequence[Question]]) -> Iterator[Sequence[Question]]:
-        """The questions, as far as the budget goes. Waits where answers in flight may still free room."""
+        """Yield the questions that the budget admits. Waits while answers in flight may still free room."""
         sizes, ledger, name = self.round.sizes, self.round.ledger, self.round.annotation.annotator
         for batch in batches:
             while batch:
@@ -107,7 +107,7 @@ class Asked:
                 yield now
 
     def streamed(self, asker: StreamingAsker, chunks: Sequence[ReadingChunk]) -> Generator[Sequence[Reply]]:
-        """Replies to chunks that an engine reads itself. As much goes out at once as the budget admits at worst."""
+        """Yield replies to chunks that an engine reads itself; as many go out at once as the budget admits at worst."""
         for window in _windows(chunks):
             left = window
             while left:
@@ -118,7 +118,7 @@ class Asked:
                     yield from replies
 
     def _admitted_chunks(self, chunks: list[ReadingChunk]) -> tuple[list[ReadingChunk], list[ReadingChunk]]:
-        """The chunks that the budget admits, the last of them cut short, and the others. Nothing is in flight."""
+        """Return the chunks that the budget admits, the last cut short, and the others. Nothing may be in flight."""
         bounds = [bound for chunk in chunks for bound in self.round.sizes.bounds_of(chunk)]
         reserved = self.round.ledger.admit(self.round.annotation.annotator, bounds)
         keys = [key for chunk in chunks for key in chunk.part.keys]
@@ -139,13 +139,16 @@ class Asked:
             while (some := self._next(replies)) is not None:
                 self._store(some)
         except BaseException:
-            self.round.ledger.stop()  # whoever waits for room to ask more
+            self.round.ledger.stop()  # wakes a thread that waits for room to ask more
             raise
         finally:
             replies.close()
 
     def _next(self, replies: Iterator[Sequence[Reply]]) -> Sequence[Reply] | None:
-        """The next replies; None after the last. An engine that gives up has handed out all that may be charged."""
+        """Return the next replies; None after the last.
+
+        An engine that gives up has handed out all that may be charged.
+        """
         try:
             return next(replies, None)
         except FatalError:
@@ -174,7 +177,7 @@ class Asked:
         self.round.ledger.settle(name, reserved, actual)
 
     def _judged(self, reply: Reply, cut_tokens: int, bound: Bound, rows: list[Row]) -> Bound:
-        """Return what a reply did cost; its row is added to `rows`."""
+        """Return the actual cost of a reply, and add its row to `rows`."""
         completion, tally = reply.completion, self.tally
         if completion is not None:
             cost = Bound(completion.input_tokens, completion.output_tokens, bound.documents)
@@ -199,7 +202,7 @@ class Asked:
         return cost
 
     def _row(self, key: bytes, completion: Completion, cut_tokens: int) -> Row:
-        """The row of a completion. What the model wrote is kept where it is not valid, or was repaired."""
+        """Return the row of a completion. The model's text is kept if it is not valid or was repaired."""
         attempt, tokens = self.round.attempt, (completion.input_tokens, completion.output_tokens)
         paid = (completion.logprob, *tokens, self.round.prices.cost(*tokens), cut_tokens)
         try:
@@ -215,7 +218,7 @@ class Asked:
 
 
 def ahead(items: Iterable[T], depth: int = AHEAD) -> Generator[T]:
-    """The items, made in a thread of their own, at most `depth` ahead of who takes them; errors come through."""
+    """Yield the items, made in a separate thread at most `depth` ahead of the consumer; errors come through."""
     ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(depth)
     closed = threading.Event()
 
@@ -253,7 +256,7 @@ def ahead(items: Iterable[T], depth: int = AHEAD) -> Generator[T]:
 
 
 def _windows(chunks: Sequence[ReadingChunk]) -> Iterator[list[ReadingChunk]]:
-    """Consecutive chunks of at most WINDOW documents together, one chunk at least."""
+    """Yield lists of consecutive chunks with at most WINDOW documents together, one chunk at least."""
     sizes = np.cumsum([chunk.documents for chunk in chunks])
     window: list[ReadingChunk] = []
     number = 0

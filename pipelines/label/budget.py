@@ -1,7 +1,7 @@
-"""What a labelling task may cost: ceilings that hold however many questions are in flight.
+"""Budget of a labelling task: ceilings that hold however many questions are in flight.
 
-An answer is paid for after it was asked for, so a ceiling is kept by reserving: before questions are sent, the most
-that their answers can cost is set aside; when an answer is there, what it did cost takes the place of that.
+An answer is paid for after its question was sent, so a ceiling is kept by reserving: before questions are sent, the
+most that their answers can cost is set aside; when an answer is there, its actual cost takes the place of that.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ class Budget(Part):
 
 
 class Prices(Part):
-    """What an annotator's tokens cost."""
+    """Cost of an annotator's tokens."""
 
     input_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of a million prompt tokens")
     output_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of a million answer tokens")
 
     def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """Return what so many tokens cost."""
+        """Return the cost of tokens, in the prices' currency."""
         return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
 
 
 class Bound(NamedTuple):
-    """What one question can cost at most, or did cost."""
+    """Cost of one question: the most that it can cost, or what it did cost."""
 
     input_tokens: int
     output_tokens: int
     documents: int = 1  #: 0 for a repair, whose document was counted before
 
 
-#: What a question did cost that was never charged.
+#: Cost of a question that was never charged.
 FREE = Bound(0, 0, 0)
 
 
 class Amount(NamedTuple):
-    """What was spent or is reserved, in all."""
+    """Total that was spent or is reserved."""
 
     documents: int = 0
     input_tokens: int = 0
@@ -61,7 +61,7 @@ class Amount(NamedTuple):
     cost: float = 0.0
 
     def plus(self, other: Amount) -> Amount:
-        """Both together."""
+        """Return the sum of both amounts."""
         return Amount(
             self.documents + other.documents,
             self.input_tokens + other.input_tokens,
@@ -70,7 +70,7 @@ class Amount(NamedTuple):
         )
 
     def less(self, other: Amount) -> Amount:
-        """Return what this is more than the other."""
+        """Return this amount less the other."""
         return Amount(
             self.documents - other.documents,
             self.input_tokens - other.input_tokens,
@@ -83,7 +83,7 @@ NOTHING = Amount()
 
 
 class _Held:
-    """What this ledger knows of one annotator; whole numbers, so that nothing drifts."""
+    """Account of one annotator in a ledger; whole numbers, so that nothing drifts."""
 
     def __init__(self) -> None:
         self.settled = np.zeros(3, np.int64)  # input tokens, output tokens, documents: as in Bound
@@ -93,10 +93,10 @@ class _Held:
 
 
 class Ledger:
-    """Keeps a budget. Thread-safe.
+    """Keeper of a budget. Thread-safe.
 
     `spent` is what all runs before this one spent. `on_reserve(annotator, amount)` is called before `admit` returns, so
-    that what is about to be spent can be written down durably; where it raises, nothing is reserved.
+    that what is about to be spent can be written down durably; if it raises, nothing is reserved.
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class Ledger:
     def admit(self, annotator: str, bounds: Sequence[Bound]) -> list[Bound]:
         """Reserve for as many of these questions, from the first on, as fit below every ceiling.
 
-        Returns what was reserved for each of them: what `settle` takes back. Blocks while nothing fits but a question
-        in flight may turn out cheaper than it was reserved for. Empty where nothing fits and nothing is in flight
+        Returns what was reserved for each of them, which `settle` takes back. Blocks while nothing fits but a question
+        in flight may turn out cheaper than it was reserved for. Empty if nothing fits and nothing is in flight
         (`reached` names the ceiling), or after `stop`.
         """
         if not bounds:
@@ -152,10 +152,10 @@ class Ledger:
         return admitted
 
     def settle(self, annotator: str, reserved: Sequence[Bound], actual: Sequence[Bound]) -> None:
-        """Put what questions (n) did cost in the place of what was reserved for them.
+        """Replace what was reserved for questions (n) by their actual costs.
 
         `actual` is FREE for a question that was not charged, and what was reserved (with no document) for one that may
-        have been charged and gave no answer. Where an answer cost more than was reserved, it counts as it is, and from
+        have been charged and gave no answer. If an answer cost more than was reserved, it counts as it is, and from
         then on this annotator's bounds are widened in the same proportion.
         """
         if not reserved:
@@ -170,13 +170,13 @@ class Ledger:
                 held.widening *= np.maximum(exceeded, 1)
 
     def stop(self) -> None:
-        """Wake whoever waits in `admit`; nothing is admitted from now on."""
+        """Wake the threads that wait in `admit`; nothing is admitted from now on."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def worth(self, annotator: str, bounds: Sequence[Bound]) -> Amount:
-        """Return what questions come to together, with their cost."""
+        """Return the sum of the questions' bounds, with its cost."""
         input_tokens = sum(bound.input_tokens for bound in bounds)
         output_tokens = sum(bound.output_tokens for bound in bounds)
         documents = sum(bound.documents for bound in bounds)
@@ -184,13 +184,13 @@ class Ledger:
 
     @property
     def spent(self) -> Amount:
-        """Return what all runs have spent so far; nothing that is only reserved."""
+        """Return the total that all runs have spent so far, without what is only reserved."""
         with self._changed:
             return self._sum(lambda held: held.settled)
 
     @property
     def committed(self) -> Amount:
-        """What was spent and what is reserved: never above a ceiling, unless an answer cost more than its bound."""
+        """Return what was spent and is reserved: above a ceiling only if an answer cost more than its bound."""
         with self._changed:
             return self._sum(lambda held: held.settled + held.outstanding)
 
@@ -201,14 +201,14 @@ class Ledger:
             self._changed.notify_all()
 
     def _fitting(self, annotator: str, reserved: NDArray[np.int64]) -> tuple[int, str | None]:
-        """Return how many of these questions fit, and the ceiling that the next one would pass."""
+        """Return the number of these questions that fit, and the ceiling that the next one would pass."""
         together = self._sum(lambda held: held.settled + held.outstanding)
         sums = np.cumsum(reserved, axis=0)
         fitting: dict[str, int] = {}
         for i, name in enumerate(Bound._fields):
             ceiling = getattr(self.budget, name)
             if ceiling is not None:
-                room = max(0, ceiling - getattr(together, name))  # what takes none of it fits even where it is passed
+                room = max(0, ceiling - getattr(together, name))  # bounds that take none fit even where it is passed
                 fitting[name] = int(np.searchsorted(sums[:, i], room, side="right"))
         if self.budget.cost is not None:
             fitting["cost"] = self._within_cost(annotator, sums)
@@ -218,7 +218,7 @@ class Ledger:
         return fitting[ceiling], ceiling
 
     def _within_cost(self, annotator: str, sums: NDArray[np.int64]) -> int:
-        """Return how many fit below the ceiling for cost, by the very sum that `committed` gives."""
+        """Return the number of questions that fit below the ceiling for cost, by the same sum as `committed`."""
         low, high = 0, len(sums)
         while low < high:
             middle = (low + high + 1) // 2
@@ -236,7 +236,7 @@ class Ledger:
         annotator: str | None = None,
         more: NDArray[np.int64] | None = None,
     ) -> Amount:
-        """All annotators together with what was spent before; `more` is added to what one of them has."""
+        """Return the sum of all annotators and of what was spent before; `more` is added to one annotator's."""
         total = self._before
         for name, held in self._annotators.items():
             counts = of(held) if more is None or name != annotator else of(held) + more
@@ -247,7 +247,7 @@ class Ledger:
 
 
 def _widened(asked: NDArray[np.int64], widening: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Bounds (n, 3) times what answers have exceeded them by; one token at the least."""
+    """Return bounds (n, 3) multiplied by the factor that answers have exceeded them by; one token at least."""
     if math.prod(widening) == 1.0:
         return asked
     wide = asked.copy()

@@ -1,4 +1,4 @@
-"""Chunks: some documents of a shard as a small descriptor, from which a worker makes the questions itself."""
+"""Chunks: small descriptors of some documents of a shard, from which a worker makes the questions itself."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from gristmill.operators.label.contract import Asker, Question, Reply
 
 
 class Chunk(Protocol):
-    """Some documents that are asked about together. Picklable, and small beside the texts that it stands for.
+    """Documents that are asked about together. Picklable, and small compared with the texts that it stands for.
 
     Its text form names it in messages.
     """
 
     @property
     def documents(self) -> int:
-        """Return how many questions it gives at most."""
+        """Return the number of questions that it gives at most."""
         ...
 
     def questions(self) -> Sequence[Question]:
-        """Read, cut and neutralise the documents. Gives the same questions each time; ShardError where it cannot."""
+        """Read, cut and neutralise the documents. Gives the same questions each time; ShardError if it cannot."""
         ...
 
 
@@ -30,7 +30,7 @@ class StreamingAsker(Asker, Protocol):
     """An asker whose workers make the questions themselves, so that texts never pass through this process."""
 
     def answer_chunks(self, chunks: Sequence[Chunk]) -> Generator[Sequence[Reply]]:
-        """Replies to the questions of all chunks, in any order, each once.
+        """Yield replies to the questions of all chunks, in any order, each once.
 
         A chunk whose questions cannot be made does not stop the others: its error is raised after their replies.
         Closing the iterator ends what it started.
@@ -40,17 +40,17 @@ class StreamingAsker(Asker, Protocol):
 
 @dataclass(frozen=True)
 class HeldChunk:
-    """Questions that are made already."""
+    """Chunk of questions that are already made."""
 
     held: tuple[Question, ...]
 
     @property
     def documents(self) -> int:
-        """Return how many questions there are."""
+        """Return the number of questions."""
         return len(self.held)
 
     def questions(self) -> Sequence[Question]:
-        """The questions themselves."""
+        """Return the questions."""
         return self.held
 
     def __str__(self) -> str:

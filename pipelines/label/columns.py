@@ -1,4 +1,4 @@
-"""The columns that a task adds to a dataset: answer, probability, annotator, entropy."""
+"""Columns that a task adds to a dataset: answer, probability, annotator, entropy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER, PROBABILITY, ANNOTATOR, ENTROPY = "answer", "probability", "annotator", 
 
 
 def label_columns(task: LabelTask) -> pa.Schema:
-    """`<task>_answer` (int64 of a scale, a list of labels of multi, else text), `<task>_probability`, ..."""
+    """Return `<task>_answer` (int64 of a scale, a list of labels of multi, else text), `<task>_probability`, ..."""
     prefix = re.sub(r"\W", "_", task.name)
     types = {
         ANSWER: answer_type(task),
@@ -32,24 +32,24 @@ def label_columns(task: LabelTask) -> pa.Schema:
 
 
 def answer_type(task: LabelTask) -> pa.DataType:
-    """The type of a task's answers in datasets."""
+    """Return the type of a task's answers in datasets."""
     if isinstance(task.answer, Scale):
         return pa.int64()
     return pa.list_(pa.string()) if isinstance(task.answer, Multi) else pa.string()
 
 
 def typed_answers(task: LabelTask, answers: pa.Array) -> pa.Array:
-    """Answers as the store keeps them (text, n) as datasets have them (n)."""
+    """Convert answers as the store keeps them (text, n) to the type that datasets have (n)."""
     if isinstance(task.answer, Multi):
         return pa.array([None if a is None else json.loads(a) for a in answers.to_pylist()], answer_type(task))
     return answers.cast(answer_type(task))
 
 
 def labels_of(task: LabelTask, store: LabelStore, keys: pa.ChunkedArray) -> pa.Table:
-    """The columns of documents by their keys (n), null where there is no answer.
+    """Return a task's columns for documents by their keys (n), null where there is no answer.
 
-    Of several annotators the first counts that has one: those whose labels were imported, by name, then the task's own
-    in its order.
+    Of several annotators the first that has an answer counts: those whose labels were imported, by name, then the
+    task's own in its order.
     """
     rows = store.rows(columns=("answer", PROBABILITY, ENTROPY))
     rows = rows.filter(pc.is_valid(rows["answer"]))
@@ -70,7 +70,7 @@ def labels_of(task: LabelTask, store: LabelStore, keys: pa.ChunkedArray) -> pa.T
 
 
 def with_labels(schema: pa.Schema, loaded: LoadedTask) -> pa.Schema:
-    """A schema with the columns of a task; RecipeError where it has one of that name."""
+    """Return a schema with the columns of a task added; RecipeError if it has one of that name already."""
     given = label_columns(loaded.task)
     if clash := next((name for name in given.names if name in schema.names), None):
         raise RecipeError(f"there is a column {clash} already; give the task {loaded.name} another name")

@@ -1,4 +1,4 @@
-"""Many small files of the label store become few: sorted, with one row for each answer."""
+"""Compaction of the label store: many small files become few, sorted, with one row for each answer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MERGED_ROWS = 1 << 22
 
 
 def compact(url: str) -> None:
-    """Merge the files of a task's folder, but for large ones. Only the folder's writer may call this.
+    """Merge the files of a task's folder, except large ones. Only the folder's writer may call this.
 
-    What counts stays the same (`rows.merged`), and so does what was paid. Killed at any moment it leaves all rows,
-    each once: a compacted file names those that it replaces.
+    The rows that count stay the same (`rows.merged`), and so does the sum paid. If killed at any moment, it leaves all
+    rows, each once: a compacted file names those that it replaces.
     """
     listing = list_folder(url)
     # first those that an earlier compaction left: once the file that names them is replaced itself, they would count
@@ -47,7 +47,7 @@ def _remove(listing: Listing, names: list[str]) -> None:
 
 
 def _groups(listing: Listing) -> Iterator[list[str]]:
-    """Files that are merged with one another: two at least, MERGED_ROWS at most."""
+    """Yield groups of files to merge with one another: two files at least, MERGED_ROWS rows at most."""
     group: list[str] = []
     held = 0
     for name in listing.answers:

@@ -1,4 +1,4 @@
-"""The documents that a task may be put to: what is known of each without its text, and how its text is read."""
+"""Documents that a task may be put to: what is known of each without its text, and the way to its text."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DOCUMENT = pa.schema(
         (SHARD, pa.uint32()),
         (columns.ROW, columns.TYPES[columns.ROW]),
         (columns.CONTENT_ID, columns.TYPES[columns.CONTENT_ID]),
-        (KEY, columns.TYPES[columns.CONTENT_ID]),  # of the text as the model gets to see it, before it is cut
+        (KEY, columns.TYPES[columns.CONTENT_ID]),  # of the text as the model sees it, before it is cut
         (columns.ID, pa.string()),
         (columns.SOURCE, pa.string()),
         (columns.BYTES, pa.uint64()),
     ]
 )
-#: A cluster-diverse sample is taken from so many random candidates for each document asked for, for their n-gram
-#: vectors (a kilobyte each) are held in memory.
+#: Random candidates, for each document asked for, that a cluster-diverse sample is taken from: their n-gram vectors
+#: (a kilobyte each) are held in memory.
 CANDIDATES_A_DOCUMENT = 10
 LEAST_CANDIDATES = 50_000
 
@@ -49,7 +49,7 @@ class Documents:
     first_reject: str = ""
 
     def chosen_by(self, sample: Sample | None, ids: set[str] | None = None) -> Documents:
-        """Those that a sample chooses; each text may be there several times, under several ids."""
+        """Return the documents that a sample chooses; a text may occur several times, under several ids."""
         if sample is None or not self.table.num_rows:
             return self
         return self.filter(self._mask(sample, ids))
@@ -66,7 +66,7 @@ class Documents:
         return mask
 
     def _vectors(self) -> NDArray[np.float32]:
-        """n-gram vectors (n, d) of the documents, in the table's order."""
+        """Return n-gram vectors (n, d) of the documents, in the table's order."""
         found = [(places, pa.concat_arrays(list(part.read()))) for places, part in self.by_shard()]
         vectors = np.concatenate([ngram_vectors(texts) for _, texts in found])
         ordered = np.empty_like(vectors)
@@ -74,7 +74,7 @@ class Documents:
         return ordered
 
     def by_shard(self) -> Iterator[tuple[NDArray[np.int64], ShardDocuments]]:
-        """The documents of each shard: their places in the table, and what is known of them."""
+        """Yield the documents of each shard: their places in the table, and what is known of them."""
         shards, rows = (self.table[name].to_numpy() for name in (SHARD, columns.ROW))
         order = np.lexsort((rows, shards))
         for places in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
@@ -85,11 +85,11 @@ class Documents:
                 yield places, ShardDocuments(known, texts, self.rewrite)
 
     def filter(self, mask: NDArray[np.bool_]) -> Documents:
-        """Some of them."""
+        """Return the documents that a mask (n) selects."""
         return replace(self, table=self.table.filter(pa.array(mask)))
 
     def without_repeats(self) -> Documents:
-        """Each text once, under its first address."""
+        """Return the documents with each text once, under its first address."""
         high, low = halves(self.table[KEY])
         order = sorted_order(high, low)
         mask = np.zeros(len(order), np.bool_)
@@ -107,16 +107,16 @@ class ShardDocuments:
 
     @property
     def ordinal(self) -> int:
-        """The shard's ordinal."""
+        """Return the shard's ordinal."""
         return next(iter(self.texts.shards))
 
     @property
     def keys(self) -> list[bytes]:
-        """Their keys (n)."""
+        """Return the documents' keys (n)."""
         return self.known[KEY].to_pylist()  # type: ignore[no-any-return]
 
     def read(self) -> Iterator[pa.LargeStringArray]:
-        """Their texts, as they are written to a dataset, batch by batch; ShardError where the shard has changed."""
+        """Yield the texts as they are written to a dataset, batch by batch; ShardError if the shard has changed."""
         done = 0
         for text in self.texts.read(self.ordinal, self.known):
             if self.rewrite is not None:
@@ -125,11 +125,11 @@ class ShardDocuments:
             yield text
 
     def every(self, step: int) -> ShardDocuments:
-        """Every step-th of them."""
+        """Return every step-th document."""
         return replace(self, known=self.known.take(pa.array(range(0, self.known.num_rows, step))))
 
     def split(self, rows: int, text_bytes: int) -> Iterator[ShardDocuments]:
-        """The same in pieces of at most so many rows and about so many bytes of text."""
+        """Yield the documents in pieces of at most `rows` rows and about `text_bytes` bytes of text."""
         sizes = self.known[columns.BYTES].to_numpy().astype(np.int64)
         piece = np.maximum(np.arange(len(sizes)) // rows, (np.cumsum(sizes) - sizes) // text_bytes)
         borders = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(sizes)]

@@ -55,13 +55,13 @@ def export_labels(
     annotator: str | None = None,
     texts: Callable[[LabelStore, set[bytes]], Mapping[bytes, str]] | None = None,
 ) -> int:
-    """Write EXPORTED, one row for each document (id) and annotator, by id; how many rows that are.
+    """Write EXPORTED, one row for each document (id) and annotator, by id; return the number of rows.
 
-    `texts` finds the texts of content ids, to be a last column `text`: null where there is none.
+    `texts` finds the texts of content ids, which become a last column `text`, null where there is none.
 
-    Answers only. A text that lies under several ids has a row for each; where a model answered in several revisions,
+    Answers only. A text that is there under several ids has a row for each; if a model answered in several revisions,
     its latest answer is given. `out` ends in .parquet, .csv or .jsonl; in the latter two probabilities are JSON.
-    Raises RecipeError for another ending, or where the store has no labels of the task.
+    Raises RecipeError for another ending, or if the store has no labels of the task.
     """
     opened = _FORMATS.get("." + out.rsplit(".", 1)[-1].lower())
     if opened is None:
@@ -90,7 +90,7 @@ def export_labels(
 
 
 def connected() -> duckdb.DuckDBPyConnection:
-    """A connection to DuckDB in which moments are of UTC, whatever the machine's zone."""
+    """Return a connection to DuckDB in which times are in UTC, whatever the machine's zone."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     return connection

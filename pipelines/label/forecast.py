@@ -1,4 +1,4 @@
-"""What a labelling run will ask and what it will cost, before anything is sent."""
+"""Forecast of a labelling run, before anything is sent: its questions, their tokens and their cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gristmill.pipelines.label.questions import Preparer, ReadingChunk
 
 SAMPLED = 256  # documents whose tokens are counted
 TEMPLATE_TOKENS = 16  # of a chat template around the turns
-#: What a tokenizer may add to a text that was cut to so many tokens: the mark of the cut, borders that move.
+#: Tokens by which a text may exceed the limit that it was cut to: the mark of the cut, borders that move.
 CUT_SLACK = 64
 #: Bytes that neutralising may add: a blank for every three bytes, as in "</s>" repeated.
 NEUTRALISED = 4 / 3
@@ -38,12 +38,12 @@ class Forecast:
 
     @property
     def questions(self) -> int:
-        """Return how many questions are sent; repairs of answers that are yet to come are not counted."""
+        """Return the number of questions that are sent; repairs of answers that are yet to come are not counted."""
         return self.asked + self.repairs
 
 
 class Sizes:
-    """How many tokens a question takes: about, for forecasts, and at most, for reservations."""
+    """Tokens that a question takes: about, for forecasts, and at most, for reservations."""
 
     def __init__(self, asked: Asked, annotator: Annotator, tokenizer: Tokenizer) -> None:
         preparer = Preparer(asked, tokenizer)
@@ -57,14 +57,14 @@ class Sizes:
         self._output = min(self.output_bound, 2 * len(constraint.slots) if constraint.slots else self.output_bound // 4)
 
     def bound(self, question: Question) -> Bound:
-        """Return what a question can cost at most."""
+        """Return the most that a question can cost."""
         document = question.document
         size = len(document) if document.isascii() else len(document.encode())
         bound = Bound(self._input_bound(size), self.output_bound)
         return bound if question.rejected is None else self._again(bound, question.rejected.raw)
 
     def bounds_of(self, chunk: ReadingChunk) -> list[Bound]:
-        """Return what the questions of a chunk can cost at most, before its documents are read."""
+        """Return the most that each question of a chunk can cost, before its documents are read."""
         sizes = (chunk.part.known[columns.BYTES].to_numpy() * NEUTRALISED).astype(np.int64) + 1
         bounds = [Bound(self._input_bound(size), self.output_bound) for size in sizes.tolist()]
         if not chunk.rejected:
@@ -73,16 +73,16 @@ class Sizes:
         return [self._again(bound, raw) for bound, raw in zip(bounds, raws, strict=True)]
 
     def _again(self, bound: Bound, raw: str) -> Bound:
-        """The bound of a repair, which shows the first answer and says how to answer once more."""
+        """Return the bound of a repair, which shows the first answer and says how to answer once more."""
         more = 2 * len(raw.encode("utf-8", "replace")) + self._head_bytes
         return Bound(bound.input_tokens + more, bound.output_tokens, documents=0)
 
     def _input_bound(self, size: int) -> int:
-        # No token is shorter than a byte. What was cut by the model's own tokens has at most so many.
+        # No token is shorter than a byte. A text that was cut by the model's own tokens has at most that many.
         return self._head_bound + (min(size, self._asked.text.max_tokens + CUT_SLACK) if self.tokenizer.exact else size)
 
     def expected(self, documents: Documents) -> Bound:
-        """About what documents cost together: the tokens of a few are counted, the others reckoned by their lengths."""
+        """Estimate the cost of documents together: tokens of a few are counted, the others estimated by length."""
         n = documents.table.num_rows
         if n == 0:
             return Bound(0, 0, 0)
@@ -102,7 +102,7 @@ class Sizes:
 def forecast(
     annotator: Annotator, sizes: Sizes, prices: Prices, missing: Documents, repairs: Documents, known: int
 ) -> Forecast:
-    """About what it takes to ask about documents, and to repair answers; `known` are asked no more."""
+    """Estimate what it takes to ask about documents and to repair answers; `known` are not asked again."""
     first, again = sizes.expected(missing), sizes.expected(repairs)
     input_tokens = first.input_tokens + again.input_tokens
     output_tokens = first.output_tokens + again.output_tokens

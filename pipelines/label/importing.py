@@ -1,4 +1,4 @@
-"""`gristmill labels import`: what people said, as one more annotator."""
+"""`gristmill labels import`: labels that people gave, as one more annotator."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from gristmill.pipelines.sources.spec import Source
 
 REVISION = "imported"
 ANSWER, PROBABILITY = "answer", "probability"
-#: What names the document of a label; the first that a record has counts.
+#: Fields that name the document of a label; the first that a record has counts.
 KEYS = (CONTENT_ID, ID, TEXT)
 _SHOWN = 10  # mistakes that a message lists
 
 
 class Imported(NamedTuple):
-    """What an import did."""
+    """Counts of an import."""
 
     records: int
     labels: int  #: content ids that have an answer now
-    repeats: int  #: records that said of a text what another had said
+    repeats: int  #: records that repeat another record's answer for the same text
 
 
 class _Label(NamedTuple):
-    place: str  #: where the record stands, for people
+    place: str  #: place of the record, for messages
     key: bytes
     id: str | None
     answer: str
@@ -61,8 +61,8 @@ def import_labels(
     digits), `id` or `text`. Ids are those of the documents that runs of the task chose or, first, of `mapping`, a file
     with the fields id and content_id.
 
-    Raises RecipeError with the first mistakes (unknown ids, answers that are none of this task, records that disagree)
-    and imports nothing then.
+    Raises RecipeError with the first mistakes (unknown ids, answers that are none of this task, records that disagree);
+    then nothing is imported.
     """
     resolve = _Resolver(store, mapping)
     mistakes: list[str] = []
@@ -93,7 +93,7 @@ def import_labels(
 
 
 def _said(record: Mapping[str, Any], answer: AnswerFormat) -> tuple[str, float | None]:
-    """The answer as it is stored, and its probability. Raises ValueError."""
+    """Return the answer as it is stored, and its probability. Raises ValueError."""
     value = record.get(ANSWER)
     if value is None or value == "":
         raise ValueError("there is no answer")
@@ -114,7 +114,7 @@ def _said(record: Mapping[str, Any], answer: AnswerFormat) -> tuple[str, float |
 
 
 def _once(labels: Sequence[_Label], mistakes: list[str]) -> list[_Label]:
-    """One label for each content id; records that disagree are mistakes."""
+    """Return one label for each content id; records that disagree are added to `mistakes`."""
     kept: dict[bytes, _Label] = {}
     for label in labels:
         first = kept.setdefault(label.key, label)
@@ -124,14 +124,14 @@ def _once(labels: Sequence[_Label], mistakes: list[str]) -> list[_Label]:
 
 
 class _Resolver:
-    """From records to content ids."""
+    """Resolver of records to content ids."""
 
     def __init__(self, store: LabelStore, mapping: str | None) -> None:
         self._store, self._mapping = store, mapping
         self._keys: dict[str, list[bytes]] | None = None
 
     def __call__(self, record: Mapping[str, Any]) -> list[tuple[bytes, str | None]]:
-        """Content ids that a record is about, with the id that it names. Raises ValueError where there is none."""
+        """Return the content ids that a record is about, with the id that it names; ValueError if there is none."""
         id = str(record[ID]) if record.get(ID) not in (None, "") else None
         if record.get(CONTENT_ID):
             return [(_parsed(record[CONTENT_ID]), id)]
@@ -147,7 +147,7 @@ class _Resolver:
         raise ValueError(f"the record names no document; give one of {', '.join(KEYS)}")
 
     def _known_ids(self) -> dict[str, list[bytes]]:
-        """Content ids by id, several where texts of several runs bear one id; read when the first id is asked for."""
+        """Return content ids by id, several if texts of several runs share an id; read at the first look-up."""
         if self._keys is None:
             pairs = dict.fromkeys(self._pairs())
             by_id: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -181,7 +181,7 @@ def _parsed(value: Any) -> bytes:
 
 
 def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The records of files with the places where they stand. Raises RecipeError where one cannot be read."""
+    """Yield the records of files with their places. Raises RecipeError if one cannot be read."""
     source = Source(name="labels", path=path, text=required, id=None)
     for spec in (alone for found in discover([source], ".") for alone in found.singly()):
         try:
@@ -197,6 +197,6 @@ def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[s
 
 
 def _read(spec: ShardSpec, source: Source) -> Iterator[Record]:
-    """The records of a file, with all their fields."""
+    """Yield the records of a file, with all their fields."""
     with FORMATS[spec.format].open(Reading(spec.files[0], spec.compression, spec.part, source, fields=())) as opened:
         yield from opened.records

@@ -1,14 +1,14 @@
-"""What lies in a task's folder of the label store, by its writer's own account: `inventory.json`, sealed.
+"""Inventory of a task's folder of the label store, kept by its writer: `inventory.json`, sealed.
 
     {"last": the highest number of a run, "files": [...], "journals": [...], "coming": [...]}
 
-`files` are there. Of `journals` each is there, or the answers that it became. `coming` are about to be written. So what
-somebody removed is missed, and what somebody put there is told from what a killed run left:
+`files` are there. Of `journals` each is there, or the answers that it became. `coming` are about to be written. So a
+file that was removed is missed, and a foreign file is told from one that a killed run left:
 
     answers     counts if listed or coming, or if its journal is listed or still there
     compacted   counts if listed, or if all that it replaces is listed
 
-A folder of an earlier version of gristmill has none, and its next writer makes one of all that is there.
+A folder of an earlier version of gristmill has no inventory; its next writer makes one of all that is there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHANGING = threading.Lock()
 
 @dataclass(frozen=True)
 class Inventory:
-    """One account."""
+    """Contents of one inventory."""
 
     last: int = 0
     files: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Inventory:
 
 
 def read_inventory(url: str) -> Inventory | None:
-    """The account of a folder; None where there is none. Raises StoreDamaged where it is not what was written."""
+    """Read the inventory of a folder; None if there is none. Raises StoreDamaged if it is not what was written."""
     try:
         held = files.read_record(files.join(url, FILE))
     except FileNotFoundError:
@@ -48,13 +48,13 @@ def read_inventory(url: str) -> Inventory | None:
 
 
 def write_inventory(url: str, inventory: Inventory) -> None:
-    """Put an account in the place of whatever there is."""
+    """Write an inventory in place of any that is there."""
     told: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(inventory).items()}
     files.write_record(files.join(url, FILE), {"format": FORMAT, **told})
 
 
 def gone(url: str, name: str) -> StoreFileGone:
-    """The error that says that a file of a folder was removed."""
+    """Return the error that says that a file of a folder was removed."""
     place = files.join(url, name)
     return StoreFileGone(place, f"{place} is gone. {way_back(place)}")
 
@@ -67,10 +67,10 @@ def note(
     coming: Iterable[str] = (),
     last: int = 0,
 ) -> None:
-    """Change the account of a folder in one step; nothing happens where it has none yet.
+    """Change the inventory of a folder in one step; do nothing if it has none yet.
 
-    Called before a file is written that is `coming`, after those that `arrived` are there, and before what is `removed`
-    goes.
+    Called before a file that is `coming` is written, after those that `arrived` are there, and before those that are
+    `removed` go.
     """
     with _CHANGING:
         held = read_inventory(url)

@@ -1,4 +1,4 @@
-"""The journal of a run: JSON lines of what was paid for, or may have to be, and lies in no Parquet file yet.
+"""Journal of a run: JSON lines of what was paid for, or may have to be, and is in no Parquet file yet.
 
 Three kinds of lines:
 
@@ -7,8 +7,8 @@ Three kinds of lines:
     {"outstanding": {annotator: [in, out, cost]}}        what earlier lines, or an earlier file, left reserved
 
 What was reserved and never settled when a process was killed may have been charged: it is outstanding. A line is
-written by one system call, so the journal of a killed process ends at worst in a line without its end. Behind each
-stands a checksum of it.
+written by one system call, so the journal of a killed process ends at worst in a line without its end. Each line ends
+with a checksum of its JSON.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _NAME = re.compile(r"(?P<kind>answers|journal)-(?P<run>.+)-(?P<number>\d{6})\.(?
 
 
 class Name(NamedTuple):
-    """Name of a file of answers or of a journal. A journal becomes the answers of its run and number."""
+    """Name of a file of answers or of a journal. A journal becomes the answers of the same run and number."""
 
     run: str
     number: int
 
     @property
     def journal(self) -> str:
-        """The file name as a journal."""
+        """Return the file name as a journal."""
         return f"journal-{self.run}-{self.number:06d}.jsonl"
 
     @property
     def answers(self) -> str:
-        """The file name as answers."""
+        """Return the file name as answers."""
         return f"answers-{self.run}-{self.number:06d}.parquet"
 
 
 def parse_name(file: str) -> Name | None:
-    """Return what a file name says; None where it is neither answers nor a journal."""
+    """Parse a file name; None if it is neither that of answers nor of a journal."""
     found = _NAME.fullmatch(file)
     return Name(found["run"], int(found["number"])) if found else None
 
@@ -61,27 +61,27 @@ class Outstanding:
         self.amounts: dict[str, Amount] = dict(amounts or {})
 
     def add(self, annotator: str, amount: Amount) -> None:
-        """Count more as reserved."""
+        """Add an amount that was reserved."""
         self.amounts[annotator] = self.amounts.get(annotator, Amount()).plus(amount)
 
     def take(self, annotator: str, amount: Amount) -> None:
-        """Count as settled; never below nothing."""
+        """Subtract an amount that was settled, never below zero."""
         held = self.amounts.get(annotator, Amount())
         input_tokens = max(0, held.input_tokens - amount.input_tokens)
         output_tokens = max(0, held.output_tokens - amount.output_tokens)
-        # where no token is left, what is left of the cost is rounding
+        # if no token is left, what is left of the cost is rounding
         cost = max(0.0, held.cost - amount.cost) if input_tokens or output_tokens else 0.0
         self.amounts[annotator] = Amount(0, input_tokens, output_tokens, cost)
 
     def total(self) -> Amount:
-        """All annotators together."""
+        """Return the sum of all annotators."""
         total = Amount()
         for amount in self.amounts.values():
             total = total.plus(amount)
         return total
 
     def as_unanswered(self) -> list[tuple[Annotation, Row, Amount]]:
-        """Rows that keep it for ever, with what each of them settles."""
+        """Return rows that keep it permanently, each with the amount that it settles."""
         why = "asked by a run that ended before the answer came"
         return [
             (
@@ -103,7 +103,7 @@ class Outstanding:
 
 
 class Replayed(NamedTuple):
-    """What a journal holds."""
+    """Contents of a journal."""
 
     batches: list[dict[str, Any]]  #: for rows.to_table
     outstanding: Outstanding
@@ -111,9 +111,9 @@ class Replayed(NamedTuple):
 
 
 def replay(content: bytes, name: str) -> Replayed:
-    """Read a journal, a torn last line left out. Raises StoreDamaged where another line is damaged.
+    """Read a journal, without a torn last line. Raises StoreDamaged if another line is damaged.
 
-    A last line that is whole but for its end was not torn: its end was changed.
+    A last line that is whole except for its last byte was not torn: that byte was changed.
     """
     size = content.rfind(b"\n") + 1
     if size < len(content) and _is_whole(content[size:-1]):
@@ -129,7 +129,7 @@ def replay(content: bytes, name: str) -> Replayed:
 
 
 def whole_lines(content: bytes) -> bytes:
-    """A journal without the lines that are damaged."""
+    """Return a journal without the lines that are damaged."""
     whole = []
     for line in content.split(b"\n")[:-1]:
         with contextlib.suppress(ValueError):
@@ -161,7 +161,7 @@ def _replay_line(line: dict[str, Any], batches: list[dict[str, Any]], outstandin
 
 
 def rows_line(annotation: Annotation, rows: Sequence[Row], settled: Amount, created: int | None = None) -> bytes:
-    """The line of some rows of one annotator, created at some moment or now, and what was reserved for them."""
+    """Return the line of rows of one annotator, `created` then or now, with what was reserved for them."""
     moment = time.time_ns() // 1000 if created is None else created
     line = {**annotation._asdict(), "created": moment, "settled": settled[1:]}
     line.update(to_columns(rows))
@@ -175,13 +175,13 @@ def rows_line(annotation: Annotation, rows: Sequence[Row], settled: Amount, crea
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
-    """A line of the journal: JSON, and behind a tab the checksum of that."""
+    """Return a line of the journal: JSON, a tab, and the checksum of the JSON."""
     content = orjson.dumps(value)
     return content + b"\t%08x\n" % zlib.crc32(content)
 
 
 def _checked(line: bytes) -> bytes:
-    """The JSON of a line. Raises ValueError where it is not what was written; earlier versions wrote no checksum."""
+    """Return the JSON of a line; ValueError if it is not what was written. Earlier versions wrote no checksum."""
     content, tab, told = line.rpartition(b"\t")
     if not tab:
         return line
@@ -195,22 +195,22 @@ def _encodable(text: str) -> str:
 
 
 def reserved_line(annotator: str, amount: Amount) -> bytes:
-    """The line of a reservation."""
+    """Return the line of a reservation."""
     return _line({"annotator": annotator, "reserved": amount[1:]})
 
 
 def outstanding_line(outstanding: Outstanding) -> bytes:
-    """The line that says what is outstanding, whatever was said before."""
+    """Return the line that states what is outstanding, in place of all lines before it."""
     return _line({"outstanding": {name: amount[1:] for name, amount in outstanding.amounts.items()}})
 
 
 def unanswered_lines(outstanding: Outstanding) -> bytes:
-    """The lines after which nothing is outstanding: what was is now a row."""
+    """Return the lines after which nothing is outstanding: what was outstanding is now in rows."""
     return b"".join(rows_line(annotation, [row], amount) for annotation, row, amount in outstanding.as_unanswered())
 
 
 class LocalJournal:
-    """A journal on the local disk, open to be written."""
+    """Journal on the local disk, open for writing."""
 
     def __init__(self, url: str, first: Iterable[bytes] = ()) -> None:
         self.url = url
@@ -230,7 +230,7 @@ class LocalJournal:
     def write(self, line: bytes) -> None:
         """Write a line; it survives the end of this process, however it ends, though not that of the machine.
 
-        Raises FatalError where the disk does not take it; the journal then ends before the line.
+        Raises FatalError if the disk does not take it; the journal then ends before the line.
         """
         try:
             written = os.write(self._file, line)
@@ -246,5 +246,5 @@ class LocalJournal:
         self.bytes += written
 
     def close(self) -> None:
-        """Nothing is written from now on."""
+        """Close the file; nothing is written from now on."""
         os.close(self._file)

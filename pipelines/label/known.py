@@ -1,4 +1,4 @@
-"""What one annotator has answered already: a compact look-up by content id."""
+"""Look-up by content id, compact, of what one annotator has answered already."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Known:
     """Content ids with their states: 17 bytes for each, in sorted arrays, and the answers that are to be repaired."""
 
     def __init__(self, tables: Iterable[pa.Table]) -> None:
-        """From rows (columns NEEDED) of one annotator and revision; they are looked at one table at a time."""
+        """Build the look-up from rows (columns NEEDED) of one annotator and revision, one table at a time."""
         parts = [_Part(table) for table in tables if table.num_rows]
         high, low, rank, state = (
             np.concatenate([np.empty(0, kind), *(getattr(part, name) for part in parts)])
@@ -39,10 +39,10 @@ class Known:
         return len(self._state)
 
     def states(self, keys: pa.FixedSizeBinaryArray | pa.ChunkedArray) -> NDArray[np.uint8]:
-        """The states (n) of content ids (n): MISSING, ANSWERED, REPAIR or QUARANTINED."""
+        """Return the states (n) of content ids (n): MISSING, ANSWERED, REPAIR or QUARANTINED."""
         high, low = halves(keys)
         states = np.full(len(high), MISSING, np.uint8)
-        # searched for in their own order, neighbours are found where their neighbours were: caches like that
+        # sorted keys are found at places close to each other, which suits the processor's caches
         order = np.argsort(high)
         high, low = high[order], low[order]
         at = np.searchsorted(self._high, high)
@@ -57,7 +57,7 @@ class Known:
         return states
 
     def rejected(self, key: bytes) -> Rejected:
-        """The answer that is to be repaired, of a content id in the state REPAIR; KeyError for another."""
+        """Return the answer that is to be repaired, of a content id in the state REPAIR; KeyError for another."""
         return self._rejected[key]
 
 

@@ -1,14 +1,14 @@
-"""Which files of a task's folder in the label store count.
+"""Files of a task's folder in the label store that count.
 
     answers-<run>-<number>.parquet     rows that a run appended
     journal-<run>-<number>.jsonl       rows that are in no such file yet; once the file of the same run and number is
                                        there, the journal's rows no longer count
     compacted-<number>.parquet         rows of the files that its metadata names, which no longer count
-    documents-<run>.parquet            which documents a run chose
-    inventory.json                     which of these the folder's writers have made: `inventory`
+    documents-<run>.parquet            the documents that a run chose
+    inventory.json                     those of these files that the folder's writers have made: `inventory`
 
-So whoever writes a file in the place of others and is killed before those are removed has neither lost nor doubled
-anything.
+So a process that writes a file in place of others and is killed before those are removed has neither lost nor doubled
+any row.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ class Listing:
     journals: list[Name]  #: journals whose rows count
     absorbed: list[Name]  #: journals that a Parquet file stands for
     compacted: int  #: the highest number of a compacted file
-    taken: frozenset[Name]  #: what a file to come may not be called
-    told: tuple[str, ...]  #: the record of the task, where it is there
+    taken: frozenset[Name]  #: names that a new file may not have
+    told: tuple[str, ...]  #: the record of the task, if it is there
     foreign: list[str]  #: files of such names that no writer of this folder made
-    inventory: Inventory | None  #: the writers' account; None in a folder of an earlier version of gristmill
+    inventory: Inventory | None  #: kept by the writers; None in a folder of an earlier version of gristmill
 
     def place(self, name: str) -> str:
-        """The URL of a file."""
+        """Return the URL of a file."""
         return files.join(self.url, name)
 
     def next_number(self, run: str) -> int:
-        """A number for the run's next file."""
+        """Return the number of the run's next file."""
         return 1 + max((name.number for name in self.taken if name.run == run), default=0)
 
     def replay(self, journal: Name) -> Replayed:
-        """Return what a journal holds. Raises FileNotFoundError where it has become a Parquet file meanwhile."""
+        """Read a journal. Raises FileNotFoundError if it has become a Parquet file meanwhile."""
         return replay(files.read_bytes(self.place(journal.journal)), self.place(journal.journal))
 
     def last_journals(self) -> list[Name]:
-        """The last journal of each run that has any: it says what the run left outstanding."""
+        """Return the last journal of each run that has any: it says what the run left outstanding."""
         last: dict[str, Name] = {}
         for name in sorted([*self.journals, *self.absorbed]):
             last[name.run] = name
@@ -72,9 +72,9 @@ class Listing:
 
 
 def list_folder(url: str) -> Listing:
-    """Look at a task's folder; all is empty where there is none.
+    """List a task's folder; the listing is empty if there is no folder.
 
-    Raises StoreFileGone where a file is missing that was there, StoreDamaged where the account of them is damaged.
+    Raises StoreFileGone if a file that was there is missing, StoreDamaged if the inventory is damaged.
     """
     while True:
         inventory = read_inventory(url)
@@ -86,7 +86,7 @@ def list_folder(url: str) -> Listing:
 
 
 def _listed(url: str, inventory: Inventory | None) -> Listing:
-    """Return what lies in a folder, which this is the account of. Raises FileNotFoundError where a file is missing."""
+    """List a folder with this inventory. Raises FileNotFoundError if a file is missing."""
     found = files.names(url)
     there = set(found)
     written = [name for name in found if name.endswith(".parquet") and (_COMPACTED.fullmatch(name) or _dated(name))]
@@ -143,21 +143,21 @@ def _journal_of(answers: str) -> str:
 
 
 def _is_numbered(name: str) -> bool:
-    """Return whether a file is of a run that this version of gristmill, which keeps an account, has numbered."""
+    """Return whether a file is of a run that this version of gristmill, which keeps an inventory, has numbered."""
     return run_number(name) > 0
 
 
 def run_number(name: str) -> int:
-    """The number of the run that made a file; 0 where the run has none."""
+    """Return the number of the run that made a file; 0 if the run has none."""
     parsed = parse_name(name)
     run = parsed.run if parsed is not None else name.removeprefix(DOCUMENTS).removesuffix(".parquet")
     return int(run) if _NUMBERED.fullmatch(run) else 0
 
 
 def settle(url: str) -> Listing:
-    """Have the account of a folder say what is there now. Only the folder's writer may call this.
+    """Make the inventory of a folder say what is there now. Only the folder's writer may call this.
 
-    What it lacks was left by a run that was killed before it could say so, or by an earlier version of gristmill.
+    Files that it lacks were left by a run that was killed before it noted them, or by an earlier version of gristmill.
     """
     listing = list_folder(url)
     here = (*listing.answers, *listing.replaced, *listing.documents)
@@ -171,7 +171,7 @@ def settle(url: str) -> Listing:
 
 
 def let_go(url: str) -> list[str]:
-    """Take a folder as it is, without what is damaged or gone; the names of that. Only its writer may call this."""
+    """Go on without the files that are damaged or gone; return their names. Only the folder's writer may call this."""
     lost: set[str] = set()
     for name in files.names(url):
         place = files.join(url, name)
@@ -206,7 +206,7 @@ def _replaced_by(url: str) -> list[str]:
 
 
 def latest(listing: Listing) -> int:
-    """The greatest `created` of all answers, in microseconds: what is appended from now on comes after it."""
+    """Return the greatest `created` of all answers, in microseconds: rows appended from now on come after it."""
     found = [0]
     for name in listing.answers:
         with files.open_table(listing.place(name)) as file:
@@ -218,13 +218,13 @@ def latest(listing: Listing) -> int:
 
 
 def rows_in(url: str) -> int:
-    """Return how many rows a Parquet file has."""
+    """Return the number of rows of a Parquet file."""
     with files.open_table(url) as file:
         return int(pq.read_metadata(file).num_rows)
 
 
 def write_compacted(listing: Listing, number: int, table: pa.Table, replaces: Sequence[str]) -> None:
-    """Write a file that stands for others."""
+    """Write a compacted file that stands for others."""
     marked = table.replace_schema_metadata({_REPLACES: json.dumps(list(replaces)).encode()})
     name = f"compacted-{number:06d}.parquet"
     files.write_table(listing.place(name), marked, row_group_size=1 << 17)

@@ -1,6 +1,6 @@
-"""What the engines of an annotator need of a Ray cluster, compared with what there is before anything starts.
+"""Resources that an annotator's engines need of a Ray cluster, compared with those there before anything starts.
 
-Actors hold their resources to the end: where they take every CPU, the tasks that feed them never run, and Ray waits in
+Actors hold their resources to the end: if they take every CPU, the tasks that feed them never run, and Ray waits in
 silence.
 """
 
@@ -16,7 +16,7 @@ from gristmill.pipelines.label.annotators import VllmAnnotator
 
 Resources = Mapping[str, float]  # amounts by Ray's names: CPU, GPU, ...
 READERS = 1.0  # CPUs that are left to make questions with
-_A_KIND = 0.001  # what Ray takes of the resource that names a kind of GPU
+_A_KIND = 0.001  # amount that Ray takes of the resource that names a kind of GPU
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Placement:
     resources: dict[str, float]  #: of one worker
 
     def check(self, who: str, nodes: Sequence[Resources]) -> None:
-        """Raise RecipeError where the nodes of a cluster have no room for the engines beside one reader.
+        """Raise RecipeError if the nodes of a cluster have no room for the engines and one reader.
 
         who: the annotator's name. nodes: the resources of each node.
         """
@@ -45,7 +45,7 @@ class Placement:
         )
 
     def fitting(self, nodes: Sequence[Resources]) -> int:
-        """Return how many engines fit, each worker on one node, so that a reader's CPU is left."""
+        """Return the number of engines that fit, each worker on one node, so that a reader's CPU is left."""
         places = sum(int(min(node.get(name, 0.0) / amount for name, amount in self._needs())) for node in nodes)
         cpus_each = self.workers * self.resources.get("CPU", 0.0)
         spare = sum(node.get("CPU", 0.0) for node in nodes) - READERS
@@ -65,9 +65,9 @@ class Placement:
 
 
 def vllm_placement(annotator: VllmAnnotator) -> Placement:
-    """Return what the engines of a vllm annotator need."""
+    """Return the placement that the engines of a vllm annotator need."""
     workers = annotator.tensor_parallel * int(annotator.engine_kwargs.get("pipeline_parallel_size", 1))
-    # Ray schedules the actor of an engine of several workers inside their bundles, where it needs a CPU.
+    # Ray schedules the actor of an engine of several workers inside their bundles, in which it needs a CPU.
     resources = {"CPU": 1.0, **annotator.placement}
     if annotator.accelerator:
         resources[f"accelerator_type:{annotator.accelerator}"] = _A_KIND

@@ -1,4 +1,4 @@
-"""From documents to questions: read, neutralised, cut."""
+"""Questions made from documents: read, neutralised, cut."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ BATCH = 256  # questions that travel together
 
 
 class Preparer:
-    """Makes questions of texts."""
+    """Maker of questions from texts."""
 
     def __init__(self, asked: Asked, tokenizer: Tokenizer) -> None:
         self.prompt = Prompt(asked, tokenizer.special)
         self._cutter = Cutter(tokenizer, asked.text)
 
     def question(self, key: bytes, text: str, rejected: Rejected | None = None) -> Question:
-        """The question about one text, of which `key` is the content id."""
+        """Return the question about a text; `key` is its content id."""
         document, cut_tokens = self._cutter.cut(self.prompt.neutralise(text))
         return Question(key, document, cut_tokens, rejected)
 
 
 @dataclass(frozen=True)
 class ReadingChunk:
-    """Documents of a shard, to be read and asked about. Picklable: on Ray it is read where a worker is free."""
+    """Documents of a shard, to be read and asked about. Picklable: on Ray any free worker reads it."""
 
     part: ShardDocuments
     asked: Asked
@@ -41,15 +41,15 @@ class ReadingChunk:
 
     @property
     def documents(self) -> int:
-        """Return how many questions it gives."""
+        """Return the number of questions that it gives."""
         return int(self.part.known.num_rows)
 
     def questions(self) -> Sequence[Question]:
-        """All questions at once."""
+        """Return all questions at once."""
         return [question for batch in self.batches() for question in batch]
 
     def batches(self) -> Iterator[list[Question]]:
-        """The questions, as the documents are read."""
+        """Yield the questions in lists as the documents are read."""
         preparer = Preparer(self.asked, self.tokenizer)
         keys, done = self.part.keys, 0
         for texts in self.part.read():
@@ -60,7 +60,7 @@ class ReadingChunk:
                 done += len(some)
 
     def split(self, documents: int) -> tuple[ReadingChunk, ReadingChunk]:
-        """The first so many documents, and the others."""
+        """Return the first `documents` documents, and the others."""
         known = self.part.known
         first, rest = known.slice(0, documents), known.slice(documents)
         return replace(self, part=replace(self.part, known=first)), replace(self, part=replace(self.part, known=rest))

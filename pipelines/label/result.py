@@ -1,4 +1,4 @@
-"""What a labelling run is about to do, and what it came to."""
+"""Plan and result of a labelling run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gristmill.pipelines.label.forecast import Forecast
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What a run is about to ask."""
+    """Questions that a run is about to ask."""
 
     task: str
     documents: int  #: that were chosen
@@ -24,17 +24,17 @@ class LabelPlan:
 
     @property
     def questions(self) -> int:
-        """Return how many questions are to be sent; repairs of answers that are yet to come are not counted."""
+        """Return the number of questions to be sent; repairs of answers that are yet to come are not counted."""
         return sum(forecast.questions for forecast in self.forecasts)
 
 
-#: Shown the plan; says whether to go on.
+#: Callback that gets the plan and returns whether to go on.
 Confirm = Callable[[LabelPlan], bool]
 
 
 @dataclass(frozen=True)
 class AnnotatorResult:
-    """What one annotator's part of a run came to. texts = answered + quarantined + unanswered."""
+    """Result of one annotator's part of a run. texts = answered + quarantined + unanswered."""
 
     annotator: str
     model: str
@@ -45,18 +45,18 @@ class AnnotatorResult:
     quarantined: int  #: of them, without an answer and never to be asked again
     unanswered: int  #: of them, for a later run
     repaired: int = 0  #: valid at the second attempt, in this run
-    first_failure: str = ""  #: why, of one of them
+    first_failure: str = ""  #: reason, of one of them
     seconds: float = 0.0
 
     @property
     def asked(self) -> int:
-        """Return how many got an answer, or went to quarantine, in this run."""
+        """Return the number of texts that got an answer, or went to quarantine, in this run."""
         return self.answered + self.quarantined - self.cached
 
 
 @dataclass
 class LabelResult:
-    """What a run came to."""
+    """Result of a labelling run."""
 
     task: str
     fingerprint: str
@@ -79,6 +79,6 @@ class LabelResult:
         return not self.declined and not any(result.unanswered for result in self.annotators)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the result as plain values."""
         named = {"before": self.before._asdict(), "spent": self.spent._asdict(), "complete": self.complete}
         return {**asdict(self), **named}

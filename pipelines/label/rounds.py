@@ -1,7 +1,7 @@
-"""Asking about chunks until each is answered in full, whatever becomes of the processes that answer.
+"""Rounds of asking about chunks until each is answered in full, even if processes that answer end.
 
-An engine gives back what it can. Chunks that are not complete are asked about again, and what was handed out of them
-before is left out the second time. In the end each remaining one is asked about by itself, so that a document which
+An engine gives back what it can. Chunks that are not complete are asked about again, and replies that were handed out
+before are left out the second time. In the end each remaining one is asked about by itself, so that a document that
 ends its process takes no other with it.
 """
 
@@ -22,7 +22,7 @@ class Part(NamedTuple):
     """Some replies of a chunk, or the error that kept it from being asked about."""
 
     chunk: int  #: its index
-    parts: int  #: in how many parts the chunk comes back
+    parts: int  #: number of parts that the chunk comes back in
     replies: Sequence[Reply]
     error: Exception | None
 
@@ -32,10 +32,10 @@ Ask = Callable[[Sequence[int]], Iterator[Iterable[Part]]]
 
 
 def answer_in_rounds(who: str, chunks: Sequence[Chunk], ask: Ask) -> Generator[Sequence[Reply]]:
-    """Replies to the questions of all chunks, each once.
+    """Yield replies to the questions of all chunks, each once.
 
     Raises FatalError and RecipeError of a part at once, any other error of one after the replies of all other chunks,
-    and FatalError where a chunk is never answered.
+    and FatalError if a chunk is never answered.
     """
     ledger = _Ledger(chunks)
     left = list(ledger.missing)
@@ -43,7 +43,7 @@ def answer_in_rounds(who: str, chunks: Sequence[Chunk], ask: Ask) -> Generator[S
         asked = left
         yield from ledger.settle(ask(asked))
         left = list(ledger.missing)
-        if len(left) in (1, len(asked)):  # what a round more would not change
+        if len(left) in (1, len(asked)):  # one more round would not change that
             break
     for index in left[: RETRIES + 1]:
         yield from ledger.settle(ask([index]))
@@ -54,7 +54,7 @@ def answer_in_rounds(who: str, chunks: Sequence[Chunk], ask: Ask) -> Generator[S
 
 
 class _Ledger:
-    """Which chunks are not answered in full, and which keys of those are."""
+    """Chunks that are not answered in full, and those of their keys that are."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.missing = dict.fromkeys(index for index, chunk in enumerate(chunks) if chunk.documents)
@@ -62,7 +62,7 @@ class _Ledger:
         self._answered: defaultdict[int, set[bytes]] = defaultdict(set)
 
     def settle(self, groups: Iterator[Iterable[Part]]) -> Iterator[Sequence[Reply]]:
-        """The replies of one round without those of the rounds before."""
+        """Yield the replies of one round without those of the rounds before."""
         before = {index: frozenset(keys) for index, keys in self._answered.items()}
         came: Counter[int] = Counter()
         for group in groups:

@@ -22,23 +22,23 @@ SCHEMA = pa.schema(
         ("model", pa.string()),
         ("revision", pa.string()),
         ("attempt", pa.int8()),  # 0 imported, 1 the first answer, 2 after the repair
-        ("answer", pa.string()),  # null where it is not valid
+        ("answer", pa.string()),  # null if it is not valid
         ("probability", pa.float32()),
         ("probabilities", pa.map_(pa.string(), pa.float32())),
         ("coverage", pa.float32()),
         ("entropy", pa.float32()),  # nats
         ("logprob", pa.float32()),  # nats
-        ("input_tokens", pa.int64()),  # of this attempt; where attempts were merged, of all of them
+        ("input_tokens", pa.int64()),  # of this attempt; if attempts were merged, of all of them
         ("output_tokens", pa.int64()),
         ("cost", pa.float64()),
         ("cut_tokens", pa.int32()),
-        ("raw", pa.string()),  # the completion, where it is not valid or was repaired
-        ("error", pa.string()),  # why there is no answer
+        ("raw", pa.string()),  # the completion, if it is not valid or was repaired
+        ("error", pa.string()),  # reason that there is no answer
         ("created", pa.timestamp("us", "UTC")),
         ("run", pa.string()),
     ]
 )
-#: What tells rows apart that stand for one answer, and which of them counts.
+#: Columns that tell the rows of one answer apart and decide which of them counts.
 MERGED_BY = (CONTENT_ID, "annotator", "revision", "attempt", "created")
 SUMMED = ("input_tokens", "output_tokens", "cost")
 _NO_KEY = bytes(16)
@@ -46,7 +46,7 @@ _NULL = -1  # the length of a map that is not there
 
 
 class Annotation(NamedTuple):
-    """Who gave answers. With the content id it is what an answer is looked up by."""
+    """Origin of answers. Together with the content id it is the key of an answer."""
 
     annotator: str
     model: str
@@ -77,7 +77,7 @@ class Row(NamedTuple):
 
 
 def to_columns(rows: Sequence[Row]) -> dict[str, Any]:
-    """Rows (n) as lists by field, which JSON can hold, made to be read back fast.
+    """Return rows (n) as lists by field, which JSON can hold, made to be read back fast.
 
     A field that is null in all rows is left out. Keys are one hexadecimal text, zeros where `unanswered` lists the row.
     Probabilities are `labels` (the different lists of labels), `labelled` (which of these each row has) and `shares`.
@@ -100,7 +100,7 @@ def to_columns(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def to_table(batches: Sequence[Mapping[str, Any]], run: str) -> pa.Table:
-    """Batches of rows (`to_columns`, with annotator, model, revision and `created` in microseconds) as SCHEMA."""
+    """Return a table (SCHEMA) of batches (`to_columns`, with annotator, model, revision, `created` in microseconds)."""
     counts = [len(batch["attempt"]) for batch in batches]
     of_batch = pa.array(np.repeat(np.arange(len(batches)), counts))
     columns: dict[str, pa.Array] = {
@@ -137,7 +137,7 @@ def _keys(batches: Sequence[Mapping[str, Any]]) -> pa.Array:
 
 
 def _maps(batches: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> pa.Array:
-    """The probabilities (n) of all batches."""
+    """Return the probabilities (n) of all batches."""
     codes: dict[str, int] = {}
     labels: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     lengths: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
@@ -164,13 +164,13 @@ def _maps(batches: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> pa.Arr
 
 
 def halves(keys: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Upper and lower half of 16-byte keys (n), zeros where null: as pairs of numbers they sort as the bytes do."""
+    """Return the upper and lower half of 16-byte keys (n), zeros where null: such pairs sort as the bytes do."""
     words = id_words(keys).byteswap()
     return words[:, 0].copy(), words[:, 1].copy()
 
 
 def sorted_order(first: NDArray[np.uint64], *others: NDArray[Any]) -> NDArray[np.int64]:
-    """The stable order (n) that sorts by `first`, then by `others`.
+    """Return the stable order (n) that sorts by `first`, then by `others`.
 
     Upper halves of content ids seldom repeat, so almost all is done by one sort of numbers; only rows that share one
     are sorted by the rest.
@@ -186,21 +186,21 @@ def sorted_order(first: NDArray[np.uint64], *others: NDArray[Any]) -> NDArray[np
 
 
 def first_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which places of an order (n) are the first of those that agree in all keys."""
+    """Return a mask (n) of the places of an order that are the first of those that agree in all keys."""
     first: NDArray[np.bool_] = np.logical_or.reduce([is_first(key[order]) for key in keys])
     return first
 
 
 def last_of_each(order: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which places of an order (n) are the last of those that agree in all keys."""
+    """Return a mask (n) of the places of an order that are the last of those that agree in all keys."""
     return np.roll(first_of_each(order, *keys), -1)  # the first of all stands for the end behind the last
 
 
 def merged(table: pa.Table) -> pa.Table:
-    """One row for each content id, annotator and revision, sorted: of the highest attempt, the latest of its kind.
+    """Return a row for each content id, annotator and revision, sorted: the latest of the highest attempt.
 
     Tokens and cost are those of all rows that it stands for, so that nothing that was paid is forgotten. Merging is
-    associative: merged parts may be merged again. Columns but MERGED_BY may be left out.
+    associative: merged parts may be merged again. Columns other than MERGED_BY may be left out.
     """
     high, low = halves(table[CONTENT_ID])
     unanswered = table[CONTENT_ID].is_null().to_numpy()
@@ -219,7 +219,7 @@ def merged(table: pa.Table) -> pa.Table:
 
 
 def _codes(names: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Numbers (n) that sort as the names do; null first."""
+    """Return numbers (n) that sort as the names do; null first."""
     encoded = names.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()

@@ -1,4 +1,4 @@
-"""A labelling run: choose documents, forecast, ask who has not answered yet, store."""
+"""A labelling run: choose documents, forecast, ask the annotators that have not answered yet, store."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from gristmill.pipelines.store.datasets import FOLDER as DATASETS
 #: Documents, and bytes of their text, that travel together to an engine on Ray.
 CHUNK_DOCUMENTS = 2048
 CHUNK_BYTES = 16_000_000
-#: How often questions are asked again that were lost on the way to an endpoint or back.
+#: Times that questions that were lost on the way to an endpoint or back are asked again.
 ROUNDS = 6
-#: How often a text is asked in one run whose replies come and hold nothing.
+#: Times that a text whose replies are empty is asked in one run.
 EMPTY_REPLIES = 2
 
 
 def choose_documents(loaded: LoadedTask, documents: Documents) -> Documents:
-    """The documents that the task's sample chooses."""
+    """Return the documents that the task's sample chooses."""
     sample = loaded.task.sample
     ids = None if sample is None or sample.import_ is None else imported_ids(loaded.resolve(sample.import_))
     return documents.chosen_by(sample, ids)
@@ -80,9 +80,9 @@ def label_chosen(
     opener: OpenAsker = open_asker,
     source: Mapping[str, Any] | None = None,
 ) -> LabelResult:
-    """Put a task to documents, chosen of so many, and store the answers. Nothing that is known is asked.
+    """Put a task to documents, chosen from `of`, and store the answers. Nothing that is known is asked again.
 
-    `source` is what the store remembers of where they lie: see `LabelStore.write_task`.
+    `source` is the place of the documents that the store remembers: see `LabelStore.write_task`.
 
     Raises GristmillError; what was answered before the error stays in the store.
     """
@@ -116,16 +116,16 @@ def label_chosen(
 
 @dataclass(frozen=True)
 class Part:
-    """What one annotator has to do."""
+    """Work of one annotator."""
 
     annotator: AnyAnnotator
     asker: Asker
     sizes: Sizes
-    known: Known  #: what it had answered before the run
+    known: Known  #: its answers before the run
 
     @property
     def annotation(self) -> Annotation:
-        """Under what its answers are stored."""
+        """Return the origin that its answers are stored under."""
         return Annotation(self.annotator.name, self.annotator.model, self.asker.revision)
 
     @property
@@ -146,13 +146,13 @@ class Labelling:
     reporter: Reporter
 
     def part_of(self, annotator: AnyAnnotator, asker: Asker) -> Part:
-        """Return what is left to do for an annotator."""
+        """Return the work that is left for an annotator."""
         known = self.store.known(annotator.name, asker.revision)
         sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
         return Part(annotator, asker, sizes, known)
 
     def forecast(self, part: Part) -> Forecast:
-        """Return what an annotator will be asked and what it will take, about."""
+        """Estimate the questions to an annotator, and the tokens and cost that they take."""
         states = self._states(part.known)
         missing, repairs = (self.texts.filter(states == state) for state in (MISSING, REPAIR))
         prices = self.loaded.task.prices_of(part.annotator)
@@ -160,7 +160,7 @@ class Labelling:
         return forecast(part.annotator, part.sizes, prices, missing, repairs, known)
 
     def ask(self, part: Part) -> AnnotatorResult:
-        """First questions, then repairs of the answers that are not valid."""
+        """Ask first questions, then repairs of the answers that are not valid."""
         started = time.monotonic()
         first, known = self._rounds(part, part.known, MISSING)
         second, known = self._rounds(part, known, REPAIR)
@@ -180,7 +180,7 @@ class Labelling:
         )
 
     def _rounds(self, part: Part, known: Known, state: int) -> tuple[Tally, Known]:
-        """Ask about texts in a state until none was lost on the way: what came of it, and what is known then."""
+        """Ask about texts in a state until none was lost on the way; return the counts, and what is known then."""
         total = Tally()
         for _ in range(1 + ROUNDS):
             given_up = [key for key, times in total.empty.items() if times >= EMPTY_REPLIES]
@@ -198,7 +198,7 @@ class Labelling:
         return total, known
 
     def _states(self, known: Known) -> NDArray[np.uint8]:
-        """The states of the texts (n)."""
+        """Return the states of the texts (n)."""
         return known.states(self.texts.table[KEY])
 
     def _round(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Tally:
@@ -226,9 +226,9 @@ class Labelling:
 
 
 def _ledger(loaded: LoadedTask, before: Amount, writer: Writer) -> Ledger:
-    """The budget's keeper. What is in flight to an endpoint is on record: it may be charged if this process dies.
+    """Return the budget's ledger. Questions in flight to an endpoint are on record: they may be charged after a crash.
 
-    A model of our own owes nobody anything for an answer that never came.
+    A local model charges nothing for an answer that never came.
     """
     remote = {annotator.name for annotator in loaded.task.annotators if annotator.engine == "http"}
 

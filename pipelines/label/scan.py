@@ -1,4 +1,4 @@
-"""A first look at files to label: what documents there are, and what a sample goes by."""
+"""Scan of files to label: their documents, and the fields that a sample needs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from gristmill.pipelines.sources.spec import MetadataField, Source
 from gristmill.pipelines.store.measures import in_file
 from gristmill.pipelines.store.registry import Shard
 
-_SAMPLED = "sampled_{}"  # a metadata column may not bear the name of one of ours, such as source
+_SAMPLED = "sampled_{}"  # a metadata column may not have the name of an own column, such as source
 
 
 def source_of(path: str | Sequence[str], name: str, text: str, id: str | None, sample: Sample | None) -> Source:
-    """Files to label as a source that carries along what the sample goes by."""
+    """Return files to label as a source that carries along the fields that the sample needs."""
     needed = (
         {}
         if sample is None
@@ -40,9 +40,9 @@ def source_of(path: str | Sequence[str], name: str, text: str, id: str | None, s
 
 
 def scan(source: Source, base: str, engine: Engine, reporter: Reporter) -> Documents:
-    """Look at all documents of a source once: ids, content ids, lengths, what a sample goes by.
+    """Read all documents of a source once: ids, content ids, lengths, the fields that a sample needs.
 
-    Raises RecipeError where nothing is there, ShardError where a shard cannot be read.
+    Raises RecipeError if nothing is there, ShardError if a shard cannot be read.
     """
     shards = [Shard(i, spec, source) for i, spec in enumerate(discover([source], base))]
     scanned: dict[int, Scanned] = {}
@@ -59,7 +59,7 @@ def scan(source: Source, base: str, engine: Engine, reporter: Reporter) -> Docum
 
 @dataclass(frozen=True)
 class Scanned:
-    """What a look at one shard gave."""
+    """Result of the scan of one shard."""
 
     table: pa.Table
     rejects: int
@@ -68,7 +68,7 @@ class Scanned:
 
 
 def scan_shard(shard: Shard) -> Scanned:
-    """The documents of a shard without their texts."""
+    """Return the documents of a shard without their texts."""
     batches: list[pa.Table] = []
     rejected: list[Reject] = []
     ends: list[int] = []
@@ -97,14 +97,14 @@ def scan_shard(shard: Shard) -> Scanned:
 
 
 def _place(shard: Shard, bad: Reject, ends: Sequence[int]) -> str:
-    """Where a bad record is, and what is wrong with it."""
+    """Return the place of a bad record, and what is wrong with it."""
     position, row = in_file(ends, bad.row) if ends else (0, bad.row)
     name = shard.spec.files[position].name if ends else shard.spec.name
     return f"{name}{f':{bad.line}' if bad.line else f' row {row}'}: {bad.detail}"
 
 
 def imported_ids(path: str) -> set[str]:
-    """The ids that a file lists: one on each line of a text file, or the field `id` of JSON lines, Parquet or CSV."""
+    """Read the ids that a file lists: the lines of a text file, or the field `id` of JSON lines, Parquet or CSV."""
     if path.endswith((".txt", ".ids")):
         lines = read_text(path, "list of ids", "`import` names a file with an id on each line").split("\n")
         return {line.strip() for line in lines if line.strip()}

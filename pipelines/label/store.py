@@ -1,7 +1,7 @@
 """The label store: answers by content id, task, annotator and model revision, over all runs.
 
     labels/<task fingerprint>/task.json                  the task as written, its name and fingerprint
-    labels/<task fingerprint>/documents-<run>.parquet    DOCUMENTS: which documents a run chose
+    labels/<task fingerprint>/documents-<run>.parquet    DOCUMENTS: the documents that a run chose
     labels/<task fingerprint>/...                        answers and journals: `listing`
 
 One writer at a time in a task's folder; readers need no lock and see what is there.
@@ -57,7 +57,7 @@ class LabelStore:
     def open_run(self, run: str | None = None) -> Iterator[Writer]:
         """Hold the task's folder for writing, and put in order what killed runs left there; runs are numbered.
 
-        Raises StoreLocked while another run writes there, StoreDamaged where a file is gone or not what was written.
+        Raises StoreLocked while another run writes there, StoreDamaged if a file is gone or not what was written.
         """
         with writer_lock(self.url):
             files.sweep(self.url)
@@ -76,7 +76,7 @@ class LabelStore:
                 writer.close()
 
     def compact(self) -> int:
-        """Make few files of many; what counts and what was paid stay the same. How many files there are then."""
+        """Make few files of many and return their number; the rows that count and the sum paid stay the same."""
         with writer_lock(self.url):
             files.sweep(self.url)
             settle(self.url)
@@ -85,7 +85,7 @@ class LabelStore:
             return len(list_folder(self.url).answers)
 
     def let_go(self) -> list[str]:
-        """Go on without the files that are damaged or gone; their names. What they held counts as never answered."""
+        """Go on without the files that are damaged or gone; return their names. Their answers count as never given."""
         with writer_lock(self.url):
             files.sweep(self.url)
             return let_go(self.url)
@@ -96,7 +96,7 @@ class LabelStore:
         return self._reading(lambda listing: Known(self._tables(listing, NEEDED, only)))
 
     def rows(self, annotator: str | None = None, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
-        """Return what counts (SCHEMA, or some of its columns and MERGED_BY), sorted by content id.
+        """Return the rows that count (SCHEMA, or some of its columns and MERGED_BY), sorted by content id.
 
         One row for each content id, annotator and revision: that of the highest attempt and, of several, the latest;
         its tokens and cost are those of all attempts. Rows that are not valid are among them, what was paid without an
@@ -112,11 +112,11 @@ class LabelStore:
         return merged(self._all(SCHEMA.names, ~pc.is_valid(pc.field(CONTENT_ID))))
 
     def foreign(self) -> list[str]:
-        """Files of answers and documents that nobody who held the folder for writing made; they do not count."""
+        """Return files of answers and documents that no writer of the folder made; they do not count."""
         return list_folder(self.url).foreign
 
     def spent(self) -> Amount:
-        """Return what all runs have spent, and what those that were killed, or go on, may have spent besides."""
+        """Return what all runs have spent, plus what those that were killed, or go on, may have spent."""
         rows = self._all([*MERGED_BY, *SUMMED], None)
         paid = {name: pc.sum(rows[name], min_count=0).as_py() for name in SUMMED}
         return Amount(_documents(rows), **paid).plus(self.outstanding().total())
@@ -134,7 +134,7 @@ class LabelStore:
         return self._reading(read)
 
     def write_task(self, name: str, task: Mapping[str, Any], source: Mapping[str, Any] | None = None) -> None:
-        """Keep the task as written, and what it was put to; secrets are to stand in it as `${NAME}`.
+        """Store the task as written, and the sources it was put to; secrets must be written as `${NAME}`.
 
         source: `{dataset: name}`, or path, text and id of files.
         """
@@ -148,16 +148,16 @@ class LabelStore:
         note(self.url, arrived=[TASK])
 
     def task(self) -> dict[str, Any]:
-        """Return what `write_task` kept: name, fingerprint, task; the fingerprint for a name where there is nothing."""
+        """Return what `write_task` stored: name, fingerprint, task; if nothing, the fingerprint as the name."""
         try:
             held: dict[str, Any] = files.read_record(files.join(self.url, TASK))
         except FileNotFoundError:
-            list_folder(self.url)  # which misses it, if it was there
+            list_folder(self.url)  # raises StoreFileGone if it was there
             return {"name": self.fingerprint, "fingerprint": self.fingerprint, "task": {}}
         return held
 
     def write_documents(self, run: str, batches: Iterable[pa.Table]) -> None:
-        """Keep which documents a run chose (DOCUMENTS), so that answers find their ids."""
+        """Store the documents that a run chose (DOCUMENTS), so that answers find their ids."""
         name = f"{CHOSEN}{run}.parquet"
         url = files.join(self.url, name)
         note(self.url, coming=[name])
@@ -167,7 +167,7 @@ class LabelStore:
         note(self.url, arrived=[name])
 
     def documents(self) -> pa.Table:
-        """The documents that any run chose (DOCUMENTS), each once."""
+        """Return the documents that any run chose (DOCUMENTS), each once."""
 
         def read(listing: Listing) -> list[pa.Table]:
             return [files.read_table(listing.place(name)) for name in listing.documents]
@@ -189,7 +189,7 @@ class LabelStore:
             yield (found if only is None else found.filter(only)).select(list(columns))
 
     def _reading(self, read: Callable[[Listing], _T]) -> _T:
-        """Read files of one moment; again where a writer has replaced one of them meanwhile."""
+        """Read files of one moment; again if a writer has replaced one of them meanwhile."""
         for _ in range(_ATTEMPTS):
             listing = list_folder(self.url)
             try:
@@ -200,7 +200,7 @@ class LabelStore:
 
 
 def _documents(rows: pa.Table) -> int:
-    """Return how many documents have replies, each once for each annotator and revision; imported ones do not count."""
+    """Return the number of documents with replies, each once per annotator and revision; imported ones do not count."""
     asked = rows.filter((pc.field("attempt") > 0) & pc.is_valid(pc.field(CONTENT_ID)))
     high, low = halves(asked[CONTENT_ID])
     pairs = pc.binary_join_element_wise(asked["annotator"], asked["revision"], "/")
@@ -217,12 +217,12 @@ def is_scale(task: Mapping[str, Any]) -> bool:
 
 
 def fingerprints(store: str) -> list[str]:
-    """The tasks that a store has answers to, by fingerprint."""
+    """Return the fingerprints of the tasks that a store has answers to."""
     return files.names(files.join(store, FOLDER))
 
 
 def open_stored(store: str, fingerprint: str) -> LabelStore:
-    """A task that a store has answers to. Raises RecipeError where it has none."""
+    """Open the answers to a task. Raises RecipeError if the store has none."""
     if fingerprint not in fingerprints(store):
         raise RecipeError(
             f"the store {store} has no labels of this task ({fingerprint}); `gristmill label` makes them. A task whose "

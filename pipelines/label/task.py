@@ -1,4 +1,4 @@
-"""A labelling task: a YAML file that says what is asked, who answers, of which documents, and what it may cost."""
+"""A labelling task: a YAML file of the question, the annotators, the sample of documents, the budget and the prices."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class LabelTask(Asked):
         return self
 
     def prices_of(self, annotator: Annotator) -> Prices:
-        """Return what the annotator's tokens cost; nothing where the task does not say."""
+        """Return the prices of the annotator's tokens; zero if the task does not say."""
         return self.prices.get(annotator.name, Prices())
 
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """A task with where it came from."""
+    """A task with its origin."""
 
     task: LabelTask
     document: LocatedYaml
@@ -61,16 +61,16 @@ class LoadedTask:
 
     @property
     def name(self) -> str:
-        """The task's name."""
+        """Return the task's name."""
         return self.task.name
 
     @property
     def fingerprint(self) -> str:
-        """Return what names the task's answers in a store."""
+        """Return the fingerprint that names the task's answers in a store."""
         return self.task.asked_fingerprint()
 
     def local(self, annotator: AnyAnnotator) -> AnyAnnotator:
-        """The annotator, with paths that start from the task's folder where there is such a file or folder."""
+        """Return the annotator with paths resolved from the task's folder, if there is such a file or folder."""
         named = {"model": annotator.model, "tokenizer": getattr(annotator, "tokenizer", None)}
         if annotator.engine == "http":
             del named["model"]
@@ -78,7 +78,7 @@ class LoadedTask:
         return annotator.model_copy(update=found)
 
     def require_folders(self) -> None:
-        """Raise RecipeError for models that are named by paths at which nothing lies, before any work is done."""
+        """Raise RecipeError for models that are named by paths that do not exist, before any work is done."""
         mistakes = Mistakes(self.document)
         for i, annotator in enumerate(self.task.annotators):
             if annotator.engine != "http" and is_path(annotator.model) and self._place(annotator.model) is None:
@@ -87,7 +87,7 @@ class LoadedTask:
         mistakes.raise_if_any()
 
     def resolve(self, path: str) -> str:
-        """A path of the task as one that can be opened from anywhere."""
+        """Return a path of the task as one that can be opened from anywhere."""
         return absolute(path, self.base)
 
     def _place(self, value: str) -> str | None:
@@ -96,9 +96,9 @@ class LoadedTask:
 
 
 def load_task(url: str, asks: bool = True) -> LoadedTask:
-    """Read and check a task; RecipeError with every mistake found, one a line.
+    """Read and check a task. Raises RecipeError with every mistake found, one a line.
 
-    asks: whether anyone is to be asked. If not, variables of the annotators, such as keys, need not be set.
+    asks: whether annotators are to be asked. If not, their variables, such as keys, need not be set.
     """
     return read_task(read_text(url, "task", USAGE), url, folder_of(url), asks)
 

@@ -1,5 +1,7 @@
-"""The texts behind answers. An answer is stored by the content of its text, so the text is looked for where it was
-labelled: the files or the dataset that runs of the task read, which the store remembers.
+"""Texts behind answers.
+
+An answer is stored by the content of its text, so the text is looked for in the files or the dataset that runs of the
+task read, which the store remembers.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ EXAMPLES = pa.schema([(ID, pa.string()), (TEXT, pa.large_string())])
 
 
 def texts_of(store: LabelStore, keys: Iterable[bytes], inputs: Sequence[str] = ()) -> dict[bytes, str]:
-    """The texts of some content ids, as far as they are found in what runs of the task read, or in `inputs` instead.
+    """Return the texts of content ids, as far as they are found in what runs of the task read, or in `inputs` instead.
 
-    A text of which something was removed before it was labelled is found by its document's id. Raises RecipeError where
-    nothing is known to look in, or a file is not there any more.
+    A text of which something was removed before it was labelled is found by its document's id. Raises RecipeError if
+    there is nothing to look in, or a file is not there any more.
     """
     wanted = {*keys}
     by_id: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -75,7 +77,7 @@ def _source(store: str, told: Mapping[str, Any]) -> Source:
 
 
 def _read(source: Source) -> Iterator[pa.RecordBatch]:
-    """The documents of a source; what is no document is left out, as when it was labelled."""
+    """Yield the documents of a source; records that are no documents are left out, as when it was labelled."""
     for spec in discover([source], "."):
         try:
             for batch in read_shard(spec, source):
@@ -85,12 +87,12 @@ def _read(source: Source) -> Iterator[pa.RecordBatch]:
 
 
 class Taught:
-    """The documents of a task in two sides, by their answers: what a classifier is trained on."""
+    """Documents of a task in two sides by their answers, for the training of a classifier."""
 
     def __init__(self, loaded: LoadedTask, store: LabelStore, good: Sequence[str], inputs: Sequence[str] = ()) -> None:
-        """good: labels that are good or, of a scale, the least number that is; by default its upper half.
+        """Read the answers and their texts. Raises RecipeError if the task has no such answers.
 
-        Raises RecipeError where the task has no such answers.
+        good: labels that are good or, of a scale, the least number that is; by default its upper half.
         """
         self._good = _good_of(loaded, good)
         keys = store.rows(columns=("answer",)).filter(pc.field("answer").is_valid())[CONTENT_ID].unique()
@@ -102,7 +104,7 @@ class Taught:
         for key, answer in zip(keys.to_pylist(), given, strict=True):
             if answer is not None and key in texts:
                 sides[self._is_good(answer)].append((ids.get(key), texts[key]))
-        #: what the sides are called in messages
+        #: names of the sides in messages
         self.positive, self.negative = f"{loaded.name} {self._shown}", f"{loaded.name} not {self._shown}"
         self._sides = {self.positive: sides[True], self.negative: sides[False]}
 
@@ -116,13 +118,13 @@ class Taught:
         return not self._good.isdisjoint(answer if isinstance(answer, list) else [answer])
 
     def read(self, paths: Sequence[str], text: str, id: str | None) -> Iterator[pa.RecordBatch]:
-        """The documents of one side: what `train_quality` takes for reading."""
+        """Yield the documents of one side; `train_quality` takes this method as its `read`."""
         rows = [{ID: own, TEXT: content} for own, content in self._sides[paths[0]]]
         yield from pa.Table.from_pylist(rows, EXAMPLES).to_batches()
 
 
 def _good_of(loaded: LoadedTask, good: Sequence[str]) -> int | frozenset[str]:
-    """The least good number, or the good labels."""
+    """Return the least good number, or the good labels."""
     answer = loaded.task.answer
     if isinstance(answer, Scale):
         low, high = answer.scale

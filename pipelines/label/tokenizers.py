@@ -14,7 +14,7 @@ _AT_ONCE = 64  # a tokenizer's results take some hundred bytes a token until the
 
 
 class HubTokenizer:
-    """The model's own tokens. Picklable."""
+    """Tokenizer of a model, by the model's own tokens. Picklable."""
 
     exact = True
 
@@ -27,11 +27,11 @@ class HubTokenizer:
 
     @classmethod
     def copied(cls, tokenizer: Any) -> HubTokenizer:
-        """Of a tokenizer that others use as well: it keeps its truncation and padding."""
+        """Copy a tokenizer that is used elsewhere as well: there it keeps its truncation and padding."""
         return cls(copy.deepcopy(tokenizer))
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones not added."""
+        """Return the number of tokens of each text, special ones not added."""
         counts: list[int] = []
         for start in range(0, len(texts), _AT_ONCE):
             some = list(texts[start : start + _AT_ONCE])
@@ -39,15 +39,15 @@ class HubTokenizer:
         return counts
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token begins and ends, in characters."""
+        """Return the start and end of each token, in characters."""
         found: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return found
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> HubTokenizer:
-    """The tokenizer of a model: its folder, its tokenizer.json, or its id on the Hugging Face hub (at a revision).
+    """Load the tokenizer of a model: its folder, its tokenizer.json, or its id on the Hugging Face hub (at a revision).
 
-    Raises RecipeError where there is none.
+    Raises RecipeError if there is none.
     """
     try:
         from tokenizers import Tokenizer

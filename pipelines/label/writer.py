@@ -1,4 +1,4 @@
-"""Appending to the label store: what was paid for is kept, whatever becomes of the process.
+"""Writers that append to the label store: what was paid for is kept, even if the process is killed.
 
 On the local disk each append is written to the journal at once and survives `kill -9`. Other stores cannot append to a
 file: there rows are held back for up to FLUSH_SECONDS and written as small Parquet files, and a process that is killed
@@ -29,16 +29,16 @@ from gristmill.pipelines.label.listing import Listing, latest, list_folder
 from gristmill.pipelines.label.rows import Annotation, Row, to_table
 from gristmill.pipelines.storage import files
 
-#: A journal becomes a Parquet file when it has so many rows or bytes.
+#: A journal becomes a Parquet file when it has that many rows or bytes.
 JOURNAL_ROWS = 50_000
 JOURNAL_BYTES = 64_000_000
 FLUSH_SECONDS = 2.0
-#: On other stores what may be charged is put on record with so much to spare, so that it is seldom written.
+#: Factor by which the record on other stores exceeds what may be charged, so that it is seldom written.
 HEADROOM = 1.25
 
 
 class Writer:
-    """Appends rows of one run. Thread-safe; `LabelStore.open_run` makes it and closes it."""
+    """Writer of the rows of one run. Thread-safe; `LabelStore.open_run` makes it and closes it."""
 
     def __init__(self, url: str, run: str) -> None:
         self.url, self.run = url, run
@@ -51,27 +51,27 @@ class Writer:
     def append(self, annotation: Annotation, rows: Sequence[Row], settled: Amount = NOTHING) -> None:
         """Store rows of one annotator, and take what was reserved for them off the record, in one step.
 
-        `rows` may be empty where questions came to nothing and were not charged. Raises FatalError where the store
-        takes no more.
+        `rows` may be empty if questions came to nothing and were not charged. Raises FatalError if the store takes no
+        more.
         """
         line = rows_line(annotation, rows, settled, self._moment())
         with self._lock:
             self._append(line, annotation.annotator, len(rows), settled)
 
     def _moment(self) -> int:
-        """Now, in microseconds, but after all rows before: a clock that goes back has no say in which counts."""
+        """Return the time in microseconds, but later than all rows before, even if the clock was set back."""
         with self._lock:
             self._latest = max(time.time_ns() // 1000, self._latest + 1)
             return self._latest
 
     def reserve(self, annotator: str, amount: Amount) -> None:
-        """Put on record, durably, that so much may be charged from now on: `Ledger`'s `on_reserve`."""
+        """Record durably that an amount may be charged from now on: `Ledger`'s `on_reserve`."""
         with self._lock:
             self._outstanding.add(annotator, amount)
             self._reserve(annotator, amount)
 
     def close(self) -> None:
-        """Turn all into Parquet files; what is still reserved then may have been charged and is kept as unanswered."""
+        """Turn all rows into Parquet files; what is still reserved may have been charged and is kept as unanswered."""
         raise NotImplementedError(f"{type(self).__name__} must define close()")
 
     def _append(self, line: bytes, annotator: str, rows: int, settled: Amount) -> None:
@@ -81,14 +81,14 @@ class Writer:
         raise NotImplementedError(f"{type(self).__name__} must define _reserve()")
 
     def _next(self) -> Name:
-        """The next name of a file of this run."""
+        """Return the name of the next file of this run."""
         name = Name(self.run, self._number)
         self._number += 1
         return name
 
 
 class LocalWriter(Writer):
-    """Writes a journal on the local disk."""
+    """Writer of a journal on the local disk."""
 
     def __init__(self, url: str, run: str) -> None:
         super().__init__(url, run)
@@ -112,7 +112,7 @@ class LocalWriter(Writer):
         self._journal.write(reserved_line(annotator, amount))
 
     def _roll(self) -> None:
-        """The journal becomes a Parquet file. The next one is there before it goes: it knows what is outstanding."""
+        """Turn the journal into a Parquet file. The next one, which holds what is outstanding, is there before."""
         full, journal, listing = self._name, self._journal, list_folder(self.url)
         stored = _store_rows(listing, full)
         self._open()
@@ -122,6 +122,7 @@ class LocalWriter(Writer):
         compact_if_many(self.url)
 
     def close(self) -> None:
+        """Turn the journal into a Parquet file; see `Writer.close`."""
         with self._lock:
             self._journal.write(unanswered_lines(self._outstanding))
             self._journal.close()
@@ -130,7 +131,7 @@ class LocalWriter(Writer):
 
 
 class BufferedWriter(Writer):
-    """Writes small Parquet files to a store that cannot append."""
+    """Writer of small Parquet files to a store that cannot append."""
 
     def __init__(self, url: str, run: str) -> None:
         super().__init__(url, run)
@@ -163,13 +164,13 @@ class BufferedWriter(Writer):
                 self._flush()
                 compact_if_many(self.url)
             except RetryableError:
-                continue  # the rows are held back; `close` says so where it lasts
+                continue  # the rows are held back; `close` raises if it lasts
             except GristmillError as error:
                 self._failed = error
                 return
 
     def _flush(self) -> None:
-        """Write what was held back. What it settles was outstanding until it is stored."""
+        """Write the rows that were held back. What they settle is outstanding until they are stored."""
         with self._lock:
             lines, settled = self._lines, self._settled
             self._lines, self._settled = [], []
@@ -189,6 +190,7 @@ class BufferedWriter(Writer):
                 self._outstanding.take(annotator, amount)
 
     def close(self) -> None:
+        """Write the rows that are held back; see `Writer.close`."""
         self._closing.set()
         self._flusher.join()
         self._flush()
@@ -200,14 +202,14 @@ class BufferedWriter(Writer):
 
 
 def open_writer(url: str, run: str) -> Writer:
-    """A writer for a task's folder, whose lock is held."""
+    """Open a writer for a task's folder, whose lock is held."""
     return LocalWriter(url, run) if files.is_local(url) else BufferedWriter(url, run)
 
 
 def recover(url: str) -> None:
     """Turn the journals of ended runs into Parquet files. Only the folder's writer may call this.
 
-    What they had reserved and never settled becomes rows without a key. Killed at any moment it can be run again.
+    What they had reserved and never settled becomes rows without a key. If killed at any moment, it can be run again.
     """
     listing = list_folder(url)
     for journal in listing.last_journals():
@@ -223,7 +225,7 @@ def recover(url: str) -> None:
 def _settle_all(listing: Listing, journal: Name) -> None:
     """End a run's journal with what is outstanding as rows.
 
-    Where the rows of the last one are stored, and the run was killed before it opened the next, that one is written.
+    If the rows of the last one are stored, and the run was killed before it opened the next, the next one is written.
     """
     url = listing.place(journal.journal)
     content = files.read_bytes(url)
@@ -238,7 +240,7 @@ def _settle_all(listing: Listing, journal: Name) -> None:
 
 
 def _store_rows(listing: Listing, journal: Name) -> list[str]:
-    """Write a journal's rows as answers; the name of the file, if it has any rows."""
+    """Write a journal's rows as answers; return the name of the file, if there are any rows."""
     batches = listing.replay(journal).batches
     if not any(batch["attempt"] for batch in batches):
         return []

@@ -1,10 +1,10 @@
-"""Fits: what a measure learns from the corpus once, from a bounded seeded sample, and keeps until a refit is asked for.
+"""Fits: artefacts that a measure learns once, from a bounded seeded sample of the corpus, and keeps until a refit.
 
     fits/<fingerprint>/fit.json    the files it was drawn from, how much of each, the artefact's digest
     fits/<fingerprint>/fit.bin     the artefact, written after its record
 
-A fit stands while every file that it was drawn from is as it was: new shards do not disturb it (yesterday's measures
-stay valid), a changed file makes it anew. A lost or damaged artefact is made again from the documents it was made of.
+A fit is valid while every file that it was drawn from is as it was: new shards do not change it (yesterday's measures
+stay valid), a changed file has it made again. A lost or damaged artefact is made again from the same documents.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SAMPLED_SHARDS = 32
 
 @dataclass(frozen=True)
 class Fit:
-    """Where a fit lies, and whether it is there already."""
+    """Location and state of a fit."""
 
     url: str
     fitted: bool  #: False: it has to be made
@@ -47,18 +47,18 @@ class Fit:
 
     @property
     def artefact(self) -> str:
-        """The artefact's file."""
+        """Return the artefact's file."""
         return files.join(self.url, "fit.bin")
 
     @property
     def record(self) -> str:
-        """Return what the artefact was made from."""
+        """Return the file with the record of the documents that the artefact was made from."""
         return files.join(self.url, "fit.json")
 
 
 @dataclass(frozen=True)
 class SampleShard:
-    """Reads the first documents of a shard, transformed, up to a number of bytes."""
+    """Task to read the first documents of a shard, transformed, up to a number of bytes."""
 
     shard: Shard
     transforms: tuple[ReadyOperator, ...]
@@ -68,7 +68,7 @@ class SampleShard:
         return self.shard.spec.name
 
     def run(self) -> list[pa.RecordBatch]:
-        """The documents that start within the allowance: the same ones whatever the batches."""
+        """Return the documents that start within the allowance: the same ones for any batch size."""
         transforms = [t.open() for t in self.transforms]
         taken: list[pa.RecordBatch] = []
         start = 0
@@ -88,13 +88,13 @@ class SampleShard:
 
 
 def _readable(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The batches of a shard, though some of several files cannot be read: the measure pass says which."""
+    """Yield the batches of a shard, even if some of its files cannot be read: the measure pass reports them."""
     with contextlib.suppress(UnreadableFiles):
         yield from batches
 
 
 def sample_shard(task: SampleShard) -> list[pa.RecordBatch]:
-    """`SampleShard.run` as a plain function, which engines take."""
+    """Call `SampleShard.run`: a plain function, as engines take it."""
     return task.run()
 
 
@@ -106,9 +106,9 @@ def find_fit(
     specs: Sequence[ShardSpec],
     refit: bool = False,
 ) -> Fit:
-    """The fit of a measure for this recipe's sources and targets; one to be made where a `refit` is asked for.
+    """Return the fit of a measure for this recipe's sources and targets; one yet to be made if `refit` is set.
 
-    Raises StoreDamaged where the record of a fit is lost: nobody knows then whether its artefact is what it was.
+    Raises StoreDamaged where the record of a fit is lost: its artefact cannot be checked without it.
     """
     sources = [[s.path, s.reading_fingerprint()] for s in loaded.recipe.sources]
     digests = target_digests(loaded, measure, where)
@@ -134,7 +134,7 @@ def find_fit(
 
 
 def _digest(url: str) -> str | None:
-    """The digest of a file's content; None where there is no such file."""
+    """Return the digest of a file's content; None where there is no such file."""
     try:
         return files.digest(url)
     except FileNotFoundError:
@@ -149,10 +149,10 @@ def make_fit(
     shards: Sequence[Shard],
     engine: Engine,
 ) -> None:
-    """Draw the sample, fit, store the artefact and its record.
+    """Draw the sample, fit, and store the artefact and its record.
 
-    Of a fit whose artefact is lost the sample is that of its record. Raises StoreDamaged where the artefact does not
-    become what it was.
+    For a fit whose artefact is lost, the sample is that of its record. Raises StoreDamaged where the new artefact
+    differs from the lost one.
     """
     check_reach(engine, [loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
     chosen = sampled_shards(measure, shards)
@@ -194,10 +194,9 @@ def make_fit(
 
 
 def sampled_shards(measure: FittedMeasure, shards: Sequence[Shard]) -> list[Shard]:
-    """A seeded choice of shards, in ordinal order.
+    """Return a seeded choice of shards, in ordinal order.
 
-    It goes by ordinal, not by what a file is called or when it was changed: the same corpus gives the same sample
-    wherever it lies.
+    It depends on ordinals, not on names or times of files: the same corpus gives the same sample wherever it lies.
     """
     seed = measure.sample_seed()
 
@@ -208,12 +207,12 @@ def sampled_shards(measure: FittedMeasure, shards: Sequence[Shard]) -> list[Shar
 
 
 def file_versions(loaded: LoadedRecipe, spec: ShardSpec) -> dict[str, str]:
-    """Size and version of each file of a shard, by its URL (secrets unresolved)."""
+    """Return size and version of each file of a shard, by its URL (secrets unresolved)."""
     return {loaded.document.redact(f.url): f"{f.size} {f.version}" for f in spec.files}
 
 
 def target_digests(loaded: LoadedRecipe, measure: FittedMeasure, where: str) -> dict[str, str]:
-    """A digest of the files of each target."""
+    """Return a digest of the files of each target, by its name."""
     digests = {}
     for name, glob in measure.targets().items():
         try:
@@ -225,12 +224,12 @@ def target_digests(loaded: LoadedRecipe, measure: FittedMeasure, where: str) -> 
 
 
 def target_documents(loaded: LoadedRecipe, glob: str) -> Iterator[pa.RecordBatch]:
-    """The documents of a target."""
+    """Yield the documents of a target."""
     yield from read_documents(glob, id=None, base=loaded.base)
 
 
 def transformed(batches: Iterator[pa.RecordBatch], transforms: Sequence[ReadyOperator]) -> Iterator[pa.RecordBatch]:
-    """The batches with the recipe's transforms applied to their text."""
+    """Yield the batches with the recipe's transforms applied to their text."""
     opened = [t.open() for t in transforms]
     for batch in batches:
         text = batch[columns.TEXT]
@@ -240,5 +239,5 @@ def transformed(batches: Iterator[pa.RecordBatch], transforms: Sequence[ReadyOpe
 
 
 def fit_resource(fit: Fit) -> Resource:
-    """The artefact as a resource of its measure."""
+    """Return the artefact as a resource of its measure."""
     return Resource(fit.artefact, fit.digest or files.digest(fit.artefact))

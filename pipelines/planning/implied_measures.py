@@ -1,4 +1,4 @@
-"""What a recipe leaves unsaid: the measures that its rules, its dataset and its funnel need."""
+"""Implied measures: those that a recipe does not list but its rules, its dataset and its funnel need."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ LABEL, WRITE, REPORT = "label", "write", "report"
 
 
 class Need(NamedTuple):
-    """A column that something reads."""
+    """Column that a part of the recipe reads."""
 
     column: str
-    by: str  #: what reads it, for people
-    path: Path  #: where in the recipe
-    signs: Sequence[Measure] = ()  #: measures that it brings, with options of its own
-    given: AbstractSet[str] = frozenset()  #: columns that rules before it give
+    by: str  #: name of its reader, for messages
+    path: Path  #: place of its reader in the recipe
+    signs: Sequence[Measure] = ()  #: measures that its reader brings, with its own options
+    given: AbstractSet[str] = frozenset()  #: columns given by earlier rules
 
 
 def implied_measures(
@@ -40,10 +40,10 @@ def implied_measures(
     mistakes: Mistakes,
     of_source: Callable[[str], str],
 ) -> list[tuple[Measure, str]]:
-    """The measures to add to those of the recipe, each with what needs it; columns that nothing gives are mistakes.
+    """Return the measures to add to a recipe, each with the name of its reader; note columns that nothing gives.
 
-    `documents` are the columns that documents have before they are measured; `tasks` what is labelled; `of_source` says
-    how to have a field of a source as a column, where a column has the name of one.
+    `documents` are the columns that documents have before they are measured, `tasks` the labelling tasks; `of_source`
+    returns a hint for a column that has the name of a source's field.
     """
     have: dict[str, Measure | None] = dict.fromkeys(documents)
     for measure in recipe.measure:
@@ -83,7 +83,7 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
         for column in sorted(task.task.sample.columns_needed() if task.task.sample else ()):
             yield Need(column, f"the sample of {task.name}", ("label", i), given=frozenset(given))
         given.update(label_columns(task.task).names)
-    all_known = len(tasks) == len(recipe.label)  # else what the others would give is not known
+    all_known = len(tasks) == len(recipe.label)  # else the columns of the missing tasks are not known
     for i, column in enumerate(recipe.write.columns or ()):
         if column != columns.TEXT and all_known:
             yield Need(column, WRITE, ("write", "columns", i), given=given)
@@ -97,7 +97,7 @@ def _giver(column: str, measures: Sequence[Measure]) -> Measure | None:
 
 
 def _default_measures() -> list[Measure]:
-    """The measures that need no options."""
+    """Return the measures that need no options, with their defaults."""
     classes = of_kind(Measure).values()
     return [cls() for cls in classes if not _required(cls)]  # type: ignore[misc]
 

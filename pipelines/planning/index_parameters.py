@@ -1,4 +1,4 @@
-"""Which rule has an index, and what the entries of that index depend on."""
+"""The rule that has an index, and the parameters that the entries of that index depend on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gristmill.pipelines.store.resources import ReadyOperator
 
 
 def indexed_rule(rules: Sequence[Rule]) -> tuple[int, Memory] | None:
-    """Return the position of the rule that has an index, and what it asks of it; None where none has.
+    """Return the position of the rule that has an index, and its memory; None where none has.
 
-    Raises RecipeError where several have: what a run keeps goes to one index.
+    Raises RecipeError where several have: the documents that a run keeps go to one index.
     """
     found = [(i, memory) for i, rule in enumerate(rules) if (memory := rule.remembers()) is not None]
     if len(found) > 1:
@@ -25,6 +25,6 @@ def indexed_rule(rules: Sequence[Rule]) -> tuple[int, Memory] | None:
 
 
 def index_parameters(memory: Memory, transforms: Sequence[ReadyOperator]) -> dict[str, Any]:
-    """Return all that decides signatures, keys and verdicts: two runs may share an index where they agree in it."""
+    """Return all that decides signatures, keys and verdicts: runs may share an index if these parameters are equal."""
     chain = [f"{transform.name} {transform.fingerprint[:16]}" for transform in transforms]
     return {**memory.parameters, "transform": chain}

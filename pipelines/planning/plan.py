@@ -1,4 +1,4 @@
-"""The plan: recipe and store -> what is there, what is missing, the schema after each stage. Nothing is executed."""
+"""The plan: recipe and store -> results held and missing, the schema after each stage. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from gristmill.pipelines.store.resources import ReadyOperator, resource
 
 @dataclass(frozen=True)
 class PlannedMeasure:
-    """A measure of the run. `ready` is None while its fit has still to be made."""
+    """Measure of the run. `ready` is None while its fit has still to be made."""
 
     name: str
     operator: Measure
     path: Path  #: its place in the recipe
     ready: ReadyOperator | None
     fit: Fit | None = None
-    needed_by: str | None = None  #: what pulled it in, where the recipe does not list it
+    needed_by: str | None = None  #: the reader that needs it, where the recipe does not list it
 
 
 @dataclass
@@ -54,8 +54,8 @@ class Plan:
     transforms: tuple[ReadyOperator, ...]
     measures: list[PlannedMeasure]
     schema: pa.Schema  #: all columns of a measured document
-    decided: pa.Schema  #: the same, and the columns that rules give
-    tasks: tuple[LoadedTask, ...]  #: what is labelled of the documents that are kept
+    decided: pa.Schema  #: `schema` and the columns that rules give
+    tasks: tuple[LoadedTask, ...]  #: labelling tasks for the documents that are kept
     output: pa.Schema  #: columns of the dataset
     by: tuple[str, ...]  #: columns by whose values losses are counted
     looked: list[str] = field(default_factory=list)  #: remarks on fields of the first records
@@ -64,7 +64,7 @@ class Plan:
         self.read_state()
 
     def read_state(self) -> None:
-        """Look at what the store holds: again once the store is locked, another run may have written to it."""
+        """Read the state of the store. To be repeated once the store is locked: another run may have written to it."""
         self.registry = Registry(self.loaded.store)
         self.store = MeasureStore(self.loaded.store)
         self.index = self._open_index()
@@ -84,7 +84,7 @@ class Plan:
         return any(TOKENS in m.operator.gives().names and m.operator.estimates() for m in self.measures)
 
     def unread(self) -> dict[str, list[ShardSpec]]:
-        """The shards that no run has read yet, by the name of their source."""
+        """Return the shards that no run has read yet, by the name of their source."""
         known = {id(shard.spec) for shard in self.known}
         unread: dict[str, list[ShardSpec]] = {}
         for spec, source in self.pending:
@@ -93,12 +93,12 @@ class Plan:
         return unread
 
     def registered(self) -> list[Shard]:
-        """All shards of the sources that earlier runs registered, those that an index holds among them."""
+        """Return all shards of the sources that earlier runs registered, including those that an index holds."""
         ordinals = [self.registry.known(spec, of, self.loaded.document) for spec, of in self.specs]
         return [Shard(n, *spec) for n, spec in zip(ordinals, self.specs, strict=True) if n is not None]
 
     def _open_index(self) -> Index | None:
-        """The index that the run is resolved against. Raises RecipeError where it was made with other parameters."""
+        """Open the index that the run is resolved against. Raises RecipeError where its parameters differ."""
         indexed = indexed_rule(self.rules)
         if indexed is None:
             return None
@@ -112,34 +112,34 @@ class Plan:
 
     @property
     def indexed(self) -> int:
-        """Return how many shards of the sources the index holds."""
+        """Return the number of shards of the sources that the index holds."""
         return len(self.specs) - len(self.pending)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules, in recipe order."""
+        """Return the rules, in recipe order."""
         return self.loaded.recipe.decide
 
     def chain(self) -> list[str]:
-        """Fingerprints of the transforms: everything measured depends on them."""
+        """Return the fingerprints of the transforms: everything measured depends on them."""
         return [t.fingerprint for t in self.transforms]
 
     def document_fingerprint(self, source: Source) -> str:
-        """Fingerprint of the columns that every document of a source gets."""
+        """Return the fingerprint of the columns that every document of a source gets."""
         return digest_of(["document", DOCUMENT_VERSION, self.chain(), source.schema().to_string()])
 
     def fingerprint(self, ready: ReadyOperator) -> str:
-        """Fingerprint of a measure after this recipe's transforms."""
+        """Return the fingerprint of a measure after this recipe's transforms."""
         return digest_of([ready.fingerprint, self.chain()])
 
     def measured_by(self) -> list[dict[str, str]]:
-        """Name and fingerprint of each measure that is ready, in order."""
+        """Return name and fingerprint of each measure that is ready, in order."""
         return [
             {"name": m.name, "fingerprint": self.fingerprint(m.ready)} for m in self.measures if m.ready is not None
         ]
 
     def cached(self, measure: PlannedMeasure | None) -> int:
-        """Return how many of the run's shards are measured already (None: the columns that every document gets)."""
+        """Return the number of the run's shards already measured (None: for the columns that every document gets)."""
         if measure is None:
             return sum(self.store.find(self.document_fingerprint(s.source), s.ordinal) is not None for s in self.known)
         if measure.ready is None:
@@ -151,9 +151,8 @@ class Plan:
 def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> Plan:
     """Look at the sources and the store, complete and check the recipe. Changes nothing.
 
-    With `refit`, fits that there are do not count; without `asks` no model is to be asked, so that keys of tasks'
-    annotators need not be set. Raises RecipeError with every mistake found, StoreDamaged where the
-    store is not what was written.
+    With `refit`, existing fits do not count; without `asks` no model is to be asked, so that keys of tasks' annotators
+    need not be set. Raises RecipeError with every mistake found, StoreDamaged where the store is not what was written.
     """
     recipe, mistakes = loaded.recipe, Mistakes(loaded.document)
     documents = document_schema(recipe.sources)
@@ -170,7 +169,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> P
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.gives())])
     decided = _check_rules(recipe, schema, mistakes)
     by: tuple[str, ...] = ()
-    if {*(recipe.report.by or ())} <= {*schema.names}:  # else it has been noted
+    if {*(recipe.report.by or ())} <= {*schema.names}:  # otherwise it has been noted
         with mistakes.noted(("report", "by")):
             by = grouped_by(recipe.report.by, schema)
     labelled = decided
@@ -204,7 +203,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> P
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> PlannedMeasure:
-    """The measure, ready, once its fit is made."""
+    """Return the measure, ready, once its fit is made."""
     return replace(measure, fit=fit, ready=_ready_operator(plan.loaded, measure.operator, measure.path, fit))
 
 
@@ -226,14 +225,14 @@ def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[SourceFiles]:
 
 
 def specs_of(found: Sequence[SourceFiles]) -> list[tuple[ShardSpec, Source]]:
-    """The shards of all sources, in the order of sources, paths and parts."""
+    """Return the shards of all sources, in the order of sources, paths and parts."""
     return [(spec, of.source) for of in found for spec in of.specs]
 
 
 def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Schema:
-    """Note the rules that cannot work on these columns; what they name and is not there has been noted.
+    """Note the rules that cannot work on these columns; missing columns have been noted before.
 
-    Returns the columns that there are after all rules.
+    Returns the columns after all rules.
     """
     for i, (rule, given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         with mistakes.noted(("decide", i, name_of(rule))):
@@ -244,7 +243,7 @@ def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Sc
 
 
 def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None) -> ReadyOperator:
-    """The operator with the files that it opens. Raises RecipeError, located, where they do not serve."""
+    """Return the operator with the files that it opens. Raises RecipeError, located, where they cannot be used."""
     named = operator.resources()
     found = {name: resource(loaded.resolve(url), loaded.where(*path, name)) for name, url in named.items()}
     if fit is not None:
@@ -258,13 +257,13 @@ def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: F
 
 
 def _blamed(operator: Operator, message: str) -> str:
-    """The option whose value a message names first; any, if it names none."""
+    """Return the option whose value a message names first; any, if it names none."""
     options = {name: str(value) for name, value in operator if isinstance(value, str)}
     return min(options, key=lambda name: message.find(options[name]) % (len(message) + 1), default="")
 
 
 def _load_tasks(loaded: LoadedRecipe, asks: bool, mistakes: Mistakes) -> tuple[LoadedTask, ...]:
-    """The tasks of the recipe; what is wrong in their files is told with their lines."""
+    """Load the tasks of the recipe; note mistakes in their files with the lines there."""
     tasks = []
     for i, path in enumerate(loaded.recipe.label):
         with mistakes.located(("label", i)):
@@ -292,6 +291,6 @@ def _output_schema(recipe: Recipe, schema: pa.Schema, labelled: pa.Schema, tasks
 
 
 def index_remark(held: int, pending: int) -> str:
-    """Return what it means for a run that an index holds some of its shards."""
+    """Return a remark for a run of which an index holds `held` shards."""
     decided = f"holds {plural(held, 'shard')}, whose documents earlier runs decided"
     return decided if pending else f"{decided}: nothing is new"

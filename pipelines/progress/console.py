@@ -1,5 +1,4 @@
-"""Consoles: what is printed is text, whatever characters it is made of. Markup, emoji names and escape sequences in
-names and ids stay what they are."""
+"""Consoles that print any text literally: markup, emoji names and escape sequences in names and ids have no effect."""
 
 from __future__ import annotations
 
@@ -14,21 +13,21 @@ from gristmill.pipelines.config.quoting import printable
 
 
 def make_console(stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
-    """A console on standard output, standard error or a file."""
+    """Return a console on standard output, standard error or a file."""
     console = Console(stderr=stderr, file=file, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.push_render_hook(_Escaping())
     return console
 
 
 class _Escaping(RenderHook):
-    """Wraps all that is printed."""
+    """Render hook that wraps everything printed."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_Printable(renderable) for renderable in renderables]
 
 
 class _Printable:
-    """Something to print, with what a terminal would act on escaped."""
+    """Something to print, with everything escaped that a terminal would act on."""
 
     def __init__(self, renderable: ConsoleRenderable) -> None:
         self.renderable = renderable

@@ -1,4 +1,4 @@
-"""How far the shards are that threads of this process are reading: told by the readers, shown by whoever waits."""
+"""Progress of the shards that threads of this process are reading: reported by the readers, shown by `reporter`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reached:
-    """How far the reading of a shard is."""
+    """Progress of the reading of a shard."""
 
     documents: int = 0
     text_bytes: int = 0
     share: float = 0.0  #: of the shard, 0 to 1, as far as that is known
 
 
-#: Shards at work, by the file that is written of them.
+#: Progress of the shards being read, by the file that is written from each.
 AT_WORK: dict[str, Reached] = {}
 
 
@@ -28,12 +28,12 @@ _FILE = _File()
 
 
 def tell_share(share: Callable[[], float] | float) -> None:
-    """Say how much of the file that this thread has opened last is read, or how to find out."""
+    """Report the share of this thread's latest file that is read, 0 to 1, or a function that returns it."""
     _FILE.share = share
 
 
 def share_read() -> float:
-    """Return how much of the file that this thread has opened last is read, 0 to 1."""
+    """Return the share of this thread's latest file that is read, 0 to 1."""
     try:
         return min(1.0, _FILE.share() if callable(_FILE.share) else _FILE.share)
     except (OSError, ValueError):  # it is closed: read to its end

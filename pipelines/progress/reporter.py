@@ -1,4 +1,4 @@
-"""Progress: a live line on a terminal, a quiet log line now and then elsewhere."""
+"""Progress reports: a live line on a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from gristmill.pipelines.progress.console import make_console
 from gristmill.pipelines.progress.reading import AT_WORK, Reached
 
 T = TypeVar("T")
-_LEAST_BYTES = 100_000  # of text that a rate is told of
-#: What must be behind before the time that is left is told.
+_LEAST_BYTES = 100_000  # of text before a rate is shown
+#: Share of the work and seconds that must have passed before the time left is shown.
 _LEAST_SHARE, _LEAST_SECONDS = 0.01, 2.0
-_WATCH_SECONDS = 0.5  # between two looks at what is under way
+_WATCH_SECONDS = 0.5  # between two looks at the steps under way
 _NOWHERE = Reached()
 QUIET_SECONDS = 10.0  # between two lines where there is no terminal
 
 
 class Reporter:
-    """Says what a run does. Everything goes to standard error, so that standard output holds results alone."""
+    """Messages and stages of a run. Everything goes to standard error: standard output holds results alone."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or make_console(stderr=True)
         self.quiet = quiet
 
     def say(self, text: str, style: str | None = None) -> None:
-        """One line."""
+        """Print one line, unless quiet."""
         if not self.quiet:
             self.console.print(text, style=style, markup=False)
 
     def warn(self, text: str) -> None:
-        """One line that matters, even when quiet."""
+        """Print one line that matters, even when quiet."""
         self.console.print(text, style="yellow", markup=False)
 
     def stage(self, name: str, total: int, unit: str = "shard", size: float = 0) -> Stage:
-        """A stage of `total` steps that goes through `size` of something: then it knows the time that is left."""
+        """Return a stage of `total` steps; it shows the time left if `size`, the sum of their sizes, is given."""
         return Stage(self, name, total, unit, size)
 
 
 class Stage:
-    """One stage: shows how far it is and how fast, and ends with one line that stays."""
+    """One stage of a run: a live display of its progress and speed, and one line that stays at its end."""
 
     def __init__(self, reporter: Reporter, name: str, total: int, unit: str, size: float = 0) -> None:
         self.reporter, self.name, self.total, self.unit, self.size = reporter, name, total, unit, size
@@ -74,7 +74,7 @@ class Stage:
         return self
 
     def watch(self, at_work: Mapping[str, float]) -> None:
-        """Tell of steps that are under way in this process too, see `sources.reading`: their sizes, by their names."""
+        """Show steps under way in this process too (`progress.reading`); `at_work` has their sizes, by their names."""
         self._watched = at_work
         if not self.reporter.quiet:
             threading.Thread(target=self._keep_telling, name="progress", daemon=True).start()
@@ -84,7 +84,7 @@ class Stage:
             self.tell()
 
     def tell(self) -> None:
-        """Show how far it is: at once on a terminal, elsewhere if nothing was said for a while."""
+        """Show the progress: at once on a terminal, elsewhere if nothing was printed for QUIET_SECONDS."""
         if self._bar is not None:
             self._bar.update(self._task, rate=self._far())
         elif time.monotonic() - self._said > QUIET_SECONDS:
@@ -93,11 +93,11 @@ class Stage:
             self.reporter.say(f"{self.name}: {self.done} of {plural(self.total, self.unit)}{', ' if far else ''}{far}")
 
     def went_through(self, size: float) -> None:
-        """Note how much of its size a step was that has ended, well or not."""
+        """Note the size of a step that has ended, even if it failed."""
         self.through += size
 
     def advance(self, steps: int = 1, text_bytes: int = 0, documents: int = 0) -> None:
-        """Note finished steps, and the text and the documents that they went through."""
+        """Note finished steps, and the text and the documents that they processed."""
         self.done += steps
         self.bytes += text_bytes
         self.documents += documents
@@ -106,7 +106,7 @@ class Stage:
         self.tell()
 
     def _far(self) -> str:
-        """Documents, text, speed, and the time that is left, as far as they are known."""
+        """Return documents, text, speed and the time left, as far as they are known."""
         under_way = [(size, AT_WORK.get(name, _NOWHERE)) for name, size in self._watched.items()]
         documents = self.documents + sum(reached.documents for _, reached in under_way)
         text = self.bytes + sum(reached.text_bytes for _, reached in under_way)
@@ -137,7 +137,7 @@ class Stage:
 
 
 def _in_words(seconds: float) -> str:
-    """A time to come, as exactly as anyone can know it: `40 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration, rounded as an estimate deserves: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Whether a recipe's sources have the fields that it names: asked of their first records, before the corpus is read."""
+"""Check that a recipe's sources have the fields that it names: on their first records, before the corpus is read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gristmill.pipelines.sources.spec import Source
 
 #: With more sources than this, one file of each is looked at.
 MANY_SOURCES = 50
-#: How many sources are asked for a column that nothing gives.
+#: Number of sources that are searched for a column that nothing gives.
 _ASKED = 16
 
 
 class _Asked(NamedTuple):
-    path: Path  #: where in the recipe
+    path: Path  #: its place in the recipe
     field: str
     what: str
 
@@ -28,11 +28,11 @@ class _Asked(NamedTuple):
 def check_fields(
     sources: Sequence[Source], new: Mapping[str, Sequence[ShardSpec]], begun: Set[str], mistakes: Mistakes
 ) -> list[str]:
-    """Note fields that no record has, of those that were looked at; returns remarks on fields that some of them lack.
+    """Note fields that none of the records looked at has; return remarks on fields that some of them lack.
 
     `new` has the shards that no run has read, by the name of the source: sources without any are not looked at. `begun`
-    names the sources of which earlier runs read shards as they are read now: what the few records of a night lack, but
-    for their text, is remarked alone.
+    names the sources of which earlier runs read shards in the same way: fields that the few new records of such a
+    source lack, except its text, are only remarked on.
     """
     remarks = []
     extent = FIRST if len(new) <= MANY_SOURCES else (1, FIRST[1])
@@ -53,7 +53,7 @@ def check_fields(
 
 
 def remedy(column: str, found: Sequence[SourceFiles]) -> str:
-    """How to list a field of some source, where the name of a column that nothing gives is the name of a field."""
+    """Return a hint to list a field as metadata, where a column that nothing gives has the name of a source's field."""
     for of in found[:_ASKED]:
         for seen in look(of.specs, FIRST):
             names = list(seen.fields())
@@ -79,7 +79,7 @@ def _lacked_by_all(looks: Sequence[Look], field: str) -> bool:
 
 
 def _told(looks: Sequence[Look]) -> str:
-    """Return what was looked at: `3 files looked at`, `212 records looked at`."""
+    """Return the extent of the look: `3 files looked at`, `212 records looked at`."""
     if all(seen.declared for seen in looks):
         return f"{plural(len(looks), 'file')} looked at"
     return f"{plural(sum(len(seen.records) for seen in looks), 'record')} looked at"

@@ -16,14 +16,14 @@ from gristmill.pipelines.recipe.recipe import section_of
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Name, recipe section and first line of every operator."""
+    """Return name, recipe section and first line of every operator."""
     return [
         {"name": n, "section": section_of(cls), "summary": _doc(cls).splitlines()[0]} for n, cls in operators().items()
     ]
 
 
 def describe(name: str) -> dict[str, Any]:
-    """All about one operator: documentation, fields, columns. Raises RecipeError for an unknown name."""
+    """Return all about one operator: documentation, fields, columns. Raises RecipeError for an unknown name."""
     cls = operators().get(name)
     if cls is None:
         raise RecipeError(f"{name} is not an operator{did_you_mean(name, operators())}")

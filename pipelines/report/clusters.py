@@ -1,4 +1,4 @@
-"""`gristmill clusters`: clusters of near copies side by side, what went against what was kept in its place."""
+"""`gristmill clusters`: clusters of near copies, each dropped document compared with the one kept in its place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.runs import latest_run
 
-#: Documents of a cluster that are shown beside their survivors: those least alike.
+#: The number of documents of a cluster that are shown with their survivors: the least similar ones.
 SHOWN_MEMBERS = 3
 #: Words of each text that are compared; difflib's time grows with their square.
 COMPARED_WORDS = 2000
@@ -33,9 +33,9 @@ _MARKS = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}", "…": "{}"}
 def clusters(
     store: str, dataset: str | None = None, largest: int = 5, sample: int = 0, id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Clusters of the newest run (of a dataset): the largest, some chosen by a hash, or those of a document's id.
+    """Return clusters of the newest run (of a dataset): the largest, some chosen by a hash, or those of an id.
 
-    Each has its rule, size and survivors, and the members that are least like their survivors with a word diff; the
+    Each has its rule, size and survivors, and the members least similar to their survivors with a word diff; the
     texts are read again. A survivor that only the index knows is named, not compared. Raises RecipeError where there is
     no such run, cluster or document.
     """
@@ -63,7 +63,7 @@ def clusters(
 def _chosen(
     connection: duckdb.DuckDBPyConnection, dataset: str, largest: int, sample: int, id: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Clusters by rule and smallest address, each once."""
+    """Yield clusters by rule and smallest address, each once."""
     about = """
         SELECT rule, cluster, max(size) AS size, count(DISTINCT survivor) AS survivors
         FROM clusters WHERE dataset = ? GROUP BY ALL
@@ -84,7 +84,7 @@ def _chosen(
 
 
 def _members(connection: duckdb.DuckDBPyConnection, dataset: str, cluster: dict[str, Any]) -> list[dict[str, Any]]:
-    """The documents of a cluster that are least like the survivors that they lost to."""
+    """Return the documents of a cluster that are least similar to the survivors that they lost to."""
     sql = """
         SELECT d.id, c.address, c.similarity, c.survivor, s.id AS survivor_id, s.id IS NULL AS earlier
         FROM clusters c JOIN documents d USING (address) LEFT JOIN documents s ON s.address = c.survivor
@@ -98,9 +98,9 @@ def _members(connection: duckdb.DuckDBPyConnection, dataset: str, cluster: dict[
 
 
 def word_diff(kept: str, lost: str) -> list[Stretch]:
-    """Return how the first words of two texts differ, long stretches in common and all beyond SHOWN_WORDS left out."""
+    """Return a diff of the first words of two texts, long stretches in common and all beyond SHOWN_WORDS left out."""
     left, right = kept.split()[:COMPARED_WORDS], lost.split()[:COMPARED_WORDS]
-    # What both begin with needs no search, and is most of what near copies are.
+    # The common beginning needs no search, and is most of the text of near copies.
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
     stretches = _compared(left[:same], left[same:], right[same:])
     return list(_shortened(list(stretches)))
@@ -168,7 +168,7 @@ def show(found: Sequence[dict[str, Any]], console: Console) -> None:
 
 
 def rendered(diff: Sequence[Stretch], colours: bool) -> Text:
-    """A word diff in one paragraph."""
+    """Return a word diff in one paragraph."""
     if colours:
         return Text(" ").join(Text(words, style=_STYLES[kind]) for kind, words in diff)
     return Text(" ".join(_MARKS[kind].format(words) for kind, words in diff))

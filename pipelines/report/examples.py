@@ -1,4 +1,4 @@
-"""`gristmill run --examples N`: some of the documents that went, with the reason and the beginning of their text."""
+"""`gristmill run --examples N`: some of the dropped documents, with the reason and the beginning of their text."""
 
 from __future__ import annotations
 

@@ -27,10 +27,10 @@ _CLUSTERS = """
 
 
 def explain(store: str, wanted: str) -> list[dict[str, Any]]:
-    """The documents with this id, content id or address: place, measures, and a fate for each dataset.
+    """Return the documents with this id, content id or address: place, measures, and a fate for each dataset.
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
-    `quarantined`. Raises RecipeError where nothing bears the id.
+    `quarantined`. Raises RecipeError where nothing has the id.
     """
     connection = connect(store)
 
@@ -86,7 +86,7 @@ def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckD
 
 
 def excerpt(text: str, characters: int) -> str:
-    """The beginning of a text in one line."""
+    """Return the beginning of a text in one line."""
     return " ".join(text[: 2 * characters].split())[:characters]
 
 
@@ -126,7 +126,7 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
 
 
 def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], console: Console) -> None:
-    """Print what a document's cluster is, its text and that of the document kept in its place."""
+    """Print a document's cluster, its text and that of the document kept in its place."""
     console.print(f"  {cluster['rule']}: in a cluster of {cluster['size']:,} documents", style="dim", markup=False)
     if "unreadable" in cluster:
         console.print(f"  the text cannot be shown: {cluster['unreadable']}", style="yellow", markup=False)
@@ -141,7 +141,7 @@ def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], conso
 
 
 def sentence(fate: Mapping[str, Any]) -> str:
-    """A document's fate in one sentence."""
+    """Return a document's fate in one sentence."""
     if fate["kept"]:
         return "kept"
     if fate["survivor"] is not None:

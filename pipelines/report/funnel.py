@@ -18,7 +18,7 @@ REMARKABLE = 0.4
 LARGE = 0.1
 #: Bands that catch less than this share of the pairs midway between the threshold and 1 do not suit it.
 REACHED = 0.8
-#: How many of a rule's conditions are told.
+#: The number of a rule's conditions that are shown.
 SHOWN_CONDITIONS = 4
 
 
@@ -53,7 +53,7 @@ def show(funnel: Funnel, console: Console) -> None:
 
 
 def remarkable(rule: RuleCount) -> bool:
-    """Return whether a rule took so much that somebody should look. A selection and a quantile are asked to."""
+    """Return whether a rule took more than expected. A selection and a quantile are asked to: they do not count."""
     if "budget" in rule.details or not rule.seen:
         return False
     conditions: Mapping[str, int] = rule.details.get("conditions", {})
@@ -62,7 +62,7 @@ def remarkable(rule: RuleCount) -> bool:
 
 
 def remarks(rule: RuleCount) -> list[str]:
-    """Return what a rule went by, in short: its conditions, what it learnt of the corpus, how far a selection goes."""
+    """Return remarks on what a rule went by: its conditions, what it learnt of the corpus, how far a selection goes."""
     told = rule.details
     found = []
     conditions = sorted(told.get("conditions", {}).items(), key=lambda item: -item[1])
@@ -86,7 +86,7 @@ def remarks(rule: RuleCount) -> list[str]:
 
 
 def _sample_remark(told: Mapping[str, Any]) -> str:
-    """Return how evenly documents are drawn: how many of equal weight would carry as much."""
+    """Return a remark on how evenly documents are drawn: how many of equal weight would count as much."""
     before, after = _figure(told["effective_size_before"]), _figure(told["effective_size"])
     selected = sum(group["documents"] for group in told["groups"])
     taken_all = selected == sum(group["candidates"] for group in told["groups"])
@@ -102,7 +102,7 @@ def _sample_remark(told: Mapping[str, Any]) -> str:
 
 
 def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
-    """Return how candidates were found and what they came to."""
+    """Return remarks on how candidates were found, and on the pairs and clusters among them."""
     quality, pairs = told["quality"], plural(told["candidates"], "candidate pair")
     reach = f", {quality['precision']:.1%} of them reach {told['threshold']:g}" if "precision" in quality else ""
     found = [f"{pairs} by {told['bands']} bands of {told['rows']} rows{reach}"]
@@ -117,7 +117,7 @@ def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
 
 
 def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
-    """Return what of the documents repeats, and how much of them goes."""
+    """Return remarks on what repeats in the documents, and how much of them is removed."""
     removed, most = told["removed"], told["most_frequent"][0]["documents"]
     pieces, documents = plural(removed["pieces"], told["by"]), plural(removed["documents"], "document")
     repeated = plural(told["repeated"], told["by"])
@@ -128,7 +128,7 @@ def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(rule: RuleCount) -> list[str]:
-    """Return what about a rule somebody should look at."""
+    """Return warnings of a rule: a large loss or cluster, unsuitable bands, null keys, a shortage."""
     found = []
     if remarkable(rule):
         conditions: Mapping[str, int] = rule.details.get("conditions", {})
@@ -155,7 +155,7 @@ def warnings(rule: RuleCount) -> list[str]:
 
 
 def _rounded_up(share: float) -> float:
-    """The next tenth above a share."""
+    """Return the next tenth above a share."""
     return min(1.0, (int(share * 10) + 1) / 10)
 
 
@@ -166,7 +166,7 @@ def _figure(value: Any) -> str:
 
 
 def compact(n: int) -> str:
-    """1.2 k, 34.5 M, 6.7 G."""
+    """Return a number in short: 1.2 k, 34.5 M, 6.7 G."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if n >= size:
             return f"{n / size:.1f} {unit}"

@@ -14,7 +14,7 @@ from gristmill.pipelines.store.fuzzy_index import Index, index_names, open_index
 
 
 def info(store: str, name: str | None = None) -> list[dict[str, Any]]:
-    """One index of a store, or all. Raises RecipeError where there is none of that name, or none at all."""
+    """Return one index of a store, or all. Raises RecipeError where there is none of that name, or none at all."""
     names = [name] if name is not None else [known for known in index_names(store) if Index(store, known).exists]
     return [_info(open_index(store, known)) for known in names or ["web"]]
 

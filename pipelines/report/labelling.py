@@ -13,7 +13,7 @@ from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.engines.model_files import is_path
 from gristmill.pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
 
-#: What a ceiling's name is called in a sentence.
+#: The words for a ceiling's name in a sentence.
 CEILINGS = {
     "documents": "documents",
     "input_tokens": "input tokens",
@@ -74,7 +74,7 @@ def show_label_result(result: LabelResult, console: Console) -> None:
 
 
 def count(tokens: int) -> str:
-    """`41.2M`, `3.1k`, `512`."""
+    """Return a number in short: `41.2M`, `3.1k`, `512`."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if tokens >= 0.9995 * size:
             return f"{tokens / size:.3g}{unit}"
@@ -82,7 +82,7 @@ def count(tokens: int) -> str:
 
 
 def short_model(model: str) -> str:
-    """A model's name for a table: of a path its last part."""
+    """Return a model's name for a table: of a path its last part."""
     return PurePath(model).name if is_path(model) else model
 
 
@@ -116,7 +116,7 @@ def _limits(plan: LabelPlan) -> Iterator[str]:
 
 
 def _passed(plan: LabelPlan) -> Iterator[str]:
-    """The ceilings that spending what is forecast would pass."""
+    """Yield the ceilings that spending what is forecast would pass."""
     for name, words in CEILINGS.items():
         ceiling, forecast = getattr(plan.budget, name), "asked" if name == "documents" else name
         to_come = sum(getattr(one, forecast) for one in plan.forecasts)

@@ -44,7 +44,7 @@ _BY_ANNOTATOR = """
 
 
 def info(store: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
-    """A task of a store, or all: what each annotator has answered and what that cost.
+    """Return a task of a store, or all: what each annotator has answered and what that cost.
 
     Raises RecipeError where the store has no labels, or none of that task.
     """
@@ -106,7 +106,7 @@ def show(found: list[dict[str, Any]], console: Console) -> None:
 
 
 def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
-    """The result of a query over the views above. Raises RecipeError where it is wrong or, unless `unsafe`, writes.
+    """Return the result of a query over the views above. Raises RecipeError if it is wrong or, unless `unsafe`, writes.
 
     It reaches no file, and has what it needs in memory.
     """
@@ -117,7 +117,7 @@ def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
 
 
 def connect(store: str) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the views of a store's labels. Raises RecipeError where it has none."""
+    """Return a DuckDB connection with the views of a store's labels. Raises RecipeError where it has none."""
     rows, documents, tasks = [], [], []
     scales = []
     for fingerprint in _labelled(store):
@@ -150,7 +150,7 @@ def connect(store: str) -> duckdb.DuckDBPyConnection:
 
 
 def _answer(scales: Sequence[str], of: int) -> str:
-    """The column of answers, of which those to some of the tasks are numbers and those to the others texts."""
+    """Return the SQL of the column of answers: numbers for the tasks in `scales`, texts for the others."""
     if not scales:
         return "answer AS answer"
     if len(scales) == of:
@@ -160,7 +160,7 @@ def _answer(scales: Sequence[str], of: int) -> str:
 
 
 def _of_task(table: pa.Table, task: dict[str, Any]) -> pa.Table:
-    """A table with the task's name and fingerprint before its columns."""
+    """Return a table with the task's name and fingerprint before its columns."""
     for i, field in enumerate(_TASK):
         value = task["name" if field.name == "task" else "fingerprint"]
         table = table.add_column(i, field, pa.repeat(pa.scalar(value, pa.string()), table.num_rows))

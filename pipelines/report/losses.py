@@ -19,7 +19,7 @@ LOSS_COLUMNS = pa.schema(
 
 
 def loss_rows(standing: Sequence[Standing]) -> pa.Table:
-    """What each rule took of each source and other group (LOSS_COLUMNS), of all runs that stand for a dataset."""
+    """Return the losses by source or other group and rule (LOSS_COLUMNS), of all runs that stand for a dataset."""
     sums: dict[tuple[str, ...], Counter[str]] = {}
     for stands in standing:
         for row in Funnel.from_json(stands.run.record["result"]["funnel"]).losses.rows():

@@ -19,7 +19,7 @@ from gristmill.pipelines.sources import remarks
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values."""
+    """Return the plan as plain values."""
     recipe = plan.loaded.recipe
     sources = []
     pending = Counter(of.name for _, of in plan.pending)

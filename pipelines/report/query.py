@@ -93,7 +93,7 @@ class View:
 
 
 def connect(store: str) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the views of a store that are not single datasets, for statements of our own.
+    """Return a DuckDB connection with a store's views, less those of single datasets, for the program's own statements.
 
     Raises RecipeError where the store holds no finished run, StoreDamaged where a file that these views read is not
     what was written.
@@ -102,7 +102,7 @@ def connect(store: str) -> duckdb.DuckDBPyConnection:
 
 
 def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
-    """The result of a query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
+    """Return the result of a query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
 
     Raises StoreDamaged where a file that it reads is not what was written.
     """
@@ -113,7 +113,7 @@ def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
 
 
 def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsafe: bool) -> duckdb.DuckDBPyConnection:
-    """A connection with those views that are named; it reaches no file beyond the store unless it is `unsafe`."""
+    """Return a connection with the named views; it reaches no file beyond the store unless it is `unsafe`."""
     if files.is_local(store) and "\\" in place(store):
         raise RecipeError(
             f"DuckDB takes the backslash in {place(store)} for a separator of folders; make a link to the store whose "
@@ -135,9 +135,9 @@ def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsa
 
 
 def _ids_in(sql: str) -> tuple[str, ...]:
-    """Return which ids the view of decisions has: those that a query names, for each costs a join with the documents.
+    """Return the ids that the view of decisions has: those that a query names, as each costs a join with the documents.
 
-    A query that joins them itself, by `documents`, finds the document's own id there and no second one beside it.
+    A query that joins them itself, by `documents`, finds the document's own id there, and no second one next to it.
     """
     if not _IDS.search(_COUNT.sub("", sql)):
         return ()
@@ -145,7 +145,7 @@ def _ids_in(sql: str) -> tuple[str, ...]:
 
 
 def confine(connection: duckdb.DuckDBPyConnection, store: str | None = None) -> None:
-    """Let a connection reach no file, but for those below a store."""
+    """Bar a connection from all files but those below a store."""
     if store is not None:
         folder = place(store).rstrip("/")
         allowed = ", ".join(sql_text(f"{at}/") for at in dict.fromkeys([folder, in_glob(folder)]))
@@ -158,7 +158,7 @@ def confine(connection: duckdb.DuckDBPyConnection, store: str | None = None) -> 
 def answer(
     connection: duckdb.DuckDBPyConnection, sql: str, unsafe: bool = False, known: Iterable[str] = ()
 ) -> pa.Table:
-    """The rows of somebody's query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
+    """Return the rows of a user's query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
 
     `known` are views that it could have named.
     """
@@ -184,7 +184,7 @@ def _refuse_writing(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, known: Iterable[str] = ()) -> str:
-    """DuckDB's message, with our views in place of its guesses; `known` are some besides those of the connection."""
+    """Return DuckDB's message, with real views in place of its guesses: those of the connection, and the `known`."""
     held = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     views = {*known, *(name for (name,) in held if not name.startswith("_"))}
     if missing := re.search(r"Table with name (\S+) does not exist", str(error)):
@@ -194,9 +194,9 @@ def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, known:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> pa.Table:
-    """The rows of a statement of our own, `?` in it standing for the values; none where it gives none.
+    """Return the rows of one of the program's own statements, `?` in it standing for values; none where it gives none.
 
-    Raises FatalError where files that it reads are damaged (what has no seal is checked by nobody else).
+    Raises FatalError where files that it reads are damaged (what has no seal is checked nowhere else).
     """
     with _damage_told():
         return _rows(connection, sql, *values)
@@ -219,7 +219,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> p
 
 
 def place(url: str) -> str:
-    """A URL as DuckDB takes it, to which `~` at the beginning of a path is the home folder."""
+    """Return a URL for DuckDB: paths are absolute, for to it a leading `~` is the home folder."""
     return os.path.abspath(files.local_path(url)) if files.is_local(url) else url
 
 
@@ -228,7 +228,7 @@ def _list(urls: Sequence[str]) -> str:
 
 
 def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
-    """The views of a store by name, those that others need before them; `ids` are those that decisions are to have.
+    """Return the views of a store by name, each after those that it needs; `ids` are those that decisions are to have.
 
     Raises RecipeError where the store holds no finished run.
     """
@@ -264,7 +264,7 @@ def _check(urls: Sequence[str]) -> None:
 
     def check(url: str) -> None:
         with files.open_table(url) as file:
-            pq.read_metadata(file)  # of what has no seal nobody has seen yet whether it is a table
+            pq.read_metadata(file)  # a file without a seal may be no table at all
 
     with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
         for _ in pool.map(check, urls):
@@ -291,9 +291,9 @@ def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[
 
 
 def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
-    """The shards of some runs, each with all columns that any of them has; the first run's where several have one.
+    """Return the shards of some runs, each with all columns that any run has; the first run's where several have one.
 
-    `rows_before` is how many rows of its file come before a shard, where files are read in parts.
+    `rows_before` is the number of rows of its file that come before a shard, where files are read in parts.
     """
     shards: dict[int, dict[str, Any]] = {}
     for stands in standing:
@@ -309,7 +309,7 @@ def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
 
 
 def _select(parts: Sequence[Sequence[tuple[str, tuple[str, ...]]]]) -> str:
-    """A SELECT over shards whose columns lie in the same passes: the passes side by side, by shard and row."""
+    """Return a SELECT over shards whose columns lie in the same passes: the passes joined by shard and row."""
     tables, shown = [], []
     for i, (_, names) in enumerate(parts[0]):
         urls = [shard[i][0] for shard in parts]
@@ -338,7 +338,7 @@ def _decisions(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standin
 
 
 def _cluster_files(standing: Sequence[Standing]) -> Iterator[tuple[str, list[str]]]:
-    """The SELECT of the clusters of each rule and run that makes some, and the files that it reads."""
+    """Yield the SELECT of the clusters of each rule and run that makes some, and the files that it reads."""
     for stands in standing:
         ordinals = [row["ordinal"] for row in stands.shards]
         for i, rule in enumerate(stands.run.record["result"]["funnel"]["rules"]):
@@ -360,7 +360,7 @@ def _clusters(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, selects: Sequence[str], columns: pa.Schema) -> None:
-    """A view of all that some statements give; of no rows where there are none."""
+    """Make a view of all that some statements give; of no rows where there are none."""
     if selects:
         connection.execute(f"CREATE VIEW {sql_name(name)} AS " + " UNION ALL BY NAME ".join(selects))
     else:
@@ -386,10 +386,10 @@ def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
 
 
 def _dataset(dataset: Dataset) -> View:
-    """The view of the current version of a dataset; there is none before the first commit."""
+    """Return the view of the current version of a dataset; there is none before the first commit."""
 
     def make(connection: duckdb.DuckDBPyConnection) -> None:
-        with contextlib.suppress(StoreDamaged):  # a query that names it was told by `check`
+        with contextlib.suppress(StoreDamaged):  # `check` reports it to a query that names it
             if (current := dataset.current) is not None:
                 version = dataset.named(current)
                 held = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])

@@ -16,7 +16,7 @@ WIDEST = 10_000  # characters of a line that is not for a terminal
 
 
 def to_json(table: pa.Table) -> str:
-    """The rows as a JSON list; bytes as hex."""
+    """Return the rows as a JSON list; bytes as hex."""
     return printable_json(table.to_pylist())
 
 

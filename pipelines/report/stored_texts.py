@@ -23,7 +23,7 @@ from gristmill.pipelines.store.runs import Run, standing_runs
 def stored_texts(
     store: str, dataset: str, addresses: Iterable[int], connection: duckdb.DuckDBPyConnection
 ) -> dict[int, str]:
-    """The texts of documents of a dataset, by address, before its transforms; `connection` is that of the store.
+    """Return texts of documents of a dataset, by address, before its transforms; `connection` is that of the store.
 
     Raises ShardError where a shard is gone or no longer holds what was measured, and RecipeError where an environment
     variable that its URL is made of is not set.
@@ -44,7 +44,7 @@ def stored_texts(
 
 
 def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
-    """The shard as it was registered, secrets resolved from the environment."""
+    """Return the shard as it was registered, secrets resolved from the environment."""
     written: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
     kept = {"source": written, "spec": json.loads(registry.specs[ordinal])}
     held = located_yaml.load(json.dumps(kept, ensure_ascii=False), f"run {run.name}", bounded=False).value
@@ -52,7 +52,7 @@ def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
 
 
 def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Row and content id of documents of one shard, by ascending row."""
+    """Return row and content id of documents of one shard, by ascending row."""
     sql = "SELECT unhex(content_id) AS content_id FROM documents WHERE address IN (SELECT unnest(?)) ORDER BY address"
     ids = rows(connection, sql, addresses)["content_id"].cast(columns.TYPES[columns.CONTENT_ID])
     row_mask = (1 << columns.ROW_BITS) - 1

@@ -1,4 +1,4 @@
-"""The end of a run, as a person reads it."""
+"""The summary of a run for the console."""
 
 from __future__ import annotations
 

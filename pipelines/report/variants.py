@@ -1,6 +1,6 @@
 """Columns with values of several types, as DuckDB's VARIANT: answers to tasks of different kinds in one view.
 
-In a query such a value is what it is: a number is compared with numbers and averaged, a text is compared with texts.
+In a query such a value has its own type: a number is compared with numbers and averaged, a text is compared with texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def is_mixed(relation: duckdb.DuckDBPyRelation) -> bool:
 
 
 def plain_values(relation: duckdb.DuckDBPyRelation) -> pa.Table:
-    """The rows of a relation, in which each VARIANT is a number where it is one, else a text.
+    """Return the rows of a relation, in which each VARIANT is a number where it is one, else a text.
 
     Lists of them are lists of texts.
     """
@@ -35,7 +35,7 @@ def plain_values(relation: duckdb.DuckDBPyRelation) -> pa.Table:
 
 
 def _typed(texts: pa.Array, is_number: pa.Array) -> pa.Array:
-    """Numbers where all that is there is one, texts where none is, else a union of both."""
+    """Return numbers where all values are numbers, texts where none is, else a union of both."""
     numbers = pc.if_else(is_number, texts, None).cast(pa.int64())
     others = pc.if_else(is_number, None, texts)
     if others.null_count == len(others):

@@ -1,4 +1,4 @@
-"""`gristmill verify`: reads every file of a store, and says of each that is not as it was written what that means."""
+"""`gristmill verify`: all files of a store are read, and each one that is not as it was written is explained."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Finding:
 
     path: str  #: below the store's folder
     problem: str  #: damaged, gone, left over or foreign
-    meaning: str  #: what it is, and what to do
-    repaired: str | None = None  #: what `--repair` did
+    meaning: str  #: the kind of file, and the remedy
+    repaired: str | None = None  #: the action of `--repair`
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at, and what was found."""
+    """The files that were read, and the findings."""
 
     store: str
     files: int
@@ -58,19 +58,19 @@ class Verified:
 
     @property
     def wrong(self) -> int:
-        """Return how many files are damaged or gone and were not repaired."""
+        """Return the number of files that are damaged or gone and were not repaired."""
         return sum(f.problem in (DAMAGED, GONE) and f.repaired is None for f in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def verify(store: str, dataset: str | None, repair: bool, reporter: Reporter) -> Verified:
     """Read all files of a store, or of one dataset of it, and compare them with what was written.
 
-    With `repair`, what a run can make again is removed or written again, and leftovers go; the store is locked for it.
-    Raises RecipeError where there is no such store or dataset, StoreLocked where a run holds the store.
+    With `repair`, what a run can make again is removed or written again, and leftovers are removed; the store is locked
+    for it. Raises RecipeError where there is no such store or dataset, StoreLocked where a run holds the store.
     """
     if not repair:
         return _verify(store, dataset, reporter)
@@ -97,7 +97,7 @@ def _verify(store: str, dataset: str | None, reporter: Reporter) -> Verified:
 
 
 def _read_all(store: str, there: Mapping[str, files.State], reporter: Reporter) -> tuple[set[str], int]:
-    """Read the files; which are damaged, and how many have no seal."""
+    """Read the files; return the damaged ones, and how many have no seal."""
     broken: set[str] = set()
     unsealed = 0
     with reporter.stage("verify", len(there), "file") as stage, ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -134,7 +134,7 @@ def _check(store: str, path: str) -> bool | None:
 def _expected(
     store: str, there: Mapping[str, files.State], broken: set[str], dataset: str | None
 ) -> Iterator[tuple[str, str]]:
-    """(path, problem) of what the records of a store say of its files, and the files do not say of themselves."""
+    """Yield (path, problem) of what the records of a store say of its files, and the files do not say of themselves."""
     for path in there:
         if files.UNFINISHED in path:
             yield path, LEFT_OVER
@@ -153,7 +153,7 @@ def _expected(
 
 
 def _finished(store: str, there: Mapping[str, files.State], broken: set[str]) -> list[runs.Run]:
-    """The finished runs whose records are whole, newest first."""
+    """Return the finished runs whose records are whole, newest first."""
     found = []
     for name in reversed(runs.run_names(store)):
         path = f"{runs.FOLDER}/{name}/{runs.RECORD}"
@@ -276,7 +276,7 @@ def _labels(store: str, there: Mapping[str, files.State], broken: set[str]) -> I
     for task in sorted({path.split("/")[1] for path in there if path.startswith(f"{LABELS}/") and path.count("/") > 1}):
         folder = f"{LABELS}/{task}"
         if any(path.startswith(f"{folder}/") for path in broken):
-            continue  # what is missing beside it cannot be told
+            continue  # it is unknown what else is missing
         try:
             listing = list_folder(files.join(store, folder))
         except StoreDamaged as error:
@@ -297,7 +297,7 @@ def _meaning(path: str, problem: str = DAMAGED) -> str:
 
 
 def _repaired(store: str, finding: Finding, reporter: Reporter) -> Finding:
-    """Do what is safe about a finding."""
+    """Repair a finding where that is safe; return it with what was done."""
     done = _repair(store, finding, reporter)
     return finding if done is None else replace(finding, repaired=done)
 
@@ -331,7 +331,7 @@ def _repair(store: str, finding: Finding, reporter: Reporter) -> str | None:
 
 
 def _put_aside(store: str, run: str) -> str | None:
-    """Remove a run that can be done again: one that no index builds on."""
+    """Remove a run that can be done again, as no index builds on it; return what was done, None if nothing."""
     if any(run in index.runs for index in _opened(store)):
         return None
     files.remove(files.join(store, runs.FOLDER, run))

@@ -23,7 +23,7 @@ from gristmill.pipelines.store.measures import ShardCounts, rejects_file, write_
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
 
-#: The columns that every shard gets besides what the recipe measures; raise the number when they change.
+#: Version of the columns that every shard gets besides what the recipe measures; raise it when they change.
 DOCUMENT_VERSION = 1
 
 REJECTS = pa.schema(
@@ -48,6 +48,7 @@ class Stopwatch:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Add the processor seconds of the block to a step."""
         start = time.thread_time()
         try:
             yield
@@ -57,26 +58,26 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class MeasureShard:
-    """Measures one shard: reads it, applies the transforms, computes what is missing, writes one file."""
+    """The task that measures one shard: reads it, applies the transforms, computes what is missing, writes one file."""
 
     shard: Shard
     transforms: tuple[ReadyOperator, ...]
     measures: tuple[ReadyOperator, ...]
-    with_document: bool  #: whether id, content id, length and metadata are still missing too
+    with_document: bool  #: true where id, content id, length and metadata are still missing too
     url: str  #: the file to write
 
     def __str__(self) -> str:
         return self.shard.spec.name
 
     def run(self) -> ShardCounts:
-        """Measure the shard; returns its counts. Raises ShardError where the shard cannot be read."""
+        """Measure the shard and return its counts. Raises ShardError where the shard cannot be read."""
         try:
             return self._run()
         finally:
             AT_WORK.pop(self.url, None)
 
     def _share(self) -> float:
-        """Return how much of the shard is read; of several files, which are small, nothing until they all are."""
+        """Return the share of the shard that is read; of several files, which are small, 0 until all of them are."""
         spec, read = self.shard.spec, share_read()
         if len(spec.files) > 1:
             return 0.0
@@ -113,14 +114,14 @@ class MeasureShard:
         return counts
 
     def kernels(self) -> list[str]:
-        """The groups of kernels that it needs."""
+        """Return the groups of kernels that it needs."""
         return [
             "hash_texts",
             *(name for ready in (*self.transforms, *self.measures) for name in ready.operator.kernels()),
         ]
 
     def schema(self) -> pa.Schema:
-        """The columns of the measure file."""
+        """Return the columns of the measure file."""
         source = self.shard.source.schema()
         fields = [pa.field(columns.ROW, columns.TYPES[columns.ROW])]
         if self.with_document:
@@ -133,7 +134,7 @@ class MeasureShard:
         return pa.schema([f.remove_metadata() for f in fields])
 
     def document_columns(self) -> list[str]:
-        """Return what every document gets: row, id, url and metadata of its source, content id and length."""
+        """Return the columns of every document: row, id, url and metadata of its source, content id and length."""
         given = [n for n in self.shard.source.schema().names if n not in (columns.TEXT, columns.ROW)]
         return [columns.ROW, *given, columns.CONTENT_ID, columns.BYTES]
 
@@ -161,12 +162,12 @@ class MeasureShard:
 
 
 def measure_shard(task: MeasureShard) -> ShardCounts:
-    """`MeasureShard.run` as a plain function, which engines take."""
+    """Run a task: `MeasureShard.run` as a plain function, which engines take."""
     return task.run()
 
 
 def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
-    """The batches, the time to read them counted as the step `read`."""
+    """Yield the batches, the time to read them counted as the step `read`."""
     while True:
         with watch.step("read"):
             batch = next(batches, None)
@@ -176,18 +177,18 @@ def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
 
 
 def lengths(text: pa.Array) -> pa.Array:
-    """UTF-8 bytes of each text (uint64)."""
+    """Return the UTF-8 bytes of each text (uint64)."""
     _, offsets = text_buffers(text)
     return pa.array(np.diff(offsets).astype(np.uint64))
 
 
 def length_of(text: pa.Array) -> int:
-    """UTF-8 bytes of all texts together."""
+    """Return the UTF-8 bytes of all texts together."""
     _, offsets = text_buffers(text)
     return int(offsets[-1] - offsets[0])
 
 
 def rejects_table(ordinal: int, rejects: list[Reject]) -> pa.Table:
-    """The rejected records of a shard as a table."""
+    """Return the rejected records of a shard as a table."""
     rows = [{"ordinal": ordinal, **{n: getattr(r, n) for n in REJECTS.names[1:]}} for r in rejects]
     return pa.Table.from_pylist(rows, schema=REJECTS)

@@ -15,14 +15,14 @@ from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
 
-#: What must be known of a document to read its text again.
+#: Columns that must be known of a document to read its text again.
 KNOWN = (columns.ROW, columns.CONTENT_ID)
 
 
 def read_texts(
     shard: Shard, known: pa.Table, transforms: Sequence[ReadyOperator] = (), watch: Stopwatch | None = None
 ) -> Iterator[pa.LargeStringArray]:
-    """The texts, transformed, of some of a shard's documents (n rows of KNOWN, by ascending row), batch by batch.
+    """Yield the texts, transformed, of some of a shard's documents (n rows of KNOWN, by ascending row), batch by batch.
 
     Raises ShardError where the shard no longer holds what was measured.
     """
@@ -52,5 +52,5 @@ class Texts:
     transforms: tuple[ReadyOperator, ...]
 
     def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
-        """See `read_texts`."""
+        """Yield the texts of some of a shard's documents; see `read_texts`."""
         return read_texts(self.shards[ordinal], known, self.transforms)

@@ -1,4 +1,4 @@
-"""Texts as a rule has them changed when they are written."""
+"""Texts as a rule changes them when they are written."""
 
 from __future__ import annotations
 

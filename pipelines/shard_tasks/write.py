@@ -63,7 +63,7 @@ class WriteTask:
 
 @dataclass(frozen=True)
 class Layout:
-    """What all tasks of a dataset share."""
+    """The settings that all tasks of a dataset share."""
 
     folder: str
     files: int
@@ -75,13 +75,13 @@ class Layout:
     threads: int = 1  #: shards that one task may read at once
 
     def file(self, number: int) -> str:
-        """URL of an output file."""
+        """Return the URL of an output file."""
         return files.join(self.folder, f"data-{number:05d}-of-{self.files:05d}.parquet")
 
 
 @dataclass(frozen=True)
 class WriteReceipt:
-    """What a task wrote."""
+    """The record of the files that a task wrote."""
 
     files: tuple[WrittenFile, ...]
     seconds: Mapping[str, float]
@@ -89,20 +89,20 @@ class WriteReceipt:
 
 
 def plan_files(survivors: Sequence[Survivors], shard_bytes: int) -> tuple[list[WriteTask], int]:
-    """The tasks of a dataset and how many files they write."""
+    """Return the tasks of a dataset and the number of files that they write."""
     tasks: list[WriteTask] = []
     number = 0
     for group in _groups([s for s in survivors if s.rows], shard_bytes):
         sizes = file_sizes(sum(s.rows for s in group), sum(s.text_bytes for s in group), shard_bytes)
         tasks.append(WriteTask(tuple(group), sizes, number))
         number += len(sizes)
-    if not tasks:  # a dataset without rows is still one file, which tells its schema
+    if not tasks:  # a dataset without rows is still one file, which holds its schema
         return [WriteTask((), (0,), 0)], 1
     return tasks, number
 
 
 def _groups(survivors: Sequence[Survivors], shard_bytes: int) -> Iterator[list[Survivors]]:
-    """Consecutive shards whose survivors fit one file; a shard that fills more stands alone."""
+    """Yield consecutive shards whose survivors fit one file; a shard that fills more stands alone."""
     group: list[Survivors] = []
     for shard in survivors:
         text = sum(s.text_bytes for s in group) + shard.text_bytes
@@ -115,14 +115,14 @@ def _groups(survivors: Sequence[Survivors], shard_bytes: int) -> Iterator[list[S
 
 
 def file_sizes(rows: int, text_bytes: int, shard_bytes: int) -> tuple[int, ...]:
-    """Rows of each file of a task: as few files as the wanted size allows, rows spread evenly."""
+    """Return the rows of each file of a task: as few files as the wanted size allows, rows spread evenly."""
     n = max(1, min(rows, round(text_bytes / shard_bytes)))
     return tuple(rows * (i + 1) // n - rows * i // n for i in range(n))
 
 
 @dataclass(frozen=True)
 class CountSurvivors:
-    """Reads one shard's decisions and narrow columns; counts and digests what is kept."""
+    """The task that reads one shard's decisions and narrow columns, and counts and digests what is kept."""
 
     shard: Shard
     measures: ShardMeasures
@@ -135,7 +135,7 @@ class CountSurvivors:
         return self.shard.spec.name
 
     def run(self) -> Survivors:
-        """The shard's survivors."""
+        """Return the shard's survivors."""
         narrow = [c for c in self.columns if c != columns.TEXT]
         wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.rewrite)]))
         table = self.measures.read(wanted).filter(kept_rows(self.decisions))
@@ -157,13 +157,13 @@ class CountSurvivors:
 
 
 def count_survivors(task: CountSurvivors) -> Survivors:
-    """`CountSurvivors.run` as a plain function, which engines take."""
+    """Run a task: `CountSurvivors.run` as a plain function, which engines take."""
     return task.run()
 
 
 @dataclass(frozen=True)
 class WriteFiles:
-    """Runs one write task."""
+    """The task that writes the files of one `WriteTask`."""
 
     layout: Layout
     task: WriteTask
@@ -193,7 +193,7 @@ class WriteFiles:
         return receipt
 
     def _done(self, receipt_url: str) -> WriteReceipt | None:
-        """The receipt of an interrupted run, if all its files are what it wrote."""
+        """Return the receipt of an interrupted run, if all its files are what it wrote; else None."""
         try:
             receipt = _load_receipt(files.read_record(receipt_url))
             written = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
@@ -202,9 +202,9 @@ class WriteFiles:
         return receipt if written == [file.digest for file in receipt.files] else None
 
     def _tables(self, watch: Stopwatch, observers: Sequence[Observer]) -> Iterator[pa.Table]:
-        """The survivors of the task's shards, in order; several shards are read at once where threads are to spare.
+        """Yield the survivors of the task's shards, in order; several shards are read at once if threads are to spare.
 
-        Read ahead, the survivors of at most one file are held, for that is what a task of several shards writes.
+        At most the survivors of one file are held ahead, as a task of several shards writes one file.
         """
         layout = self.layout
         if layout.threads == 1 or len(self.task.survivors) == 1:
@@ -220,24 +220,24 @@ class WriteFiles:
 
 
 def write_files(task: WriteFiles) -> WriteReceipt:
-    """`WriteFiles.run` as a plain function, which engines take."""
+    """Run a task: `WriteFiles.run` as a plain function, which engines take."""
     return task.run()
 
 
 @dataclass(frozen=True)
 class ReadSurvivors:
-    """Reads one shard's text again and keeps what was decided to be kept."""
+    """The second reading of one shard's text, of the documents that were decided to be kept."""
 
     layout: Layout
     survivors: Survivors
 
     def collect(self, observers: Sequence[Observer]) -> tuple[list[pa.Table], Mapping[str, float]]:
-        """All tables at once, with the seconds that they took."""
+        """Return all tables at once, with the seconds that they took."""
         watch = Stopwatch()
         return list(self.tables(watch, observers)), watch.seconds
 
     def tables(self, watch: Stopwatch, observers: Sequence[Observer]) -> Iterator[pa.Table]:
-        """The kept documents as tables of the dataset's columns, in order.
+        """Yield the kept documents as tables of the dataset's columns, in order.
 
         Raises ShardError where the shard no longer holds what was measured.
         """
@@ -266,7 +266,7 @@ class ReadSurvivors:
 
 
 class Observer:
-    """Adds up what a measure counts over the documents that are written; used by several threads."""
+    """The sum of what a measure counts over the documents that are written; several threads add to it."""
 
     def __init__(self, ready: ReadyOperator) -> None:
         self.name = ready.name
@@ -275,6 +275,7 @@ class Observer:
         self.counts = self._count(pa.array([], pa.large_string()))
 
     def add(self, text: pa.Array) -> None:
+        """Add the counts over some texts."""
         counts = self._count(text)
         with self._lock:
             self.counts += counts
@@ -284,18 +285,18 @@ class Observer:
 
 
 def text_lengths(task: WriteTask, rewrite: Rewrite | None) -> NDArray[np.uint64]:
-    """Lengths of the texts that a task writes, known before any is read."""
+    """Return the lengths (UTF-8 bytes) of the texts that a task writes, known before any is read."""
     masked = (s.measures.read(_sized_by(rewrite)).filter(kept_rows(s.decisions)) for s in task.survivors)
     return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, rewrite) for table in masked)])
 
 
 def _sized_by(rewrite: Rewrite | None) -> tuple[str, ...]:
-    """Columns that tell how long the texts are as they are written, and what is removed of them."""
+    """Return the columns that give the lengths of the texts as they are written, and what is removed from them."""
     return (columns.BYTES,) if rewrite is None else (columns.BYTES, *rewrite.columns)
 
 
 def kept_rows(decisions: str) -> pa.ChunkedArray:
-    """The mask of a decision file: true where a document is kept."""
+    """Return the mask of a decision file: true where a document is kept."""
     return files.read_table(decisions, columns=["kept"])["kept"]
 
 

@@ -32,7 +32,7 @@ class WrittenFile:
 
 
 def row_groups(lengths: NDArray[np.uint64]) -> list[int]:
-    """Rows of each row group, from the lengths of the texts: known before any text is read."""
+    """Return the number of rows of each row group, from the lengths of the texts alone: no text need be read."""
     groups: list[int] = []
     rows = total = 0
     for length in lengths.tolist():
@@ -44,7 +44,7 @@ def row_groups(lengths: NDArray[np.uint64]) -> list[int]:
 
 
 def write_dataset_file(url: str, schema: pa.Schema, groups: Iterable[pa.Table], text_bytes: int) -> WrittenFile:
-    """Write one row group for each table of `groups`; `text_bytes` is the length of their texts together."""
+    """Write one row group for each table of `groups`; `text_bytes` is the total length of their texts."""
     rows = 0
     with files.replacing(url) as file:
         digesting = _Digesting(file)
@@ -56,7 +56,7 @@ def write_dataset_file(url: str, schema: pa.Schema, groups: Iterable[pa.Table], 
 
 
 def regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
-    """The same rows in tables of the given sizes, each of one chunk: chunk borders would show in the file's pages."""
+    """Yield the same rows in tables of the given sizes, each of one chunk: chunk borders would change the pages."""
     source = iter(tables)
     held: list[pa.Table] = []
     rows = 0
@@ -70,7 +70,7 @@ def regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Tab
 
 
 class _Digesting:
-    """A binary file that digests what passes through it."""
+    """Binary file that digests the bytes written through it."""
 
     closed = False
 
@@ -93,7 +93,7 @@ class _Digesting:
         self._file.flush()
 
     def close(self) -> None:
-        """The owner of the file closes it."""
+        """Do nothing: the owner of the file closes it."""
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()

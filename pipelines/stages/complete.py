@@ -1,9 +1,9 @@
-"""What an earlier night left unanswered is asked on, and its version written anew with what came.
+"""Completion of an earlier run's labels: what is unanswered is asked again, and its version written again.
 
-With an index a shard is decided once, so the labels of a night that ended early (a ceiling, a lost answer, an endpoint
-that failed) would stay as they are. The next run puts its tasks to what that night kept again, which asks for nothing
-that is known. Where answers came, it is a run of its own: with the decisions of the one that it completes, in its place
-for whoever reads the store, and with a version of the same documents. What is committed is never changed.
+With an index a shard is decided once, so the labels of a run that ended early (a ceiling, a lost answer, an endpoint
+that failed) would stay as they are. The next run puts its tasks again to what that run kept, which asks for nothing
+that is known. Where answers came, a new run is recorded: with the decisions of the one that it completes, in its place
+for all readers of the store, and with a version of the same documents. What is committed is never changed.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _DECISIVE = ("transform", "measure", "decide", "label", "write")
 
 @dataclass(frozen=True)
 class Completed:
-    """What became of an earlier run's labels."""
+    """The outcome of completing an earlier run's labels."""
 
     run: Run | None  #: the run that takes its place; None where no answer came
     labels: Sequence[LabelResult]
 
 
 def unanswered(run: Run) -> bool:
-    """Return whether a run left texts that its tasks are to be put to."""
+    """Return whether a run left texts without an answer to one of its tasks."""
     return not all(labelled["complete"] for labelled in run.record["result"].get("labels", ()))
 
 
 def complete_earlier(plan: Plan, engine: LateEngine, reporter: Reporter, confirm: Confirm) -> list[Completed]:
-    """Go on with the labels of all earlier nights that are not complete, the oldest first.
+    """Complete the labels of all earlier runs that left texts unanswered, the oldest run first.
 
     Only the holder of the writer lock may call this. Raises GristmillError; what was completed before it stays.
     """
@@ -61,7 +61,7 @@ def complete_earlier(plan: Plan, engine: LateEngine, reporter: Reporter, confirm
 
 
 def _hindrance(plan: Plan, stands: Standing) -> str:
-    """Why a run cannot be completed, with what to do about it; empty where it can."""
+    """Return why a run cannot be completed, with what to do about it; an empty string where it can."""
     written, now = stands.run.record["recipe"], plan.loaded.as_written
     if changed := [name for name in _DECISIVE if written.get(name) != now.get(name)]:
         return f"the recipe has another {changed[0]} now; give it as it was to go on with them"
@@ -108,7 +108,7 @@ def _complete(plan: Plan, earlier: Run, engine: LateEngine, reporter: Reporter, 
 
 
 def _copy_decisions(earlier: Run, url: str) -> None:
-    """Give a run the decisions of another: all of its tables but the labels and what names the measures."""
+    """Copy a run's decisions to `url`: all of its tables but the labels and the one that names the measures."""
     for path in sorted(files.states(earlier.url)):
         if path.endswith(".parquet") and not path.startswith(f"{LABELS}/") and path != "shards.parquet":
             files.check_table(files.join(earlier.url, path))
@@ -126,7 +126,7 @@ def _label(
 
 
 def _differ(earlier_url: str, url: str) -> bool:
-    """Return whether two runs have other labels of the same documents."""
+    """Return whether two runs have different labels of the same documents."""
     mine, others = (sorted(files.states(files.join(at, LABELS))) for at in (url, earlier_url))
     if mine != others:
         return True

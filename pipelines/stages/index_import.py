@@ -1,4 +1,4 @@
-"""A dataset that is there already, brought into an index: later runs are resolved against it, too."""
+"""Import of an existing dataset into an index: later runs are resolved against it, too."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MADE_BY = "import"
 def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporter: Reporter) -> Generation:
     """Sign the documents of a source as a recipe's indexed rule would, and add them all to the index as a generation.
 
-    They are taken for survivors, whatever they are like: nothing is compared or dropped. Their shards are decided by
-    that, so no run decides them again. Raises RecipeError where no rule of the recipe has an index, or nothing is new.
+    All of them count as survivors: nothing is compared or dropped. Their shards are decided by that, so no run decides
+    them again. Raises RecipeError where no rule of the recipe has an index, or nothing is new.
     """
     indexed = indexed_rule(loaded.recipe.decide)
     if indexed is None:

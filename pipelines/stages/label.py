@@ -1,4 +1,4 @@
-"""The label stage of a recipe: what was kept is put to its tasks, and the answers become columns of the dataset."""
+"""The label stage of a recipe: kept documents are put to its tasks, and answers become columns of the dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FOLDER = "labels"  #: below the run's folder: labels/<position of the task>/<ord
 
 @dataclass(frozen=True)
 class Survivors:
-    """What a run has kept, and how its texts are read."""
+    """The documents that a run has kept, and the means to read their texts."""
 
     store: str
     dataset: str
@@ -44,7 +44,7 @@ class Survivors:
     rewrite: Rewrite | None
 
     def documents(self, task: LoadedTask) -> Documents:
-        """The kept documents, with the columns that the task's sample goes by."""
+        """Return the kept documents, with the columns that the task's sample goes by."""
         sample = task.task.sample
         sampled = [] if sample is None else sorted(sample.columns_needed())
         tables = [self._kept(held, sampled) for held in self.measured.measures]
@@ -64,7 +64,7 @@ class Survivors:
 
 
 def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
-    """Keys (n) of texts of which the pieces at some positions (n lists) are removed: others where anything is."""
+    """Return keys (n) of texts without the pieces at some positions (n lists): other keys where any is removed."""
     kept = keys.to_pylist()
     touched = np.flatnonzero(pc.fill_null(pc.greater(pc.list_value_length(positions), 0), False).to_numpy())
     for place in touched.tolist():
@@ -76,9 +76,9 @@ def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
 def label_survivors(
     tasks: Sequence[LoadedTask], survivors: Survivors, reporter: Reporter, confirm: Confirm
 ) -> tuple[list[ShardMeasures], list[LabelResult]]:
-    """Put tasks to what was kept; returns the shards with the tasks' columns besides, and what each task came to.
+    """Put tasks to the kept documents; return the shards with the tasks' columns added, and the result of each task.
 
-    Only what a task's sample chose has answers in the dataset, whatever else the store knows.
+    Only documents that a task's sample chose have answers in the dataset, even if the store knows more.
     """
     held = list(survivors.measured.measures)
     results = []
@@ -101,7 +101,7 @@ def label_survivors(
 
 
 def _places_by_shard(chosen: pa.Table, held: Sequence[ShardMeasures]) -> Iterator[NDArray[np.int64]]:
-    """Where the documents of each shard stand in a table of documents."""
+    """Yield the positions of the documents of each shard in a table of documents."""
     shards = chosen[SHARD].to_numpy()
     order = np.argsort(shards, kind="stable")
     ordered = shards[order]
@@ -111,7 +111,7 @@ def _places_by_shard(chosen: pa.Table, held: Sequence[ShardMeasures]) -> Iterato
 
 
 def _with_labels(shard: ShardMeasures, folder: str, chosen: NDArray[np.integer], given: pa.Table) -> ShardMeasures:
-    """The shard, and a file with the columns of its documents that were chosen (n rows): null for all others."""
+    """Write the columns of a shard's chosen documents (n rows), null for all others; return the shard with the file."""
     url = files.join(folder, f"{shard.ordinal:08d}.parquet")
     rows = shard.read([columns.ROW])[columns.ROW].combine_chunks()
     write_given(url, given, np.searchsorted(rows.to_numpy(), chosen), rows)

@@ -1,6 +1,6 @@
 """The manifest of a dataset version: what it holds and what made it.
 
-Same inputs, same bytes: it tells no times, no machine and no secrets.
+The same inputs give the same bytes: it holds no times, no machine and no secrets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def build(
     receipts: Sequence[WriteReceipt],
     parent: str | None,
 ) -> dict[str, Any]:
-    """The manifest as plain values."""
+    """Return the manifest as plain values."""
     written = [file for receipt in receipts for file in receipt.files]
     recipe = {key: value for key, value in plan.loaded.as_written.items() if key != "store"}
     return {
@@ -50,7 +50,7 @@ def build(
 
 
 def _sources(names: Sequence[str], shards: Sequence[Shard], counts: Sequence[ShardCounts]) -> list[dict[str, Any]]:
-    """The totals of each source."""
+    """Return the totals of each source."""
     keys = ("records", "documents", "rejects", "text_bytes")
     totals = {name: {"name": name, "shards": 0, **dict.fromkeys(keys, 0)} for name in names}
     for shard, count in zip(shards, counts, strict=True):

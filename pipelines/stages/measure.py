@@ -1,4 +1,4 @@
-"""The measure stage of a run: what is missing, the pass over it, and where everything lies afterwards."""
+"""The measure stage of a run: what is missing, the pass over it, and the places of all columns afterwards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Measured:
 
 
 def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> Measured:
-    """Measure what is missing; raises ShardError where more shards are unreadable than the recipe allows.
+    """Measure what is missing. Raises ShardError where more shards are unreadable than the recipe allows.
 
     Measures of earlier runs are checked first: what is damaged is measured again.
     """
@@ -56,7 +56,7 @@ def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: R
 
 
 class _Work:
-    """The pass over what is missing, and what came of it."""
+    """The pass over what is missing, and its outcome."""
 
     def __init__(self, plan: Plan, engine: Engine, reporter: Reporter, counted: dict[int, ShardCounts]) -> None:
         self.plan, self.engine, self.reporter = plan, engine, reporter
@@ -66,7 +66,7 @@ class _Work:
         self.measured = 0
 
     def measure(self, shards: Sequence[Shard]) -> dict[int, UnreadableFiles]:
-        """Measure what is missing of some shards. Returns those of several files some of which cannot be read."""
+        """Measure what is missing of some shards; return those of several files of which some cannot be read."""
         tasks = [task for shard in shards if (task := _missing(self.plan, shard)) is not None]
         if tasks:
             urls = (file.url for shard in shards for file in shard.spec.files)
@@ -102,7 +102,7 @@ class _Work:
     def regroup(
         self, shards: Sequence[Shard], broken: Mapping[int, UnreadableFiles]
     ) -> tuple[list[Shard], list[Shard]]:
-        """The shards, those of several files without the ones that cannot be read, and which of them are new.
+        """Return the shards, those of several files without the files that cannot be read, and the new ones of them.
 
         Files that cannot be read become shards of their own, which have failed.
         """
@@ -132,7 +132,7 @@ class _Work:
 
 
 def with_given_columns(plan: Plan, measured: Measured, run_url: str) -> Measured:
-    """The shards with the columns that a run's rules gave: the dataset and the run's record may name them."""
+    """Return the shards with the columns that a run's rules gave: the dataset and the run's record may name them."""
     gives = given_columns(plan.rules)
     measures = [
         replace(held, parts=held.parts + given_parts(gives, run_url, held.ordinal), schema=plan.decided)
@@ -142,7 +142,7 @@ def with_given_columns(plan: Plan, measured: Measured, run_url: str) -> Measured
 
 
 def _sizes(shards: Sequence[Shard]) -> list[float]:
-    """Bytes of files that each shard reads: of a file in several parts, each an equal one."""
+    """Return the bytes of files that each shard reads: an equal part of a file that is read in several parts."""
     parts = Counter(file.url for shard in shards for file in shard.spec.files)
     return [sum(file.size / parts[file.url] for file in shard.spec.files) for shard in shards]
 
@@ -153,9 +153,9 @@ def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:
 
 
 def _check_held(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> dict[int, ShardCounts]:
-    """The counts of shards whose documents' own columns were measured before, by ordinal.
+    """Return the counts of shards whose documents' own columns were measured before, by ordinal.
 
-    Measure files that are not what was written are removed, and said.
+    Measure files that are not what was written are removed, with a warning.
     """
     for url in plan.store.damaged:
         reporter.warn(f"! {url} is damaged: what it describes is measured again")
@@ -172,7 +172,7 @@ def _check_held(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: R
 
 
 def _held(plan: Plan, shard: Shard) -> HeldMeasures:
-    """The files of a shard's measures that earlier runs wrote."""
+    """Return the files of a shard's measures that earlier runs wrote."""
     document, *others = (
         plan.store.find(fingerprint, shard.ordinal)
         for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan))
@@ -186,7 +186,7 @@ def _fingerprints(plan: Plan) -> list[str]:
 
 
 def _missing(plan: Plan, shard: Shard) -> MeasureShard | None:
-    """The task that measures what a shard lacks; None where nothing is missing."""
+    """Return the task that measures what a shard lacks; None where nothing is missing."""
     measures = tuple(
         m.ready
         for m in plan.measures
@@ -215,7 +215,7 @@ def _begin(plan: Plan, task: MeasureShard) -> Pass:
 
 
 def _places(plan: Plan, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The files of a shard's columns, the one with the documents' own columns first, each file once."""
+    """Return the files of a shard's columns, the one with the documents' own columns first, each file once."""
     held: dict[str, tuple[str, ...]] = {}
     for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan)):
         found = plan.store.find(fingerprint, shard.ordinal)
@@ -229,7 +229,7 @@ def _places(plan: Plan, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def _message(shard: Shard, error: Exception) -> str:
-    """A shard's error in one line that names the file and the remedy."""
+    """Return a shard's error in one line that names the file and the remedy."""
     if isinstance(error, GristmillError):
         return str(error)
     if isinstance(error, PermissionError):

@@ -19,12 +19,12 @@ from gristmill.pipelines.store.registry import Shard
 
 #: `row` is the position in the shard, as in addresses; `file_row` that in the file, null where the file is the record.
 SCHEMA = pa.schema([("source", pa.string()), ("file", pa.string()), ("file_row", pa.int64()), *REJECTS])
-#: How many files are named on the console.
+#: The number of kinds (file and reason) that are named on the console.
 SHOWN = 10
 
 
 def gather(shards: Sequence[Shard], counts: Sequence[ShardCounts], measures: Sequence[ShardMeasures]) -> pa.Table:
-    """All rejects of a run. Lines and rows count from the start of the file, also where it was read in parts."""
+    """Return all rejects of a run. Lines and rows count from the start of the file, even where it was read in parts."""
     rows: list[dict[str, Any]] = []
     lines_before: Counter[tuple[str, str]] = Counter()
     rows_before: Counter[tuple[str, str]] = Counter()
@@ -72,7 +72,7 @@ def check_limit(recipe: Recipe, shards: Sequence[Shard], counts: Sequence[ShardC
 
 
 def remarks(rejects: pa.Table) -> list[str]:
-    """Lines for the console: how many in which file, why, and where the first is."""
+    """Return lines for the console: numbers of rejects by file and reason, each with the place of the first."""
     counted = Counter(zip(rejects["file"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
     first: dict[Any, dict[str, Any]] = {}
     for row in rejects.to_pylist():
@@ -88,7 +88,7 @@ def remarks(rejects: pa.Table) -> list[str]:
 
 
 def where(reject: dict[str, Any]) -> str:
-    """`file:line`, the row (from 0) where the format has no lines, or the file where it is the record."""
+    """Return the place of a reject: `file:line`, the row (from 0) without lines, or the file if it is the record."""
     if reject["line"] is not None:
         return f"{reject['file']}:{reject['line']}"
     return f"{reject['file']} row {reject['file_row']}" if reject["file_row"] is not None else str(reject["file"])

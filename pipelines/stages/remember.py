@@ -1,4 +1,4 @@
-"""What a run adds to the index of its recipe."""
+"""Additions of a run to the index of its recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: measure what is missing, decide globally, write the survivors, commit. Every stage can be taken up again.
+"""One run: measure what is missing, decide globally, write the survivors, commit. Every stage can be resumed.
 
 Counts are checked before the commit: records = documents + quarantined, documents = kept + dropped by each rule, rows
 written = kept. A run whose counts do not add up commits nothing.
@@ -50,7 +50,7 @@ from gristmill.pipelines.store.version import RESULTS
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to."""
+    """The result of a run."""
 
     recipe: str
     run: str
@@ -66,11 +66,11 @@ class RunResult:
     processor_seconds: Mapping[str, float]  #: by step, of what this run did
     indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
     nothing_new: bool = False  #: the index holds all shards: nothing was decided
-    labels: Sequence[LabelResult] = ()  #: what came of each labelling task
+    labels: Sequence[LabelResult] = ()  #: the result of each labelling task
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         labels = [result.to_json() for result in self.labels]
         return {**asdict(self), "funnel": self.funnel.to_json(), "labels": labels}
 
@@ -122,7 +122,7 @@ class Run:
             reporter.say(f"  index    {plan.index.name} {index_remark(plan.indexed, len(plan.pending))}")
 
     def run(self) -> RunResult:
-        """All stages."""
+        """Run all stages."""
         self._check_history()
         if self.plan.index is None and all_measured(self.plan, self.shards):
             found = self._earlier(self._fingerprint(self.shards))
@@ -174,7 +174,7 @@ class Run:
         return result
 
     def go_on(self) -> Sequence[Completed]:
-        """Ask what earlier nights left unanswered; see `completing`."""
+        """Ask what earlier runs left unanswered; see `stages.complete`."""
         if self.plan.index is None or not self.plan.tasks:
             return []
         self._check_history()
@@ -182,7 +182,7 @@ class Run:
         return complete_earlier(self.plan, self.engine, self.reporter, self.confirm)
 
     def nothing_new(self) -> RunResult:
-        """Return what a run comes to whose shards are all in the index: the dataset of the last run stands."""
+        """Return the result of a run whose shards are all in the index: the dataset of the last run stands."""
         self.shards = self.plan.registry.register(self.plan.specs, self.loaded.document)
         self._check_history()
         current = runs.current_run(self.store, self.recipe.name)
@@ -211,7 +211,7 @@ class Run:
                 )
 
     def _compile(self) -> None:
-        """Compile what the run calls here and is not compiled yet. On a cluster each node does it for its tasks."""
+        """Compile what the run calls here and is not compiled yet. On a cluster each node does so for its tasks."""
         if self.engine.name == "local":
             at_work: list[Operator] = [*self.plan.rules]
             if not all_measured(self.plan, self.shards):
@@ -240,7 +240,7 @@ class Run:
                 stage.advance()
 
     def _fingerprint(self, measured: Sequence[Shard]) -> str:
-        """A digest of all that decides the dataset: inputs as measured, rules, output, version of the results."""
+        """Return a digest of all that decides the dataset: inputs as measured, rules, output, the results' version."""
         rules = [[name_of(rule), rule.fingerprint({})] for rule in self.plan.rules]
         documents = [self.plan.document_fingerprint(source) for source in self.recipe.sources]
         shards = [[shard.ordinal, shard.source.name] for shard in measured]
@@ -250,7 +250,7 @@ class Run:
         return digest_of([output, rules, self.plan.measured_by(), documents, shards, index, *labels, RESULTS])
 
     def _earlier(self, asked: str) -> tuple[runs.Run, Version] | None:
-        """An earlier run that did just what is asked, and its version, which is whole."""
+        """Return an earlier run that did just what is asked, and its whole version; None where there is none."""
         for earlier in () if self.plan.tasks else runs.finished_runs(self.store):  # answers may have come since
             if earlier.record["fingerprint"] == asked:
                 version, faults = runs.whole_version(earlier, self.reporter.warn)
@@ -270,7 +270,7 @@ class Run:
         return self._standing(earlier, version, unreadable=measured.unreadable, measured_now=measured.measured_now)
 
     def _standing(self, earlier: runs.Run, version: Version, **now: Any) -> RunResult:
-        """An earlier run's result, with what is different now; its version becomes the one that readers take."""
+        """Return an earlier run's result with what is different now; its version becomes the one that readers take."""
         Dataset(self.store, self.recipe.name).point_at(version)
         held = {**earlier.record["result"], "funnel": Funnel.from_json(earlier.record["result"]["funnel"])}
         now = {
@@ -310,7 +310,7 @@ class Run:
         check_losses(funnel.losses, limit, where, by=self.recipe.report.by or ())
 
     def _label(self, measured: Measured, url: str) -> tuple[Measured, Sequence[LabelResult]]:
-        """The shards with the columns of the labelling tasks, and what came of each task."""
+        """Return the shards with the columns of the labelling tasks, and the result of each task."""
         if not self.plan.tasks:
             return measured, ()
         texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)

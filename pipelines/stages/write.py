@@ -37,7 +37,7 @@ from gristmill.pipelines.store.resources import ReadyOperator
 from gristmill.pipelines.store.runs import decisions_file
 from gristmill.pipelines.store.version import RESULTS
 
-#: Parts of the funnel that say how it is told, which changes no document.
+#: Parts of the funnel that only say how it is reported, which changes no document.
 COUNTED_BY = ("groups", "crowded", "estimated")
 
 
@@ -52,10 +52,10 @@ def write_dataset(
 ) -> tuple[Version, Funnel, Mapping[str, float]]:
     """Write the kept documents and commit them as a version, unless a version holds just them already.
 
-    `completes` is an earlier run whose version is to have this one in its place: with the same parent, and current only
-    where that one was.
+    `completes` is an earlier run whose version this one replaces: with the same parent, and current only where that one
+    was.
 
-    Returns the version, the funnel with what only the written text tells, and processor seconds by step.
+    Return the version, the funnel with the details that only the written text gives, and processor seconds by step.
     """
     recipe = plan.loaded.recipe
     dataset = Dataset(plan.loaded.store, recipe.name)
@@ -112,9 +112,9 @@ def write_dataset(
 
 
 def _parent(dataset: Dataset, version: Version, store: str) -> str | None:
-    """The version that a version to be committed follows: what readers take now.
+    """Return the version that a version to be committed follows: the one that readers take now.
 
-    Where that cannot be told, or is the version itself that is written again, the runs tell.
+    Where that is unknown, or is the very version that is written again, it is taken from the records of runs.
     """
     with contextlib.suppress(StoreDamaged):
         if dataset.current != version.name:
@@ -128,7 +128,7 @@ def _runs_of(dataset: str, store: str) -> list[runs.Run]:
 
 
 def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[str, Any] | None:
-    """The manifest of a version that is committed and whole; None where it has to be written.
+    """Return the manifest of a version that is committed and whole; None where it has to be written.
 
     `by` are the finished runs that gave this version, newest first.
     """
@@ -166,7 +166,7 @@ def _write_files(layout: Layout, tasks: Sequence[WriteTask], engine: Engine, rep
 
 
 def _observed_by(plan: Plan) -> tuple[ReadyOperator, ...]:
-    """The measures that count something over what is written: of columns that a rule observes."""
+    """Return the measures that count over the written documents and give a column that a rule observes."""
     by = {column for rule in plan.rules for column in rule.observes()}
     counting = (m for m in plan.measures if type(m.operator).observe is not Measure.observe)
     return tuple(m.ready for m in counting if m.ready is not None and by & {*m.operator.gives().names})
@@ -175,7 +175,7 @@ def _observed_by(plan: Plan) -> tuple[ReadyOperator, ...]:
 def _observations(
     plan: Plan, observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]
 ) -> dict[str, dict[str, Any]]:
-    """Return what was counted over the written texts, by the name of the rule that observes it."""
+    """Return the counts over the written texts, by the name of the rule that observes them."""
     told: dict[str, dict[str, Any]] = {}
     for ready in observed:
         given = ready.operator.gives().names
@@ -190,7 +190,7 @@ def _named(plan: Plan) -> Iterator[tuple[Rule, str]]:
 
 
 def _removed(rewrite: Rewrite | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
-    """Return what goes from the texts that are written, by the name of the rule that has it removed."""
+    """Return counts of what is removed from the written texts, by the name of the rule that removes it."""
     if rewrite is None:
         return {}
     total: Counter[str] = Counter()

@@ -1,0 +1,1 @@
+"""Storage: files on disks and object stores, their seals and failures. Nothing here knows recipes or documents."""

@@ -1,7 +1,7 @@
-"""Files that only one of several writers can create: what a lock is made of.
+"""Files that only one of several writers can create: the building blocks of a lock.
 
-On a local disk by a hard link, on an object store by a conditional put. fsspec's own creation looks first and writes
-then where files are local.
+On a local disk by a hard link, on an object store by a conditional put. For local files, fsspec's own creation checks
+first and writes afterwards, which is not atomic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gristmill.pipelines.storage.failures import refusals_named
 
 
 def create(url: str, content: bytes) -> bool:
-    """Write a file only if there is none, in one step; False where there is one already."""
+    """Write a file only if there is none, in one step; return False where there is one already."""
     if files.is_local(url):
         descriptor = create_locked(url, content)
         if descriptor is not None:
@@ -29,13 +29,13 @@ def create(url: str, content: bytes) -> bool:
         with refusals_named(url), _CREATING:
             remote.tried(url, lambda: fs.pipe_file(path, content, mode="create"))
     except FileExistsError:
-        with contextlib.suppress(FileNotFoundError):  # it may be of a try whose success was not heard of
+        with contextlib.suppress(FileNotFoundError):  # it may be of an earlier try whose reply was lost
             return files.read_bytes(url) == content
         return False
     return True
 
 
-#: The memory file system looks first and writes then.
+#: The memory file system checks first and writes afterwards.
 _CREATING = threading.Lock()
 
 
@@ -49,9 +49,9 @@ def create_locked(url: str, content: bytes) -> int | None:
     with refusals_named(url):
         descriptor = None
         while descriptor is None:
-            with contextlib.suppress(FileNotFoundError):  # another may remove the folder, which was empty, meanwhile
+            with contextlib.suppress(FileNotFoundError):  # another process may remove the empty folder meanwhile
                 os.makedirs(final.parent.parent, exist_ok=True)
-                with contextlib.suppress(FileExistsError):  # `exist_ok` fails where the folder goes at this moment
+                with contextlib.suppress(FileExistsError):  # `exist_ok` fails where the folder vanishes at this moment
                     os.mkdir(final.parent)
                 descriptor = _create_locked(unfinished, content)
         try:

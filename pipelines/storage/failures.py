@@ -1,4 +1,4 @@
-"""What storage says when it fails: trouble on the network, and places that take no file."""
+"""Failures of storage: trouble on the network, and places that take no file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 from gristmill.operators.errors import FatalError, RetryableError
 
-#: Libraries below fsspec whose exceptions speak of the network; not all of them are OSErrors.
+#: Libraries below fsspec whose exceptions are about the network; not all of them are OSErrors.
 _NETWORK_LIBRARIES = frozenset(
     {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
 )
-#: What a disk says that takes no more, whatever is written and however often.
+#: Error numbers of a disk that takes no more; no retry helps.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def of_network(error: BaseException) -> bool:
-    """Return whether an error speaks of the network, whatever library raised it."""
+    """Return whether an error is about the network, from any library."""
     library = type(error).__module__.partition(".")[0]
     return isinstance(error, ConnectionError | TimeoutError) or library in _NETWORK_LIBRARIES
 
@@ -37,7 +37,7 @@ def named(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusals_named(url: str) -> Iterator[None]:
-    """Turn what a place that takes no file says into FatalError."""
+    """Turn the errors of a place that takes no file into FatalError."""
     try:
         with named(url):
             yield

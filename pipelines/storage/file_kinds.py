@@ -1,4 +1,4 @@
-"""The kinds of files that a store holds: what each is for, and what to do where one is damaged or gone."""
+"""Kinds of files that a store holds: the purpose of each, and the remedy where one is damaged or gone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Kind:
 
     name: str
     pattern: re.Pattern[str]  #: of a path below the store's folder
-    way_back: str  #: what to do where such a file is damaged or gone
-    derived: bool = False  #: whether a run makes it again by itself
+    way_back: str  #: the remedy where such a file is damaged or gone
+    derived: bool = False  #: a run makes it again by itself
 
 
 def _kind(name: str, pattern: str, way_back: str, derived: bool = False) -> Kind:
@@ -62,12 +62,12 @@ KINDS = (
 
 
 def kind_of(path: str) -> Kind | None:
-    """The kind of a file, by its path below the store's folder; None where a store has no such files."""
+    """Return the kind of a file, by its path below the store's folder; None where a store has no such files."""
     return next((kind for kind in KINDS if kind.pattern.fullmatch(path)), None)
 
 
 def way_back(url: str) -> str:
-    """Return what to do where a file is damaged, by its URL."""
+    """Return the remedy for a damaged file, in a sentence, by its URL."""
     parts = url.split("/")
     paths = ("/".join(parts[start:]) for start in range(len(parts)))
     found = next((kind for path in paths if (kind := kind_of(path)) is not None), None)

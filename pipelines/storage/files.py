@@ -1,7 +1,7 @@
-"""The one seam to storage: any fsspec URL, whole files, written so that no reader ever sees half of one.
+"""Access to storage: any fsspec URL, whole files, written so that no reader ever sees half of one.
 
 On a local disk a file appears by rename; on an object store by one put. Paths without a scheme are local. Tables and
-records carry a seal (`seal.py`) that is checked when they are read: what is damaged raises StoreDamaged.
+records carry a seal (`seal.py`) that is checked when they are read: a damaged file raises StoreDamaged.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from gristmill.pipelines.storage import remote, seal
 from gristmill.pipelines.storage.failures import named, refusals_named
 from gristmill.pipelines.storage.file_kinds import way_back
 
-#: Part of every name that a file bears before it is complete; leftovers of a killed run are recognised by it.
+#: Part of the name of every file that is not complete yet; leftovers of a killed run are recognised by it.
 UNFINISHED = ".unfinished-"
-#: What object stores call the version of a file; the first that is there counts.
+#: Keys under which object stores give the version of a file; the first that is there counts.
 _VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "last_modified", "created")
 _BLOCK = 1 << 22  #: bytes read at a time
 Result = TypeVar("Result")
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path inside it.
+    """Return the fsspec file system of a URL and the path inside it.
 
-    A local path is what it is: fsspec would take `::` in it for a chain of file systems.
+    A local path is taken literally: fsspec would read `::` in it as a chain of file systems.
     """
     if is_local(url):
         return LocalFileSystem(), str(LocalFileSystem._strip_protocol(url))
@@ -47,7 +47,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def _asked(url: str, request: Callable[[], Result]) -> Result:
-    """Return what a request about a URL gives, tried again while it fails in passing where that may help."""
+    """Return the result of a request about a URL, tried again while it fails transiently on the network."""
     with named(url):
         return request() if is_local(url) else remote.tried(url, request)
 
@@ -58,24 +58,24 @@ def is_local(url: str) -> bool:
 
 
 def local_path(url: str) -> str:
-    """The path of a local URL."""
+    """Return the path of a local URL."""
     return str(LocalFileSystem._strip_protocol(url))
 
 
 def join(url: str, *parts: str) -> str:
-    """The URL of something below a folder."""
+    """Return the URL of something below a folder."""
     return "/".join([url.rstrip("/"), *parts])
 
 
 def exists(url: str) -> bool:
-    """Return whether there is a file or folder; asks the store, never a cached listing."""
+    """Return whether there is a file or folder, from the store itself, never from a cached listing."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
     return _asked(url, lambda: bool(fs.exists(path)))
 
 
 def names(url: str) -> list[str]:
-    """Sorted names of what lies directly in a folder, unfinished files left out; empty where there is no folder."""
+    """Return the sorted names of the entries of a folder, unfinished files left out; empty where there is no folder."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
@@ -89,14 +89,14 @@ def names(url: str) -> list[str]:
 
 
 class State(NamedTuple):
-    """What tells one state of a file from another, without reading it."""
+    """State of a file, which tells it from other states of the same file without reading it."""
 
     size: int  #: bytes
     version: str  #: modification time in nanoseconds on a disk; etag or the like elsewhere
 
 
 def states(url: str) -> dict[str, State]:
-    """The states of all files in a folder and below, by their paths from there; empty where there is no folder."""
+    """Return the states of all files in a folder and below, by relative path; empty where there is no folder."""
     if is_local(url):
         return dict(_local_states(local_path(url)))
     fs, path = filesystem(url)
@@ -109,7 +109,7 @@ def states(url: str) -> dict[str, State]:
 
 
 def paths(url: str) -> Iterator[str]:
-    """The paths of all files in a folder and below, from there on; none where there is no folder."""
+    """Yield the relative paths of all files in a folder and below; none where there is no folder."""
     if not is_local(url):
         yield from states(url)
         return
@@ -134,7 +134,7 @@ def _state(details: dict[str, Any]) -> State:
 
 
 def digest(url: str) -> str:
-    """The BLAKE2b-128 digest of a file's content, in hexadecimal."""
+    """Return the BLAKE2b-128 digest of a file's content, in hexadecimal."""
     made = hashlib.blake2b(digest_size=16)
     with open_input(url) as file:
         while block := file.read(_BLOCK):
@@ -143,7 +143,7 @@ def digest(url: str) -> str:
 
 
 def remove(url: str) -> None:
-    """Remove a file or a folder with all in it; nothing happens where there is none."""
+    """Remove a file, or a folder with all in it; do nothing where there is none."""
     fs, path = filesystem(url)
     if (kept := remote.kept()) is not None:
         kept.forget(url)
@@ -158,7 +158,7 @@ def remove(url: str) -> None:
 
 
 def remove_file(url: str) -> None:
-    """Remove a file, by one request; nothing happens where there is none."""
+    """Remove a file, by one request; do nothing where there is none."""
     fs, path = filesystem(url)
     if (kept := remote.kept()) is not None:
         kept.forget(url)
@@ -167,7 +167,7 @@ def remove_file(url: str) -> None:
 
 
 def _remove_local(path: str) -> None:
-    """Remove a file or folder. What a thread that was given up writes there meanwhile goes too, or is left over."""
+    """Remove a file or folder. Files that an abandoned thread writes there meanwhile are removed too, or left over."""
     if not os.path.isdir(path):
         os.remove(path)
         return
@@ -178,20 +178,20 @@ def _remove_local(path: str) -> None:
 
 
 def sweep(url: str) -> None:
-    """Remove what killed processes left unfinished in a folder or below. Only its one writer may call this."""
+    """Remove the unfinished files of killed processes from a folder and below. Only its one writer may call this."""
     if is_local(url):
         for leftover in Path(local_path(url)).rglob(f"*{UNFINISHED}*"):
             leftover.unlink(missing_ok=True)
 
 
 def read_bytes(url: str) -> bytes:
-    """The whole content of a file."""
+    """Return the whole content of a file."""
     fs, path = filesystem(url)
     return _asked(url, lambda: remote.read_whole(fs, path))
 
 
 def _content(url: str) -> bytes:
-    """The whole content of a file of the store: what is kept at hand of one on the network is not asked for again."""
+    """Return the whole content of a file of the store, from the cache (`remote.at_hand`) for one on the network."""
     kept = None if is_local(url) else remote.kept()
     if kept is None:
         return read_bytes(url)
@@ -219,7 +219,7 @@ def write_record(url: str, value: dict[str, Any]) -> None:
 
 
 def read_record(url: str) -> dict[str, Any]:
-    """Return a JSON document of the store. Raises StoreDamaged where it is not what was written."""
+    """Read a JSON document of the store. Raises StoreDamaged where it is not what was written."""
     content = _content(url)
     with _damage_named(url):
         return seal.open_record(content)
@@ -227,10 +227,11 @@ def read_record(url: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def replacing(url: str, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A binary file to write, which takes its place at `url` only when the block ends without an error.
+    """Open a binary file for writing that takes its place at `url` only when the block ends without an error.
 
-    A durable file outlives a loss of power once the block has ended. What can be made again need not be: after such a
-    loss its seal tells whether it is whole. Raises FatalError where the place takes no file: no permission, no space.
+    A durable file outlives a loss of power once the block has ended. A file that can be made again need not be durable:
+    after such a loss its seal shows whether it is whole. Raises FatalError where the place takes no file: no
+    permission, no space.
     """
     with refusals_named(url):
         if is_local(url):
@@ -270,7 +271,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def read_table(url: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """A Parquet file of the store, read by the calling thread alone. Raises StoreDamaged where it is damaged."""
+    """Read a Parquet file of the store, by the calling thread alone. Raises StoreDamaged where it is damaged."""
     with open_table(url) as file:
         if filters is not None:
             return pq.read_table(file, columns=columns, filters=filters, use_threads=False)
@@ -284,7 +285,7 @@ def read_table(url: str, columns: list[str] | None = None, filters: Any = None) 
 
 @contextlib.contextmanager
 def open_table(url: str) -> Iterator[Any]:
-    """A Parquet file of the store, to be read with pyarrow. Raises StoreDamaged where it is damaged or gone.
+    """Open a Parquet file of the store for pyarrow. Raises StoreDamaged where it is damaged or gone.
 
     A local file is memory-mapped, and its seal checked when this process first sees it in its present state; another is
     fetched whole, so that one request serves both the check and the reading.
@@ -306,7 +307,7 @@ def open_table(url: str) -> Iterator[Any]:
 
 
 def check_table(url: str) -> bool:
-    """Read a Parquet file whole; whether it has a seal. Raises StoreDamaged where it is damaged."""
+    """Read a Parquet file whole and return whether it has a seal. Raises StoreDamaged where it is damaged."""
     if is_local(url):
         with pa.memory_map(local_path(url)) as file:
             content = file.read_buffer()
@@ -319,13 +320,13 @@ def check_table(url: str) -> bool:
     return sealed
 
 
-#: Local files that this process has checked: path -> size, modification time, and whether there is a seal.
+#: Local files that this process has checked: path -> size, modification time (ns), has a seal.
 _CHECKED: dict[str, tuple[int, int, bool]] = {}
 _MOST_CHECKED = 1 << 20
 
 
 def _is_sealed(url: str, file: Any) -> bool:
-    """Check a memory-mapped file, once in each state of it; whether it has a seal."""
+    """Check a memory-mapped file, once for each of its states, and return whether it has a seal."""
     path = local_path(url)
     status = os.stat(path)
     size, changed, sealed = _CHECKED.get(path, (-1, -1, False))
@@ -345,7 +346,7 @@ def _bytes_of(buffer: pa.Buffer) -> memoryview:
 
 @contextlib.contextmanager
 def _damage_named(url: str, sealed: bool = False) -> Iterator[None]:
-    """Turn a broken seal into StoreDamaged; where there is no seal, what Arrow says of such a file too."""
+    """Turn a broken seal into StoreDamaged; where there is no seal, errors that Arrow raises for the file too."""
     try:
         yield
     except seal.Broken as error:
@@ -358,7 +359,7 @@ def _damage_named(url: str, sealed: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_input(url: str) -> Iterator[Any]:
-    """A seekable file to read in parts, without any check: memory-mapped where it is local."""
+    """Open a seekable file to read in parts, without any check: memory-mapped where it is local."""
     if is_local(url):
         with pa.memory_map(local_path(url)) as file:
             yield file
@@ -376,7 +377,7 @@ def write_table(url: str, table: pa.Table, row_group_size: int | None = None, du
 
 @contextlib.contextmanager
 def table_writer(file: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A writer of Parquet (zstd) into a binary file, which is sealed when the block ends."""
+    """Open a writer of Parquet (zstd) into a binary file, which is sealed when the block ends."""
     sealed = seal.ParquetSealer(file)
     writer = pq.ParquetWriter(sealed, schema, compression="zstd")
     try:

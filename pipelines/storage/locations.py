@@ -1,4 +1,4 @@
-"""Paths and URLs of what people name: made absolute, and the folders that they lie in."""
+"""Paths and URLs given by users: made absolute, and the folders that they lie in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gristmill.pipelines.storage.files import is_local
 
 
 def absolute(path: str, base: str) -> str:
-    """Return a path or URL that does not depend on where it is opened from; a relative one starts from `base`."""
+    """Return a path or URL that does not depend on the current folder; a relative one starts from `base`."""
     path = os.path.expanduser(path.removeprefix("file://"))
     if "://" in path:
         return path
@@ -21,5 +21,5 @@ def absolute(path: str, base: str) -> str:
 
 
 def folder_of(url: str) -> str:
-    """The folder (path or URL) that a file lies in."""
+    """Return the folder (path or URL) that a file lies in."""
     return url.rpartition("/")[0] or ("/" if url.startswith("/") else ".")

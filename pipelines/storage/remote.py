@@ -1,7 +1,7 @@
-"""Storage on the network: how it is opened, how often a request is tried, and what of a store is kept at hand.
+"""Storage on the network: opening it, retries of requests, and a cache of file contents of a store.
 
-A request that fails in passing (no connection, 429, 5xx) is tried again after pauses that double and vary, a bounded
-number of times. Libraries that would do so below are told not to, so that tries do not multiply.
+A request that fails transiently (no connection, 429, 5xx) is tried again after pauses that double and vary, a bounded
+number of times. Retries of the libraries below are switched off, so that tries do not multiply.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from gristmill.pipelines.storage.failures import of_network
 Result = TypeVar("Result")
 
 TRIES = 8  # of one request
-FIRST_PAUSE = 0.2  # seconds before the second try, doubled before each after it; the half of it is left to chance
+FIRST_PAUSE = 0.2  # seconds before the second try, doubled before each later one; half of it is random
 LONGEST_PAUSE = 10.0
-#: What a store says that may do next time, where it says it by an error of the operating system.
+#: Error numbers of the operating system for failures that may pass.
 _PASSING_NUMBERS = {errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO), errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT}
-#: Errors of network libraries that speak of the connection, by the names of their classes.
+#: Errors of network libraries that are about the connection, by the names of their classes.
 _PASSING_NAMES = frozenset(
     {
         "ClientConnectionError",  # aiohttp
@@ -43,7 +43,7 @@ _PASSING_NAMES = frozenset(
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL that is not local, and the path inside it."""
+    """Return the fsspec file system of a URL that is not local, and the path inside it."""
     fs, path = url_to_fs(url)
     if "s3" in fs.protocol:
         fs.retries = 1
@@ -52,14 +52,14 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def read_whole(fs: Any, path: str) -> bytes:
-    """The content of a file, by one request."""
-    alone = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # for several it would ask for the size first
+    """Return the content of a file, by one request."""
+    alone = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # with several it would ask for the size first
     content: bytes = fs.cat_file(path, **alone)
     return content
 
 
 def tried(what: str, request: Callable[[], Result]) -> Result:
-    """Return what a request gives, tried again while it fails in passing. Raises GaveUp after the last try."""
+    """Return the result of a request, tried again while it fails transiently. Raises GaveUp after the last try."""
     began = time.monotonic()
     for trial in range(1, TRIES + 1):
         try:
@@ -84,7 +84,7 @@ def _shown(error: BaseException) -> str:
 
 
 def _passes(error: BaseException) -> bool:
-    """Return whether a request that failed so may succeed when it is made again."""
+    """Return whether a request that failed with this error may succeed when it is made again."""
     chain = [error]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:
         chain.append(cause)
@@ -97,7 +97,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error tells."""
+    """Return the HTTP status (400 to 599) that an error carries, or None."""
     response = getattr(error, "response", None)
     told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
     status = told or getattr(error, "status", None) or getattr(error, "code", None)
@@ -112,34 +112,38 @@ def _is_of_the_connection(error: BaseException) -> bool:
 
 
 class PatientFile:
-    """An open file on the network whose reads are tried again; what pyarrow needs of a file."""
+    """Open file on the network whose reads are tried again, with the methods that pyarrow needs."""
 
     def __init__(self, what: str, opened: Any) -> None:
         self._what, self._opened = what, opened
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes. A read that failed has not moved the file's position."""
+        """Return the next bytes. A read that failed has not moved the file's position."""
         data: bytes = tried(self._what, lambda: self._opened.read(size))
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a position and return it, from the beginning of the file."""
         position: int = self._opened.seek(offset, whence)
         return position
 
     def tell(self) -> int:
+        """Return the position in the file."""
         position: int = self._opened.tell()
         return position
 
     def close(self) -> None:
+        """Close the file."""
         self._opened.close()
 
     @property
     def closed(self) -> bool:
+        """Return whether the file is closed."""
         return bool(self._opened.closed)
 
 
 class AtHand:
-    """Contents of files of a store, the latest used of them, up to so many bytes together."""
+    """Cache of file contents of a store: the most recently used ones, up to MOST bytes together."""
 
     LARGEST = 8_000_000  #: bytes of a file that is kept
     MOST = 64_000_000  #: bytes of all
@@ -150,7 +154,7 @@ class AtHand:
         self._lock = threading.Lock()
 
     def get(self, url: str) -> bytes | None:
-        """A file's content, if it is kept."""
+        """Return a file's content, or None where it is not kept."""
         with self._lock:
             if url in self._contents:
                 self._contents.move_to_end(url)
@@ -182,7 +186,7 @@ _at_hand: AtHand | None = None
 
 @contextlib.contextmanager
 def at_hand() -> Iterator[None]:
-    """Keep what is read and written of stores at hand while the block runs: nobody else may write there meanwhile."""
+    """Cache file contents of stores while the block runs: no other process may write there meanwhile."""
     global _at_hand
     before, _at_hand = _at_hand, _at_hand or AtHand()
     try:
@@ -192,5 +196,5 @@ def at_hand() -> Iterator[None]:
 
 
 def kept() -> AtHand | None:
-    """Return what is kept at hand now; None outside of `at_hand`."""
+    """Return the cache in use; None outside of `at_hand`."""
     return _at_hand

@@ -17,7 +17,7 @@ import json
 import re
 from typing import IO, Any
 
-#: Before the digest of a Parquet file.
+#: Marker before the digest in a Parquet file.
 MAGIC = b"gristmill seal 1"
 DIGEST_BYTES = 16
 _BLOCK = len(MAGIC) + DIGEST_BYTES
@@ -30,11 +30,11 @@ _LAST_ENTRY = re.compile(re.escape(_ENTRY) + rb'([0-9a-f]{32})"\n\}\n')
 
 
 class Broken(Exception):
-    """The bytes are not those that were sealed; the message says what is wrong with them."""
+    """Bytes that are not those that were sealed; the message says what is wrong with them."""
 
 
 def digest(*parts: bytes | memoryview) -> bytes:
-    """The BLAKE2b-128 digest of some bytes."""
+    """Return the BLAKE2b-128 digest of the parts, one after another (16 bytes)."""
     made = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for part in parts:
         made.update(part)
@@ -42,13 +42,13 @@ def digest(*parts: bytes | memoryview) -> bytes:
 
 
 def seal_record(value: dict[str, Any]) -> bytes:
-    """A JSON document with its seal, keys in the order given. `value` must not be empty nor have a key `seal`."""
+    """Return a JSON document with its seal, keys in the order given. `value` must not be empty or have a key `seal`."""
     body = json.dumps(value, indent=2, ensure_ascii=False).removesuffix("\n}").encode()
     return body + f',\n  "seal": "{digest(body).hex()}"\n}}\n'.encode()
 
 
 def open_record(content: bytes) -> dict[str, Any]:
-    """The document that was sealed, or that an earlier version wrote. Raises Broken where it is damaged."""
+    """Return the document that was sealed, or that an earlier version wrote. Raises Broken where it is damaged."""
     body, entry, rest = content.rpartition(_ENTRY)
     if entry:
         seal = _LAST_ENTRY.fullmatch(entry + rest)
@@ -79,6 +79,7 @@ class ParquetSealer:
         self._written = 0
 
     def write(self, content: Any) -> int:
+        """Pass bytes on, or keep them after `hold`; return their number."""
         size = memoryview(content).nbytes
         self._written += size
         if self._held is not None:
@@ -89,11 +90,11 @@ class ParquetSealer:
         return size
 
     def hold(self) -> None:
-        """Keep what is written from now on: it ends with the footer."""
+        """Keep back the bytes written from now on: they end with the footer."""
         self._held = []
 
     def finish(self) -> None:
-        """Write the seal and what was held."""
+        """Write the seal and the bytes kept back."""
         held = b"".join(self._held or ())
         footer = held[_footer_start(held) :]
         rest = held[: len(held) - len(footer)]
@@ -102,17 +103,19 @@ class ParquetSealer:
         self._file.write(rest + MAGIC + self._digest.digest() + footer)
 
     def tell(self) -> int:
+        """Return the number of bytes written so far."""
         return self._written
 
     def flush(self) -> None:
+        """Flush the file below."""
         self._file.flush()
 
     def close(self) -> None:
-        """The owner of the file closes it."""
+        """Do nothing: the owner of the file closes it."""
 
 
 def check_parquet(content: memoryview) -> bool:
-    """Check a whole Parquet file: True where it is as it was sealed, False where it has no seal.
+    """Check a whole Parquet file; return True where it is as it was sealed, False where it has no seal.
 
     Raises Broken where it is damaged or cut.
     """
@@ -127,11 +130,11 @@ def check_parquet(content: memoryview) -> bool:
         if digest(content[:start], content[footer:]) != found:
             raise Broken("its content is not what was written")
         return True
-    if bytes(content).rfind(MAGIC) >= 0:  # it was sealed, and the length of its footer is another now
+    if bytes(content).rfind(MAGIC) >= 0:  # it was sealed, and the length of its footer has changed
         raise Broken("its content is not what was written")
     return False
 
 
 def _footer_start(content: bytes | memoryview) -> int:
-    """Where the footer of a Parquet file begins, by what its end says; negative where that cannot be."""
+    """Return the offset of the footer of a Parquet file, by the length at its end; negative if that is wrong."""
     return len(content) - _TAIL - int.from_bytes(content[-_TAIL:-4], "little")

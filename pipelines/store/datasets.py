@@ -1,11 +1,11 @@
-"""Dataset versions: a folder of Parquet files that becomes visible when its manifest is complete and CURRENT names it.
+"""Dataset versions: folders of Parquet files, each visible once its manifest is complete and CURRENT names it.
 
     datasets/<name>/CURRENT                      the folder name of the version that readers take
     datasets/<name>/<number>-<content>/manifest.json
     datasets/<name>/<number>-<content>/data-00000-of-00004.parquet
 
-The folder's name carries a digest of all that decides its content, so an interrupted version is completed, not
-repeated, and a run that would give an existing version again writes nothing.
+The folder's name carries a digest of everything that decides its content, so an interrupted version is completed, not
+repeated, and a run whose result would be an existing version writes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ States = Mapping[str, files.State]
 
 @dataclass(frozen=True)
 class Version:
-    """A version's place; `committed` says whether its manifest is there."""
+    """Location of a version; `committed`: its manifest is there."""
 
     url: str
     name: str
@@ -44,18 +44,18 @@ class Version:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a committed version. Raises StoreDamaged where it is not what was written."""
+        """Return the manifest of a committed version. Raises StoreDamaged where it is not what was written."""
         return files.read_record(files.join(self.url, MANIFEST))
 
     def states(self) -> dict[str, files.State]:
-        """The states of its data files as they are now."""
+        """Return the present states of its data files, by name."""
         return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
 
     def faults(self, manifest: Mapping[str, Any], known: States, now: States | None = None) -> list[str]:
-        """Return what is wrong with its files: a sentence for each that is gone or not what was written.
+        """Return a sentence for each file that is gone or not what was written.
 
         A file whose state is that in `known` is taken for whole; any other is read and compared with its digest. `now`
-        are the states of its files, where they have been looked at.
+        are the present states of its files, if they are known already.
         """
         now = self.states() if now is None else now
         found = []
@@ -72,7 +72,7 @@ class Version:
 
 
 class Dataset:
-    """The versions of one dataset in a store."""
+    """Versions of one dataset in a store, as they were when it was opened."""
 
     def __init__(self, store: str, name: str) -> None:
         self.store, self.name = store, name
@@ -82,7 +82,7 @@ class Dataset:
         self._committed = {folder for folder, *rest in found if rest == [MANIFEST]}
 
     def version(self, content: str) -> Version:
-        """The version with this content digest: the one there is, or the next one to write."""
+        """Return the version with this content digest: the existing one, or the next one to write."""
         digest = content[:12]
         for folder in self._folders:
             if folder.endswith(f"-{digest}"):
@@ -91,21 +91,21 @@ class Dataset:
         return self.named(f"{max(numbers, default=0) + 1:06d}-{digest}")
 
     def named(self, name: str) -> Version:
-        """The version of this name, committed or not."""
+        """Return the version of this name, committed or not."""
         return Version(files.join(self.url, name), name, name in self._committed)
 
     def versions(self) -> list[Version]:
-        """The committed versions, oldest first."""
+        """Return the committed versions, oldest first."""
         return [self.named(folder) for folder in self._folders if folder in self._committed]
 
     @property
     def uncommitted(self) -> list[str]:
-        """Folders of versions without a manifest: never committed, or a manifest is lost."""
+        """Return the folders of versions without a manifest: never committed, or the manifest is lost."""
         return [folder for folder in self._folders if folder not in self._committed]
 
     @property
     def current(self) -> str | None:
-        """The name of the version that readers take; None before the first commit.
+        """Return the name of the version that readers take; None before the first commit.
 
         Raises StoreDamaged where CURRENT is gone although versions were committed, or names none of them.
         """
@@ -127,7 +127,7 @@ class Dataset:
         self.point_at(version, replaced)
 
     def point_at(self, version: Version, replaced: str | None = None) -> None:
-        """Make a committed version the one that readers take; where it replaces another, only in that one's place."""
+        """Make a committed version the one that readers take; with `replaced`, only if readers take that one now."""
         with contextlib.suppress(StoreDamaged):
             if self.current == version.name or (replaced is not None and self.current != replaced):
                 return
@@ -135,20 +135,20 @@ class Dataset:
         files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
 
     def retract(self, version: Version) -> None:
-        """Remove a committed version; readers take the one before it, or in its place, again, or none."""
+        """Remove a committed version; readers take the one that it completed, else its parent, else none."""
         check_held(self.store)
         with contextlib.suppress(StoreDamaged):
             if self.current == version.name:
                 held = version.manifest
                 current, parent = files.join(self.url, CURRENT), held.get("completes") or held["parent"]
                 files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
-        files.remove(files.join(version.url, MANIFEST))  # first: what is left is no version
+        files.remove(files.join(version.url, MANIFEST))  # first: without it the folder is no version
         files.remove(version.url)
 
     def sweep(self, keep: Collection[str]) -> None:
-        """Remove folders of versions that were never committed, but for some.
+        """Remove the folders of versions that were never committed, except those in `keep`.
 
-        What a record of the store names was committed, though its manifest may be lost: it is to be among those.
+        A version that a record of the store names was committed, even if its manifest is lost: `keep` must have it.
         """
         for folder in self.uncommitted:
             if folder not in keep:

@@ -1,14 +1,14 @@
-"""The history of a fuzzy_dedup: what earlier runs kept, so that later ones are resolved against it.
+"""The history of a fuzzy_dedup: documents that earlier runs kept, against which later runs are resolved.
 
     index/<name>/index.json                                 parameters and generations: replaced last, the commit
-    index/<name>/generations/<generation>/shards.parquet                which shards it holds (SHARDS)
+    index/<name>/generations/<generation>/shards.parquet                the shards that it holds (SHARDS)
     index/<name>/generations/<generation>/documents/<ordinal>.parquet   their survivors (`documents_schema`)
     index/<name>/generations/<generation>/keys/<i>-of-<n>.parquet       their band keys, sorted: key range i of n
     index/<name>/generations/<generation>/committed.json                written once index.json names it
 
-A generation is what one run kept, or several after they were compacted. Its folder's name is a number that is never
-given again and a digest of all that decides its content, so an interrupted run writes the same folder again. A folder
-that index.json does not name is not there for any reader.
+A generation holds the documents that one run kept, or several runs after compaction. Its folder's name is a number that
+is never reused and a digest of everything that decides its content, so an interrupted run writes the same folder again.
+Readers ignore a folder that index.json does not name.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ COMMITTED = "committed.json"
 FORMAT = 1
 _GENERATION = re.compile(r"\d{6,}-[0-9a-f]{12}")
 SHARDS = pa.schema([("ordinal", pa.uint32()), ("source", pa.string()), ("documents", pa.uint64())])
-#: Columns of a generation's documents, besides address and id.
+#: Columns of a generation's documents, in addition to address and id.
 CLUSTER, SIGNATURE = "cluster", "signature"
 
 
 def documents_schema(permutations: int) -> pa.Schema:
-    """Return what is known of each survivor; a survivor without words has no signature."""
+    """Return the columns of the survivors of a shard; a survivor without words has no signature."""
     address, id = ((name, columns.TYPES[name]) for name in (columns.ADDRESS, columns.ID))
     return pa.schema([address, id, (CLUSTER, pa.uint64()), (SIGNATURE, pa.binary(2 * permutations))])
 
@@ -51,7 +51,7 @@ class Generation:
     """One generation, as index.json has it."""
 
     name: str
-    made_by: str  #: the run that kept its documents, or what else made it
+    made_by: str  #: the run that kept its documents, or the operation that made it
     shards: int
     documents: int
     bytes: int  #: of its files
@@ -59,32 +59,32 @@ class Generation:
 
     @property
     def number(self) -> int:
-        """The number in its name."""
+        """Return the number in its name."""
         return int(self.name.split("-")[0])
 
 
 @dataclass(frozen=True)
 class GenerationFiles:
-    """Where the files of a generation lie. Picklable and small."""
+    """Paths of the files of a generation. Picklable and small."""
 
     url: str
     key_files: int = 0
 
     @property
     def shards(self) -> str:
-        """The list of its shards."""
+        """Return the file with the list of its shards."""
         return files.join(self.url, "shards.parquet")
 
     def documents(self, ordinal: int) -> str:
-        """The survivors of a shard."""
+        """Return the file with the survivors of a shard."""
         return files.join(self.url, "documents", f"{ordinal:08d}.parquet")
 
     def keys(self, part: int) -> str:
-        """The keys of one key range."""
+        """Return the file with the keys of one key range."""
         return files.join(self.url, "keys", f"{part:05d}-of-{self.key_files:05d}.parquet")
 
     def keys_within(self, partition: int, partitions: int) -> list[str]:
-        """The files that hold the keys of one of `partitions` key ranges (`exchange.partition_of`), and maybe more."""
+        """Return the files that cover one of `partitions` key ranges (`shuffle.partition_of`), and maybe more."""
         first = partition * self.key_files // partitions
         end = -(-(partition + 1) * self.key_files // partitions)
         return [self.keys(part) for part in range(first, end)]
@@ -115,7 +115,7 @@ class Index:
         self.parameters: dict[str, Any] = held["parameters"]
         self.last: int = held["last"]  #: the highest number ever given to a generation
         self.generations = tuple(Generation(**generation) for generation in held["generations"])
-        #: names of the runs whose documents it holds or held, and of what else made a generation
+        #: names of the runs whose documents it holds or held, and of other operations that made a generation
         self.runs = frozenset([*held.get("runs", ()), *(generation.made_by for generation in self.generations)])
 
     def _refuse_if_lost(self) -> None:
@@ -128,30 +128,30 @@ class Index:
 
     @property
     def exists(self) -> bool:
-        """Return whether anything was committed to it."""
+        """Return whether it has ever been committed to."""
         return bool(self.parameters)
 
     @cached_property
     def held(self) -> Mapping[int, HeldShard]:
-        """The shards that it holds, by ordinal."""
+        """Return the shards that it holds, by ordinal."""
         return {shard.ordinal: shard for generation in self.generations for shard in self.shards_of(generation)}
 
     def shards_of(self, generation: Generation) -> list[HeldShard]:
-        """The shards of one generation."""
+        """Return the shards of one generation."""
         at = self.files_of(generation)
         rows = files.read_table(at.shards).to_pylist()
         return [HeldShard(**row, generation=generation.name, url=at.documents(row["ordinal"])) for row in rows]
 
     def files_of(self, generation: Generation) -> GenerationFiles:
-        """Where a generation's files lie."""
+        """Return the paths of a generation's files."""
         return GenerationFiles(self.folder(generation.name), generation.key_files)
 
     def folder(self, generation: str) -> str:
-        """The folder of a generation, by its name."""
+        """Return the folder of a generation, by its name."""
         return files.join(self.url, "generations", generation)
 
     def next_name(self, content: str, others: int = 0) -> str:
-        """A generation's name, from the digest of all that decides its content; `others` are named before it."""
+        """Return a generation's name, from the digest of all that decides its content; `others` are named before it."""
         return f"{self.last + 1 + others:06d}-{content[:12]}"
 
     def check(self, asked: Mapping[str, Any]) -> None:
@@ -166,7 +166,7 @@ class Index:
             )
 
     def commit(self, parameters: Mapping[str, Any], generations: Sequence[Generation]) -> Index:
-        """Make these the generations that readers see, then remove what none of them is. Returns the index after it."""
+        """Make these the generations that readers see, then remove all other folders. Returns the new index."""
         check_held(self.store)
         last = max([self.last, *(generation.number for generation in generations)])
         held = {
@@ -184,7 +184,7 @@ class Index:
         return committed
 
     def sweep(self) -> None:
-        """Mark generations as committed, remove the folders of those that are not or no longer. Only the writer may."""
+        """Mark generations as committed and remove all other folders. Only the lock's holder may call this."""
         self._mark()
         named = {generation.name for generation in self.generations}
         folder = files.join(self.url, "generations")
@@ -193,7 +193,7 @@ class Index:
                 files.remove(files.join(folder, name))
 
     def _mark(self) -> None:
-        """Write the marks of the newest generations that have none: a commit that was interrupted is completed so."""
+        """Write the marks of the newest generations that have none, which completes an interrupted commit."""
         newest = sorted(self.generations, key=lambda generation: generation.number, reverse=True)
         marks = [(files.join(self.folder(generation.name), COMMITTED), asdict(generation)) for generation in newest]
         for url, held in reversed([*takewhile(lambda mark: not files.exists(mark[0]), marks)]):
@@ -205,12 +205,12 @@ def _shown(value: Any) -> str:
 
 
 def index_names(store: str) -> list[str]:
-    """The names of a store's indexes."""
+    """Return the names of a store's indexes."""
     return files.names(files.join(store, FOLDER))
 
 
 def open_index(store: str, name: str) -> Index:
-    """An index that is there. Raises RecipeError where it is not."""
+    """Open an existing index. Raises RecipeError where there is none."""
     index = Index(store, name)
     if not index.exists:
         known = [known for known in index_names(store) if Index(store, known).exists]
@@ -223,7 +223,7 @@ def open_index(store: str, name: str) -> Index:
 
 
 def id_of(store: str, address: int) -> str:
-    """The id of a document that an index of the store holds; its address where none does, for one was taken out."""
+    """Return the id of a document that an index of the store holds; its address as text if it was taken out of them."""
     for name in index_names(store):
         shard = Index(store, name).held.get(address >> columns.ROW_BITS)
         if shard is not None:

@@ -1,12 +1,12 @@
 """One writer at a time: numbered files in the store's folder LOCK, the highest of which is the owner's.
 
-    LOCK/00000007      the owner: a random token, and machine and process for people
+    LOCK/00000007      the owner: a random token; host and process, to be shown to users
 
 A run takes the store by creating the next number, which only one of several can do: by a hard link on a disk, by a
-conditional put on an object store. It then looks again: where it finds a file that it has not found dead, it withdraws.
-An owner counts as dead where that can be known (its process held an operating system's lock on its file, or its
-process number has gone), and else where its file has not changed for STALE seconds as this process watches it. Clocks
-are never compared. Before it commits anything an owner looks whether it still is the owner (`check_held`).
+conditional put on an object store. It then lists the files again: if there is one that it has not found dead, it
+withdraws. An owner counts as dead where that can be known (the operating system's lock on its file is released, or its
+process is gone), and else where its file has not changed for STALE seconds while this process watches it. Clocks are
+never compared. Before each commit an owner checks that it still is the owner (`check_held`).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ FOLDER = "LOCK"
 HEARTBEAT = 15.0  # seconds between two signs of life
 STALE = 120.0  # seconds without one, watched, after which an owner counts as dead
 WATCH = 1.0  # seconds between two looks at an owner's file
-ATTEMPTS = 50  # at taking the store while others try as well
-WITHDRAWAL = 5.0  # seconds that a run which came too late takes at most to withdraw
+ATTEMPTS = 50  # to take the store while others try as well
+WITHDRAWAL = 5.0  # seconds that a run that came too late takes at most to withdraw
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock. Two owners never have the same token."""
+    """Holder of a lock. Two owners never have the same token."""
 
     token: str
     host: str
     process: str
-    started: str  #: tells the process from a later one of the same number
-    place: str  #: the running system and its process numbers; empty where that cannot be told
-    machine: str  #: the running system: within it the operating system's locks are seen
+    started: str  #: start time, which tells the process from a later one of the same number
+    place: str  #: the running system and its namespace of process numbers; empty where unknown
+    machine: str  #: the running system, within which the operating system's locks are visible
 
     @classmethod
     def this(cls) -> Owner:
-        """A new owner in this process."""
+        """Make a new owner in this process."""
         process = os.getpid()
         machine = _machine()
         numbers = _read_link("/proc/self/ns/pid")
@@ -60,7 +60,7 @@ _OWNER_FIELDS = tuple(field.name for field in fields(Owner))
 
 
 class LockFile:
-    """A file of the lock, by its number. One that this process holds keeps its operating system's lock."""
+    """File of the lock, by its number. While this process holds it, the operating system's lock on it is kept."""
 
     def __init__(self, folder: str, number: int) -> None:
         self.number = number
@@ -69,7 +69,7 @@ class LockFile:
         self._beats = 0
 
     def create(self, owner: Owner) -> bool:
-        """Create it for an owner; False where there is one already."""
+        """Create it for an owner; return False where there is one already."""
         content = _encode(owner, self._beats)
         if not files.is_local(self.url):
             return exclusive.create(self.url, content)
@@ -77,7 +77,7 @@ class LockFile:
         return self._descriptor is not None
 
     def read(self) -> bytes:
-        """Return what it holds, and when that was changed; empty where it is gone."""
+        """Return its content, on a local disk with its time of change; empty where it is gone."""
         try:
             if not files.is_local(self.url):
                 return files.read_bytes(self.url)
@@ -87,7 +87,7 @@ class LockFile:
             return b""
 
     def owner(self) -> Owner | None:
-        """Its owner; None where it is gone or does not tell."""
+        """Return its owner; None where the file is gone or cannot be parsed."""
         try:
             held = json.loads(self.read().split(b"\n")[0])
             return Owner(**{name: str(held[name]) for name in _OWNER_FIELDS})
@@ -95,7 +95,7 @@ class LockFile:
             return None
 
     def is_held(self) -> bool | None:
-        """Whether a process of this running system has the operating system's lock on it; None: that cannot be told."""
+        """Return whether a process of this running system has the operating system's lock on it; None where unknown."""
         if not files.is_local(self.url):
             return None
         try:
@@ -114,7 +114,7 @@ class LockFile:
             os.close(descriptor)
 
     def beat(self, owner: Owner) -> None:
-        """Give a sign of life. A file that somebody removed does not come back by it."""
+        """Give a sign of life. A file that was removed by another is not created again."""
         if self._descriptor is not None:
             os.utime(self._descriptor)
         elif self.owner() == owner:
@@ -131,7 +131,7 @@ class LockFile:
 
 
 class WriterLock:
-    """The lock of a store, held by this process."""
+    """Lock of a store, held by this process."""
 
     def __init__(self, store: str, owner: Owner, file: LockFile) -> None:
         self.store, self.owner, self.file = store, owner, file
@@ -141,7 +141,7 @@ class WriterLock:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise StoreLocked where another has taken the store: this process was taken for dead."""
+        """Raise StoreLocked where another run has taken the store because it took this process for dead."""
         until = time.monotonic() + WITHDRAWAL
         while True:
             mine = self.file.owner() == self.owner
@@ -150,7 +150,7 @@ class WriterLock:
                 return
             if not mine or time.monotonic() > until:
                 break
-            for file in later:  # one that came too late withdraws, or was killed before it could
+            for file in later:  # a run that came too late withdraws, or was killed before it could
                 if (other := file.owner()) is not None and _is_alive(file, other) is False:
                     file.release(other)
             time.sleep(WATCH / 10)
@@ -160,7 +160,7 @@ class WriterLock:
         )
 
     def release(self) -> None:
-        """Let others in."""
+        """Release the store for other runs."""
         self._stop.set()
         self._thread.join()
         self.file.release(self.owner)
@@ -170,7 +170,7 @@ class WriterLock:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            with contextlib.suppress(OSError, GristmillError):  # a missed beat is no harm: STALE allows for several
+            with contextlib.suppress(OSError, GristmillError):  # a missed beat does no harm: STALE allows for several
                 self.file.beat(self.owner)
 
 
@@ -182,7 +182,7 @@ _HELD: dict[str, WriterLock] = {}
 def writer_lock(store: str, say: Callable[[str], None] = lambda text: None) -> Iterator[WriterLock]:
     """Hold the store for writing. Raises StoreLocked while another run holds it.
 
-    `say` is told where it takes long to find out whether an owner on another machine is alive.
+    `say` is called with a message where it takes long to find out whether an owner on another machine is alive.
     """
     owner = Owner.this()
     lock = WriterLock(store, owner, _take(files.join(store, FOLDER), owner, say))
@@ -195,7 +195,7 @@ def writer_lock(store: str, say: Callable[[str], None] = lambda text: None) -> I
 
 
 def check_held(store: str) -> None:
-    """Raise StoreLocked where this process took the store for writing and has lost it. To be asked before a commit."""
+    """Raise StoreLocked where this process took the store for writing and has lost it. To be called before a commit."""
     if (lock := _HELD.get(store)) is not None:
         lock.check()
 
@@ -217,7 +217,7 @@ def _take(folder: str, owner: Owner, say: Callable[[str], None]) -> LockFile:
 
 
 def _judge(file: LockFile, say: Callable[[str], None]) -> Owner | None:
-    """The owner of a file, found dead; None where the file is gone or tells none. Raises StoreLocked if it is alive."""
+    """Return the dead owner of a file; None where it is gone or names none. Raises StoreLocked if it is alive."""
     owner = file.owner()
     alive = None if owner is None else _is_alive(file, owner)
     if alive is None and file.read():
@@ -237,7 +237,7 @@ def _judge(file: LockFile, say: Callable[[str], None]) -> Owner | None:
 
 
 def _is_alive(file: LockFile, owner: Owner) -> bool | None:
-    """Return whether an owner's process is there; None where only its signs of life can tell."""
+    """Return whether an owner's process is alive; None where only its signs of life can show it."""
     if owner.machine and owner.machine == _machine() and (held := file.is_held()) is not None:
         return held
     if owner.place and owner.place == Owner.this().place:
@@ -246,7 +246,7 @@ def _is_alive(file: LockFile, owner: Owner) -> bool | None:
 
 
 def _changes(file: LockFile, seconds: float = WATCH) -> bool:
-    """Return whether a file changes, or goes, while it is watched."""
+    """Return whether a file changes, or is removed, while it is watched."""
     before, until = file.read(), time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(WATCH, left))
@@ -256,7 +256,7 @@ def _changes(file: LockFile, seconds: float = WATCH) -> bool:
 
 
 def _files(folder: str) -> list[LockFile]:
-    """The files of a lock, by number."""
+    """Return the files of a lock, by number."""
     return [LockFile(folder, int(name)) for name in files.names(folder) if name.isdecimal()]
 
 
@@ -273,7 +273,7 @@ def _encode(owner: Owner, beats: int) -> bytes:
 
 
 def _machine() -> str:
-    """What tells one running system from another, and from itself before it was started again; empty where unknown."""
+    """Return the boot id, which differs between running systems and after a restart; empty where unknown."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
@@ -286,7 +286,7 @@ def _read_link(path: str) -> str:
 
 
 def _started(process: int) -> str | None:
-    """What tells a process from a later one of the same number, by Linux; None where there is no such process."""
+    """Return the start time of a process (Linux, clock ticks since boot); None where there is no such process."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):

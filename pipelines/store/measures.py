@@ -1,11 +1,11 @@
-"""What was measured: one narrow Parquet file per shard and pass, found again by the fingerprints of its operators.
+"""Stored measures: one narrow Parquet file per shard and pass, found again by the fingerprints of its operators.
 
     measures/<pass>/pass.json             operators of the pass (fingerprint -> columns)
     measures/<pass>/<ordinal>.parquet     one row per document, in input order; its footer carries the shard's counts
     measures/<pass>/<ordinal>.rejects.parquet    records that are not documents, where there are any
 
-A pass holds just what was missing when it ran, so adding a measure to a recipe measures only that. Measures can always
-be made again: a file that is damaged or gone counts as never written.
+A pass holds only the measures that were missing when it ran, so adding one to a recipe measures only that. Measures can
+always be made again: a file that is damaged or gone counts as never written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MEASURED = re.compile(r"(\d{8})\.parquet")
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """What reading a shard came to. `records` = `documents` + `rejects`."""
+    """Counts from the reading of a shard. `records` = `documents` + `rejects`."""
 
     ordinal: int
     documents: int
@@ -48,35 +48,35 @@ class ShardCounts:
 
 
 def in_file(ends: Sequence[int], row: int) -> tuple[int, int]:
-    """Return which file of a shard of several a row is in, by `ShardCounts.ends`, and which row of that file it is."""
+    """Return the position of the file that a row of a shard is in, and the row in that file, by `ShardCounts.ends`."""
     position = bisect_right(ends, row)
     return position, row - (ends[position - 1] if position else 0)
 
 
 @dataclass(frozen=True)
 class Pass:
-    """The operators of one pass over the text, by fingerprint, with the columns of each."""
+    """Operators of one pass over the text, by fingerprint, with the columns of each."""
 
     operators: Mapping[str, tuple[str, ...]]
 
     @property
     def name(self) -> str:
-        """The pass's folder."""
+        """Return the name of the pass's folder."""
         return digest_of(sorted(self.operators))
 
 
 @dataclass(frozen=True)
 class ShardMeasures:
-    """The narrow columns of one shard, wherever they lie: what decide and write read."""
+    """Narrow columns of one shard, which may lie in several files: the input of decide and write."""
 
     ordinal: int
     rows: int
     source: str
     parts: tuple[tuple[str, tuple[str, ...]], ...]  #: (file, the columns to take from it)
-    schema: pa.Schema  #: every column there is in this run, with its type
+    schema: pa.Schema  #: all columns of this run, with their types
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """The columns asked for (n rows, in input order). A column that this shard's source lacks is null."""
+        """Return the columns asked for (n rows, in input order). A column that this shard's source lacks is null."""
         found: dict[str, pa.ChunkedArray | pa.Array] = {}
         for url, held in self.parts:
             wanted = [name for name in names if name in held]
@@ -92,11 +92,11 @@ class ShardMeasures:
 
 
 class MeasureStore:
-    """Looks up and names the files of measures in a store."""
+    """Files of measures in a store: their names, and a look-up by fingerprint and shard."""
 
     def __init__(self, store: str) -> None:
         self.folder = files.join(store, FOLDER)
-        self.damaged: list[str] = []  #: records of passes that are not what was written: all of these is made again
+        self.damaged: list[str] = []  #: damaged records of passes: all measures of these passes are made again
         self._passes: dict[str, tuple[Pass, set[int]]] = {}
         measured: dict[str, set[int]] = defaultdict(set)
         for path in files.paths(self.folder):
@@ -116,22 +116,22 @@ class MeasureStore:
             self._passes[name] = (Pass({k: tuple(v) for k, v in held["operators"].items()}), done)
 
     def find(self, fingerprint: str, ordinal: int) -> tuple[str, tuple[str, ...]] | None:
-        """The file that holds an operator's columns for a shard, and the columns; None where it is not measured yet."""
+        """Return the file with an operator's columns for a shard, and the columns; None where there is none yet."""
         for name, (held, done) in sorted(self._passes.items()):
             if fingerprint in held.operators and ordinal in done:
                 return self.file(name, ordinal), held.operators[fingerprint]
         return None
 
     def ordinals(self) -> set[int]:
-        """The shards of which anything was measured."""
+        """Return the ordinals of the shards that have any measures."""
         return set().union(*(done for _, done in self._passes.values()))
 
     def file(self, pass_name: str, ordinal: int) -> str:
-        """The measure file of a shard in a pass."""
+        """Return the measure file of a shard in a pass."""
         return files.join(self.folder, pass_name, f"{ordinal:08d}.parquet")
 
     def begin(self, new: Pass) -> None:
-        """Announce a pass: its operators are written down before its first file."""
+        """Write the record of a pass, before its first file."""
         if new.name not in self._passes:
             files.write_record(
                 files.join(self.folder, new.name, PASS),
@@ -144,14 +144,14 @@ class MeasureStore:
         self._passes[finished.name][1].update(ordinals)
 
     def forget(self, url: str, ordinal: int) -> None:
-        """Remove a measure file that is not what was written, and what was rejected beside it."""
+        """Remove a damaged measure file and the file of its rejected records."""
         files.remove(url)
         files.remove(rejects_file(url))
         self._passes[url.rsplit("/", 2)[-2]][1].discard(ordinal)
 
 
 def rejects_file(measures: str) -> str:
-    """Where the rejected records of a measure file lie."""
+    """Return the file with the rejected records of a measure file."""
     return measures.removesuffix(".parquet") + ".rejects.parquet"
 
 
@@ -162,7 +162,7 @@ def write_measures(url: str, table: pa.Table, counts: ShardCounts) -> None:
 
 
 def read_counts(url: str) -> ShardCounts:
-    """The counts in a measure file's footer. Raises StoreDamaged where the file is not what was written."""
+    """Read the counts in a measure file's footer. Raises StoreDamaged where the file is not what was written."""
     with files.open_table(url) as file:
         return ShardCounts(**json.loads(pq.read_metadata(file).metadata[_COUNTS]))
 
@@ -176,7 +176,7 @@ class HeldMeasures:
     document: str | None  #: the one with the documents' own columns, if it is there
 
     def check(self) -> tuple[ShardCounts | None, list[str]]:
-        """The shard's counts, by the file of the documents' own columns, and which files are not what was written."""
+        """Return the shard's counts, from the file of the documents' own columns, and the damaged files."""
         damaged, counts = [], None
         for url in self.urls:
             try:
@@ -192,5 +192,5 @@ class HeldMeasures:
 
 
 def check_measures(held: HeldMeasures) -> tuple[ShardCounts | None, list[str]]:
-    """`HeldMeasures.check` as a plain function, which engines take."""
+    """Call `HeldMeasures.check`: a plain function, as engines take it."""
     return held.check()

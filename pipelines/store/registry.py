@@ -1,6 +1,6 @@
-"""The shard registry: an append-only list that gives each shard, as it was when first seen, an ordinal for ever.
+"""The shard registry: an append-only list that gives each shard, as it was when first seen, a permanent ordinal.
 
-A shard is its files (URL, size, version), its part of them and how it is read. A file that changes is a new shard.
+A shard is its files (URL, size, version), its part of them and the way it is read. A changed file is a new shard.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILE = re.compile(r"\d{8}\.parquet")
 
 @dataclass(frozen=True)
 class Shard:
-    """A registered shard: its ordinal, what to read, and how."""
+    """Registered shard: its ordinal, and the files to read and their source."""
 
     ordinal: int
     spec: ShardSpec
@@ -38,7 +38,7 @@ class Shard:
 
 
 class Registry:
-    """The registered shards of a store."""
+    """Registered shards of a store."""
 
     def __init__(self, store: str) -> None:
         self.folder = files.join(store, FOLDER)
@@ -54,18 +54,18 @@ class Registry:
                 self.specs.append(spec)
 
     def check_knows(self, ordinals: Iterable[int]) -> None:
-        """Raise StoreDamaged where other parts of the store have documents of a shard that is not registered."""
+        """Raise StoreFileGone where other parts of the store have documents of a shard that is not registered."""
         if (highest := max(ordinals, default=-1)) >= len(self.specs):
             url = files.join(self.folder, f"{len(self.specs):08d}.parquet")
             found = f"the store has documents of shard {highest}, which nothing registers"
             raise StoreFileGone(url, f"{url} is gone: {found}. {way_back(url)}")
 
     def known(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> int | None:
-        """The shard's ordinal, or None where it is new."""
+        """Return the shard's ordinal, or None where it is new."""
         return self.ordinals.get(_key(spec, source, document))
 
     def register(self, specs: Sequence[tuple[ShardSpec, Source]], document: LocatedYaml) -> list[Shard]:
-        """The shards with their ordinals, in ordinal order; new ones are added in the order given, in one file.
+        """Return the shards with their ordinals, in ordinal order; add new ones in the order given, in one file.
 
         URLs are kept with secrets (`${NAME}` in the recipe) unresolved.
         """
@@ -86,7 +86,7 @@ class Registry:
 
 
 def check_addresses(shards: Iterable[Shard]) -> None:
-    """Raise FatalError where two shards of a run are one: a document would be there twice, at one address."""
+    """Raise FatalError where two shards of a run are the same: documents would be there twice, at one address."""
     seen: dict[int, Shard] = {}
     for shard in shards:
         if (other := seen.setdefault(shard.ordinal, shard)) is not shard:

@@ -28,13 +28,13 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Resource:
-    """A file by where it is and what it holds."""
+    """File that an operator needs, by its URL and the digest of its content."""
 
     url: str
     digest: str
 
     def local(self) -> Path:
-        """A path on this machine: the file itself, or a copy kept in the user's cache under its digest."""
+        """Return a path on this machine: the file itself, or a copy kept in the user's cache under its digest."""
         if files.is_local(self.url):
             return Path(files.local_path(self.url))
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gristmill" / "resources"
@@ -49,7 +49,7 @@ class Resource:
 
 
 def resource(url: str, where: str) -> Resource:
-    """The resource at a URL; raises RecipeError where there is none."""
+    """Return the resource at a URL. Raises RecipeError where there is none; `where` is its place in the recipe."""
     fs, path = files.filesystem(url)
     digest = hashlib.blake2b(digest_size=16)
     try:
@@ -67,7 +67,7 @@ def resource(url: str, where: str) -> Resource:
 
 @dataclass(frozen=True)
 class ReadyOperator:
-    """An operator with the files that it opens: what is sent to workers."""
+    """Operator with the files that it opens, as it is sent to workers."""
 
     name: str
     operator: Any
@@ -75,21 +75,21 @@ class ReadyOperator:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Digest of each resource, by its name."""
+        """Return the digest of each resource, by its name."""
         return {name: found.digest for name, found in self.resources.items()}
 
     @property
     def fingerprint(self) -> str:
-        """Return what the operator's results depend on."""
+        """Return the digest of everything that the operator's results depend on."""
         operator: Operator = self.operator
         return operator.fingerprint(self.digests)
 
     def local_files(self) -> dict[str, Path]:
-        """Local paths of the resources."""
+        """Return the local paths of the resources, by name."""
         return {name: found.local() for name, found in self.resources.items()}
 
     def check(self) -> None:
-        """Raise RecipeError where a resource cannot serve; what has served on this machine is not looked at again."""
+        """Raise RecipeError where a resource cannot be used; each is checked once per machine."""
         passed = code_folder() / f"checked-{gristmill.__version__}-{self.fingerprint}"
         if not self.resources or passed.exists():
             return
@@ -98,13 +98,13 @@ class ReadyOperator:
             passed.touch()
 
     def open(self) -> Any:
-        """The operator's function, loaded once per process and shared by its threads."""
+        """Return the operator's function, loaded once per process and shared by its threads."""
         with _OPENING:
             return _open(_Key(self))
 
 
 class _Key:
-    """Makes a ReadyOperator hashable by its fingerprint."""
+    """ReadyOperator made hashable by its fingerprint."""
 
     def __init__(self, ready: ReadyOperator) -> None:
         self.ready = ready

@@ -1,8 +1,8 @@
-"""Records of runs: recipe, funnel, decisions, rejects. Runs are numbered; no clock has a say in their order.
+"""Records of runs: recipe, funnel, decisions, rejects. Runs are numbered; their order depends on no clock.
 
-    runs/<number>-<content>/run.json             what was asked, what came of it; without it the run never finished
+    runs/<number>-<content>/run.json             the request and its results; without it the run never finished
     runs/<run>/version.json                      the version that the run was about to commit, with its manifest
-    runs/<run>/shards.parquet                    ordinal, source, counts, and where the measures lie
+    runs/<run>/shards.parquet                    ordinal, source, counts, and the places of the measures
     runs/<run>/decisions/<ordinal>.parquet       one row per document
     runs/<run>/rejects.parquet                   the quarantine: one row per record that is not a document
 
@@ -52,7 +52,7 @@ _TIMED = re.compile(r"\d{8}T\d{6}\.\d+-[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run."""
+    """Finished run of a store, by its record."""
 
     store: str
     name: str
@@ -60,45 +60,45 @@ class Run:
 
     @property
     def url(self) -> str:
-        """The run's folder."""
+        """Return the run's folder."""
         return files.join(self.store, FOLDER, self.name)
 
     @property
     def index(self) -> str | None:
-        """The index that it was resolved against, if any."""
+        """Return the name of the index that it was resolved against, if any."""
         name: str | None = (self.record.get("index") or {}).get("name")
         return name
 
     @property
     def completes(self) -> str | None:
-        """The name of the run in whose place it stands, if any: one that left texts without a label."""
+        """Return the name of the run that it replaces, if any: one that left texts without a label."""
         name: str | None = self.record.get("completes")
         return name
 
     def decisions(self, ordinal: int) -> str:
-        """The decision file of a shard."""
+        """Return the decision file of a shard."""
         return decisions_file(self.url, ordinal)
 
     def shards(self) -> list[dict[str, Any]]:
-        """Rows of shards.parquet, the places of the measures resolved against the store."""
+        """Return the rows of shards.parquet, the places of the measures resolved against the store."""
         rows: list[dict[str, Any]] = files.read_table(files.join(self.url, "shards.parquet")).to_pylist()
         for row in rows:
             row["parts"] = [(files.join(self.store, place), tuple(names)) for place, names in json.loads(row["parts"])]
         return rows
 
     def write_record(self) -> None:
-        """Write down that the run is finished."""
+        """Write the record, which makes the run a finished one."""
         check_held(self.store)
         files.write_record(files.join(self.url, RECORD), self.record)
 
 
 def decisions_file(folder: str, ordinal: int) -> str:
-    """Where the decisions on a shard lie."""
+    """Return the decision file of a shard in a run's folder."""
     return files.join(folder, "decisions", f"{ordinal:08d}.parquet")
 
 
 def run_names(store: str) -> list[str]:
-    """The names of all runs, finished or not, oldest first."""
+    """Return the names of all runs, finished or not, oldest first."""
     found = files.names(files.join(store, FOLDER))
     return sorted((name for name in found if _NUMBERED.fullmatch(name) or _TIMED.fullmatch(name)), key=_age)
 
@@ -109,18 +109,18 @@ def _age(name: str) -> tuple[int, str]:
 
 
 def is_numbered(name: str) -> bool:
-    """Return whether a run is of a version of gristmill that numbers them."""
+    """Return whether a run is of a version of gristmill that numbers its runs."""
     return _NUMBERED.fullmatch(name) is not None
 
 
 def new_name(store: str, content: str) -> str:
-    """A name for a run, after those of all runs that there are; `content` is the digest of what decides the run."""
+    """Return a name for a new run, after all others; `content` is the digest of everything that decides the run."""
     last = max((_age(name)[0] for name in run_names(store)), default=0)
     return f"{last + 1:08d}-{content[:8]}"
 
 
 def finished_runs(store: str) -> Iterator[Run]:
-    """The finished runs of a store, newest first. Raises StoreDamaged where a record is damaged."""
+    """Yield the finished runs of a store, newest first. Raises StoreDamaged where a record is damaged."""
     for name in reversed(run_names(store)):
         try:
             record = files.read_record(files.join(store, FOLDER, name, RECORD))
@@ -130,7 +130,7 @@ def finished_runs(store: str) -> Iterator[Run]:
 
 
 def latest_run(store: str, dataset: str | None = None) -> Run:
-    """The newest finished run, of one dataset if named; raises RecipeError where there is none."""
+    """Return the newest finished run, of one dataset if named. Raises RecipeError where there is none."""
     for run in finished_runs(store):
         if dataset is None or run.record["name"] == dataset:
             return run
@@ -141,7 +141,7 @@ def latest_run(store: str, dataset: str | None = None) -> Run:
 
 
 def current_run(store: str, dataset: str) -> Run | None:
-    """The run whose version readers of a dataset take: the newest, or the one that completes it; None without one."""
+    """Return the run whose version readers of a dataset take: the newest, or the one that completes it, or None."""
     completed: dict[str, Run] = {}
     for run in finished_runs(store):
         if run.record["name"] == dataset:
@@ -154,21 +154,21 @@ def current_run(store: str, dataset: str) -> Run | None:
 
 @dataclass(frozen=True)
 class Standing:
-    """A run with the shards (rows of shards.parquet) whose decisions stand: no later run of its dataset made others."""
+    """Run with the shards (rows of shards.parquet) whose decisions stand: no later run of its dataset made others."""
 
     run: Run
     shards: Sequence[dict[str, Any]]
 
     @property
     def dataset(self) -> str:
-        """The dataset's name."""
+        """Return the dataset's name."""
         return str(self.run.record["name"])
 
 
 def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
-    """The runs whose decisions stand, newest first: of each dataset, or of one, the newest run.
+    """Return the runs whose decisions stand, newest first: of each dataset, or of one, the newest run.
 
-    Where that has an index, the earlier runs with the same one stand too: each decided shards that later ones left out.
+    Where it has an index, the earlier runs with the same one stand too: each decided shards that later ones left out.
     A run that a later one completes does not stand.
     """
     standing: list[Standing] = []
@@ -192,18 +192,18 @@ def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
 def announce_version(
     run_url: str, dataset: str, version: Version, manifest: Mapping[str, Any], index: str | None
 ) -> None:
-    """Write down which version a run is about to commit, its manifest and the states of its files.
+    """Write the version that a run is about to commit, its manifest and the states of its files.
 
-    It serves three ends. What a run with an index committed before it was killed is taken back, for the next one
-    decides the same shards again. A manifest that is lost is written again. And as long as the files of the version are
-    in these states, they are whole.
+    It serves three ends. A version that a run with an index committed before it was killed is taken back, because the
+    next run decides the same shards again. A manifest that is lost is written again. And as long as the files of the
+    version are in these states, they are whole.
     """
     held = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
     files.write_record(files.join(run_url, VERSION), {**held, "files": version.states()})
 
 
 def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
-    """The manifest of a run's version and the states of its files, as `announce_version` wrote them, where it did."""
+    """Return the manifest of a run's version and the states of its files, as `announce_version` wrote them, if any."""
     try:
         held = files.read_record(files.join(run.url, VERSION))
     except FileNotFoundError:
@@ -213,9 +213,9 @@ def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
 
 
 def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[str]]:
-    """The version that a finished run committed, and what is wrong with it: nothing, if readers get what was written.
+    """Return the version that a finished run committed, and its faults: none, if readers get what was written.
 
-    A lost or damaged manifest is written again from what the run announced. Only the holder of the writer lock may call
+    A lost or damaged manifest is written again as the run announced it. Only the holder of the writer lock may call
     this.
     """
     version = Dataset(run.store, run.record["name"]).named(run.record["version"])
@@ -236,7 +236,7 @@ def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[s
         say(f"! {lost.partition('. ')[0]}: written again, as the run {run.name} had it")
         check_held(run.store)
         files.write_record(url, manifest)
-    if now != states:  # moved or copied since, but all of it was read now
+    if now != states:  # moved or copied since, but all of it has been read now
         announce_version(run.url, run.record["name"], version, manifest, run.index)
     return replace(version, committed=True), []
 
@@ -244,9 +244,9 @@ def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[s
 def sweep_unfinished(store: str) -> None:
     """Remove the folders of runs that never finished, and unfinished files anywhere in the store.
 
-    They are the newest ones, for each run does this when it begins. A version that such a run with an index announced
-    and committed is taken back: no record says what was decided for it. Raises StoreDamaged where the record of a run
-    that an index builds on is lost: it did finish. Only the holder of the writer lock may call this.
+    They are the newest ones, since each run does this when it begins. A version that such a run with an index announced
+    and committed is taken back: no record has the decisions for it. Raises StoreDamaged where the record of a run
+    that an index builds on is lost: that run did finish. Only the holder of the writer lock may call this.
     """
     check_held(store)
     files.sweep(store)
@@ -262,7 +262,7 @@ def sweep_unfinished(store: str) -> None:
 
 
 def check_records(store: str, index: Index) -> None:
-    """Raise StoreDamaged where the record of a run that an index builds on is gone. A folder may be gone as a whole."""
+    """Raise StoreDamaged where a run that an index builds on has lost its record; its whole folder may be missing."""
     for name in run_names(store):
         if name in index.runs and not files.exists(files.join(store, FOLDER, name, RECORD)):
             raise _lost_record(store, name, index.name, "gone")
@@ -278,7 +278,7 @@ def _lost_record(store: str, run: str, index: str, lost: str) -> StoreDamaged:
 
 
 def _lost(url: str) -> str | None:
-    """`gone` or `damaged`; None where a record is whole."""
+    """Return `gone` or `damaged`, or None where a record is whole."""
     try:
         files.read_record(url)
     except FileNotFoundError:
@@ -294,7 +294,9 @@ def _take_back(store: str, run_url: str) -> None:
         held = files.read_record(files.join(run_url, VERSION))
     except (FileNotFoundError, StoreDamaged):
         return
-    if held.get("index", "") is None:  # without an index the next run decides all again, and may find this version
+    if (
+        held.get("index", "") is None
+    ):  # without an index the next run decides everything again, and may find this version
         return
     version = Dataset(store, held["dataset"]).named(held["version"])
     named = {run.record["version"] for run in finished_runs(store) if run.record["name"] == held["dataset"]}
@@ -310,7 +312,7 @@ def write_shards(
     counts: Sequence[ShardCounts],
     measures: Sequence[ShardMeasures],
 ) -> None:
-    """Write shards.parquet; measure files are named from the store's folder on, so that a store can move."""
+    """Write shards.parquet; paths of measure files are relative to the store's folder, so that a store can move."""
     rows = []
     for shard, count, held in zip(shards, counts, measures, strict=True):
         parts = [
@@ -329,7 +331,7 @@ def write_shards(
 
 
 def _for_people(names: Sequence[str], schema: pa.Schema) -> list[str]:
-    """The columns that the store's views show: signatures are not among them."""
+    """Return the columns that the store's views show: all but signatures."""
     return [name for name in names if name not in schema.names or not is_signature(schema.field(name).type)]
 
 

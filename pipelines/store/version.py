@@ -1,5 +1,5 @@
 """The version of the results, which is part of what a dataset depends on."""
 
 #: The version of gristmill since which the same recipe, sources and history give the same dataset. Raise it when rules
-#: decide otherwise or files are written otherwise: datasets are then written anew. Measures have versions of their own.
+#: decide or files are written differently: datasets are then written again. Measures have versions of their own.
 RESULTS = "0.1.0"

@@ -1,9 +1,9 @@
-"""Training by the fastText library, in a process of its own.
+"""Training by the fastText library, in a separate process.
 
 The process gets memory that malloc has filled with zeros (glibc's `perturb`): fastText 0.9.3 initialises a tenth of the
-input matrix for each thread and leaves the rest as it finds it, so that in a used heap the same training gives another
-model every time, or none ("Encountered NaN"). Zeros are what earlier versions started from. A crash of the library
-ends that process only, and its memory is given back.
+input matrix for each thread and leaves the rest uninitialised, so that in a used heap the same training gives another
+model every time, or none ("Encountered NaN"). Earlier versions started from zeros. A crash of the library ends
+that process only, and its memory is released.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gristmill.operators.errors import FatalError, RecipeError
 
-#: Trains as its argument says, and ends as soon as its standard input does: with the process that started it.
+#: Program that trains as its argument says; it ends when its standard input does, with the process that started it.
 _PROGRAM = """
 import json, os, sys, threading
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
@@ -35,7 +35,7 @@ _ZEROED_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.perturb=255", "MALLOC_PERTURB_
 
 @dataclass(frozen=True)
 class TrainingArguments:
-    """How fastText learns; its documentation explains each."""
+    """Training arguments of fastText, whose documentation explains each."""
 
     dim: int
     word_ngrams: int
@@ -56,7 +56,10 @@ class TrainingArguments:
 
 
 def train_model(lines: Path, model: Path, arguments: TrainingArguments) -> None:
-    """Train on a file of lines, each a label and a text, and write the model; RecipeError where fastText refuses."""
+    """Train on a file of lines, each a label and a text, and write the model.
+
+    Raises RecipeError where the learning rate gives NaN, FatalError where fastText fails in another way.
+    """
     options = {
         "input": str(lines),
         "dim": arguments.dim,

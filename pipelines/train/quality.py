@@ -1,8 +1,8 @@
-"""Training a quality classifier: documents of two kinds in, a fastText model and a report of its held-out quality out.
+"""Training of a quality classifier: documents of two kinds in, a fastText model and a report on held-out documents out.
 
-Documents are told apart by the line that fastText sees of them. A hash of (seed, line) decides which are held out and
-in which order the others are learnt, so the same documents give the same model, byte for byte, in whatever files and
-order they come. They are held in memory: train on a sample of a large corpus.
+Documents are distinguished by the line that fastText sees of them. A hash of (seed, line) decides which are held out
+and in which order the others are learnt, so the same documents give the same model, byte for byte, in any files and
+order. They are held in memory: train on a sample of a large corpus.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SPACES = bytes.maketrans(b"\n\r\t\v\f\0", b"      ")
 
 @dataclass(frozen=True)
 class Example:
-    """A document to learn from or to test with."""
+    """Document to learn from or to test with."""
 
     key: bytes  #: hash of (seed, line)
     id: str
@@ -56,7 +56,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Side:
-    """The documents of one kind, in the order of their keys."""
+    """Documents of one kind, in the order of their keys."""
 
     label: str
     train: list[Example]
@@ -65,7 +65,7 @@ class Side:
     empty: int
 
     def counts(self) -> SideCounts:
-        """Return how many documents of which fate."""
+        """Return the numbers of documents learnt, held out and left out."""
         return SideCounts(self.label, len(self.train), len(self.test), self.duplicates, self.empty)
 
 
@@ -91,12 +91,12 @@ def train_quality(
 ) -> TrainReport:
     """Train a classifier; write it to `out`, its report to `out`.report.json and `out`.report.md.
 
-    positive, negative: paths, globs or URLs of the documents of either kind; text, id: their fields. holdout: the share
-    of documents that are not learnt from and that the report is about. threads: with more than one fastText is quicker,
+    positive, negative: paths, globs or URLs of the documents of each kind; text, id: their fields. holdout: the share
+    of documents that are not learnt from and that the report is about. threads: with more than one fastText is faster,
     and gives another model each time. The other numbers are fastText's. `read` reads documents.
 
-    fastText's own defaults are a learning rate of 0.1, which leaves small sets half learnt, and 100 dimensions with 2
-    million buckets: 800 MB that made no classifier better.
+    fastText's own defaults are a learning rate of 0.1, which underfits small sets, and 100 dimensions with 2 million
+    buckets: 800 MB that made no classifier better.
 
     Raises RecipeError where a path matches nothing, a side is empty or too small to be split, a document is on both
     sides, a number is out of range, or fastText cannot learn from the documents.
@@ -121,7 +121,7 @@ def train_quality(
 
 
 def one_line(text: bytes) -> bytes:
-    """A text as fastText sees it when it scores: one line, up to an end-of-line token, without words that are labels.
+    """Return a text as fastText scores it: one line, up to an end-of-line token, without words that are labels.
 
     Training would otherwise read such words as the document's labels.
     """
@@ -191,7 +191,7 @@ def _refuse_shared(good: Side, bad: Side) -> None:
 
 
 def _write_lines(path: Path, good: Side, bad: Side) -> None:
-    """The training file. Keys are random, so their order mixes the sides, as stochastic gradient descent wants it."""
+    """Write the training file. Keys are random, so their order mixes the sides, as gradient descent needs."""
     labelled = [(example, side.label.encode()) for side in (good, bad) for example in side.train]
     with open(path, "wb") as file:
         for example, label in sorted(labelled, key=lambda pair: pair[0].key):
@@ -207,7 +207,7 @@ def _report(out: str, model: Path, arguments: TrainingArguments, good: Side, bad
     candidates = []
     for side in (good, bad):
         lines = pa.array([example.line for example in side.test], pa.large_binary()).cast(pa.large_string())
-        # Where fastText predicts nothing, a document is not taken.
+        # A document for which fastText predicts nothing is not taken.
         scores.append(np.asarray(pc.fill_null(score(lines), 0.0)))
         for example, probability in zip(side.test, scores[-1].tolist(), strict=True):
             excerpt = " ".join(example.line[: 4 * EXCERPT].decode(errors="ignore").split())[:EXCERPT]

@@ -1,4 +1,4 @@
-"""What a classifier is worth: measures of the probabilities that it gives to held-out documents, and its mistakes."""
+"""Report on a classifier: statistics of the probabilities that it gives to held-out documents, and its mistakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-#: A document is taken for positive from here on when mistakes are listed.
+#: Probability from which a document counts as positive when mistakes are listed.
 EVEN_ODDS = 0.5
 SHOWN_MISTAKES = 10  # of either kind
 #: From this AUC on, length alone tells the kinds apart, and a classifier may have learnt nothing else.
@@ -22,7 +22,7 @@ TELLING = 0.9
 
 @dataclass(frozen=True)
 class SideCounts:
-    """Documents of one kind."""
+    """Numbers of documents of one kind."""
 
     label: str
     trained: int
@@ -33,7 +33,7 @@ class SideCounts:
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """Taking held-out documents whose probability is at least a threshold."""
+    """Quality of a threshold: held-out documents with at least this probability are taken."""
 
     threshold: float
     precision: float | None  #: share of positives among the taken; None where none is taken
@@ -43,7 +43,7 @@ class ThresholdRow:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A held-out document on the wrong side of even odds."""
+    """Held-out document on the wrong side of even odds."""
 
     id: str
     label: str  #: its own
@@ -53,24 +53,24 @@ class Mistake:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """The quality of a classifier on documents that it has not learnt from."""
+    """Quality of a classifier on documents that it has not learnt from."""
 
     model: str
     arguments: dict[str, Any]
     positive: SideCounts
     negative: SideCounts
-    auc: float  #: area under the ROC curve: how often a positive scores above a negative
+    auc: float  #: area under the ROC curve: chance that a positive scores above a negative
     average_precision: float
-    length_auc: float  #: how often a positive is longer than a negative: 0.5 where length tells nothing
+    length_auc: float  #: chance that a positive is longer than a negative: 0.5 where length tells nothing
     thresholds: tuple[ThresholdRow, ...]
     mistakes: tuple[Mistake, ...]  #: the most confident ones, negatives first
 
     def as_json(self) -> dict[str, Any]:
-        """Plain lists, dicts and numbers."""
+        """Return the report as plain lists, dicts and numbers, warnings included."""
         return asdict(self) | {"warnings": self.warnings()}
 
     def warnings(self) -> list[str]:
-        """Return what makes the figures doubtful, in sentences."""
+        """Return reasons to doubt the figures, in sentences."""
         if max(self.length_auc, 1 - self.length_auc) <= TELLING:
             return []
         which, tells = ("longer", self.length_auc) if self.length_auc > 0.5 else ("shorter", 1 - self.length_auc)
@@ -82,14 +82,14 @@ class TrainReport:
 
 
 def roc_auc(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]) -> float:
-    """Chance that a positive scores above a negative, ties counting half (Mann and Whitney 1947)."""
+    """Return the chance that a positive scores above a negative, ties counting half (Mann and Whitney 1947)."""
     ranked = np.sort(negatives)
     below = np.searchsorted(ranked, positives, "left") + np.searchsorted(ranked, positives, "right")
     return float(below.mean() / 2 / len(ranked))
 
 
 def average_precision(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]) -> float:
-    """Mean over the positives of the precision at a threshold of their own score."""
+    """Return the mean over the positives of the precision at a threshold of their own score."""
     scores = np.sort(np.concatenate([positives, negatives]))
     taken = len(scores) - np.searchsorted(scores, positives, "left")
     right = len(positives) - np.searchsorted(np.sort(positives), positives, "left")
@@ -99,7 +99,7 @@ def average_precision(positives: NDArray[np.floating[Any]], negatives: NDArray[n
 def threshold_rows(
     positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]
 ) -> tuple[ThresholdRow, ...]:
-    """Precision, recall and kept share at each of THRESHOLDS."""
+    """Return precision, recall and kept share at each of THRESHOLDS."""
     rows = []
     for threshold in THRESHOLDS:
         right, wrong = int((positives >= threshold).sum()), int((negatives >= threshold).sum())
@@ -110,7 +110,7 @@ def threshold_rows(
 
 
 def confident_mistakes(candidates: Sequence[Mistake], positive_label: str) -> tuple[Mistake, ...]:
-    """The negatives that score highest and the positives that score lowest, of those on the wrong side."""
+    """Return the negatives that score highest and the positives that score lowest, of those on the wrong side."""
     negatives = [m for m in candidates if m.label != positive_label and m.probability >= EVEN_ODDS]
     positives = [m for m in candidates if m.label == positive_label and m.probability < EVEN_ODDS]
     negatives.sort(key=lambda m: (-m.probability, m.id))
@@ -119,7 +119,7 @@ def confident_mistakes(candidates: Sequence[Mistake], positive_label: str) -> tu
 
 
 def render_report(report: TrainReport) -> RenderableType:
-    """The report for a terminal."""
+    """Return the report for a terminal."""
     plain: dict[str, Any] = {"box": None, "pad_edge": False, "title_justify": "left"}
     sides = Table("label", "learnt", "held out", "duplicates", "empty", title="Documents", **plain)
     for side in (report.positive, report.negative):
@@ -138,7 +138,7 @@ def render_report(report: TrainReport) -> RenderableType:
 
 
 def markdown(report: TrainReport) -> str:
-    """The report as a Markdown page."""
+    """Return the report as a Markdown page."""
     lines = [f"# {report.model}", "", _summary(report), ""]
     lines += [line for warning in report.warnings() for line in (f"**Warning**: {warning}.", "")]
     lines += ["| label | learnt | held out | duplicates | empty |", "|---|---|---|---|---|"]

@@ -1,6 +1,6 @@
 """Candidate pairs: documents that share a bucket, found key range by key range.
 
-A bucket is what documents with an equal band key are in. It lies in one partition, however many they are.
+A bucket holds the documents with one band key. It lies in one partition, however many documents it has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 
 #: The largest bucket of which all pairs are candidates.
 WHOLE = 16
-#: With how many documents before it, besides the first, each document of a larger bucket is compared.
+#: In a larger bucket, each document is compared with the first and with this many documents before it.
 PREDECESSORS = 4
 
 
@@ -33,11 +33,11 @@ class CandidatePairs:
     keys: Exchange  #: from the shards to the key ranges
     copies: Exchange  #: pairs with the same signature, which each shard kept for itself
     found: Exchange  #: from the key ranges to the shards
-    verified: bool  #: whether they are to be compared
+    verified: bool  #: true where they are to be compared
     meetings: Meetings | None = None  #: with documents that earlier runs kept
 
     def find(self, partition: int) -> int:
-        """Send the pairs of one key range. Returns how many they are.
+        """Send the pairs of one key range; return their number.
 
         Where pairs are compared, an edge is lost with each pair that is left out. Where they are not, the pairs of a
         bucket with its first document connect it as well as all pairs do.
@@ -52,14 +52,14 @@ class CandidatePairs:
         return len(left)
 
     def of(self, shard: SurvivingShard) -> pa.Table:
-        """The pairs (PAIRS) whose smaller address is in a shard, each once."""
+        """Return the pairs (PAIRS) whose smaller address is in a shard, each once."""
         shared = self.found.receive(range(self.keys.partitions), self.position(shard))
         own = [shard.ordinal] if shard.ordinal in self.senders else []
         pairs = pa.concat_tables([self.copies.receive(own, 0), shared]).combine_chunks()
         return pairs.filter(pa.array(first_occurrences(*pair_arrays(pairs)))).combine_chunks()
 
     def connect(self, edges: Exchange, shard: SurvivingShard) -> int:
-        """Write down all pairs of a shard as edges. Returns how many they are."""
+        """Write down all pairs of a shard as edges; return their number."""
         pairs = self.of(shard)
         edges.keep(shard.ordinal, pairs)
         return int(pairs.num_rows)
@@ -72,12 +72,12 @@ class CandidatePairs:
             self.meetings.met.remove()
 
     def position(self, shard: SurvivingShard) -> int:
-        """The position of a shard among all: its partition in an exchange with the shards."""
+        """Return the position of a shard among all: its partition in an exchange with the shards."""
         return int(np.searchsorted(self.ordinals, shard.ordinal))
 
 
 def _buckets(keys: NDArray[np.uint64], addresses: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Addresses (m) of the documents that share a key, bucket by bucket, and the buckets' bounds (b + 1).
+    """Return addresses (m) of the documents that share a key, bucket by bucket, and the buckets' bounds (b + 1).
 
     Rows came in the order of their addresses, and stay so within a bucket.
     """

@@ -1,4 +1,4 @@
-"""What fuzzy deduplication came to: the clusters, their members by shard, counts."""
+"""The result of fuzzy deduplication: the clusters, their members by shard, counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gristmill.pipelines.decide.fuzzy.verification import Sample
 from gristmill.pipelines.decide.shuffle import Exchange
 
-#: What is known of each document that is in a cluster.
+#: The columns of documents that are in a cluster.
 CLUSTERED = pa.schema(
     [
         ("address", pa.uint64()),
@@ -28,7 +28,7 @@ LARGEST = 5  # clusters that the report names
 
 
 class Cluster(NamedTuple):
-    """Documents that are connected by pairs that are alike."""
+    """Documents that are connected by similar pairs."""
 
     root: int  #: the smallest address
     size: int
@@ -47,19 +47,19 @@ class Clusters:
     dropped: int  #: documents that lose
     largest: tuple[Cluster, ...]  #: a few, largest first
     sizes: Counter[int]  #: clusters by the smallest power of two that is not below their size: 2, 4 (3 and 4), 8 ...
-    sample: Sample  #: of the compared pairs, alike or not; empty where none was compared
+    sample: Sample  #: of the compared pairs, similar or not; empty where none was compared
 
     def members(self, ordinal: int) -> pa.Table:
-        """The documents of a shard that are in a cluster (CLUSTERED), ascending by address."""
+        """Return the documents of a shard that are in a cluster (CLUSTERED), ascending by address."""
         position = int(np.searchsorted(self.ordinals, ordinal))
         return self.settled.receive(range(self.partitions), position).sort_by("address")
 
 
 def largest(clusters: Iterable[Cluster]) -> tuple[Cluster, ...]:
-    """The few largest of some clusters, those with smaller roots first among equals."""
+    """Return the few largest of some clusters, those with smaller roots first among equals."""
     return tuple(sorted(clusters, key=lambda cluster: (-cluster.size, cluster.root))[:LARGEST])
 
 
 def histogram(sizes: NDArray[np.int64]) -> Counter[int]:
-    """Return how many clusters have each size (n, two or more), rounded up to a power of two."""
+    """Return the number of clusters by size (n, two or more), rounded up to a power of two."""
     return Counter((1 << np.frexp(sizes - 1)[1].astype(np.int64)).tolist())

@@ -32,7 +32,7 @@ class Members:
     documents: int
 
     def of(self, position: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Addresses (m, ascending) of the members in the shard at a position, and their roots (m)."""
+        """Return the addresses (m, ascending) of the members in the shard at a position, and their roots (m)."""
         table = self.exchange.receive(self.senders, position).sort_by("address")
         return np.asarray(table["address"]), np.asarray(table["root"])
 
@@ -50,7 +50,7 @@ def find_components(
 
 
 def _unite(ordinals: NDArray[np.int64], edges: Exchange, members: Exchange, sender: int) -> int:
-    """Send the members of all components to their shards. Returns how many they are."""
+    """Send the members of all components to their shards; return their number."""
     left, right = pair_arrays(edges.receive(ordinals.tolist(), 0))
     nodes = np.unique(np.concatenate([left, right]))  # in order: the smallest node is the smallest address
     roots = nodes[smallest_members(len(nodes), np.searchsorted(nodes, left), np.searchsorted(nodes, right))]

@@ -33,7 +33,7 @@ def send_members(
 ) -> tuple[Sequence[int], int]:
     """Send each node of the graph, with the smallest node of its component, to its shard.
 
-    `edges` are `count` pairs, kept by the shards. Returns the senders and how many nodes they sent.
+    `edges` are `count` pairs, kept by the shards. Return the senders and the number of nodes that they sent.
     """
     partitions = range(partitions_for(2 * count))
     senders: Sequence[int] = ordinals.tolist()
@@ -59,7 +59,7 @@ def _spread(edges: Exchange, stars: Exchange, sender: int) -> int:
 
 
 def _large_star(stars: Exchange, senders: Sequence[int], large: Exchange, partition: int) -> int:
-    """Connect the larger neighbours of each node to the smallest node it knows. Returns how many edges moved."""
+    """Connect the larger neighbours of each node to the smallest node it knows; return how many edges moved."""
     node, neighbour, smallest = _neighbourhoods(stars.receive(senders, partition))
     larger = neighbour > node
     _send(large, partition, neighbour[larger], smallest[larger])
@@ -67,7 +67,7 @@ def _large_star(stars: Exchange, senders: Sequence[int], large: Exchange, partit
 
 
 def _small_star(large: Exchange, stars: Exchange, partition: int) -> int:
-    """Connect each node and its neighbours, all smaller, to the smallest of them. Returns how many edges moved."""
+    """Connect each node and its neighbours, all smaller, to the smallest of them; return how many edges moved."""
     node, neighbour, smallest = _neighbourhoods(large.receive(range(large.partitions), partition))
     moved = neighbour != smallest
     _send_both(stars, partition, np.concatenate([node, neighbour[moved]]), np.concatenate([smallest, smallest[moved]]))
@@ -75,7 +75,7 @@ def _small_star(large: Exchange, stars: Exchange, partition: int) -> int:
 
 
 def _send_roots(ordinals: NDArray[np.int64], stars: Exchange, members: Exchange, partition: int) -> int:
-    """Send each node, with the centre of its star, to its shard. Returns how many nodes they are."""
+    """Send each node, with the centre of its star, to its shard; return the number of nodes."""
     node, _, smallest = _neighbourhoods(stars.receive(range(stars.partitions), partition))
     first = is_first(node)
     table = pa.table([pa.array(node[first]), pa.array(smallest[first])], schema=members.schema)
@@ -84,7 +84,7 @@ def _send_roots(ordinals: NDArray[np.int64], stars: Exchange, members: Exchange,
 
 
 def _neighbourhoods(edges: pa.Table) -> tuple[Nodes, Nodes, Nodes]:
-    """Edges (n, each once, ordered by node): node, neighbour, and the smallest of the node and all its neighbours."""
+    """Return edges (n, each once, by node): node, neighbour, and the smallest of the node and all its neighbours."""
     node, neighbour = np.asarray(edges["node"]), np.asarray(edges["neighbour"])
     once = first_occurrences(node, neighbour)
     node, neighbour = node[once], neighbour[once]
@@ -104,6 +104,6 @@ def _send(exchange: Exchange, sender: int, node: Nodes, neighbour: Nodes) -> Non
 
 
 def _send_both(exchange: Exchange, sender: int, left: Nodes, right: Nodes) -> int:
-    """Send edges to both their nodes. Returns how many edges they are."""
+    """Send edges to both their nodes; return the number of edges."""
     _send(exchange, sender, np.concatenate([left, right]), np.concatenate([right, left]))
     return len(left)

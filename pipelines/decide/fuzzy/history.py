@@ -1,4 +1,4 @@
-"""What earlier runs kept, brought in where it shares a bucket with a document of this run.
+"""Documents that earlier runs kept, brought in where they share a bucket with a document of this run.
 
 Their keys lie in files sorted by key, one for each key range. Only keys that this run has too are taken from them, row
 group by row group, and only the shards that these lead to take part in the steps that follow, as if they were shards of
@@ -23,37 +23,37 @@ from gristmill.pipelines.decide.shuffle import Exchange
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.fuzzy_index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
 
-#: With how many of the documents that were kept before, those of the smallest addresses, each of a bucket is compared.
+#: Each new document of a bucket is compared with at most this many of earlier runs, those of the smallest addresses.
 MET = 16
 
 
 @dataclass(frozen=True)
 class KeptShard:
-    """What was kept of a shard by an earlier run: a `ShardColumns` of its signatures and clusters."""
+    """The part of a shard that an earlier run kept: a `ShardColumns` of its signatures and clusters."""
 
     held: HeldShard
-    column: str  #: what the signatures are called in this run
+    column: str  #: name of the signatures in this run
 
     @property
     def ordinal(self) -> int:
-        """The shard's number in the registry."""
+        """Return the shard's number in the registry."""
         return self.held.ordinal
 
     @property
     def rows(self) -> int:
-        """Return how many of its documents were kept."""
+        """Return the number of its documents that were kept."""
         return self.held.documents
 
     @property
     def schema(self) -> pa.Schema:
-        """Every column there is."""
+        """Return every column there is."""
         with files.open_table(self.held.url) as file:
             stored = pq.read_schema(file)
         row, signature = (columns.ROW, columns.TYPES[columns.ROW]), (self.column, stored.field(SIGNATURE).type)
         return pa.schema([row, stored.field(CLUSTER), signature])
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """Columns of the documents that were kept."""
+        """Return columns of the documents that were kept."""
         stored = {columns.ROW: columns.ADDRESS, self.column: SIGNATURE}
         table = files.read_table(self.held.url, columns=[stored.get(name, name) for name in names])
         found = dict(zip(names, table.columns, strict=True))
@@ -65,33 +65,33 @@ class KeptShard:
 
 @dataclass(frozen=True)
 class History:
-    """What earlier runs kept."""
+    """The documents that earlier runs kept."""
 
     generations: tuple[GenerationFiles, ...]
     held: Mapping[int, HeldShard]  #: by ordinal
 
     @classmethod
     def of(cls, index: Index) -> History:
-        """Return what an index holds."""
+        """Return the documents that an index holds."""
         return cls(tuple(map(index.files_of, index.generations)), index.held)
 
     def shard(self, ordinal: int, column: str) -> SurvivingShard:
-        """A shard that earlier runs decided, less what they dropped; its signatures go by the name `column`."""
+        """Return a shard that earlier runs decided, less what they dropped; its signatures go by the name `column`."""
         return SurvivingShard(KeptShard(self.held[ordinal], column))
 
 
 @dataclass(frozen=True)
 class Meetings:
-    """Finds which documents of earlier runs share a bucket with one of this run. `find` runs for each key range."""
+    """The search for earlier documents that share a bucket with one of this run. `find` runs for each key range."""
 
     generations: tuple[GenerationFiles, ...]
     keys: Exchange  #: of this run's documents
     senders: Sequence[int]  #: ordinals of their shards
     met: Exchange  #: KEYS of earlier documents, kept by key range: by key, then address
-    most: int  #: how many of them a bucket has at most
+    most: int  #: the largest number of them in a bucket
 
     def find(self, partition: int) -> list[int]:
-        """Write down the earlier documents in the buckets of a key range. Returns the ordinals of their shards."""
+        """Write down the earlier documents in the buckets of a key range; return the ordinals of their shards."""
         wanted = np.unique(np.asarray(self.keys.receive(self.senders, partition)["key"]))
         urls = [url for at in self.generations for url in at.keys_within(partition, self.keys.partitions)]
         found = pa.concat_tables([KEYS.empty_table(), *(_matching(url, wanted, self.most) for url in urls)])
@@ -106,7 +106,7 @@ class Meetings:
         return shards
 
     def pairs(self, partition: int, new: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """The pairs (smaller addresses, m; larger ones, m) of new documents (KEYS) of a key range with earlier ones."""
+        """Return pairs (smaller addresses, m; larger, m) of new documents (KEYS) of a key range with earlier ones."""
         met = self.met.receive([partition], 0)
         bounds = [np.searchsorted(np.asarray(met["key"]), np.asarray(new["key"]), side) for side in ("left", "right")]
         old = np.asarray(met["address"])[_ranges(*bounds)]
@@ -115,7 +115,7 @@ class Meetings:
 
 
 def _matching(url: str, wanted: NDArray[np.uint64], most: int) -> pa.Table:
-    """The rows of a key file whose key is wanted (distinct, ascending), of each row group the first `most` of a key."""
+    """Return rows of a key file by wanted keys (distinct, ascending): of each row group the first `most` of a key."""
     found = []
     with files.open_table(url) as file:
         parquet = pq.ParquetFile(file)
@@ -136,7 +136,7 @@ def _matching(url: str, wanted: NDArray[np.uint64], most: int) -> pa.Table:
 
 
 def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All whole numbers from starts[i] to ends[i] - 1, one i after the other."""
+    """Return all whole numbers from starts[i] to ends[i] - 1, one i after the other."""
     lengths = ends - starts
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())

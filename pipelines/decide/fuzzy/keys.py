@@ -17,15 +17,15 @@ from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of
 
 KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
-#: How much lighter than PARTITION_ROWS a partition of keys is: its bitmaps and its sort stay near the processor.
+#: A partition of keys has PARTITION_ROWS / KEYS_FACTOR rows: its bitmaps and its sort stay in the processor's cache.
 KEYS_FACTOR = 4
 
 
 def send_keys(parameters: Parameters, keys: Exchange, copies: Exchange, shard: SurvivingShard) -> int:
-    """Send the keys of a shard's documents to their partitions. Returns how many documents have a signature.
+    """Send the keys of a shard's documents to their partitions; return how many documents have a signature.
 
     Of a shard's documents with the same signature only the first sends keys. The others are candidates with it, and
-    with no other: so copies cost little, and what is like one of them, by its signature, is like the first.
+    with no other: so copies cost little, and a document similar to one of them, by signature, is similar to the first.
     """
     documents = shard.read([parameters.column])
     signatures = documents[parameters.column].combine_chunks()
@@ -52,7 +52,7 @@ def send_bands(
 
 
 def _copies(signatures: pa.Array, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of signatures that occur again, and where each group of them starts, as `group_copies` gives them."""
+    """Return the rows of signatures that occur again, and the starts of their groups, as `group_copies` does."""
     n = len(signatures)
     hashes = hash_texts(*text_buffers(signatures.cast(pa.large_binary()).view(pa.large_string())))
     return group_copies(Candidates(hashes, np.zeros(n, np.bool_), np.zeros(n, np.uint64), addresses))

@@ -11,10 +11,10 @@ PAIRS = pa.schema([("left", pa.uint64()), ("right", pa.uint64())])
 
 
 def pair_table(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> pa.Table:
-    """A table of PAIRS."""
+    """Return a table of PAIRS."""
     return pa.table([pa.array(left), pa.array(right)], schema=PAIRS)
 
 
 def pair_arrays(pairs: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The smaller addresses (n) of pairs and the larger ones (n)."""
+    """Return the smaller addresses (n) of pairs and the larger ones (n)."""
     return np.asarray(pairs["left"]), np.asarray(pairs["right"])

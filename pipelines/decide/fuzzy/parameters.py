@@ -1,4 +1,4 @@
-"""What fuzzy deduplication is told."""
+"""Parameters of fuzzy deduplication."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ EDGE_BUDGET = 1 << 22
 
 @dataclass(frozen=True)
 class Parameters:
-    """How signatures become candidates, candidates become clusters, and who of a cluster survives. Picklable."""
+    """Settings of the steps from signatures to candidates, from these to clusters, and to survivors. Picklable."""
 
     column: str  #: of the signatures, binary(2 * permutations)
     bands: int  #: keys of a signature
     rows: int  #: lanes that a key is made of; lanes left over are in no key
-    threshold: float  #: similarity from which documents are alike
-    verify: Literal["none", "signature", "text"]  #: with none, every pair that shares a band is alike
+    threshold: float  #: least similarity at which documents count as similar
+    verify: Literal["none", "signature", "text"]  #: with none, every pair that shares a band is similar
     keep: str = "first"  #: the keep-policy, as `gristmill.operators.rules.keep` has it
     edge_budget: int = EDGE_BUDGET  #: with more edges, components are found over the exchange
 

@@ -1,7 +1,7 @@
 """Fuzzy deduplication over all shards, in passes over shards or partitions that only the exchange connects.
 
-What comes out depends on the documents, their addresses and the parameters: not on the engine, the workers, or the
-number of partitions.
+The result depends on the documents, their addresses and the parameters: not on the engine, the workers, or the number
+of partitions.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def resolve(
     folder: str,
     history: History | None = None,
 ) -> Clusters:
-    """Find the clusters among all shards' documents, and who of each survives; files go to `folder`.
+    """Find the clusters among all shards' documents, and the survivors of each; files go to `folder`.
 
-    Documents whose signature is null are in no cluster. `evidence` is what candidates are compared by; without
-    verification it tells only how similar a document is to the survivor of its cluster. Documents that `history` holds
+    Documents whose signature is null are in no cluster. Candidates are compared by `evidence`; without
+    verification it only says how similar a document is to the survivor of its cluster. Documents that `history` holds
     are compared too, with those of `survivors`, and always survive.
     """
     candidates = _find_candidates(parameters, survivors, engine, folder, history)
@@ -103,7 +103,7 @@ def _find_candidates(
 
 
 def _verify(verification: Verification, survivors: Survivors, engine: Engine) -> tuple[int, int, Sample]:
-    """Compare all candidates: how many there are, how many are alike, and a sample of them."""
+    """Compare all candidates; return how many there are, how many are similar, and a sample of them."""
     compared = sum(run_all(engine, verification.attach, survivors.shards))
     alike, sample = 0, Sample.merge([])
     for verified in run_all(engine, verification.verify, survivors.shards):
@@ -113,7 +113,7 @@ def _verify(verification: Verification, survivors: Survivors, engine: Engine) ->
 
 
 def _settle(settlement: Settlement, survivors: Survivors, engine: Engine) -> Settled:
-    """Settle all components; what the partitions found, added up."""
+    """Settle all components; return the results of the partitions, added up."""
     sum(run_all(engine, settlement.send, survivors.shards))
     total = Settled(0, (), Counter())
     for found in run_all(engine, settlement.settle, range(settlement.gathered.partitions)):

@@ -1,9 +1,9 @@
-"""Settlement: who of a component survives, and who loses to whom.
+"""Settlement of components: the documents that survive, and the survivor to which each other one loses.
 
 The members of a component meet in one partition. In the order of the keep-policy each is compared with the survivors so
-far; it loses to the first that it is like enough, or survives. So a document is dropped only for one that is itself
-that similar: a chain of look-alikes drops nothing by being a chain. Documents that an earlier run kept come first, and
-stay.
+far; it loses to the first that is similar enough, or survives. So a document is dropped only for one that is itself
+that similar: a chain of similar documents drops nothing by being a chain. Documents that an earlier run kept come
+first, and stay.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, shard_of
 from gristmill.pipelines.store.fuzzy_index import CLUSTER
 
-#: Survivors of a component that others are compared with; who is unlike all of them survives uncompared with the rest.
+#: Survivors of a component that others are compared with; a document unlike all of them survives without more.
 COMPARED = 256
-#: How much heavier than a row of PARTITION_ROWS a member with its evidence is.
+#: The weight of a member with its evidence, in rows of PARTITION_ROWS.
 MEMBER_FACTOR = 32
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What settling came to in one partition."""
+    """The result of settling one partition."""
 
     dropped: int
     largest: tuple[Cluster, ...]
@@ -42,7 +42,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Settlement:
-    """How components are settled. `send` runs once for each shard, then `settle` for each partition."""
+    """The settlement of components. `send` runs once for each shard, then `settle` for each partition."""
 
     evidence: Evidence
     reach: float  #: the similarity from which on a document loses to a survivor
@@ -54,7 +54,7 @@ class Settlement:
     earlier: frozenset[int] = frozenset()  #: ordinals of shards that earlier runs decided
 
     def send(self, shard: SurvivingShard) -> int:
-        """Send the members in a shard, ranked and with their evidence. Returns how many they are."""
+        """Send the members in a shard, ranked and with their evidence; return their number."""
         addresses, roots = self.members.of(int(np.searchsorted(self.ordinals, shard.ordinal)))
         if not len(addresses):
             self.gathered.send(shard.ordinal, self.gathered.schema.empty_table(), np.zeros(0, np.int64))
@@ -72,7 +72,7 @@ class Settlement:
         return len(addresses)
 
     def settle(self, partition: int) -> Settled:
-        """Settle the components of a partition, and tell the shards."""
+        """Settle the components of a partition, and send the outcome to the shards."""
         table = self.gathered.receive(self.ordinals.tolist(), partition)
         order = np.lexsort([np.asarray(table[name]) for name in ("address", "rank", "unranked", "new", "root")])
         roots, new, addresses, clusters = (
@@ -99,13 +99,13 @@ class Settlement:
         return Settled(dropped, tuple(found), histogram(sizes))
 
     def remove(self) -> None:
-        """Remove the files that were settled; what the shards were told stays."""
+        """Remove the files that settling read; those sent to the shards stay."""
         self.members.exchange.remove()
         self.gathered.remove()
 
 
 def gathered_schema(evidence: Evidence) -> pa.Schema:
-    """The schema of members with what settles them."""
+    """Return the schema of members with their order and evidence."""
     order = [("root", pa.uint64()), ("new", pa.bool_()), ("unranked", pa.bool_()), ("rank", pa.uint64())]
     return pa.schema([*order, ("address", pa.uint64()), ("cluster", pa.uint64()), ("evidence", evidence.type)])
 
@@ -113,11 +113,11 @@ def gathered_schema(evidence: Evidence) -> pa.Schema:
 def _settle(
     evidence: Evidence, reach: float, roots: NDArray[np.uint64], new: NDArray[np.bool_], values: pa.Array
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The survivor (n, a row; its own for a survivor) of each member (n, components together, each in the order of the
-    keep-policy, those that are not new before it), and the similarity to it (n).
+    """Return the survivor (n, a row; its own for a survivor) of each member (n), and the similarity to it (n).
 
-    All components at once: of the members that no survivor has beaten, the first of each component is its next one.
-    What is not new is compared with nothing before it.
+    Members of a component are together, those that are not new first, then in the order of the keep-policy. All
+    components are settled at once: of the members that no survivor has beaten, the first of each component is its next
+    survivor. Members that are not new are compared with nothing before them.
     """
     survivors, similarity = np.arange(len(roots)), np.ones(len(roots))
     left = np.arange(len(roots))
@@ -136,6 +136,6 @@ def _settle(
 
 
 def _open(roots: NDArray[np.uint64], new: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which members (n) are of a component that has a new one left: it is the last of its component then."""
+    """Return a mask of the members (n) whose component has a new one left: the last of the component is new then."""
     last = np.roll(is_first(roots), -1)  # the first of all stands for the end behind the last
     return np.repeat(new[last], np.diff(np.flatnonzero(last), prepend=-1))

@@ -21,7 +21,7 @@ from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities
 from gristmill.pipelines.decide.shards import SurvivingShard
 from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 
-#: Pairs that the sample of a report has.
+#: Pairs in the sample of a report.
 SAMPLED = 1000
 _ROW_BITS, _ROW_MASK = np.uint64(columns.ROW_BITS), np.uint64((1 << columns.ROW_BITS) - 1)
 
@@ -36,7 +36,7 @@ class Sample:
 
     @classmethod
     def merge(cls, samples: Iterable[Sample]) -> Sample:
-        """The sample of all pairs from the samples of some of them each."""
+        """Return the sample of all pairs from the samples of parts of them."""
         left, right = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         merged = cls(left, right, np.zeros(0))
         for sample in samples:
@@ -65,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification came to in one shard."""
+    """The result of verification in one shard."""
 
     edges: int
     sample: Sample
@@ -73,7 +73,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class Verification:
-    """How the pairs of all shards are compared. `attach`, then `verify`, run once for each shard."""
+    """The comparison of the pairs of all shards. `attach`, then `verify`, run once for each shard."""
 
     evidence: Evidence
     threshold: float
@@ -83,7 +83,7 @@ class Verification:
     edges: Exchange  #: PAIRS that reach the threshold, by the shard of the larger address
 
     def attach(self, shard: SurvivingShard) -> int:
-        """Send the pairs of a shard's smaller addresses, and their evidence. Returns the number of pairs."""
+        """Send the pairs of a shard's smaller addresses, and their evidence; return the number of pairs."""
         pairs = self.candidates.of(shard)
         left, right = pair_arrays(pairs)
         target = shard_of(self.candidates.ordinals, right)
@@ -115,11 +115,11 @@ class Verification:
         self.smaller.remove()
 
     def _own(self, shard: SurvivingShard, addresses: NDArray[np.uint64]) -> pa.Table:
-        """Some of a shard's documents (ascending, distinct) with their evidence."""
+        """Return some of a shard's documents (ascending, distinct) with their evidence."""
         values = self.evidence.of(shard, addresses) if len(addresses) else pa.nulls(0, self.evidence.type)
         return pa.table([pa.array(addresses), values], schema=evidence_schema(self.evidence))
 
 
 def evidence_schema(evidence: Evidence) -> pa.Schema:
-    """The schema of documents with their evidence."""
+    """Return the schema of documents with their evidence."""
     return pa.schema([("address", pa.uint64()), ("evidence", evidence.type)])

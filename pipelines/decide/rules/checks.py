@@ -12,7 +12,7 @@ from gristmill.pipelines.config.wording import did_you_mean
 
 
 def check_known(names: Iterable[str], schema: pa.Schema, where: str = "") -> None:
-    """Raise RecipeError for the first column that there is not."""
+    """Raise RecipeError for the first column that does not exist."""
     for name in names:
         if name not in schema.names:
             raise RecipeError(f"unknown column {name}{where}{did_you_mean(name, schema.names)}")

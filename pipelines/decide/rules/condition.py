@@ -1,4 +1,4 @@
-"""Drop and all rules that say `when`: quantiles are found over all shards, the rest is one query a shard."""
+"""Drop and all rules with `when`: quantiles are found over all shards, the rest is one query per shard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def has_condition(rule: Rule) -> bool:
 
 
 def expression_of(rule: Any) -> str:
-    """The expression that a rule drops by."""
+    """Return the expression that a rule drops by."""
     return str(rule.when() if callable(rule.when) else rule.when)
 
 
@@ -48,9 +48,11 @@ class ResolvedCondition:
 
     @property
     def reads(self) -> Sequence[str]:
+        """Return the columns of the condition, and the one that says which documents are judged."""
         return (*self.condition.columns, *(self.meant_for or ())[:1])
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        """Return the verdict on a shard's documents: those on which a clause fires, with its value and limit."""
         judged = self._judged(documents)
         evaluate = evaluate_confined if self.condition.grows else Condition.evaluate
         fired = evaluate(self.condition, documents if judged is None else documents.take(judged), self.limits)
@@ -62,7 +64,7 @@ class ResolvedCondition:
         return Verdict(losses(rows, clauses, fired.values, fired.limits), tally)
 
     def _judged(self, documents: pa.Table) -> pa.Array | None:
-        """The rows of the documents that the rule is meant for; None where that is all of them."""
+        """Return the rows of the documents that the rule is meant for; None where that is all of them."""
         if self.meant_for is None:
             return None
         name, values = self.meant_for
@@ -70,6 +72,7 @@ class ResolvedCondition:
         return pc.indices_nonzero(pc.is_in(held, pa.array(values, held.type)))
 
     def details(self, tally: Tally) -> dict[str, Any]:
+        """Return the number of documents that each clause dropped, the quantiles, and the documents not judged."""
         counts: Counter[str] = Counter()
         for i, clause in enumerate(self.condition.clauses):
             counts[clause] += tally[i]
@@ -127,7 +130,7 @@ def _quantile_keys(quantiles: tuple[Quantile, ...], shard: SurvivingShard) -> li
 
 
 def _value(found: Found, type: pa.DataType) -> pa.Scalar:
-    """The value at the crossing; null where the column has no values."""
+    """Return the value at the crossing; null where the column has no values."""
     return pa.scalar(None, type) if found.crossing is None else value_of(found.crossing.key, type)
 
 

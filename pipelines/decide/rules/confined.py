@@ -1,7 +1,7 @@
-"""Expressions that can make much of little are computed in a process of its own, which may take so much and no more.
+"""Expressions that can make large values of small ones, computed in a separate process with limits.
 
-Such a process is started when the first such expression comes, is used again, and ends with the process that started
-it. Where it takes more memory or processor time than it may, it ends, and the expression with it.
+Such a process is started for the first such expression, is used again, and ends with the process that started it. Where
+it takes more memory or processor time than it may, it ends, and the expression is refused.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import pyarrow as pa
 from gristmill.operators.errors import GristmillError, RecipeError, ShardError
 from gristmill.operators.expressions.condition import Condition, Fired, Quantile, compile_condition
 
-#: What an expression may take beside the columns that it reads.
+#: Bytes of memory that an expression may take in addition to the columns that it reads.
 MEMORY = 1 << 30
-#: Processor time, of the check before a run and of a shard.
+#: Processor time of the check before a run, and of a shard.
 CHECK_SECONDS, SHARD_SECONDS = 10, 60
-#: How often longer than that it may take by the clock, on a machine that is busy.
+#: The factor by which it may take longer than that by the clock, on a machine that is busy.
 PATIENCE = 20
 _TIME_SIGNALS = {signal.SIGXCPU, signal.SIGKILL}
 _SIZE = struct.Struct("<Q")
@@ -36,13 +36,13 @@ _SERVE = "from gristmill.pipelines.decide.rules.confined import serve; serve()"
 
 
 def compile_confined(text: str, schema: pa.Schema) -> Condition:
-    """`compile_condition`, within the limits. Raises RecipeError where it takes more."""
+    """Compile a condition as `compile_condition` does, within the limits. Raises RecipeError where it takes more."""
     found: Condition = _ask(_refusal(RecipeError, text), CHECK_SECONDS, compile_condition, text, schema)
     return found
 
 
 def evaluate_confined(condition: Condition, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
-    """`Condition.evaluate`, within the limits. Raises ShardError where it takes more."""
+    """Evaluate a condition as `Condition.evaluate` does, within the limits. Raises ShardError where it takes more."""
     needed = documents.select(condition.columns).combine_chunks()
     refusal = _refusal(ShardError, condition.text)
     found: Fired = _ask(refusal, SHARD_SECONDS, Condition.evaluate, condition, needed, limits)
@@ -60,9 +60,9 @@ def _refusal(error: type[GristmillError], text: str) -> Callable[[_Exceeded], Gr
 def _ask(
     refusal: Callable[[_Exceeded], GristmillError], seconds: int, function: Callable[..., Any], *values: Any
 ) -> Any:
-    """The result of a function in a process of its own, or its error; that of `refusal` where it takes too much.
+    """Return the result of a function in a separate process, or raise its error; that of `refusal` at a limit.
 
-    A process that was asked before may hold what others left, or have been ended from outside: a new one decides.
+    A process that was used before may hold leftovers, or have been ended from outside: a new one decides then.
     """
     if (worker := _idle_worker()) is not None:
         with contextlib.suppress(_Exceeded):
@@ -87,7 +87,7 @@ class _Worker:
         )
 
     def ask(self, seconds: int, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-        """The result of a function, or its error. Raises _Exceeded where it takes too much: then the process ends."""
+        """Return the result of a function, or raise its error; at a limit end the process and raise _Exceeded."""
         memory, time = f"{MEMORY >> 30} GB of memory", f"{seconds} seconds of processor time"
         request, reply = self._process.stdin, self._process.stdout
         assert request is not None
@@ -101,7 +101,7 @@ class _Worker:
             ended = -self._process.wait()
             raise _Exceeded(time if ended in _TIME_SIGNALS else memory) from None
         except BaseException:
-            self.end()  # what it would answer later is nobody's
+            self.end()  # no request waits for its later answer
             raise
         if kind == "memory":
             self.end()
@@ -128,7 +128,7 @@ _lock = Lock()
 
 
 def _idle_worker() -> _Worker | None:
-    """A process that was asked before and is asked by nobody now."""
+    """Return a process that was used before and is idle now; None where there is none."""
     with _lock:
         while _idle:
             if (worker := _idle.pop()).is_alive:
@@ -155,19 +155,19 @@ def _received(stream: IO[bytes]) -> bytes:
 
 
 def serve() -> None:
-    """Compute what is asked on standard input, until it ends. The program of the process."""
+    """Compute what is asked on standard input until it ends: the program of the process."""
     import resource
 
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may be written there
-    compile_condition("a > 0", pa.schema([("a", pa.int64())]))  # what is loaded once is not the expression's
+    compile_condition("a > 0", pa.schema([("a", pa.int64())]))  # loaded once, at no expression's cost
     taken = _address_space()
     while True:
         try:
             request = _received(requests)
         except EOFError:
             return
-        if taken:  # the columns are there as they came, as Arrow and in DuckDB
+        if taken:  # the columns are held as they came, as Arrow and in DuckDB
             resource.setrlimit(resource.RLIMIT_AS, (taken + 3 * len(request) + MEMORY, resource.RLIM_INFINITY))
         seconds, function, values = pickle.loads(request)
         spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
@@ -187,7 +187,7 @@ def _answer(function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str,
 
 
 def _address_space() -> int:
-    """Bytes of address space that this process has taken; 0 where the system does not tell, and limits none."""
+    """Return the bytes of address space that this process takes; 0 where the system does not report (or limit) it."""
     with contextlib.suppress(OSError), open("/proc/self/statm") as held:
         return int(held.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     return 0

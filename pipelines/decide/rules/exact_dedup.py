@@ -51,10 +51,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Who loses to whom, written down by shard."""
+    """The losers and the documents that they lose to, written down by shard."""
 
     ordinals: NDArray[np.int64]  #: of the shards, ascending
-    local: str  #: folder: what each shard settled by itself
+    local: str  #: folder of what each shard settled by itself
     distant: Exchange  #: winners of a shard that lose to another shard's, from the partitions to the shards
     partitions: int
     groups: int  #: of two copies or more
@@ -62,7 +62,7 @@ class Duplicates:
     largest: tuple[Group, ...]  #: a few, largest first
 
     def lost(self, ordinal: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Addresses (m, ascending) of a shard's losers, and of the documents that they lose to."""
+        """Return the addresses (m, ascending) of a shard's losers, and of the documents that they lose to."""
         local = shuffle_files.read_table(_local_file(self.local, ordinal))
         distant = self.distant.receive(range(self.partitions), int(np.searchsorted(self.ordinals, ordinal)))
         distant = distant.sort_by("address")
@@ -81,11 +81,13 @@ class ResolvedDedup:
     reads: Sequence[str] = ()
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        """Return the verdict on a shard's documents: its losers, with their survivors."""
         addresses, survivors = self.duplicates.lost(ordinal)
         rows = np.searchsorted(addresses_of(documents), addresses)
         return Verdict(losses(rows, survivor=pa.array(survivors)))
 
     def details(self, tally: Tally) -> dict[str, Any]:
+        """Return the number of groups of copies, and the largest of them."""
         largest = [{"survivor": group.survivor, "copies": group.copies} for group in self.duplicates.largest]
         return {"groups": self.duplicates.groups, "largest_groups": largest}
 
@@ -125,9 +127,9 @@ def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, fold
 
 
 class RepeatedValues(TypedDict):
-    """How often the values of a column occur again."""
+    """Counts of the values of a column that occur again."""
 
-    documents: int  #: whose value an earlier document has
+    documents: int  #: with a value that an earlier document has
     values: int  #: that occur more than once
     examples: list[Any]  #: the most frequent values
 
@@ -147,7 +149,7 @@ def count_duplicates(shards: Sequence[ShardColumns], column: str, engine: Engine
 
 
 def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: SurvivingShard) -> int:
-    """Settle the copies within a shard; send the documents that no other of the shard beats. Returns the losers."""
+    """Settle the copies within a shard and send the documents that no other beats; return the number of losers."""
     documents = shard.read(sorted(rule.reads()))
     candidates = rule.candidates(documents, addresses_of(documents))
     rows, starts = group_copies(candidates)
@@ -168,7 +170,7 @@ def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: Surviv
 def _settle_partition(
     ordinals: NDArray[np.int64], winners: Exchange, losers: Exchange, partition: int
 ) -> tuple[int, int, list[Group]]:
-    """Settle the copies of one key range. Returns how many lose here, the number of groups, the largest of them."""
+    """Settle the copies of one key range; return the number of losers here, that of groups, and the largest groups."""
     table = winners.receive(ordinals.tolist(), partition)
     keys = np.column_stack([np.asarray(table["key_low"]), np.asarray(table["key_high"])])
     addresses, copies = np.asarray(table["address"]), np.asarray(table["copies"]).astype(np.int64)
@@ -191,7 +193,7 @@ def _losers(addresses: NDArray[np.uint64], lost: NDArray[np.int64], lost_to: NDA
 def _follow(
     survivors: NDArray[np.uint64], addresses: NDArray[np.uint64], replaced_by: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
-    """Survivors of a shard (n), or who beat them among all shards: `addresses` (m, ascending) lost to `replaced_by`."""
+    """Return a shard's survivors (n), or what beat them among all: `addresses` (m, ascending) lost to `replaced_by`."""
     if len(addresses) == 0:
         return survivors
     at = np.minimum(np.searchsorted(addresses, survivors), len(addresses) - 1)

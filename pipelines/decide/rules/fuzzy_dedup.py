@@ -1,4 +1,4 @@
-"""Near duplicates: what fuzzy_dedup asks of the columns, its verdict on each shard, and what the report says of it."""
+"""Near duplicates: the columns that fuzzy_dedup needs, its verdict on each shard, and its details in the report."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class ResolvedFuzzyDedup:
     reads: Sequence[str] = ()
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        """Return the verdict on a shard's documents: its losers, and the clusters of all."""
         members = self.clusters.members(ordinal)
         rows = np.searchsorted(addresses_of(documents), np.asarray(members[columns.ADDRESS]))
         lost = members.append_column("row", pa.array(rows))
@@ -50,7 +51,7 @@ class ResolvedFuzzyDedup:
         return None if self.rule.verify == "none" else self.rule.threshold
 
     def _given(self, n: int, rows: np.ndarray[Any, np.dtype[np.int64]], members: pa.Table) -> pa.Table:
-        """The columns that the rule gives (n rows), null where a document is in no cluster."""
+        """Return the columns that the rule gives (n rows), null where a document is in no cluster."""
         at = np.full(n, -1)
         at[rows] = np.arange(len(rows))
         spread = members.take(pa.array(at, mask=at < 0))
@@ -58,6 +59,7 @@ class ResolvedFuzzyDedup:
         return pa.table(told, schema=pa.schema([field.remove_metadata() for field in self.gives]))
 
     def details(self, tally: Tally) -> dict[str, Any]:
+        """Return the parameters, the counts of candidates and clusters, and the `quality` of the bands."""
         found, (bands, rows) = self.clusters, self.rule.banding
         sizes = {size if size == 2 else f"{size // 2 + 1}-{size}": n for size, n in sorted(found.sizes.items())}
         told: dict[str, Any] = {
@@ -78,7 +80,7 @@ class ResolvedFuzzyDedup:
 
 
 def quality(rule: FuzzyDedup, found: Clusters) -> dict[str, float]:
-    """Return how well the bands suit the threshold.
+    """Return measures of how well the bands suit the threshold.
 
     `caught_at_threshold` and `caught_midway` are the probabilities that a pair shares a band whose similarity is the
     threshold, or midway from there to 1. Where candidates were compared: `precision`, the share of them that reach the

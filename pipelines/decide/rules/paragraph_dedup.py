@@ -49,7 +49,7 @@ class Frequent:
 
 @dataclass(frozen=True)
 class Repeated:
-    """What was found repeated in a partition, or in all."""
+    """The repeated paragraphs of a partition, or of all."""
 
     paragraphs: int = 0
     most_frequent: tuple[Frequent, ...] = ()
@@ -69,13 +69,13 @@ class Occurrences:
 
     @classmethod
     def of(cls, hashes: pa.ListArray) -> Occurrences:
-        """All paragraphs of documents (n lists)."""
+        """Return all paragraphs of documents (n lists)."""
         rows = np.asarray(pc.list_parent_indices(hashes)).astype(np.int64)
         bounds = _bounds(np.bincount(rows, minlength=len(hashes)))
         return cls(np.asarray(pc.list_flatten(hashes)), rows, np.arange(len(rows)) - bounds[rows])
 
     def take(self, some: NDArray[Any]) -> Occurrences:
-        """Some of them."""
+        """Return some of the occurrences, by mask or by position."""
         return Occurrences(self.keys[some], self.rows[some], self.positions[some])
 
 
@@ -92,9 +92,11 @@ class ResolvedParagraphDedup:
 
     @property
     def reads(self) -> Sequence[str]:
+        """Return the columns that the rule reads."""
         return sorted(self.rule.reads())
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        """Return the verdict on a shard's documents: those left empty, and the pieces that each one loses."""
         n, measure = documents.num_rows, self.rule.measure
         hashes = documents[measure.hashes].combine_chunks()
         lengths = np.asarray(pc.list_flatten(documents[measure.lengths].combine_chunks()))
@@ -114,6 +116,7 @@ class ResolvedParagraphDedup:
         return Verdict(losses(empty, condition, pa.array(removed[empty], pa.float64())), columns=told)
 
     def details(self, tally: Tally) -> dict[str, Any]:
+        """Return the limit, the number of repeated paragraphs, and the most frequent of them."""
         frequent = [{"documents": one.documents, "address": one.address} for one in self.repeated.most_frequent]
         return {
             "by": self.rule.by,
@@ -137,7 +140,7 @@ def _check(rule: ParagraphDedup, schema: pa.Schema) -> None:
 
 
 def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
-    """Count the documents that have each paragraph, and tell the shards what is repeated."""
+    """Count the documents that have each paragraph, and send the shards the repeated ones."""
     shards = corpus.survivors.shards
     ordinals = np.array(sorted(shard.ordinal for shard in shards), np.int64)
     counted = sum(run_all(corpus.engine, partial(_count_pieces, rule), shards))
@@ -155,12 +158,12 @@ PARAGRAPH_DEDUP = Executor(_check, _resolve)
 
 
 def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:
-    """Return how many paragraphs the documents of a shard have."""
+    """Return the number of paragraphs of a shard's documents."""
     return int(pc.sum(pc.list_value_length(shard.read([rule.measure.hashes])[rule.measure.hashes])).as_py() or 0)
 
 
 def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) -> int:
-    """Send the distinct paragraphs of a shard to their partitions. Returns how many they are."""
+    """Send the distinct paragraphs of a shard to their partitions; return their number."""
     documents = shard.read([rule.measure.hashes])
     occurrences = Occurrences.of(documents[rule.measure.hashes].combine_chunks())
     counted = occurrences.take(occurrences.keys != UNCOUNTED)
@@ -177,7 +180,7 @@ def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) ->
 def _settle(
     rule: ParagraphDedup, ordinals: NDArray[np.int64], frequencies: Exchange, allowances: Exchange, partition: int
 ) -> Repeated:
-    """Find the repeated paragraphs of a key range, and tell the shards how many of their documents keep each."""
+    """Find the repeated paragraphs of a key range, and send the shards how many of their documents keep each."""
     table = frequencies.receive(ordinals.tolist(), partition)
     order = np.argsort(np.asarray(table["key"]), kind="stable")  # within a key, shards stay in their order
     keys, first = np.asarray(table["key"])[order], np.asarray(table["first"])[order]
@@ -197,7 +200,7 @@ def _settle(
 
 
 def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]:
-    """Return which occurrences (ascending) are in documents beyond those that may keep the paragraph.
+    """Return the occurrences (ascending) in documents beyond those that may keep the paragraph.
 
     `allowances` are sorted by key.
     """
@@ -215,5 +218,5 @@ def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]
 
 
 def _bounds(sizes: NDArray[Any]) -> NDArray[np.int64]:
-    """Where runs of these sizes (n) start, and the end (n + 1)."""
+    """Return the positions at which runs of these sizes (n) start, and the end (n + 1)."""
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

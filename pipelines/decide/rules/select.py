@@ -23,7 +23,7 @@ from gristmill.pipelines.decide.order_statistics import Crossing, Found, Weighte
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
 
-REST = "all others"  #: what the report calls the documents without a quota of their own
+REST = "all others"  #: the report's name of the documents without a quota of their own
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Threshold:
 
     @property
     def key(self) -> float:
-        """The key of that document."""
+        """Return the key of that document."""
         return float(value_of(~self.rank % 2**64, pa.float64()).as_py())
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group with a budget, and where it is spent."""
+    """A group with a budget, and the threshold at which it is spent."""
 
     name: str
     budget: int
@@ -59,6 +59,7 @@ class ResolvedSelect:
     reads: Sequence[str]
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
+        """Return the verdict on a shard's documents, with a tally of documents, costs and weights."""
         keys, costs, group_of = self.rule.keys(documents), self.rule.costs(documents), self.rule.group_of(documents)
         ranks, eligible = _ranks(keys)
         addresses = addresses_of(documents)
@@ -92,6 +93,7 @@ class ResolvedSelect:
         return f"{self.rule.by} is null" if self.rule.tokens is None else f"{self.rule.by} or {TOKENS} is null"
 
     def details(self, tally: Tally) -> dict[str, Any]:
+        """Return the budget, the selection and the threshold of each group, and any shortage."""
         unit = TOKENS if self.rule.tokens is not None else "documents"
         groups = [
             {
@@ -152,7 +154,7 @@ SELECT = Executor(_check, _resolve)
 def _break_ties(
     rule: Select, columns: list[str], corpus: Corpus, found: list[Found], budgets: list[int]
 ) -> list[Threshold | None]:
-    """Among documents whose key is that of the crossing, the address decides."""
+    """Return the threshold of each group: among documents with the key of the crossing, the address decides."""
     crossings = [result.crossing for result in found]
     addresses: list[Found | None] = [None] * len(crossings)
     if any(crossing.documents > 1 for crossing in crossings if crossing is not None):
@@ -169,14 +171,14 @@ def _break_ties(
 
 
 def _ranked(rule: Select, columns: list[str], shard: SurvivingShard) -> list[Weighted]:
-    """The source of the search for keys: ranks of the documents that may be taken, by group."""
+    """Return the ranks of the documents that may be taken, by group: the source of the search for keys."""
     return [Weighted(ranks, costs) for ranks, costs, _ in _by_group(rule, columns, shard)]
 
 
 def _tied(
     rule: Select, columns: list[str], crossings: tuple[Crossing | None, ...], shard: SurvivingShard
 ) -> list[Weighted]:
-    """The source of the search among ties: addresses of the documents with the crossing's key, by group."""
+    """Return the addresses of documents with the crossing's key, by group: the source of the search among ties."""
     tied = []
     for crossing, (ranks, costs, addresses) in zip(crossings, _by_group(rule, columns, shard), strict=True):
         same = ranks == crossing.key if crossing else np.zeros(len(ranks), np.bool_)
@@ -187,7 +189,7 @@ def _tied(
 def _by_group(
     rule: Select, columns: list[str], shard: SurvivingShard
 ) -> list[tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint64]]]:
-    """Ranks, costs and addresses of the documents of each group that may be taken."""
+    """Return ranks, costs and addresses of the documents of each group that may be taken."""
     documents = shard.read(columns)
     ranks, eligible = _ranks(rule.keys(documents))
     costs, group_of, addresses = rule.costs(documents), rule.group_of(documents), addresses_of(documents)
@@ -196,7 +198,7 @@ def _by_group(
 
 
 def _ranks(keys: pa.DoubleArray) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Ranks (n) ascending from the largest key, and which documents may be taken at all."""
+    """Return the ranks (n), ascending from the largest key, and a mask of the documents that may be taken at all."""
     order, eligible = order_keys(keys)
     return ~order, eligible
 

@@ -1,4 +1,4 @@
-"""The engines that answer: `http`, `transformers`, `vllm`. Each is imported only where a task names it."""
+"""Engines that answer: `http`, `transformers`, `vllm`, each imported only if a task names it; nothing that stores."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ OpenAsker = Callable[[AnyAnnotator, Asked], Asker]
 
 
 def open_asker(annotator: AnyAnnotator, asked: Asked) -> Asker:
-    """An annotator, ready to answer. Raises RecipeError where its engine or its model is not there.
+    """Open an annotator's asker. Raises RecipeError if its engine or its model is not there.
 
-    Where this process is connected to a Ray cluster, a model of transformers is held by the cluster's workers.
+    If this process is connected to a Ray cluster, a model of transformers is held by the cluster's workers.
     """
     if annotator.engine == "transformers" and on_ray():
         from gristmill.pipelines.label.engines.ray_asker import open_replicas

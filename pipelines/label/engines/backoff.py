@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""Waits before the next attempt."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Backoff:
 
     base: float = 0.5
     longest: float = 30.0
-    longest_asked_for: float = 120.0  #: that an endpoint's Retry-After is followed
+    longest_asked_for: float = 120.0  #: longest Retry-After of an endpoint that is followed
 
     def limit(self, attempts: int) -> float:
-        """The longest wait after so many failed attempts."""
+        """Return the longest wait after a number of failed attempts."""
         return min(self.longest, self.base * 2.0 ** min(attempts - 1, 60))
 
     def wait(self, attempts: int, asked_for: float | None, draw: random.Random) -> float:
-        """The wait after so many failed attempts; what the endpoint asked for where it did, and a tenth at most more.
+        """Return the wait after a number of failed attempts, or what the endpoint asked for and at most a tenth more.
 
-        Those who were sent away together do not come back together.
+        Requests that were turned away together do not come back together.
         """
         if asked_for is not None:
             return min(asked_for, self.longest_asked_for) * draw.uniform(1.0, 1.1)
@@ -34,7 +34,7 @@ class Backoff:
 
 
 def retry_after(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, given in seconds or as an HTTP date; None where it says neither."""
+    """Return the seconds that a Retry-After header asks for, in seconds or as an HTTP date; None if it is neither."""
     if header is None:
         return None
     try:

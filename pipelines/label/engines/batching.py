@@ -10,11 +10,11 @@ from gristmill.operators.errors import FatalError
 
 
 class Sized(Protocol):
-    """What is put into batches."""
+    """Item that is put into batches."""
 
     @property
     def tokens(self) -> int:
-        """Tokens that it takes of a batch in which it is the longest."""
+        """Return the tokens that it takes of a batch in which it is the longest."""
         ...
 
 
@@ -27,18 +27,18 @@ class OutOfMemory(Exception):
 
 
 class Batcher:
-    """Cuts windows of items into batches; remembers the size at which memory ran out."""
+    """Cutter of windows of items into batches, which remembers the size at which memory ran out."""
 
     def __init__(self, most_tokens: int) -> None:
-        """most_tokens: of one batch, padding counted; an item that is longer is a batch by itself."""
+        """Set the most tokens of one batch, padding counted; an item that is longer is a batch by itself."""
         self._most_tokens = most_tokens
 
     def map(
         self, function: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
     ) -> Iterator[Sequence[Result]]:
-        """The function's results, batch by batch, the longest items first.
+        """Yield the function's results, batch by batch, the longest items first.
 
-        Where it raises OutOfMemory the batch is halved, and so are all later ones; FatalError for a single item.
+        If it raises OutOfMemory, the batch is halved, and so are all later ones; FatalError for a single item.
         """
         left = deque(sorted(items, key=lambda item: item.tokens, reverse=True))
         while left:

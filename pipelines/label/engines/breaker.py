@@ -1,4 +1,4 @@
-"""What to do when everything fails: stop sending, look now and then, give up in the end."""
+"""Circuit breaker for an endpoint at which everything fails: stop sending, probe now and then, give up in the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gristmill.pipelines.label.engines.backoff import Backoff
 
 @dataclass(frozen=True)
 class Outage:
-    """What counts as one, and how long it may last. Times in seconds."""
+    """Failures that count as an outage, and the time that it may last. Times in seconds."""
 
     failures: int = 16  #: in a row, and no answer between them
     failures_at_start: int = 3  #: the same before the first answer
@@ -24,16 +24,16 @@ class Outage:
 
 
 class Outcome(Protocol):
-    """What came of an attempt."""
+    """Result of an attempt."""
 
     @property
     def alive(self) -> bool:
-        """Return whether the endpoint does its work, whatever it said."""
+        """Return whether the endpoint does its work, whatever its reply."""
         ...
 
     @property
     def message(self) -> str:
-        """Return what it said."""
+        """Return the message of a failure."""
         ...
 
 
@@ -41,7 +41,7 @@ O = TypeVar("O", bound=Outcome)  # noqa: E741
 
 
 class Breaker:
-    """A circuit breaker (Nygard, Release It!, 2007): open after a row of failures, closed by a probe that succeeds."""
+    """Circuit breaker (Nygard, Release It!, 2007): open after a row of failures, closed by a probe that succeeds."""
 
     def __init__(self, where: str, outage: Outage, clock: Callable[[], float] = time.monotonic) -> None:
         self._where, self._outage, self._clock = where, outage, clock
@@ -53,7 +53,7 @@ class Breaker:
         self.open = False
 
     async def attempt(self, send: Callable[[], Awaitable[O]]) -> O:
-        """Send, or wait first for one's turn to probe. Raises FatalError when the outage has lasted too long."""
+        """Send, or first wait for a turn to probe. Raises FatalError if the outage has lasted too long."""
         while self.open:
             async with self._turn:
                 if self.open:
@@ -63,7 +63,7 @@ class Breaker:
         return self._judged(await send())
 
     def forgive(self) -> None:
-        """Forget the failures: what was sent was at fault."""
+        """Forget the failures: the request was at fault."""
         self._failures = 0
         self._probes = 0
         self.open = False

@@ -1,4 +1,4 @@
-"""From a synchronous stream of questions to asynchronous work and back: an event loop in a thread of its own."""
+"""Bridge from a synchronous stream of questions to asynchronous work and back: an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Inbox(Generic[Q]):
         self._taken = taken
 
     async def get(self) -> Q | None:
-        """The next question; None, to everyone who asks, when there are no more."""
+        """Return the next question; None, to every caller, when there are no more."""
         question = await self._queue.get()
         if question is None:
             self._queue.put_nowait(None)
@@ -144,6 +144,6 @@ class _Run(Generic[Q, R]):
                 self._changed.notify_all()
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function in the loop's thread; nothing happens where the loop has ended."""
+        """Call a function in the loop's thread; nothing happens if the loop has ended."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)

@@ -1,4 +1,4 @@
-"""Which tokens of a model's vocabulary bear the codes of a task."""
+"""Tokens of a model's vocabulary that stand for the codes of a task."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Encode = Callable[[str], list[int]]
 
 @dataclass(frozen=True)
 class SlotTokens:
-    """One slot: the tokens of each code."""
+    """Tokens of each code of one slot."""
 
     variants: dict[str, tuple[int, ...]]  #: code -> ids of the single tokens that stand for it
-    before: tuple[int, ...]  #: ids between the code before and this one; () where the separator is part of the code's
+    before: tuple[int, ...]  #: ids between the code before and this one; () if the separator is part of the code's
     written: dict[str, int]  #: code -> id of the token by which the model is shown its own answer
 
 
 def slot_tokens(constraint: Constraint, encode: Encode, model: str) -> list[SlotTokens]:
-    """The tokens of all slots. A code is a token by itself, one with a blank before it, or both.
+    """Return the tokens of all slots. A code is a token by itself, one with a blank before it, or both.
 
     encode: token ids of a text, special ones not added. Raises RecipeError for a code that is no single token.
     """
@@ -37,7 +37,7 @@ def slot_tokens(constraint: Constraint, encode: Encode, model: str) -> list[Slot
 
 
 def _single_tokens(code: str, encode: Encode, model: str) -> tuple[int, ...]:
-    """Ids of the tokens that are a code, or a code after a blank. Raises RecipeError where there is none."""
+    """Return the ids of the tokens that are a code, or a code after a blank. Raises RecipeError if there is none."""
     encoded = [encode(text) for text in (code, f" {code}")]
     single = dict.fromkeys(ids[0] for ids in encoded if len(ids) == 1)
     if not single:
@@ -51,7 +51,7 @@ def _single_tokens(code: str, encode: Encode, model: str) -> tuple[int, ...]:
 def _following(
     previous: str, separator: str, codes: tuple[str, ...], encode: Encode, model: str
 ) -> tuple[tuple[int, ...], dict[str, int]]:
-    """The tokens between two codes, and the one of each code that comes after them."""
+    """Return the tokens between two codes, and the one of each code that comes after them."""
     first = encode(previous)
     rests = {code: encode(f"{previous}{separator}{code}") for code in codes}
     gaps = {tuple(ids[len(first) : -1]) for ids in rests.values()}

@@ -24,11 +24,11 @@ class Codes:
 
     @property
     def most_tokens(self) -> int:
-        """Tokens of a completion."""
+        """Return the number of tokens of a completion."""
         return sum(len(slot.before) + 1 for slot in self.slots)
 
     def complete(self, prompts: Sequence[Prompted]) -> list[Completion]:
-        """A completion for each prompt. Its log-probability is that of its codes, variants added up.
+        """Return a completion for each prompt. Its log-probability is that of its codes, variants added up.
 
         Raises OutOfMemory.
         """
@@ -59,7 +59,7 @@ class Text:
     most_tokens: int
 
     def complete(self, prompts: Sequence[Prompted]) -> list[Completion]:
-        """A completion for each prompt, up to its end or as many tokens as there is room for. Raises OutOfMemory."""
+        """Return a completion for each prompt, up to its end or to the limit of tokens. Raises OutOfMemory."""
         rows = self.forward.start([prompt.ids for prompt in prompts], keep=True)
         written: list[list[int]] = [[] for _ in prompts]
         logprobs = [0.0] * len(prompts)
@@ -90,7 +90,7 @@ class Text:
 
 
 def _read(rows: Rows, slot: SlotTokens) -> list[dict[str, float]]:
-    """Of each row the log-probabilities of the slot's codes, those of a code's variants added up."""
+    """Return for each row the log-probabilities of the slot's codes, those of a code's variants added up."""
     by_code = [_added_up(rows.logprobs, ids) for ids in slot.variants.values()]
     columns = torch.stack(by_code, dim=1).tolist()
     return [dict(zip(slot.variants, row, strict=True)) for row in columns]

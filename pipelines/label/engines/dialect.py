@@ -1,4 +1,4 @@
-"""How an endpoint wants to be asked: OpenAI-compatible endpoints refuse different parts of a request.
+"""Dialects of requests: OpenAI-compatible endpoints refuse different parts of a request.
 
 The first question is asked in the richest dialect; what is refused is said more plainly until it is accepted.
 """
@@ -12,7 +12,7 @@ from gristmill.operators.label.contract import Constraint
 
 
 class Step(NamedTuple):
-    """One way to say something."""
+    """One way to write a part of a request."""
 
     name: str  #: for people; "" for what every endpoint should know
     fields: dict[str, Any]  #: of the request's body
@@ -20,9 +20,9 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Ladder:
-    """All ways to say one thing, the richest first."""
+    """All ways to write one part of a request, the richest first."""
 
-    words: tuple[str, ...]  #: by which an endpoint that complains of it calls it
+    words: tuple[str, ...]  #: words by which an endpoint's complaint names it
     steps: tuple[Step, ...]
 
 
@@ -34,13 +34,13 @@ class Dialect:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return what it adds to a request's body."""
+        """Return the fields that it adds to a request's body."""
         return {key: value for ladder in self.ladders for key, value in ladder.steps[0].fields.items()}
 
     def plainer(self, *complaints: str) -> Dialect | None:
-        """The next plainer dialect: of what a complaint names, the first complaint first, else of what comes first.
+        """Return the next plainer dialect; None if there is none.
 
-        None where there is none.
+        The part that the first complaint names becomes plainer, else that of the next, else the first that can.
         """
         at = next((at for complaint in complaints if (at := self._named(complaint)) is not None), None)
         if at is None:
@@ -65,7 +65,7 @@ class Dialect:
 
 
 def richest(constraint: Constraint, logprobs: bool) -> Dialect:
-    """The dialect to begin with."""
+    """Return the dialect to begin with."""
     limit = constraint.max_tokens
     return Dialect(
         (

@@ -1,7 +1,7 @@
-"""Forward passes over batches of prompts that begin alike.
+"""Forward passes over batches of prompts with the same beginning.
 
-What all prompts of a task begin with (instruction, options, examples) is computed once, and its keys and values are
-shared by all rows of all batches.
+The beginning that all prompts of a task share (instruction, options, examples) is computed once, and its keys and
+values are shared by all rows of all batches.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class Forward:
     """A causal language model with the beginning that its prompts share. Prompts are token ids."""
 
     def __init__(self, model: Any, shared: Sequence[int]) -> None:
-        """shared: the first tokens of nearly all prompts; those that begin in another way are computed in full."""
+        """Compute the first tokens of nearly all prompts; those that begin in another way are computed in full."""
         self._model = model
         self._device = model.device
         self._shared, self._cache = _cached(model, list(shared))
 
     def start(self, prompts: Sequence[Sequence[int]], keep: bool) -> Rows:
-        """The state (n rows) after n prompts. keep: for tokens to follow. Raises OutOfMemory."""
+        """Return the state (n rows) after n prompts. keep: for tokens to follow. Raises OutOfMemory."""
         with_shared = all(list(prompt[: len(self._shared)]) == self._shared for prompt in prompts)
         done = len(self._shared) if with_shared else 0
         rests = [prompt[done:] for prompt in prompts]
         longest = max(map(len, rests))
-        # The last tokens of all rows stand side by side, so that one position is computed of the vocabulary's logits.
+        # Padding comes first, so that the last tokens of all rows share one position, the only one that needs logits.
         ids = torch.tensor([[0] * (longest - len(rest)) + list(rest) for rest in rests], device=self._device)
         mask = torch.tensor(
             [[1] * done + [0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=self._device
@@ -45,13 +45,13 @@ class Forward:
 
 
 class Rows:
-    """n rows of tokens, and what the model says comes next."""
+    """Rows (n) of tokens, with the model's distribution of the next one."""
 
     #: float32 (n, vocabulary): natural log-probabilities of the next token
     logprobs: Any
 
     def __init__(self, model: Any, mask: Any, cache: Any) -> None:
-        """mask: int64 (n, tokens with those that are fed first), 0 for padding. cache: None where nothing follows."""
+        """Take mask: int64 (n, tokens with those that are fed first), 0 for padding; cache: None if nothing follows."""
         self._model, self._mask, self._cache = model, mask, cache
 
     def extend(self, ids: Any) -> None:
@@ -60,7 +60,7 @@ class Rows:
         self.feed(ids)
 
     def keep(self, rows: Any) -> None:
-        """Go on with some rows only, int64 (k)."""
+        """Keep some rows only, int64 (k)."""
         self._mask = self._mask[rows]
         self._cache.batch_select_indices(rows)
 
@@ -84,12 +84,12 @@ class Rows:
 
 
 def common_beginning(first: Sequence[int], second: Sequence[int]) -> list[int]:
-    """The tokens that two prompts begin with."""
+    """Return the tokens that two prompts both begin with."""
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))]
 
 
 def _cached(model: Any, shared: list[int]) -> tuple[list[int], Any]:
-    """The tokens, and their keys and values; neither where the model's layers see no more than a window.
+    """Return the tokens, and their keys and values; neither if the model's layers see no more than a window.
 
     In a batch padding comes between the beginning and the rest of a prompt. Attention over all tokens is masked there;
     a window would reach less far back in a row with more padding, and a recurrent state would pass through it.
@@ -103,7 +103,7 @@ def _cached(model: Any, shared: list[int]) -> tuple[list[int], Any]:
 
 
 def _expanded(cache: Any, rows: int) -> Any:
-    """The cache for so many rows, by views: the first tokens that are added make the copy."""
+    """Return the cache for a number of rows, by views: the first tokens that are added make the copy."""
     several = copy.copy(cache)
     several.layers = [copy.copy(layer) for layer in cache.layers]
     for layer in several.layers:

@@ -27,18 +27,18 @@ REFUSED_AT_START = 8
 
 
 class HttpAsker:
-    """An endpoint that is asked many questions at once.
+    """Asker of an endpoint, many questions at once.
 
     The first question goes alone and finds the dialect that the endpoint understands. A passing failure (too many
     requests, a server error, a lost connection) is tried again, after the time that the endpoint asks for or a random
-    one; the number of requests in flight follows what the endpoint bears; when nothing is answered any more, single
+    one; the number of requests in flight adapts to what the endpoint bears; when nothing is answered any more, single
     probes are sent until it is, or FatalError is raised.
     """
 
     def __init__(
         self, annotator: HttpAnnotator, asked: Asked, backoff: Backoff | None = None, outage: Outage | None = None
     ) -> None:
-        """Sends nothing. Raises RecipeError where the URL or the tokenizer cannot be used."""
+        """Check the annotator; nothing is sent. Raises RecipeError if the URL or the tokenizer cannot be used."""
         if not URL(annotator.base_url).host:
             raise RecipeError(f"annotator {annotator.name}: base_url {annotator.base_url!r} names no host")
         self.revision = revision_of(annotator)
@@ -63,11 +63,11 @@ class HttpAsker:
 
     @property
     def dialect(self) -> str:
-        """Return how the endpoint is asked, in words; empty before its first answer."""
+        """Return the dialect of the requests in words; empty before the first answer."""
         return "" if self._dialect is None else str(self._dialect)
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Iterator[Sequence[Reply]]:
-        """Replies as they come, in lists of all that are there; see Asker."""
+        """Yield replies as they come, in lists of all that are there; see Asker."""
         stream = through_loop(batches, self._work, self._terms.annotator.concurrency)
         self._streams.add(stream)
         return stream
@@ -98,5 +98,5 @@ class HttpAsker:
 
 
 def open_asker(annotator: HttpAnnotator, asked: Asked) -> HttpAsker:
-    """The annotator, ready to answer; nothing is sent yet."""
+    """Return the annotator's asker; nothing is sent yet."""
     return HttpAsker(annotator, asked)

@@ -1,4 +1,4 @@
-"""Many questions at once to one endpoint: attempts, waits, and what to do when nothing is answered."""
+"""Many questions at once to one endpoint: attempts, waits, and the end when nothing is answered."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from gristmill.pipelines.label.engines.http_errors import Failure, Kind
 from gristmill.pipelines.label.engines.http_reply import Answered
 from gristmill.pipelines.label.engines.limiter import Limiter
 
-#: Tasks for each request that may be in flight: documents that wait for another attempt keep no other from being sent.
+#: Tasks for each request that may be in flight: documents that wait for another attempt do not hold up others.
 _TASKS = 2
-#: How often a 500 is met before the dialect is blamed for it.
+#: Number of 500s after which the dialect is blamed for them.
 _SERVER_ERRORS = 3
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What is asked of whom, and how patiently."""
+    """Terms of the asking: the annotator, the form of question and answer, the waits."""
 
     annotator: HttpAnnotator
     prompt: Prompt
@@ -54,9 +54,9 @@ class Asking:
         self._ending = False
 
     async def settle(self, question: Question, dialect: Dialect) -> tuple[Reply, Dialect | None]:
-        """Ask one question in ever plainer dialects until one is accepted; no dialect where none is.
+        """Ask one question in ever plainer dialects until one is accepted; the dialect is None if none is.
 
-        Raises FatalError where no question can be answered.
+        Raises FatalError if no question can be answered.
         """
         while True:
             plainest = dialect.plainer() is None
@@ -71,9 +71,9 @@ class Asking:
             self._breaker.forgive()
 
     async def all(self, inbox: Inbox[Question], emit: Callable[[Reply], None], dialect: Dialect) -> None:
-        """Ask all questions. Raises FatalError where no question can be answered any more.
+        """Ask all questions. Raises FatalError if no question can be answered any more.
 
-        What is in flight then may still be answered, and is emitted: it is paid for.
+        Questions in flight then may still be answered, and those replies are emitted: they are paid for.
         """
         tasks = [
             asyncio.create_task(self._ask(inbox, emit, dialect))
@@ -103,7 +103,7 @@ class Asking:
     ) -> tuple[Reply, Failure | None]:
         """Ask until there is an answer or no more attempts; a reply without an answer comes with the last failure.
 
-        An attempt that may have been charged is the last: only who keeps the budget may ask again.
+        An attempt that may have been charged is the last: only the keeper of the budget may ask again.
         server_errors: 500s after which there are none; None for as many as other failures.
         """
         messages = self._terms.prompt.messages(question.document, question.rejected)
@@ -115,7 +115,7 @@ class Asking:
                 said = completion_of(outcome, self._terms.constraint, messages, self._terms.tokenizer)
                 return Reply(question.key, said), None
             met += outcome.server_error
-            # In an outage a document is not at fault, unless the endpoint fails at this very document.
+            # In an outage a document is not at fault, unless the endpoint fails at this document in particular.
             failed += not self._breaker.open or outcome.server_error
             given_up = failed > self._terms.annotator.retries or (outcome.server_error and met == server_errors)
             if outcome.kind is not Kind.PASSING or outcome.billed or given_up or self._ending:

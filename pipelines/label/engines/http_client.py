@@ -1,4 +1,4 @@
-"""One request to an OpenAI-compatible endpoint, and what came of it."""
+"""One request to an OpenAI-compatible endpoint, and its outcome."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Client:
         await self._session.close()
 
     async def post(self, body: bytes) -> Answered | Failure:
-        """Send a request's body (JSON). No error is raised: what went wrong is a Failure."""
+        """Send a request's body (JSON). No error is raised: a Failure is returned."""
         outcome = await self._post(body)
         if isinstance(outcome, Failure) and self._key:
             return outcome._replace(message=outcome.message.replace(self._key, _HIDDEN))
@@ -63,12 +63,12 @@ class Client:
 
 
 def url_of(annotator: HttpAnnotator) -> str:
-    """Where an annotator's questions go."""
+    """Return the URL that an annotator's questions are sent to."""
     return f"{annotator.base_url.rstrip('/')}/chat/completions"
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an error; what cannot be read of it does not matter."""
+    """Return the body of an error; empty if it cannot be read."""
     try:
         return await response.read()
     except (aiohttp.ClientError, OSError):

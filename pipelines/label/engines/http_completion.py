@@ -1,4 +1,4 @@
-"""From the JSON of a chat completion to what the model said, how surely, and for how many tokens."""
+"""Reading of a chat completion's JSON: the model's text, its log-probabilities, its tokens."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gristmill.operators.label.contract import Completion, Constraint, Message, 
 from gristmill.operators.label.prompt import slots_from_tokens
 from gristmill.pipelines.label.engines.http_reply import Answered, tokens_used
 
-#: Where servers put the reasoning of a model, and parts of a content that are of that kind.
+#: Fields of a message, or of a part of its content, that hold the reasoning of a model.
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def completion_of(
     answered: Answered, constraint: Constraint, messages: Sequence[Message], tokenizer: Tokenizer
 ) -> Completion:
-    """The first choice of an answer. Tokens are counted here where the endpoint does not tell them."""
+    """Return the first choice of an answer. Tokens are counted here if the endpoint does not report them."""
     choice = answered.content["choices"][0]
     text = _said(choice)
     tokens = _tokens(choice.get("logprobs"))
@@ -37,7 +37,7 @@ def completion_of(
 
 
 def _said(choice: Mapping[str, Any]) -> str:
-    """The text of a message: its content, else its refusal, its only call of a tool, its reasoning.
+    """Return the text of a message: its content, else its refusal, its only call of a tool, its reasoning.
 
     Reasoning that was cut off is marked as such: the answer was yet to come.
     """
@@ -52,7 +52,7 @@ def _said(choice: Mapping[str, Any]) -> str:
 
 
 def _text(content: Any) -> str:
-    """Return what a content says: a text, parts of which those of type text count, or the JSON itself."""
+    """Return the text of a content: a text, parts of which those of type text count, or the JSON itself."""
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, list):
@@ -71,7 +71,7 @@ def _texts(parts: Sequence[Any]) -> Iterator[str]:
 
 
 def _called(message: Mapping[str, Any]) -> str:
-    """The arguments of the tool that a message calls, where it calls just one."""
+    """Return the arguments of the tool that a message calls, if it calls just one."""
     calls = message.get("tool_calls")
     call = calls[0] if isinstance(calls, list) and len(calls) == 1 else {"function": message.get("function_call")}
     function = call.get("function") if isinstance(call, dict) else None
@@ -79,7 +79,7 @@ def _called(message: Mapping[str, Any]) -> str:
 
 
 def _tokens(logprobs: Any) -> list[tuple[str, dict[str, float]]]:
-    """The generated tokens, each with the log-probabilities at its place; [] where they are not told."""
+    """Return the generated tokens, each with the log-probabilities at its place; [] if they are not reported."""
     try:
         return [(str(token["token"]), _alternatives(token)) for token in logprobs["content"]]
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
@@ -87,7 +87,7 @@ def _tokens(logprobs: Any) -> list[tuple[str, dict[str, float]]]:
 
 
 def _alternatives(token: Mapping[str, Any]) -> dict[str, float]:
-    """Token -> log-probability, its own included. Of tokens that look alike the likeliest counts, which comes first."""
+    """Return token -> log-probability, its own included. Of tokens with the same text the first, likeliest counts."""
     told: dict[str, float] = {str(token["token"]): float(token["logprob"])}
     for other in token.get("top_logprobs") or ():
         told.setdefault(str(other["token"]), float(other["logprob"]))

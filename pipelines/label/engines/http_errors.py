@@ -1,4 +1,4 @@
-"""What an endpoint's refusal means: for this request, for this document, for the whole run."""
+"""Meaning of an endpoint's refusal: for this request, for this document, for the whole run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 300  # characters of an endpoint's message
 
 
 class Kind(Enum):
-    """What to do about a failure."""
+    """Kind of failure, by what to do about it."""
 
     PASSING = "try again"
     DOCUMENT = "this document cannot be answered"
@@ -57,7 +57,7 @@ _PASSING = {408, 409, 425, 429}
 
 
 def refused(status: int, body: bytes, retry_header: str | None = None) -> Failure:
-    """The failure that an HTTP error status (and its body) tells of."""
+    """Return the failure that an HTTP error status (and its body) reports."""
     try:
         told = _told(orjson.loads(body))
     except orjson.JSONDecodeError:
@@ -66,9 +66,9 @@ def refused(status: int, body: bytes, retry_header: str | None = None) -> Failur
 
 
 def error_in_answer(error: Any) -> Failure:
-    """The failure that an error in the JSON of an HTTP 200 tells of; some gateways answer so.
+    """Return the failure that an error in the JSON of an HTTP 200 reports; some gateways answer so.
 
-    Its code counts as a status where it is one. Tokens may have been charged.
+    Its code counts as a status if it is one. Tokens may have been charged.
     """
     told = _told(error)
     code = str(error.get("code")) if isinstance(error, dict) else ""
@@ -110,7 +110,7 @@ def _kind(status: int, error: _Told) -> Kind:
 
 
 def _told(parsed: Any) -> _Told:
-    """Message, parameter and code of an error's JSON, in the shapes that endpoints give it."""
+    """Return message, parameter and code of an error's JSON, in the shapes that endpoints give it."""
     error = parsed.get("error", parsed.get("detail", parsed)) if isinstance(parsed, dict) else parsed
     if isinstance(error, list):  # FastAPI: [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]
         found = [(_place(e.get("loc")), str(e.get("msg", ""))) for e in error if isinstance(e, dict)]
@@ -129,6 +129,6 @@ def _place(location: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """The beginning of a message, without line breaks and the full stop at its end."""
+    """Return the beginning of a message, without line breaks and the full stop at its end."""
     flat = " ".join(text.split()).rstrip(".")
     return flat if len(flat) <= _SHOWN else f"{flat[:_SHOWN]}..."

@@ -1,7 +1,8 @@
-"""The body of an HTTP 200: a chat completion, in whatever form its sender thinks is JSON, or what it is instead.
+"""Body of an HTTP 200: a chat completion, in whatever form its sender takes for JSON, or something else.
 
-What was paid for is to be kept. So a body that a strict parser refuses is read as it was meant, a stream that nobody
-asked for is put together, and what begins as a completion and cannot be read is an answer all the same, with a fault.
+Replies that were paid for are to be kept. So a body that a strict parser refuses is read as it was meant, a stream that
+was not asked for is put together, and a body that begins as a completion and cannot be read is still an answer, with a
+fault.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ _EVENT = "data:"
 _MESSAGE = re.compile(r'"choices"\s*:\s*\[\s*\{[^{}]*?"message"\s*:\s*(?=\{)')
 _KEPT = 100_000  # characters of a body that cannot be read
 _USAGE = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
-_MOST_TOKENS = 1 << 40  # that anyone may claim to have used
+_MOST_TOKENS = 1 << 40  # that an endpoint may claim to have used
 
 
 class Answered(NamedTuple):
     """The endpoint's answer: JSON whose first choice has a message."""
 
     content: dict[str, Any]
-    fault: str = ""  #: why the message can be no answer
+    fault: str = ""  #: reason that the message can be no answer
     alive: bool = True
     message: str = ""
 
 
 def reply_in(body: bytes) -> Answered | Failure:
-    """Return what the body of an HTTP 200 says."""
+    """Return the answer or the failure in the body of an HTTP 200."""
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -51,7 +52,7 @@ def _of_text(text: str) -> Answered | Failure:
             continue
     if text.startswith("{"):
         if (begin := _MESSAGE.search(text)) is not None:
-            with contextlib.suppress(ValueError):  # what is cut short may be whole up to here
+            with contextlib.suppress(ValueError):  # a reply that is cut short may be whole up to here
                 return _of_value({"choices": [{"message": read_value(text, begin.end(), float)[0]}]})
         return _unreadable(text, "the reply is JSON that is cut short or broken")
     return _nothing(f"an answer that is no JSON, and ends in {one_line(text[-80:])!r}")
@@ -91,7 +92,7 @@ def _first_choice(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def tokens_used(usage: Any) -> tuple[int | None, int | None]:
-    """Tokens of prompt and completion as an endpoint tells them; None for what it does not tell, or cannot be."""
+    """Return tokens of prompt and completion as an endpoint reports them; None for a missing or impossible number."""
     if not isinstance(usage, dict):
         return None, None
     told = [usage.get(name, usage.get(other)) for name, other in _USAGE]
@@ -102,7 +103,7 @@ def tokens_used(usage: Any) -> tuple[int | None, int | None]:
 
 
 def _of_stream(text: str) -> Answered | Failure:
-    """Server-sent events: the pieces of one completion."""
+    """Read server-sent events: the pieces of one completion."""
     lines = (line.removeprefix(_EVENT).strip() for line in text.splitlines() if line.startswith(_EVENT))
     try:
         events = [orjson.loads(line) for line in lines if line and line != "[DONE]"]
@@ -143,7 +144,7 @@ class _Stream:
         self.finished = first.get("finish_reason") or self.finished
 
     def content(self) -> dict[str, Any]:
-        """The same as one completion; without a message where no piece had any."""
+        """Return the pieces as one completion; without a message if no piece had any."""
         choice: dict[str, Any] = {"finish_reason": self.finished, "logprobs": {"content": self._tokens}}
         if self._texts:
             choice["message"] = {name: "".join(pieces) for name, pieces in self._texts.items()}
@@ -151,10 +152,10 @@ class _Stream:
 
 
 def _unreadable(text: str, fault: str, usage: Any = None) -> Answered:
-    """A reply that was paid for and holds no answer that can be read: what came is kept."""
+    """Return a reply that was paid for and holds no answer that can be read: its text is kept."""
     return Answered({"choices": [{"message": {"content": text[:_KEPT]}}], "usage": usage}, fault)
 
 
 def _nothing(told: str) -> Failure:
-    """Return what may have been charged, and is no completion at all."""
+    """Return the failure of a reply that may have been charged, and is no completion at all."""
     return Failure(Kind.PASSING, told, billed=True, empty=True)

@@ -1,4 +1,4 @@
-"""How many requests are in flight."""
+"""Limit of the number of requests in flight."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextlib
 from collections import deque
 
 _DECREASE = 0.7
-#: Rounds in which the limit would grow from nothing to the most. One place a round, as in TCP, is too timid where an
-#: endpoint turns away one request in a hundred whatever it gets: 17 of 64 places would be used.
+#: Rounds in which the limit would grow from zero to the most. One place a round, as in TCP, is too timid if an endpoint
+#: turns away one request in a hundred whatever it gets: 17 of 64 places would be used.
 _ROUNDS = 16
 
 
@@ -29,7 +29,7 @@ class Limiter:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> int:
-        """Wait for a place; the moment it was given at, counted in decreases, is what `overloaded` wants."""
+        """Wait for a place; return the moment it was given at, counted in decreases, for `overloaded`."""
         if self._waiters or self._held >= int(self.limit):
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -52,12 +52,12 @@ class Limiter:
         self._wake()
 
     def succeeded(self) -> None:
-        """A request was answered."""
+        """Let the limit grow: a request was answered."""
         self.limit = min(float(self._most), self.limit + self._growth / self.limit)
         self._wake()
 
     def overloaded(self, moment: int) -> None:
-        """A request that had its place at this moment met an endpoint with too much to do."""
+        """Shrink the limit: a request that got its place at this moment met an endpoint with too much to do."""
         if moment == self._decreases:
             self._decreases += 1
             self.limit = max(1.0, self.limit * _DECREASE)

@@ -1,4 +1,4 @@
-"""Loading a model by transformers, with a plain word for all that can be wrong with it."""
+"""Loading of a model by transformers, with a plain message for all that can be wrong with it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Loaded(NamedTuple):
 
     model: Any
     tokenizer: Any
-    context: int | None  #: tokens that it can look at; None where it has no limit of its own
+    context: int | None  #: tokens that it can look at; None if it has no limit of its own
     ends: frozenset[int]  #: ids of the tokens with which it ends a turn
 
 
 def load(annotator: TransformersAnnotator) -> Loaded:
-    """The annotator's model. Raises RecipeError where there is no such model or device, or no room for it."""
+    """Load the annotator's model. Raises RecipeError if there is no such model or device, or no room for it."""
     device = _device(annotator)
     # A CPU computes float32 exactly and no slower; an accelerator takes weights as they were published.
     dtype: Any = getattr(torch, annotator.dtype) if annotator.dtype != "auto" else "auto"
@@ -40,7 +40,7 @@ def load(annotator: TransformersAnnotator) -> Loaded:
             f"{device} has no room for {annotator.model} ({_first_line(error)}); "
             "take a device with more memory, or a smaller dtype"
         ) from None
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # what transformers raises of a model
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # errors of transformers
         raise RecipeError(f"transformers cannot load {annotator.model} ({_first_line(error)})") from None
     if not tokenizer.is_fast:
         raise RecipeError(f"{annotator.model} has no fast tokenizer (tokenizer.json); save one there")

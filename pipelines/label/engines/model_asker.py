@@ -16,15 +16,15 @@ from gristmill.pipelines.label.engines.loading import Loaded
 from gristmill.pipelines.label.engines.rendering import Prompted, Renderer
 from gristmill.pipelines.label.tokenizers import HubTokenizer
 
-#: Documents by which it is found how all prompts begin. A line feed may be one token with what stands before it.
+#: Documents that show the beginning that prompts share. A line feed may be one token with what stands before it.
 _PROBES = ("a", "\n")
 
 
 class ModelAsker:
-    """See Asker. Questions that are pulled together are answered in order of length, the longest first."""
+    """Asker of a loaded model. Questions that are pulled together are answered by length, the longest first."""
 
     def __init__(self, annotator: TransformersAnnotator, asked: Asked, loaded: Loaded, found: str) -> None:
-        """found: the state of the model's files. Raises RecipeError where the model has no token for a code."""
+        """Prepare the model; `found` is the state of its files. Raises RecipeError if it has no token for a code."""
         self.revision = revision_of(annotator, found)
         # A copy, because questions are cut in another thread, and a tokenizer cannot be used by two at once.
         self.tokenizer: Tokenizer = HubTokenizer.copied(loaded.tokenizer.backend_tokenizer)
@@ -35,7 +35,7 @@ class ModelAsker:
         self._completer = self._completer_of(annotator, asked, loaded)
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
-        """Replies to all questions, after each forward pass those that it gave."""
+        """Yield replies to all questions, after each forward pass those that it gave."""
         for questions in batches:
             prompts = self._prompts(questions)
             too_long = [self._refused(prompt) for prompt in prompts if prompt.most < self._fewest]
@@ -44,12 +44,12 @@ class ModelAsker:
             yield from self._batcher.map(self._replies, [prompt for prompt in prompts if prompt.most >= self._fewest])
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Release the model."""
         del self._completer
 
     @property
     def _fewest(self) -> int:
-        """Tokens that a completion takes at least."""
+        """Return the tokens that a completion takes at least."""
         return self._completer.most_tokens if isinstance(self._completer, Codes) else 1
 
     def _prompts(self, questions: Sequence[Question]) -> list[Prompted]:
@@ -61,7 +61,7 @@ class ModelAsker:
         ]
 
     def _room_after(self, tokens: int) -> int:
-        """Return how many tokens may follow so many: the last of them is not looked at any more."""
+        """Return the number of tokens that may follow `tokens`: the model does not look at the last of them."""
         most = self._completer.most_tokens
         return most if self._context is None else min(most, self._context - tokens + 1)
 

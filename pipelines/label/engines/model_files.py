@@ -1,4 +1,4 @@
-"""Which state of a model this is: the commit on the Hugging Face hub, or a digest of a folder's files."""
+"""State of a model: the commit on the Hugging Face hub, or a digest of a folder's files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PIECES = 64  # of a file that is larger: to digest all of a large model would t
 
 
 def found_revision(model: str, revision: str | None = None) -> str:
-    """The commit of a model on the hub (40 hex digits), or a digest of what lies in a folder (32).
+    """Return the commit of a model on the hub (40 hex digits), or a digest of the files of a folder (32).
 
-    Large files are digested in pieces evenly spread over them. Raises RecipeError where there is no such model.
+    Large files are digested in pieces evenly spread over them. Raises RecipeError if there is no such model.
     """
     return _folder_digest(Path(model)) if Path(model).is_dir() else _commit(model, revision)
 
@@ -54,7 +54,7 @@ def _commit(model: str, revision: str | None) -> str:
 
     try:
         return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name
-    except (OSError, ValueError) as error:  # what the hub's errors derive from: no such model, no network, no right
+    except (OSError, ValueError) as error:  # base classes of the hub's errors: no such model, no network, no right
         said = str(error).strip().splitlines()[0].rstrip(".")
         raise RecipeError(
             f"there is no model {model}: no such folder here, and the Hugging Face hub says: {said}. "

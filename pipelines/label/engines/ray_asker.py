@@ -19,7 +19,7 @@ Run = Callable[[Sequence[Chunk]], Generator[Sequence[Reply]]]
 
 
 class RayAsker:
-    """See StreamingAsker. Each call that answers starts the actors, and ends them with its last reply."""
+    """StreamingAsker by actors. Each call that answers starts the actors, and ends them with its last reply."""
 
     def __init__(self, annotator: Annotator, tokenizer: Tokenizer, run: Run) -> None:
         self.tokenizer = tokenizer
@@ -27,21 +27,21 @@ class RayAsker:
         self._run = run
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
-        """Replies to all questions; every batch is pulled before the first is asked."""
+        """Yield replies to all questions; every batch is pulled before the first is asked."""
         return self._run([HeldChunk(tuple(batch)) for batch in batches])
 
     def answer_chunks(self, chunks: Sequence[Chunk]) -> Generator[Sequence[Reply]]:
-        """Replies to the questions of all chunks."""
+        """Yield replies to the questions of all chunks."""
         return self._run(chunks)
 
     def close(self) -> None:
-        """Actors end with the replies."""
+        """Do nothing: actors end with the replies."""
 
 
 def open_replicas(annotator: TransformersAnnotator, asked: Asked) -> RayAsker:
-    """The engine `transformers` in `annotator.replicas` actors, each with a GPU where the annotator's device is one.
+    """Open the engine `transformers` in `annotator.replicas` actors, each with a GPU if the annotator's device is one.
 
-    Raises RecipeError where the cluster has no room for them, or there is no such model.
+    Raises RecipeError if the cluster has no room for them, or there is no such model.
     """
     on_gpu = annotator.device.startswith("cuda") or (annotator.device == "auto" and cluster_has("GPU"))
     placement = Placement(annotator.replicas, 1, {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": 1.0})

@@ -1,7 +1,7 @@
 """Language-model engines on Ray: chunks stream through CPU tasks, which make the questions, into actors that answer.
 
-Chunks and replies travel pickled in binary columns, as in `ray_data.py`. Where a worker is killed Ray tries again up
-to RETRIES times and then leaves the chunk out; `label/rounds.py` asks again.
+Chunks and replies travel pickled in binary columns, as in `ray_data.py`. If a worker is killed, Ray tries again up to
+RETRIES times and then leaves the chunk out; `label/rounds.py` asks again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gristmill.pipelines.label.chunks import Chunk
 from gristmill.pipelines.label.placement import Placement, vllm_placement
 from gristmill.pipelines.label.rounds import Part, answer_in_rounds
 
-#: Ray's column: a row where it is not empty passes by the engine and by `postprocess`.
+#: Ray's column: a row in which it is not empty passes by the engine and by `postprocess`.
 ERROR = "__inference_error__"
 INDEX, PARTS, OUTCOME, KEY = "index", "parts", "outcome", "key"
 _PARTS = pa.schema([(INDEX, pa.int64()), (PARTS, pa.int64()), (OUTCOME, pa.large_binary())])
@@ -51,7 +51,7 @@ def cluster_has(resource: str) -> bool:
 
 
 def preflight(who: str, placement: Placement) -> None:
-    """Raise RecipeError where the cluster has no room for the engines of the annotator `who`."""
+    """Raise RecipeError if the cluster has no room for the engines of the annotator `who`."""
     placement.check(who, _nodes())
 
 
@@ -64,10 +64,10 @@ def _nodes() -> list[dict[str, float]]:
 def answer_with_actors(
     who: str, placement: Placement, open_asker: Callable[[], Asker], chunks: Sequence[Chunk]
 ) -> Generator[Sequence[Reply]]:
-    """Replies from actors, each of which opens an asker of its own: see StreamingAsker.answer_chunks.
+    """Yield replies from actors, each of which opens its own asker: see StreamingAsker.answer_chunks.
 
-    who: the annotator's name. placement: of one worker an engine. Raises RecipeError where the actors do not fit the
-    cluster, FatalError where none can answer.
+    who: the annotator's name. placement: of one worker an engine. Raises RecipeError if the actors do not fit the
+    cluster, FatalError if none can answer.
     """
     preflight(who, placement)
     resources = placement.resources
@@ -90,11 +90,11 @@ def answer_with_actors(
 def answer_with_vllm(
     annotator: VllmAnnotator, sampling: Mapping[str, Any], prompt: Prompt, read: Read, chunks: Sequence[Chunk]
 ) -> Generator[Sequence[Reply]]:
-    """Replies from the vLLM engines of ray.data.llm: see StreamingAsker.answer_chunks.
+    """Yield replies from the vLLM engines of ray.data.llm: see StreamingAsker.answer_chunks.
 
     sampling: vLLM's sampling parameters. prompt: the token ids of a question's prompt. read: the reply in a row of
     Ray's processor, which has the question's `key`; of a row that failed it has ERROR and no answer.
-    Raises RecipeError where the engines do not fit the cluster, FatalError where they do not start.
+    Raises RecipeError if the engines do not fit the cluster, FatalError if they do not start.
     """
     placement = vllm_placement(annotator)
     preflight(annotator.name, placement)
@@ -107,7 +107,7 @@ def answer_with_vllm(
 
 
 def _processor(annotator: VllmAnnotator, placement: Placement, sampling: Mapping[str, Any], read: Read) -> Any:
-    """Ray's processor with nothing but its engine: prompts come as token ids, and vLLM itself gives text."""
+    """Return Ray's processor with nothing but its engine: prompts come as token ids, and vLLM itself gives text."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     revision = {} if annotator.revision is None else {"revision": annotator.revision}
@@ -128,14 +128,14 @@ def _processor(annotator: VllmAnnotator, placement: Placement, sampling: Mapping
         processor = build_processor(
             config, preprocess=lambda row: {"sampling_params": dict(sampling)}, postprocess=partial(_kept, read)
         )
-    for name in processor.list_stage_names():  # by default an engine that dies of a document is restarted for ever
+    for name in processor.list_stage_names():  # by default an engine that dies of a document is restarted endlessly
         limits = {"max_restarts": RETRIES, "max_task_retries": RETRIES}
         processor.get_stage_by_name(name).map_batches_kwargs.update(limits)
     return processor
 
 
 def _answer(who: str, chunks: Sequence[Chunk], plan: Callable[[Any], Any]) -> Generator[Sequence[Reply]]:
-    """Replies by a plan, which makes the dataset of parts from the dataset of chunks."""
+    """Yield replies by a plan, which makes the dataset of parts from the dataset of chunks."""
 
     def ask(indices: Sequence[int]) -> Iterator[list[Part]]:
         import ray
@@ -158,7 +158,7 @@ def _answer(who: str, chunks: Sequence[Chunk], plan: Callable[[Any], Any]) -> Ge
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps what Ray and vLLM say while they are put together off the console: standard output holds results alone."""
+    """Keep the messages of Ray and vLLM while they are set up off the console: standard output holds results alone."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -173,7 +173,7 @@ def _map(dataset: Any, function: Any, **options: Any) -> Any:
 
 
 def _ask(batch: pa.Table) -> pa.Table:
-    """Chunks to their questions."""
+    """Turn chunks into their questions."""
     made = [attempt(_questions, 0, item) for item in batch["item"].to_pylist()]
     return pa.table({INDEX: batch[INDEX], "questions": pa.array(map(pickled, made), pa.large_binary())})
 
@@ -184,7 +184,7 @@ def _questions(item: bytes) -> list[Question]:
 
 
 class _Answering:
-    """An actor's asker, opened by the first task: a model that ends its process there does so a few times only."""
+    """Asker of an actor, opened by the first task: a model that ends its process there does so a few times only."""
 
     def __init__(self, open_asker: Callable[[], Asker]) -> None:
         self._open = open_asker
@@ -205,7 +205,7 @@ class _Answering:
 
 
 def _prompts(prompt: Prompt, batch: pa.Table) -> pa.Table:
-    """Chunks to a row for each question; to one that passes by the engine where there is none."""
+    """Turn chunks into a row for each question, or one row that passes by the engine if there is none."""
     rows: list[dict[str, Any]] = []
     for index, item in zip(batch[INDEX].to_pylist(), batch["item"].to_pylist(), strict=True):
         made = attempt(lambda item: [(asked.key, prompt(asked)) for asked in _questions(item)], 0, item)
@@ -216,12 +216,12 @@ def _prompts(prompt: Prompt, batch: pa.Table) -> pa.Table:
 
 
 def _kept(read: Read, row: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a row that was answered."""
+    """Return the fields that are kept of a row that was answered."""
     return {INDEX: row[INDEX], PARTS: row[PARTS], KEY: row[KEY], OUTCOME: pickled(Outcome(0, value=[read(row)]))}
 
 
 def _alike(read: Read, batch: pa.Table) -> pa.Table:
-    """Rows that failed in the form of those that were answered."""
+    """Return a batch with failed rows in the form of those that were answered."""
     rows = batch.select([*_PARTS.names, KEY, ERROR]).to_pylist()
     failed = ({**row, OUTCOME: row[OUTCOME] or pickled(Outcome(0, value=[read(row)]))} for row in rows)
     return pa.Table.from_pylist([{name: row[name] for name in _PARTS.names} for row in failed], _PARTS)

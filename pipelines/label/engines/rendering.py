@@ -1,4 +1,4 @@
-"""From chats to the tokens of a prompt."""
+"""Rendering of chats to the tokens of a prompt."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Prompted(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Tokens that the question and its answer may take."""
+        """Return the tokens that the question and its answer may take."""
         return len(self.ids) + self.most
 
 
 class Renderer:
-    """A tokenizer with its chat template; without one, turns are plain text after the names of who speaks."""
+    """Tokenizer with its chat template; without one, turns are plain text after the names of their speakers."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
     def tokens(self, chats: Sequence[list[Message]]) -> list[list[int]]:
-        """The token ids of each chat, up to where the model's answer begins."""
+        """Return the token ids of each chat, up to the beginning of the model's answer."""
         if not chats:
             return []
         templated = self._tokenizer.chat_template is not None
@@ -39,12 +39,12 @@ class Renderer:
         return ids
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of a text by itself."""
+        """Return the token ids of a text by itself."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special ones left out."""
+        """Return the text of token ids, special ones left out."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _templated(self, chats: Sequence[list[Message]]) -> list[str]:

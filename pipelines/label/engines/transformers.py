@@ -10,9 +10,9 @@ from gristmill.pipelines.label.engines.model_files import THREE_WAYS, found_revi
 
 
 def open_asker(annotator: TransformersAnnotator, asked: Asked) -> Asker:
-    """The annotator with its model loaded.
+    """Open the annotator's asker with its model loaded.
 
-    Raises RecipeError where there is no transformers, no such model or device, or no token for a code of the task.
+    Raises RecipeError if there is no transformers, no such model or device, or no token for a code of the task.
     """
     try:
         from gristmill.pipelines.label.engines.loading import load

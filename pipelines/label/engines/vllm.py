@@ -23,16 +23,16 @@ from gristmill.pipelines.label.engines.rendering import Renderer
 from gristmill.pipelines.label.placement import vllm_placement
 from gristmill.pipelines.label.tokenizers import load_tokenizer
 
-#: What vLLM says of a prompt that the model has no room for: a fact about the document.
+#: Message of vLLM about a prompt that the model has no room for: a fact about the document.
 _TOO_LONG = re.compile(r"maximum (context|model) length|longer than the maximum", re.IGNORECASE)
 #: JSON without blanks between its parts: small models write line feeds until their tokens are used up.
 _STRICT_JSON = {"structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True}}
 
 
 def open_asker(annotator: VllmAnnotator, asked: Asked) -> RayAsker:
-    """An asker on the Ray cluster of this process. Engines start with the first questions.
+    """Open an asker on the Ray cluster of this process. Engines start with the first questions.
 
-    Raises RecipeError where there is no vLLM, no cluster, no room on it for the engines, or no such model.
+    Raises RecipeError if there is no vLLM, no cluster, no room on it for the engines, or no such model.
     """
     if importlib.util.find_spec("vllm") is None:
         raise RecipeError(
@@ -56,9 +56,9 @@ def open_asker(annotator: VllmAnnotator, asked: Asked) -> RayAsker:
 def sampling_parameters(
     constraint: Constraint, slots: Sequence[SlotTokens], max_tokens: int | None = None
 ) -> dict[str, Any]:
-    """vLLM's sampling parameters for one kind of answer.
+    """Return vLLM's sampling parameters for one kind of answer.
 
-    slots: the tokens of the constraint's slots. Where codes follow each other without a token between them the model
+    slots: the tokens of the constraint's slots. If codes follow each other without a token between them, the model
     may write nothing but those tokens, and no grammar is needed. `logprob_token_ids` asks for the log-probabilities of
     just the codes, however unlikely they are: the model's own, before any constraint.
     """
@@ -72,7 +72,7 @@ def sampling_parameters(
 
 
 def read_row(constraint: Constraint, row: Mapping[str, Any]) -> Reply:
-    """The reply in a row of Ray's processor: vLLM's output, or the error that it met."""
+    """Return the reply in a row of Ray's processor: vLLM's output, or the error that it met."""
     if row.get(ERROR):
         return Reply(row[KEY], None, row[ERROR], lasting=_TOO_LONG.search(row[ERROR]) is not None)
     chosen = [told[token] for token, told in zip(row["generated_tokens"], row["logprobs"], strict=True)]
@@ -103,11 +103,11 @@ class _Model:
     revision: str | None
 
     def prompt(self, prompt: Prompt, question: Question) -> list[int]:
-        """Token ids of a question's prompt."""
+        """Return the token ids of a question's prompt."""
         return _renderer(self.name, self.revision).tokens([prompt.messages(question.document, question.rejected)])[0]
 
     def codes(self, constraint: Constraint) -> list[SlotTokens]:
-        """The tokens of the constraint's slots. Raises RecipeError for a code that is no single token."""
+        """Return the tokens of the constraint's slots. Raises RecipeError for a code that is no single token."""
         return slot_tokens(constraint, _renderer(self.name, self.revision).encode, self.name)
 
 
