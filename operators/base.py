@@ -40,7 +40,7 @@ _COUNT = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*([kmgbt]?)", re.IGNORECASE | r
 
 
 def as_count(value: Any) -> Any:
-    """Return the number that a text such as `80M` says; what is no such text is left to be judged as a number."""
+    """Return the number that a text such as `80M` stands for; return any other value unchanged."""
     if isinstance(value, str) and (found := _COUNT.fullmatch(value.strip().replace(",", "").replace("_", ""))):
         return round(Fraction(found[1]) * _UNITS[found[2].lower()])
     return value
@@ -51,18 +51,18 @@ def _written(number: Any) -> BeforeValidator:
     return BeforeValidator(as_count, json_schema_input_type=number | text)
 
 
-#: A number of documents or tokens, nought or more: `50k` is 50,000, `80M` 80,000,000, `1.5B` 1,500,000,000.
+#: A number of documents or tokens, zero or more: `50k` is 50,000, `80M` 80,000,000, `1.5B` 1,500,000,000.
 Count = Annotated[int, Field(ge=0), _written(Annotated[int, Field(ge=0)])]
 #: The same, one or more.
 PositiveCount = Annotated[int, Field(gt=0), _written(Annotated[int, Field(gt=0)])]
 
 
 class Operator(BaseModel):
-    """What every operator is: validated fields, a stable fingerprint, a one-field shorthand in YAML."""
+    """The base of every operator: validated fields, a stable fingerprint, a one-field shorthand in YAML."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Raise it when the same fields give other results than before: cached measures are then made anew.
+    #: Raise it when the same fields give other results than before: cached measures are then computed again.
     code_version: ClassVar[int] = 1
     #: The field that a bare value fills: `drop: "words < 50"` is `drop: {when: "words < 50"}`.
     shorthand: ClassVar[str | None] = None
@@ -77,7 +77,7 @@ class Operator(BaseModel):
         return value
 
     def resources(self) -> dict[str, str]:
-        """Files that `open` needs, as the recipe names them: {"model": "models/quality.bin"}."""
+        """Return the files that `open` needs, as the recipe names them: {"model": "models/quality.bin"}."""
         return {}
 
     def kernels(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Operator(BaseModel):
         """Raise RecipeError where a resource cannot serve (a corrupt model): called before anything runs."""
 
     def fingerprint(self, digests: Mapping[str, str]) -> str:
-        """A hex digest of all that decides the results: class, code version, fields, digests of resources.
+        """Return a hex digest of all that decides the results: class, code version, fields, digests of resources.
 
         A path stands in the digest by the content of its files, not by their name: a corpus gives the same results
         wherever it lies.
@@ -97,7 +97,7 @@ class Operator(BaseModel):
         return digest_of([type(self).__name__, self.code_version, fields, dict(digests)])
 
     def _paths(self) -> set[str]:
-        """Values of fields that name files."""
+        """Return the values of fields that name files."""
         return set(self.resources().values())
 
 
@@ -128,14 +128,14 @@ class Measure(Operator):
         return False
 
     def observe(self, documents: Documents) -> NDArray[np.int64]:
-        """Return counts over documents, of the same shape for any, which are added up over what a dataset holds.
+        """Return counts over documents, of one shape for all batches, which are added up over the whole dataset.
 
         A measure that defines it is shown the texts as they are written, where a rule `observes` one of its columns.
         """
         raise NotImplementedError(f"{type(self).__name__} counts nothing over what is written")
 
     def describe(self, files: Files, counts: NDArray[np.int64]) -> dict[str, Any]:
-        """Return what the report says of such a rule, as JSON values, from the counts over the whole dataset."""
+        """Return what the report says of a rule that observes it, as JSON values, from the counts over the dataset."""
         return {}
 
 
@@ -147,7 +147,7 @@ class FittedMeasure(Measure):
     """
 
     def targets(self) -> dict[str, str]:
-        """Globs of documents to fit towards, by name. Their content is part of the fit's fingerprint."""
+        """Return globs of documents to fit towards, by name. Their content is part of the fit's fingerprint."""
         return {}
 
     def _paths(self) -> set[str]:
@@ -188,16 +188,16 @@ class Rewrite(Protocol):
         ...
 
     def count(self, documents: pa.Table) -> dict[str, int]:
-        """Return how much goes from documents (n), for the report: numbers that add up over shards."""
+        """Return how much is removed from documents (n), for the report: numbers that add up over shards."""
         ...
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a rule asks of the index in which a store remembers the documents that its runs kept."""
+    """The index in which a store remembers the documents that its runs kept, as a rule asks for it."""
 
     name: str  #: of the index
-    parameters: Mapping[str, Any]  #: what its entries depend on: runs that agree in it may share an index
+    parameters: Mapping[str, Any]  #: everything that entries depend on: runs that agree in it may share an index
     signatures: Measure  #: the measure of the signatures by which documents are compared, its first column
     permutations: int  #: lanes of a signature
     bands: int
@@ -208,7 +208,7 @@ class Rule(Operator):
     """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept.
 
     A rule with `when`, a field or a method, drops the documents for which that DuckDB expression is true. Any other has
-    an executor beside it in the table of operators, which looks at all shards.
+    an executor next to it in the table of operators, which looks at all shards.
     """
 
     name: str | None = Field(default=None, description="what the funnel calls the rule; else the operator's name")
@@ -246,13 +246,13 @@ class Rule(Operator):
 
 
 def digest_of(value: Any) -> str:
-    """A 32-digit hex digest of a JSON-like value, independent of the order of keys."""
+    """Return a 32-digit hex digest of a JSON-like value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _without(value: Any, texts: set[str]) -> Any:
-    """A JSON-like value, certain texts in it, at any depth, left empty."""
+    """Return a JSON-like value in which certain texts, at any depth, are replaced by None."""
     if isinstance(value, dict):
         return {key: _without(inner, texts) for key, inner in value.items()}
     if isinstance(value, list):
@@ -261,5 +261,5 @@ def _without(value: Any, texts: set[str]) -> Any:
 
 
 def field(name: str, type: pa.DataType, description: str) -> pa.Field:
-    """A schema field that says what it holds, for the catalogue."""
+    """Return a schema field with a description of its content, for the catalogue."""
     return pa.field(name, type, metadata={"description": description})

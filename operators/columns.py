@@ -1,9 +1,9 @@
-"""Column names and types that more than one part uses, once."""
+"""Names and types of the columns that more than one part uses."""
 
 import pyarrow as pa
 
 ROW = "row"  #: position of the record in its shard, counting records that were rejected
-ADDRESS = "address"  #: shard ordinal << 32 | row: valid for ever in one store
+ADDRESS = "address"  #: shard ordinal << 32 | row: valid permanently in one store
 ID = "id"
 TEXT = "text"
 URL = "url"
@@ -28,12 +28,12 @@ ROW_BITS = 32
 
 
 def address(ordinal: int, row: int) -> int:
-    """The address of a document: 32 bits of shard ordinal, 32 bits of row."""
+    """Return the address of a document: 32 bits of shard ordinal, 32 bits of row."""
     return ordinal << ROW_BITS | row
 
 
 def is_signature(type: pa.DataType) -> bool:
-    """Whether a column of this type holds what no person reads: bytes longer than a hash, or lists of unsigned numbers.
+    """Return whether values of a type are not for people: bytes longer than a hash, lists of unsigned numbers.
 
     The first are signatures, the second hashes, lengths and positions of paragraphs. Such columns are in no view of a
     store, and in a dataset only where the recipe names them.

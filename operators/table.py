@@ -37,10 +37,10 @@ PLUGINS = "gristmill.operators"  #: the group of entry points
 
 @dataclass(frozen=True)
 class Row:
-    """An operator and, of a rule that looks at all shards, the other half: what applies it.
+    """An operator and, for a rule that looks at all shards, the executor that applies it.
 
-    `executor` is `module:NAME` of a `gristmill.pipelines.decide.contract.Executor`, loaded when the rule is used: what
-    is pure stays so.
+    `executor` is `module:NAME` of a `gristmill.pipelines.decide.contract.Executor`, loaded when the rule is used,
+    so that this package stays pure.
     """
 
     operator: type[Operator]
@@ -92,13 +92,13 @@ def name_of(operator: Operator) -> str:
 
 
 def executor_of(rule: Rule) -> str | None:
-    """Return where the executor of a rule is, as its row says; None where it has none, or no row."""
+    """Return the `module:NAME` of a rule's executor, as its row has it; None where it has none, or no row."""
     return next((row.executor for row in rows().values() if row.operator is type(rule)), None)
 
 
 @functools.cache
 def _plugins() -> dict[str, Row]:
-    """The rows that installed packages add."""
+    """Return the rows that installed packages add."""
     from importlib.metadata import entry_points
 
     added: dict[str, Row] = {}

@@ -37,7 +37,7 @@ class Quantile:
 
     @property
     def name(self) -> str:
-        """Its name in the report and in the query."""
+        """Return its name in the report and in the query."""
         return f"quantile({self.column}, {self.p})"
 
     def rank(self, n: int) -> int:
@@ -52,7 +52,7 @@ class Fired:
     rows: NDArray[np.int64]  #: their rows, ascending
     clauses: NDArray[np.int64]  #: index of the first clause that is true
     values: pa.DoubleArray  #: the value that the clause compares, null where it compares no numbers
-    limits: pa.DoubleArray  #: what it is compared with
+    limits: pa.DoubleArray  #: the limit that it is compared with
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Condition:
     quantiles: tuple[Quantile, ...]
     clauses: tuple[str, ...]  #: as SQL, for reports
     query: str
-    grows: bool = False  #: whether it can make much of little: to be computed where that does no harm
+    grows: bool = False  #: True if results may be far larger than columns: compute it where that does no harm
 
     def evaluate(self, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
         """Return which documents (n rows) it is true for. A limit may be null: then no comparison with it is true.
@@ -141,7 +141,7 @@ def _read_quantile(node: Node, compared: str | None, text: str, schema: pa.Schem
 
 
 def _column(node: Any) -> str | None:
-    """The name of the column that a node is, nothing else."""
+    """Return the name of the column that a node is; None for any other node."""
     if isinstance(node, dict) and node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 2:
         table, column = node["column_names"]
         return str(column) if table == _DOCUMENTS else None
@@ -149,7 +149,7 @@ def _column(node: Any) -> str | None:
 
 
 def _query(text: str, trees: list[Node], labels: tuple[str, ...], held: Mapping[str, pa.Table]) -> str:
-    """SELECT, for each document in order, the first true clause with both its sides, or null."""
+    """Return the query for the first true clause of each document, in order, with both its sides; else null."""
     n = len(trees)
     sides = [_value_and_limit(tree) for tree in trees]
     sql = write_expressions([*trees, *(value for value, _ in sides), *(limit for _, limit in sides)])
@@ -169,7 +169,7 @@ def _query(text: str, trees: list[Node], labels: tuple[str, ...], held: Mapping[
 
 
 def _value_and_limit(tree: Node) -> tuple[Node, Node]:
-    """The sides of a comparison, the one that varies first; nulls for anything else."""
+    """Return the sides of a comparison, the one that varies first; nulls for anything else."""
     if tree["class"] != "COMPARISON":
         null: Node = parse("NULL")
         return null, null
@@ -182,7 +182,7 @@ def _varies(tree: Node) -> bool:
 
 
 def _types(text: str, expressions: list[str], held: Mapping[str, pa.Table]) -> list[pa.DataType]:
-    """The types of expressions, as DuckDB binds them; one row of nulls brings out constants that cannot be cast."""
+    """Return the types of expressions, as DuckDB binds them; one row of nulls reveals constants that cannot be cast."""
     try:
         with tables(held) as connection:
             bound = connection.sql(f"SELECT {', '.join(expressions)} FROM {', '.join(held)}").to_arrow_table()
@@ -203,15 +203,15 @@ def _tables(documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> dict[s
 
 
 def _one(value: pa.Scalar) -> pa.Array:
-    """An array of one value. (To make one of a Python value, pyarrow loads pandas: a plan has nulls alone.)"""
+    """Return an array of one value; a null needs no Python value, for which pyarrow would load pandas."""
     return pa.array([value.as_py()], value.type) if value.is_valid else pa.nulls(1, value.type)
 
 
 def _without_parentheses(sql: str) -> str:
-    """DuckDB writes parentheses around every operator; the outermost say nothing."""
+    """Strip the outermost of the parentheses that DuckDB writes around every operator."""
     return sql[1:-1] if sql.startswith("(") and sql.endswith(")") else sql
 
 
 def _reason(error: duckdb.Error) -> str:
-    """DuckDB's sentence, without the kind of error before it and the query after it."""
+    """Return DuckDB's sentence, without the kind of error before it and the query after it."""
     return re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", str(error).split("\n")[0])

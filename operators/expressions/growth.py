@@ -1,4 +1,4 @@
-"""Which expressions can make much of little: what `repeat('a', 2000000000)` takes has nothing to do with its columns.
+"""Expressions whose results may be far larger than their columns, such as `repeat('a', 2000000000)`.
 
 The functions listed here give no more than a small multiple of what they are given, in time that is about linear in it.
 Expressions of these, of comparisons, CASE and casts are harmless. All others may be useful, and may take all memory.
@@ -38,18 +38,18 @@ _BOUNDED = """
     json_extract_string json_extract_path json_extract_path_text json_valid json_type json_keys json_array_length
     json_exists json_contains json_value
 """
-#: Functions that only take away where what they put in the place of what they find is nothing.
+#: Functions that only remove text where their replacement is empty.
 _REPLACING = {"replace", "regexp_replace"}
-#: So many casts and functions inside each other double a text so often at most that it stays small.
+#: Deepest nesting of casts and functions: each doubles a text at most, so that it stays small.
 _DEEPEST = 6
 _NAMES = frozenset(_BOUNDED.split())
 _OPERATOR = re.compile(r"\W+|collate_\w+|!__postfix")
-#: A cast to one of these makes values of any size of a null.
+#: A cast of a null to one of these makes values of any size.
 _SIZED_TYPES = {"array"}
 
 
 def may_grow(tree: Any) -> bool:
-    """Return whether an expression's tree holds anything that can make much of little."""
+    """Return whether the result of an expression, given by its tree, may be far larger than its columns."""
     left = [(tree, 0)]  # nodes, and how many functions are around each
     while left:
         node, depth = left.pop()

@@ -1,4 +1,4 @@
-"""Columns as 64-bit integers in the same order: what exact quantiles, thresholds and rankings are found on.
+"""Columns as 64-bit integers in the same order, on which exact quantiles, thresholds and rankings are found.
 
 A float's bits, read as an integer, are in its order once negative numbers are complemented (Herf 2001, "Radix tricks").
 """
@@ -16,7 +16,7 @@ _SIGN = np.uint64(1 << 63)
 
 
 def is_ordered(type: pa.DataType) -> bool:
-    """Whether columns of a type have order keys: booleans, integers, floats, dates, times, timestamps, durations."""
+    """Return whether a type has order keys: booleans, integers, floats, dates, times, timestamps, durations do."""
     return bool(
         pa.types.is_boolean(type)
         or pa.types.is_integer(type)
@@ -26,7 +26,7 @@ def is_ordered(type: pa.DataType) -> bool:
 
 
 def order_keys(column: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Keys (n, uint64) ordered as the values, and which values count: neither null nor NaN. -0.0 equals 0.0."""
+    """Return keys (n, uint64) in the order of the values, and a mask (n) of those not null or NaN. -0.0 equals 0.0."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     valid = np.asarray(array.is_valid())
     if pa.types.is_floating(array.type):
@@ -42,7 +42,7 @@ def order_keys(column: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint64], 
 
 
 def value_of(key: int, type: pa.DataType) -> pa.Scalar:
-    """The value that has this key: the inverse of `order_keys`."""
+    """Return the value that has this key: the inverse of `order_keys`."""
     bits = np.array([key], np.uint64)
     if pa.types.is_floating(type):
         plain = np.where((bits & _SIGN) != 0, bits ^ _SIGN, ~bits).view(np.float64)
@@ -58,7 +58,7 @@ def _storage(type: pa.DataType) -> pa.DataType:
 
 
 def _plain(array: pa.Array, *types: pa.DataType) -> NDArray[Any]:
-    """Values after one cast or several, zero for null."""
+    """Return the values after one cast or several, zero for null."""
     for type in types:
         array = array.cast(type)
     return np.asarray(pc.fill_null(array, pa.scalar(0, array.type)))

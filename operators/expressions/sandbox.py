@@ -41,7 +41,7 @@ def _instance() -> duckdb.DuckDBPyConnection:
 
 @contextlib.contextmanager
 def tables(held: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that sees these Arrow tables and no others."""
+    """Open a connection that sees these Arrow tables and no others."""
     with _instance().cursor() as connection:
         for name, table in held.items():
             connection.register(name, table)
@@ -49,7 +49,7 @@ def tables(held: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def parse_select(text: str) -> Node:
-    """DuckDB's parse of `SELECT text`: {"error": false, "statements": [...]}, or the syntax error."""
+    """Return DuckDB's parse of `SELECT text`: {"error": false, "statements": [...]}, or the syntax error."""
     parsed: Node = json.loads(_serialized(text))
     return parsed
 
@@ -63,7 +63,7 @@ def _serialized(text: str) -> str:
 
 
 def write_expressions(expressions: Sequence[Node]) -> list[str]:
-    """The SQL of each expression's tree."""
+    """Return the SQL of each expression's tree."""
     select = parse_select("SELECT true")
     trees = []
     for expression in expressions:
@@ -77,7 +77,7 @@ def write_expressions(expressions: Sequence[Node]) -> list[str]:
 
 @functools.cache
 def functions() -> dict[str, bool]:
-    """Every function by its name in lower case: whether its result depends on its arguments alone, row by row."""
+    """Return every function by its lower-case name: True if a row's arguments alone decide its result."""
     columns = "lower(function_name), function_type, coalesce(stability = 'CONSISTENT', true)"
     with tables({}) as connection:
         rows = connection.execute(f"SELECT {columns} FROM duckdb_functions()").fetchall()

@@ -1,4 +1,4 @@
-"""The syntax of rule expressions: DuckDB's own parse tree, and what of SQL may stand in one.
+"""The syntax of rule expressions: DuckDB's own parse tree, and the part of SQL that is allowed in it.
 
 Allowed is what a single row decides: columns, constants, operators, casts, CASE, and pure functions of these; beyond
 that only `quantile`. Everything else (subqueries, aggregates, windows, table functions, the clock, chance) is refused.
@@ -34,7 +34,7 @@ _NAMES = {
     "POSITIONAL_REFERENCE": "a column by position",
     "GROUPING_FUNCTION": "grouping",
 }
-#: Signs that mean something else here than where people know them from.
+#: Signs that mean something else in other languages.
 _FOREIGN = (
     ("||", "joins texts in SQL; for one or the other", "or"),
     ("&&", "is no `and` in SQL; for both", "and"),
@@ -44,16 +44,16 @@ _QUOTED = re.compile(r"'(?:[^']|'')*'")
 
 @dataclass(frozen=True)
 class Reference:
-    """A column that an expression names, and where: characters from 1."""
+    """A column that an expression names, and its position in characters from 1."""
 
     column: str
     position: int
 
 
 def parse(text: str) -> Node:
-    """The tree of an expression in which only what may stand in a rule stands.
+    """Return the tree of an expression that holds nothing but what may stand in a rule.
 
-    Raises RecipeError with the position where it does not parse or may not stand.
+    Raises RecipeError with the position where it does not parse or holds something else.
     """
     if len(text) > LONGEST:
         raise RecipeError(f"an expression has at most {LONGEST:,} characters, not {len(text):,}; make it several rules")
@@ -93,12 +93,12 @@ def _parse(text: str) -> Node:
 
 
 def references(tree: Node, text: str) -> list[Reference]:
-    """The columns that the expression names, in its order."""
+    """Return the columns that the expression names, in its order."""
     return [Reference(node["column_names"][0], position(node, text)) for node in column_nodes(tree)]
 
 
 def column_nodes(node: Any, parameters: frozenset[str] = frozenset()) -> Iterator[Node]:
-    """The nodes that stand for columns (parameters of lambdas do not)."""
+    """Yield the nodes that stand for columns (parameters of lambdas do not)."""
     if isinstance(node, list):
         for item in node:
             yield from column_nodes(item, parameters)
@@ -119,7 +119,7 @@ def is_quantile(node: Any) -> bool:
 
 
 def position(node: Node, text: str) -> int:
-    """Where a node begins in the text: characters from 1 (DuckDB counts bytes, from its SELECT)."""
+    """Return the position of a node in the text, in characters from 1 (DuckDB counts bytes, from its SELECT)."""
     return _character(node["query_location"], text)
 
 
@@ -154,7 +154,7 @@ def _check_function(node: Node, text: str) -> None:
 
 
 def refused(what: str, node: Node, text: str) -> RecipeError:
-    """The error for something that may not stand where it does."""
+    """Return the error for something that may not stand where it does."""
     return RecipeError(
         f"{what} at character {position(node, text)} of {text!r} cannot be used in a rule: "
         "write a condition over the columns of one document, with quantile(p) for a share of all"
@@ -162,7 +162,7 @@ def refused(what: str, node: Node, text: str) -> RecipeError:
 
 
 def hint(text: str) -> str:
-    """What to write in the place of an operator of other languages, where an expression has one; else nothing."""
+    """Return advice on what to write for operators of other languages; an empty text where there are none."""
     code = _QUOTED.sub("", text)
     found = [f"; `{sign}` {meaning}: write `{word}`" for sign, meaning, word in _FOREIGN if sign in code]
     return "".join(found)

@@ -1,1 +1,1 @@
-"""fastText classifiers: reading their files and scoring texts with them."""
+"""fastText classifiers: reading their files and scoring texts with them. No training, no measure."""

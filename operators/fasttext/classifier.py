@@ -30,7 +30,7 @@ _Score = Callable[[_Bytes, _Counts, _Floats, _Counts], None]
 TEXTS_AT_A_TIME = 4096
 #: Rows that are projected before their pages are given back.
 ROWS_AT_A_TIME = 1 << 16
-#: A model is projected where a row of the input matrix has at least so many bytes for each score.
+#: A model is projected where a row of the input matrix has at least this many bytes for each score.
 WORTH_PROJECTING = 16
 #: Texts of more features are scored in fastText's own way. (It differed by 1e-5 in texts of some 300,000.)
 PROJECTED_FEATURES = 50_000
@@ -38,7 +38,7 @@ SHOWN_LABELS = 20
 
 
 class _OutputLayer(NamedTuple):
-    """How the probability of a label comes from a hidden vector."""
+    """The way from a hidden vector to the probability of a label."""
 
     weights: NDArray[np.float32]  #: rows of the output matrix that give its scores, [scores, dim]
     probabilities: Callable[[NDArray[Any], _Floats], None]  #: from scores [n, scores], filled into an array [n]
@@ -52,17 +52,17 @@ class Classifier:
     """
 
     def __init__(self, path: Path) -> None:
-        """Map the model; RecipeError where it cannot be used (see read_model)."""
+        """Map the model; raise RecipeError where it cannot be used (see read_model)."""
         self.path = path
         self.model = read_model(path)
 
     @property
     def labels(self) -> list[str]:
-        """Names of the labels, the most frequent in training first."""
+        """Return the names of the labels, the most frequent in training first."""
         return self.model.labels.names
 
     def label_index(self, name: str) -> int:
-        """Position of a label; RecipeError with the model's labels and the nearest one where there is none."""
+        """Return the position of a label; raise RecipeError with the labels and the nearest one where it is none."""
         if name in self.labels:
             return self.labels.index(name)
         prefix = LABEL_PREFIX.decode()
@@ -72,7 +72,7 @@ class Classifier:
         raise RecipeError(f"{name} is none of the {len(self.labels)} labels of {self.path} ({shown}){hint}")
 
     def probability(self, label: str) -> Probability:
-        """A thread-safe function from texts (n) to probabilities of a label (n, float32), as fastText reports them.
+        """Return a thread-safe function from texts (n) to fastText's probabilities of a label (n, float32).
 
         A text is scored as one line, its newlines being white space. Null where the text is null, and where it has no
         feature that the model knows: fastText predicts nothing there. (That is rare: the end of the line is a feature.)
@@ -95,7 +95,7 @@ class Classifier:
         return probability
 
     def _by_hidden_vectors(self, output: _OutputLayer) -> _Score:
-        """fastText's own way: each text's rows are added, then multiplied by the weights of the output layer."""
+        """Score as fastText does: a text's rows are added, then multiplied by the weights of the output layer."""
         dictionary, matrix, weights = self.model.dictionary, self.model.matrix, np.ascontiguousarray(output.weights.T)
 
         def score(data: _Bytes, offsets: _Counts, probabilities: _Floats, features: _Counts) -> None:
@@ -108,7 +108,7 @@ class Classifier:
         return score
 
     def _by_projection(self, output: _OutputLayer, exact: _Score) -> _Score:
-        """The rows are multiplied by the weights once and for all: a text's scores are the mean of its rows' scores.
+        """Multiply the rows by the weights beforehand: a text's scores are then the mean of its rows' scores.
 
         A row of scores is a few bytes that stay in the processor's caches, where a row of the matrix is some hundred
         that come from memory. The sums are in float64. fastText's are in float32 and so far off for a very long text
@@ -130,7 +130,7 @@ class Classifier:
         return score
 
     def _projected(self, weights: NDArray[np.float32]) -> Matrix:
-        """The input matrix times the weights, float32 [rows, scores]."""
+        """Return the input matrix times the weights, float32 [rows, scores]."""
         scores = np.empty((self.model.rows, len(weights)), np.float32)
         for first in range(0, len(scores), ROWS_AT_A_TIME):
             project_rows(self.model.matrix, weights, first, scores[first : first + ROWS_AT_A_TIME])
@@ -152,7 +152,7 @@ class Classifier:
 
 
 def path_to_leaf(counts: Sequence[int], leaf: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """From the root of the Huffman tree of labels to one label: the inner nodes, and whether the path goes right there.
+    """Return the inner nodes from the root of the Huffman tree to a label, and whether the path goes right at each.
 
     The tree is fastText's (HierarchicalSoftmaxLoss::buildTree), ties included: counts are those of the labels, falling;
     inner nodes are numbered as they are made, from the leaves up.

@@ -48,12 +48,14 @@ class Arguments(NamedTuple):
 
 
 class Labels(NamedTuple):
+    """The labels of a model, in its order."""
+
     names: list[str]
-    counts: list[int]  #: how often each was seen in training, most frequent first
+    counts: list[int]  #: occurrences of each in training, most frequent first
 
 
 class ModelFile(NamedTuple):
-    """What a model file holds. The dictionary's spellings and the input matrix stay in the mapped file."""
+    """The content of a model file. The dictionary's spellings and the input matrix stay in the mapped file."""
 
     arguments: Arguments
     labels: Labels
@@ -64,12 +66,12 @@ class ModelFile(NamedTuple):
     mapped: mmap.mmap  #: the file
 
     def release(self) -> None:
-        """Give back the pages that were read, which else count as this process's memory; they are read anew at need."""
+        """Give back the pages read, which else count as this process's memory; they are read again at need."""
         self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def read_model(path: Path) -> ModelFile:
-    """Map the model at `path`; RecipeError says which file, what was found in it and what to do."""
+    """Map the model at `path`; raise RecipeError with the file, what was found in it and what to do."""
     cursor = Cursor(path)
     arguments = _read_arguments(cursor, _read_version(cursor))
     dictionary, labels, n_rows = _read_dictionary(cursor, arguments)
@@ -87,14 +89,14 @@ def read_model(path: Path) -> ModelFile:
 
 
 class Cursor:
-    """Reads a mapped file from front to back and never past its end."""
+    """A reader of a mapped file, from front to back and never past its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0
         try:
             with open(path, "rb") as file:
-                if not path.stat().st_size:  # nothing cannot be mapped
+                if not path.stat().st_size:  # an empty file cannot be mapped
                     self.refuse("it is not a fastText model (it is empty)", "Copy it again from where it came.")
                 self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
@@ -103,22 +105,22 @@ class Cursor:
 
     @property
     def left(self) -> int:
-        """Bytes from here to the end."""
+        """Return the number of bytes from here to the end."""
         return self.content.size - self.position
 
     def skip(self, size: int) -> int:
-        """Go past `size` bytes; returns where they begin."""
+        """Go past `size` bytes; return where they begin."""
         if not 0 <= size <= self.left:
             self.refuse_as_damaged(f"{size:,} bytes should follow byte {self.position:,}, {self.left:,} do")
         self.position += size
         return self.position - size
 
     def numbers(self, format: str) -> tuple[Any, ...]:
-        """Little-endian numbers without padding, in the notation of `struct`."""
+        """Read little-endian numbers without padding, in the notation of `struct`."""
         return struct.unpack_from("<" + format, self.content.data, self.skip(struct.calcsize("<" + format)))
 
     def array(self, dtype: str, n: int) -> NDArray[Any]:
-        """A copy, aligned, of the n numbers that follow."""
+        """Read an aligned copy of the n numbers that follow."""
         start = self.skip(n * np.dtype(dtype).itemsize)
         return np.frombuffer(self.content[start : self.position], dtype).copy()
 
@@ -164,7 +166,7 @@ def _read_arguments(cursor: Cursor, version: int) -> Arguments:
 
 
 def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, Labels, int]:
-    """The dictionary, the labels, and the number of rows that the input matrix must have."""
+    """Read the dictionary and the labels; return them and the number of rows of the input matrix."""
     size, words, n_labels, _, kept = cursor.numbers("iiiqq")
     pruned = kept >= 0  # -1: every bucket has its row
     if words < 0 or n_labels <= 0 or size != words + n_labels or not -1 <= kept <= arguments.buckets:
@@ -204,7 +206,7 @@ def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, 
 
 
 def _read_matrix(cursor: Cursor, rows: int, dim: int, quantised: bool) -> Matrix:
-    """Where the rows of a matrix lie, which must be `rows` x `dim`."""
+    """Read a matrix, which must be `rows` x `dim`; its rows stay in the mapped file."""
     if quantised:
         return _read_quantised_matrix(cursor, rows, dim)
     _check_shape(cursor, cursor.numbers("qq"), rows, dim)
@@ -228,7 +230,7 @@ def _read_quantised_matrix(cursor: Cursor, rows: int, dim: int) -> Matrix:
 
 
 def _read_quantiser(cursor: Cursor, dim: int) -> tuple[NDArray[np.float32], int]:
-    """The centroids of a product quantiser of `dim` dimensions, and how many dimensions one code stands for."""
+    """Read the centroids of a product quantiser of `dim` dimensions, and how many dimensions one code stands for."""
     found, parts, stretch, last = cursor.numbers("4i")
     if found != dim or stretch <= 0 or parts != -(-dim // stretch) or last != dim - (parts - 1) * stretch:
         cursor.refuse_as_damaged(f"a quantiser of {found} dimensions in {parts} parts of {stretch}, the last of {last}")

@@ -1,4 +1,4 @@
-"""From Arrow arrays to the plain arrays that kernels take."""
+"""Plain arrays, as kernels take them, of Arrow arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PADDING = 64
 
 
 def text_buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """UTF-8 bytes and n + 1 offsets (int64) of a string array of n texts, without copying the text.
+    """Return UTF-8 bytes and n + 1 offsets (int64) of a string array of n texts, without copying the text.
 
     A null has length zero. The bytes end where Arrow's buffer ends: a kernel copies a text into padded scratch before
     it reads words past its end.
@@ -34,7 +34,7 @@ def text_buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def id_words(ids: pa.Array) -> NDArray[np.uint64]:
-    """128-bit ids (n, binary(16)) as little-endian words (n x 2); null is zero."""
+    """Return 128-bit ids (n, binary(16)) as little-endian words (n x 2); null is zero."""
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
     ids = pc.fill_null(ids, bytes(16))

@@ -1,4 +1,4 @@
-"""From band keys to candidate pairs: which keys occur again, the pairs of a bucket, pairs without repeats.
+"""Candidate pairs from band keys: keys that occur again, the pairs of a bucket, pairs without repeats.
 
 Banding: Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4.
 """
@@ -16,7 +16,7 @@ _ONE, _BIT, _WORD = np.uint64(1), np.uint64(63), np.uint64(6)
 
 @kernel
 def may_repeat(keys):
-    """Mask (n, bool) of the keys (n, uint64, uniformly distributed) that may occur more than once.
+    """Return a mask (n, bool) of the keys (n, uint64, uniformly distributed) that may occur more than once.
 
     True for every key that does and for about one in thirty of the others: two bitmaps, of what was seen and of what
     was seen again, with 32 bits for each key. A cheap pass, so that only keys that matter are sorted.
@@ -41,7 +41,7 @@ def may_repeat(keys):
 
 @kernel
 def bucket_pairs(addresses, starts, whole, predecessors):
-    """Pairs (left, right: uint64[m], left < right) of the documents that share a bucket.
+    """Return pairs (left, right: uint64[m], left < right) of the documents that share a bucket.
 
     addresses: uint64[n], bucket by bucket, ascending within each; starts: int64[b + 1], bounds of the buckets. A bucket
     of up to `whole` documents gives all its pairs; in a larger one each document is paired with the bucket's first and
@@ -68,7 +68,7 @@ def bucket_pairs(addresses, starts, whole, predecessors):
 
 @kernel
 def hash_pairs(left, right):
-    """64-bit hashes (n, uint64) of pairs (left, right: uint64[n])."""
+    """Return 64-bit hashes (n, uint64) of pairs (left, right: uint64[n])."""
     hashes = np.empty(left.shape[0], np.uint64)
     for i in range(left.shape[0]):
         hashes[i] = _hash_pair(left[i], right[i])
@@ -77,7 +77,7 @@ def hash_pairs(left, right):
 
 @kernel
 def first_occurrences(left, right):
-    """Mask (n, bool) of the pairs (left, right: uint64[n]) that equal no pair before them."""
+    """Return a mask (n, bool) of the pairs (left, right: uint64[n]) that equal no pair before them."""
     n = left.shape[0]
     size = 16
     while size < 2 * n:

@@ -21,15 +21,15 @@ REPLACEMENT = 0xFFFD
 #: Lower case is looked up below this code point; the few scripts with case above it are left as they are.
 LOWER_CASE_LIMIT = 0x10000
 
-INK = np.uint8(1)  #: anything but white space: what words are made of
+INK = np.uint8(1)  #: anything but white space: words are made of it
 LETTER = np.uint8(2)  #: `str.isalpha`: the general categories L*
 CONTENT = np.uint8(4)  #: ink that is neither punctuation (P*), nor a symbol (S*), nor a control character (Cc)
-MARK = np.uint8(8)  #: "#", "." and "…": what Gopher's symbol-to-word ratio is about
+MARK = np.uint8(8)  #: "#", "." and "…": counted by Gopher's symbol-to-word ratio
 
 
 @functools.cache
 def character_classes() -> NDArray[np.uint8]:
-    """Bits INK, LETTER, CONTENT and MARK of every code point, as `str.isspace` and the general categories have it."""
+    """Return bits INK, LETTER, CONTENT, MARK of every code point, by `str.isspace` and the general categories."""
     classes = np.full(CODE_POINTS, INK | CONTENT, np.uint8)
     characters = [chr(c) for c in range(CLASSIFIED)]
     kinds = {"L": INK | LETTER | CONTENT, "P": INK, "S": INK}
@@ -43,7 +43,7 @@ def character_classes() -> NDArray[np.uint8]:
 
 @functools.cache
 def lower_case() -> NDArray[np.uint32]:
-    """The lower case of every code point below LOWER_CASE_LIMIT that has one of a single code point, else itself."""
+    """Return the lower case of every code point below LOWER_CASE_LIMIT if it is a single code point, else itself."""
     lowered = (chr(c).lower() for c in range(LOWER_CASE_LIMIT))
     table = np.array([ord(low) if len(low) == 1 else c for c, low in enumerate(lowered)], np.uint32)
     table.flags.writeable = False
@@ -52,7 +52,7 @@ def lower_case() -> NDArray[np.uint32]:
 
 @kernel
 def code_point(data, start, end):
-    """The code point at data[start], a byte >= 0x80, and its length in bytes.
+    """Return the code point at data[start], a byte >= 0x80, and its length in bytes.
 
     What is not UTF-8 (a stray continuation byte, a sequence cut by `end`) reads as U+FFFD, one byte long; the values of
     continuation bytes are not checked.
@@ -73,7 +73,7 @@ def code_point(data, start, end):
 
 @kernel
 def put_code_point(value, out, at):
-    """Write a code point below U+10000 as UTF-8 at out[at]; its length in bytes."""
+    """Write a code point below U+10000 as UTF-8 at out[at]; return its length in bytes."""
     if value < 0x80:
         out[at] = np.uint8(value)
         return 1

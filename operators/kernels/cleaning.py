@@ -1,4 +1,4 @@
-"""Which texts need cleaning, found at the speed of memory; line ends and control characters, put right."""
+"""Texts that need cleaning, found at the speed of memory; line ends and control characters, put right."""
 
 # mypy: ignore-errors
 from __future__ import annotations
@@ -48,7 +48,7 @@ def inspect_texts(data, offsets, class_of, as_first, as_second):
 
 @kernel
 def _has_control(text):
-    """Whether there is an ASCII control character other than tab and line feed. Without branches: it is vectorised."""
+    """Return whether there is an ASCII control character but tab and line feed. No branches: it is vectorised."""
     found = False
     for k in range(text.shape[0]):
         c = text[k]
@@ -58,13 +58,13 @@ def _has_control(text):
 
 @kernel
 def _is_separator(value):
-    """U+2028 LINE SEPARATOR, U+2029 PARAGRAPH SEPARATOR."""
+    """Return whether a code point is U+2028 LINE SEPARATOR or U+2029 PARAGRAPH SEPARATOR."""
     return value == 0x2028 or value == 0x2029
 
 
 @kernel
 def clean_texts(data, offsets, unclean):
-    """Clean the texts for which bool[n] `unclean` is set, copy the others: new data and offsets.
+    """Clean the texts for which bool[n] `unclean` is set, copy the others; return new data and offsets.
 
     CR LF, CR, VT, FF, U+2028 and U+2029 become a line feed; other ASCII control characters but tab and line feed go.
     """

@@ -1,4 +1,4 @@
-"""When kernels are compiled: at their first call, and numba is loaded no sooner.
+"""Compilation of kernels at their first call; numba is loaded no sooner.
 
 A kernel that Python calls is compiled with all the kernels that it calls, and its machine code is kept in a folder. One
 that a kernel calls is compiled as a part of that one: without the entries from Python and C, which take as long to
@@ -31,6 +31,7 @@ class Kernel:
         self._part: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
+        """Return the result of the compiled function, which the first call compiles."""
         if self._entry is None:
             from gristmill.operators.kernels import numba_backend
 
@@ -54,7 +55,7 @@ kernel = Kernel
 
 @functools.cache
 def code_folder() -> Path:
-    """Where machine code is kept; NUMBA_CACHE_DIR, where it is set, decides.
+    """Return the folder in which machine code is kept; NUMBA_CACHE_DIR, where it is set, decides.
 
     It lies in the user's cache, in a folder of its own for each state of these sources (numba notices that the module
     of a kernel changed, but not that a module it calls did); where there is no home, among temporary files.
@@ -67,7 +68,7 @@ def code_folder() -> Path:
         with contextlib.suppress(OSError):
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
-            # whoever made a folder of that name among temporary files would have this process run his code
+            # another user with a folder of that name among temporary files would have this process run foreign code
             if os.access(folder, os.W_OK) and (temporary not in folder.parents or _is_private(temporary)):
                 return folder
     return Path(tempfile.mkdtemp(prefix="gristmill-"))

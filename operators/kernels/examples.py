@@ -1,7 +1,7 @@
 """Examples of calls, by which kernels are compiled before there is work for them.
 
 Machine code is made for the types of what a kernel is called with: each example is made as the operators make theirs.
-Groups are of kernels that have parts in common, for one process to compile, the dearest first.
+Groups are of kernels that have parts in common, for one process to compile, the most expensive first.
 
 As a program it compiles the groups whose names it reads, line by line, and names each that it has done.
 """
@@ -145,7 +145,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
 
 
 def main() -> None:
-    """Compile the groups whose names come in."""
+    """Compile the groups whose names are read from standard input."""
     gc.disable()
     for line in sys.stdin:
         for called, arguments in EXAMPLES[line.strip()]():

@@ -77,7 +77,7 @@ def mean_rows(data, offsets, dictionary, matrix, means, features):
 
 @kernel
 def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, total):
-    """Add the rows of all features of data[position : end] to `total`; returns how many there are."""
+    """Add the rows of all features of data[position : end] to `total`; return how many there are."""
     features = 0
     carried = 0  # words of the segment before, whose n-grams reach into this one
     line_ended = False
@@ -96,9 +96,9 @@ def add_text(data, position, end, dictionary, matrix, words, rows, bracketed, to
 
 @kernel
 def read_words(data, position, end, table, words, n):
-    """Split data[position : end] into words, appended to the n that there are, until the line or the segment ends.
+    """Split data[position : end] into words, appended to the n there are, until the line or the segment ends.
 
-    The end-of-line token itself ends a line for fastText. Asks for the words' slots of the table of entries. Returns
+    The end-of-line token itself ends a line for fastText. Prefetches the words' slots of the table of entries. Returns
     the number of words, the position reached, and whether the line has ended.
     """
     starts, stops, keys, hashes = words.starts, words.stops, words.keys, words.hashes
@@ -123,7 +123,7 @@ def read_words(data, position, end, table, words, n):
 
 @kernel
 def next_chunk(data, position, end):
-    """The bytes from `position` on to the next white space or `end`, eight at most, as a word, and their number."""
+    """Return the bytes from `position` to the next white space or `end`, at most eight, as a word; and their number."""
     if position + CHUNK <= end:
         chunk = load_word(data, position)
         spaces = spaces_of(chunk)
@@ -140,9 +140,9 @@ def next_chunk(data, position, end):
 
 @kernel
 def spaces_of(chunk):
-    """The highest bit of every byte that is white space, see `is_space`; the others are clear.
+    """Return the highest bit of every byte that is white space, see `is_space`; the others are clear.
 
-    Seven bits plus what is missing to 128 never carry into the next byte.
+    Seven bits plus the difference to 128 never carry into the next byte.
     """
     low = chunk & ~HIGH_BITS
     control = (low + LOW_BITS * np.uint64(128 - 9)) & ~(low + LOW_BITS * np.uint64(128 - 14))
@@ -153,7 +153,7 @@ def spaces_of(chunk):
 
 @kernel
 def find_words(data, dictionary, words, first, stop):
-    """Look up words first to stop - 1 in the dictionary and drop the labels among them; returns the new stop."""
+    """Look up words first to stop - 1 in the dictionary and drop the labels among them; return the new stop."""
     starts, stops, keys, hashes, entries = words.starts, words.stops, words.keys, words.hashes, words.entries
     table, n_words = dictionary.entries, dictionary.words
     n = first
@@ -168,7 +168,7 @@ def find_words(data, dictionary, words, first, stop):
 
 @kernel
 def add_each(data, dictionary, ngrams, words, first, stop, matrix, rows, bracketed, total):
-    """The features of words first to stop - 1, one by one; returns how many there are."""
+    """Add the features of words first to stop - 1, one by one; return how many there are."""
     if ngrams.ndim == 1:
         return add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total)
     else:  # noqa: RET505 - numba leaves out the branch that a type rules out, and only an explicit one
@@ -177,7 +177,7 @@ def add_each(data, dictionary, ngrams, words, first, stop, matrix, rows, bracket
 
 @kernel
 def add_words(entries, matrix, rows, total):
-    """The features of words that are in the dictionary; returns how many there are."""
+    """Add the features of words that are in the dictionary; return how many there are."""
     n = 0
     for entry in entries:
         if entry >= 0:
@@ -189,7 +189,7 @@ def add_words(entries, matrix, rows, total):
 
 @kernel
 def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total):
-    """The features of words first to stop - 1 and of their character n-grams; returns how many there are."""
+    """Add the features of words first to stop - 1 and of their character n-grams; return how many there are."""
     starts, stops, entries = words.starts, words.stops, words.entries
     n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
     fewest, most = dictionary.ngrams[0], dictionary.ngrams[1]
@@ -223,7 +223,7 @@ def bracket(data, start, stop, bracketed):
 
 @kernel
 def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, kept, rows, n):
-    """Append to rows[:n] those of the n-grams of `fewest` to `most` characters that start at a byte; returns the new n.
+    """Append to rows[:n] the n-grams of `fewest` to `most` characters that start at a byte; return the new n.
 
     There are none within a character, and neither bracket is an n-gram.
     """
@@ -248,7 +248,7 @@ def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, k
 
 @kernel
 def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
-    """The features of the n-grams, of two words or more, that start at the first `starts` words; returns how many."""
+    """Add the features of n-grams, of two words or more, that start at the first `starts` words; return how many."""
     n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
     features = n = 0
     for i in range(starts):
@@ -286,5 +286,5 @@ def continues_character(byte):
 
 @kernel
 def is_space(byte):
-    """White space as fastText sees it: space, tab, newline, vertical tab, form feed, carriage return and NUL."""
+    """Return whether a byte is white space to fastText: space, tab, newline, vertical tab, form feed, CR and NUL."""
     return byte == 32 or (byte <= 13 and (byte >= 9 or byte == 0))

@@ -11,7 +11,7 @@ from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.primitives import GOLDEN, SECRET_1, SECRET_2, multiply_fold
 
 _FNV_PRIME = np.uint32(16777619)
-#: Where both hashes of a spelling start.
+#: Initial values of both hashes of a spelling.
 HASH_START, KEY_START = np.uint32(2166136261), SECRET_2
 #: Bytes of a spelling that are hashed in one step.
 CHUNK = 8
@@ -20,7 +20,7 @@ SLOT = 16
 
 
 class Dictionary(NamedTuple):
-    """What turns a text into features. Its entries are words, then labels.
+    """The tables that turn a text into features. Entries are words, then labels.
 
     A spelling is known by its 64-bit hash: among a million words the odds that any two share one are 3 in 10^8.
     """
@@ -61,7 +61,7 @@ def scan_entries(file, position, starts, lengths, counts, kinds, keys):
 
 @kernel
 def hash_table(keys):
-    """An open-addressing table, at most half full, from keys, uint64 [n], to their positions.
+    """Return an open-addressing table, at most half full, from keys, uint64 [n], to their positions.
 
     A slot, one row of the uint64 array, is a key and its position + 1, which is 0 where the slot is free.
     """
@@ -80,7 +80,7 @@ def hash_table(keys):
 
 @kernel
 def find(table, key):
-    """The position of a key in the array that the hash table was made of, or -1."""
+    """Return the position of a key in the array that the hash table was made of, or -1."""
     slot = first_slot(table, key)
     while table[slot, 1] != 0:
         if table[slot, 0] == key:
@@ -91,13 +91,13 @@ def find(table, key):
 
 @kernel
 def first_slot(table, key):
-    """Where the search for a key begins."""
+    """Return the slot at which the search for a key begins."""
     return np.int64((key * GOLDEN) >> np.uint64(32)) & (table.shape[0] - 1)
 
 
 @kernel
 def bucket_row(ngram_hash, buckets, kept):
-    """The row of an n-gram's bucket after the rows of the words, or -1 if pruning has removed it."""
+    """Return the row of an n-gram's bucket after the rows of the words, or -1 if pruning has removed it."""
     bucket = ngram_hash % np.uint64(buckets)
     if kept.shape[0] > 0:
         return find(kept, bucket)
@@ -106,7 +106,7 @@ def bucket_row(ngram_hash, buckets, kept):
 
 @kernel
 def spelling_hashes(data, start, stop):
-    """The key of the spelling data[start : stop], and fastText's hash of it."""
+    """Return the key of the spelling data[start : stop], and fastText's hash of it."""
     key, word_hash = KEY_START, HASH_START
     while start < stop:
         size = min(CHUNK, stop - start)
@@ -120,13 +120,13 @@ def spelling_hashes(data, start, stop):
 
 @kernel
 def next_key(key, chunk):
-    """One step of the key of a spelling: eight bytes, the last chunk filled up with zeros (a spelling holds no NUL)."""
+    """Return the key of a spelling after a chunk of eight bytes, the last filled with zeros (a spelling has no NUL)."""
     return multiply_fold(key ^ chunk, SECRET_1)
 
 
 @kernel
 def hash_chunk(word_hash, chunk, size):
-    """fastText's hash after the first `size` bytes of a chunk.
+    """Return fastText's hash after the first `size` bytes of a chunk.
 
     Always eight steps, of which the superfluous ones are masked out: a branch that depends on the length of a word is
     mispredicted at every other word, and costs more.
@@ -140,5 +140,5 @@ def hash_chunk(word_hash, chunk, size):
 
 @kernel
 def next_hash(word_hash, byte):
-    """One step of 32-bit FNV-1a (Fowler, Noll and Vo 1991) as fastText has it: bytes are signed."""
+    """Return 32-bit FNV-1a (Fowler, Noll and Vo 1991) after one more byte, signed as in fastText."""
     return np.uint32((word_hash ^ np.uint32(np.int32(np.int8(byte)))) * _FNV_PRIME)

@@ -10,7 +10,7 @@ import numpy as np
 from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.primitives import load_float32, prefetch
 
-#: How many rows ahead of the sum rows are asked for: by the time that they are added they have come from memory.
+#: Rows are prefetched this far ahead of the sum: by the time that they are added they have come from memory.
 AHEAD = 16
 #: Sums that a dot product keeps side by side.
 LANES = 8
@@ -82,7 +82,7 @@ def add_row(matrix, row, total):
 
 @kernel
 def prefetch_row(file, start, stride):
-    """Ask for the first cache lines of a row; the processor asks for the others as it sees them read in turn."""
+    """Prefetch the first cache lines of a row; the processor fetches the others as it sees them read in turn."""
     prefetch(file, start)
     prefetch(file, start + min(_CACHE_LINE, stride - 1))
 
@@ -108,7 +108,7 @@ def project_rows(matrix, weights, first, scores):
 
 @kernel
 def dot_product(a, b):
-    """Product of two float32 vectors, summed in lanes: vectorised, and the same on every processor."""
+    """Return the product of two float32 vectors, summed in lanes: vectorised, and the same on every processor."""
     lanes = np.zeros(LANES, np.float32)
     whole = a.shape[0] - a.shape[0] % LANES
     for k in range(0, whole, LANES):

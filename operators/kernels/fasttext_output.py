@@ -14,7 +14,7 @@ import numpy as np
 
 from gristmill.operators.kernels.compiling import kernel
 
-#: What fastText adds to a probability before it takes the logarithm.
+#: Added by fastText to a probability before it takes the logarithm.
 EPSILON = 1e-5
 
 #: fastText looks its sigmoid up in a table over [-8, 8]; outside it is 0 or 1.
@@ -35,7 +35,7 @@ def scores_of(hidden, weights, scores):
 
 @kernel
 def softmax(label, scores, probabilities):
-    """Probability of one label among all. scores [n, labels]; result float32 [n]."""
+    """Fill in the probability of one label among all. scores [n, labels]; result float32 [n]."""
     for d in range(scores.shape[0]):
         highest, total = scores[d, 0], 0.0
         for other in range(1, scores.shape[1]):
@@ -47,7 +47,7 @@ def softmax(label, scores, probabilities):
 
 @kernel
 def sigmoid(scores, probabilities):
-    """Probability of one label on its own: losses one-vs-all and negative sampling.
+    """Fill in the probability of one label on its own: losses one-vs-all and negative sampling.
 
     scores float32 [n, 1]; result float32 [n].
     """
@@ -70,7 +70,7 @@ def sigmoid(scores, probabilities):
 
 @kernel
 def hierarchical_softmax(rights, scores, probabilities):
-    """Probability of the leaf to which a path of binary decisions leads.
+    """Fill in the probability of the leaf to which a path of binary decisions leads.
 
     scores [n, decisions], of the inner nodes from the root down; rights bool [decisions], whether the path goes right
     there; result float32 [n].
@@ -85,7 +85,7 @@ def hierarchical_softmax(rights, scores, probabilities):
 
 @kernel
 def dot_products(vector, matrix, products):
-    """vector [dim] times matrix [dim, m], all float32, each product summed from the first dimension to the last."""
+    """Multiply vector [dim] by matrix [dim, m], all float32, each product summed from first dimension to last."""
     products[:] = np.float32(0)
     for k in range(vector.shape[0]):
         for i in range(products.shape[0]):
@@ -94,13 +94,13 @@ def dot_products(vector, matrix, products):
 
 @kernel
 def logistic(x):
-    """1 / (1 + e**-x)."""
+    """Return 1 / (1 + e**-x)."""
     return 1.0 / (1.0 + exponential(-x))
 
 
 @kernel
 def exponential(x):
-    """e**x in float64, within 2 units in the last place.
+    """Return e**x in float64, within 2 units in the last place.
 
     Made of IEEE operations alone, unlike the C library's, whose last bit depends on the machine: x = k ln 2 + r, and a
     Taylor polynomial of degree 13 for |r| <= ln(2) / 2.

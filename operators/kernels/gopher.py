@@ -60,7 +60,7 @@ _STOP_TABLE_BITS = 7
 
 
 def _stop_table():
-    """For each slot: its stop word as a number (the length above the bytes), and its bit in the set of those seen."""
+    """Return for each slot its stop word as a number (the length above the bytes), and its bit among those seen."""
     words, bits = np.zeros(1 << _STOP_TABLE_BITS, np.uint64), np.zeros(1 << _STOP_TABLE_BITS, np.uint64)
     for k, word in enumerate(STOP_WORDS):
         key = int.from_bytes(word.encode(), "little") | len(word) << 56
@@ -76,7 +76,7 @@ _HASH, _FULL_STOP = 0x23, 0x2E
 
 @kernel
 def gopher_statistics(data, offsets, table):
-    """Gopher's statistics of n texts, float64[len(STATISTICS), n], rows in the order of STATISTICS.
+    """Return Gopher's statistics of n texts, float64[len(STATISTICS), n], rows in the order of STATISTICS.
 
     data: uint8 UTF-8; offsets: int64[n + 1]; table: `character_classes()`. Texts are shorter than 2 GiB. Scratch is at
     most 22 bytes for each byte of the longest text; ordinary text touches less than half of it.
@@ -116,7 +116,7 @@ def gopher_statistics(data, offsets, table):
 
 @kernel
 def _split_words(text, classes, length, is_ascii, keys, characters, statistics):
-    """Hash the words into `keys`, sum up their `characters`, fill in the statistics of words; their number."""
+    """Hash the words into `keys`, sum up their `characters`, fill in statistics of words; return their number."""
     letters, content, marks = np.uint64(LETTER) * LOW_BITS, np.uint64(CONTENT) * LOW_BITS, np.uint64(MARK) * LOW_BITS
     words, with_letter, with_content, content_characters, hashes, ellipses = 0, 0, 0, 0, 0, 0
     stop_words = np.uint64(0)
@@ -160,7 +160,7 @@ def _split_words(text, classes, length, is_ascii, keys, characters, statistics):
 
 @kernel
 def _kinds(classes, start, end):
-    """The classes of the bytes start .. end - 1, joined by or into 8 bytes."""
+    """Return the classes of the bytes start .. end - 1, joined by or into 8 bytes."""
     kinds = load_word(classes, start) & first_bytes(min(end - start, 8))
     for i in range(start + 8, end, 8):
         kinds |= load_word(classes, i) & first_bytes(min(end - i, 8))
@@ -169,7 +169,7 @@ def _kinds(classes, start, end):
 
 @kernel
 def _stop_word(text, start, size):
-    """The bit of the stop word at text[start : start + size], zero if it is none."""
+    """Return the bit of the stop word at text[start : start + size], zero if it is none."""
     key = load_word(text, start) & first_bytes(min(size, 7)) | np.uint64(size) << np.uint64(56)
     slot = (key * GOLDEN) >> np.uint64(64 - _STOP_TABLE_BITS)
     return _STOP_BITS[slot] if _STOP_TABLE[slot] == key else np.uint64(0)
@@ -194,7 +194,7 @@ def _count_hashes(text, start, end):
 
 @kernel
 def _count_ellipses(text, start, end):
-    """Ellipsis characters, and groups of three full stops that do not overlap."""
+    """Count ellipsis characters, and groups of three full stops that do not overlap."""
     ellipses, full_stops = 0, 0
     for i in range(start, end):
         full_stops = full_stops + 1 if text[i] == _FULL_STOP else 0
@@ -207,7 +207,7 @@ def _count_ellipses(text, start, end):
 
 @kernel
 def _ngram_shares(keys, characters, words, total, positions, slots, first, members, out):
-    """Characters of the most frequent 2- to 4-gram and in repeated 5- to 10-grams, as shares of the text's."""
+    """Fill in the shares of characters in the most frequent 2- to 4-gram and in repeated 5- to 10-grams."""
     candidates = max(words - 1, 0)
     for k in range(candidates):
         positions[k] = k

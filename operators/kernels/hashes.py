@@ -16,7 +16,7 @@ _SPACE = np.uint8(32)
 
 @kernel
 def hash_texts(data, offsets):
-    """`hash_128` of each of n texts, uint64[n, 2]. data: uint8; offsets: int64[n + 1]."""
+    """Return `hash_128` of each of n texts, uint64[n, 2]. data: uint8; offsets: int64[n + 1]."""
     count = offsets.shape[0] - 1
     out = np.empty((count, 2), np.uint64)
     for d in range(count):
@@ -26,7 +26,7 @@ def hash_texts(data, offsets):
 
 @kernel
 def hash_normalized_texts(data, offsets, classes, lower):
-    """`hash_128` of each of n texts in lower case, runs of white space made one space, trimmed; uint64[n, 2].
+    """Return `hash_128` (uint64[n, 2]) of n texts in lower case, runs of white space made one space, trimmed.
 
     data: uint8 UTF-8; offsets: int64[n + 1]; classes: `character_classes()`; lower: `lower_case()`.
     """
@@ -42,7 +42,7 @@ def hash_normalized_texts(data, offsets, classes, lower):
 
 @kernel
 def normalize(data, start, end, out, classes, lower):
-    """Write the normalised data[start : end] to `out`; its length."""
+    """Write the normalised data[start : end] to `out`; return its length."""
     length, after_space = 0, True  # white space at the start is none
     i = start
     while i < end:
@@ -66,9 +66,9 @@ def normalize(data, start, end, out, classes, lower):
 
 @kernel
 def _normalize_ascii(text, out, length, after_space):
-    """Append an ASCII text to `out`; the new length and whether it ends in white space.
+    """Append an ASCII text to `out`; return the new length and whether it ends in white space.
 
-    Without branches: every byte is written, and a space behind a space is overwritten by what follows.
+    Without branches: every byte is written, and a space after a space is overwritten by what follows.
     """
     for k in range(text.shape[0]):
         c = text[k]
@@ -82,7 +82,7 @@ def _normalize_ascii(text, out, length, after_space):
 
 @kernel
 def _put_lower(spelt, value, lower, out, at):
-    """Write a character's lower case at out[at]; its length in bytes. What has none is copied as it is spelt."""
+    """Write a character's lower case, or itself where it has none, at out[at]; return its length in bytes."""
     if value < LOWER_CASE_LIMIT and lower[value] != value:
         return put_code_point(lower[value], out, at)
     for k in range(spelt.shape[0]):

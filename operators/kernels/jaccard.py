@@ -10,7 +10,7 @@ from gristmill.operators.kernels.compiling import kernel
 
 @kernel
 def jaccard_of_sets(left, left_offsets, right, right_offsets):
-    """Size of the intersection over size of the union, for each of n pairs of sets; float64[n].
+    """Return intersection size over union size for each of n pairs of sets; float64[n].
 
     Set i is left[left_offsets[i] : left_offsets[i + 1]] (uint64, sorted, distinct: as `shingle_sets` gives them), and
     likewise on the right. Two empty sets have nothing in common: 0.
@@ -27,7 +27,7 @@ def jaccard_of_sets(left, left_offsets, right, right_offsets):
 
 @kernel
 def _common(left, right):
-    """Values in both of two sorted arrays of distinct values: a merge without branches on them."""
+    """Count the values in both of two sorted arrays of distinct values: a merge without branches on them."""
     i, j, common = 0, 0, 0
     while i < left.shape[0] and j < right.shape[0]:
         a, b = left[i], right[j]

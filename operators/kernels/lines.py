@@ -13,7 +13,7 @@ _LINE_FEED, _HYPHEN, _FULL_STOP = 0x0A, 0x2D, 0x2E
 
 @kernel
 def line_shapes(text, classes, length):
-    """Shares of the lines that start with a bullet and that end with an ellipsis, white space around them put aside.
+    """Return the shares of lines that start with a bullet and that end with an ellipsis, white space put aside.
 
     The text is not empty; `text` and `classes` are as `classify` left them.
     """
@@ -32,7 +32,7 @@ def line_shapes(text, classes, length):
 
 @kernel
 def _strip(classes, start, end):
-    """The span start .. end without white space around it."""
+    """Return the span start .. end without white space around it."""
     while start < end and classes[start] & INK == 0:
         start += 1
     while end > start and classes[end - 1] & INK == 0:
@@ -58,7 +58,7 @@ def is_ellipsis_character(text, i):
 
 @kernel
 def split_lines(text, length, is_ascii, keys, characters):
-    """Hash the lines that are not empty into `keys`, sum up their `characters`; their number."""
+    """Hash the lines that are not empty into `keys`, sum up their `characters`; return their number."""
     lines, start = 0, 0
     characters[0] = 0
     while start < length:
@@ -71,7 +71,7 @@ def split_lines(text, length, is_ascii, keys, characters):
 
 @kernel
 def split_paragraphs(text, classes, length, is_ascii, keys, characters):
-    """The same for paragraphs: what two or more line feeds part, once the text is stripped of white space."""
+    """Do the same for paragraphs, which two or more line feeds separate once the text is stripped of white space."""
     start, end = _strip(classes, 0, length)
     paragraphs = 0
     characters[0] = 0
@@ -90,7 +90,7 @@ def split_paragraphs(text, classes, length, is_ascii, keys, characters):
 
 @kernel
 def _add_piece(text, start, end, is_ascii, keys, characters, pieces):
-    """Append text[start : end] to the pieces; their number."""
+    """Append text[start : end] to the pieces; return their number."""
     keys[pieces] = hash_128(text, start, end - start)[0]
     characters[pieces + 1] = characters[pieces] + (end - start if is_ascii else count_characters(text, start, end))
     return pieces + 1

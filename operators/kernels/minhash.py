@@ -1,4 +1,4 @@
-"""MinHash signatures: what of two texts' signatures agrees estimates the Jaccard similarity of their shingles.
+"""MinHash signatures: the share of lanes in which two agree estimates the Jaccard similarity of their shingles.
 
 A signature has K lanes of 16 bits of K minima: b-bit minwise hashing (Li and Koenig 2010, "b-Bit Minwise Hashing",
 b = 16). Lanes of different minima agree by chance once in 2**16, which `operators/rules/banding.py` corrects for.
@@ -33,7 +33,7 @@ class Sketch(NamedTuple):
 
 
 def k_permutations(lanes: int, seed: int) -> Sketch:
-    """`kperm`: a lane holds the minimum of a * x + b modulo 2**32 over halves x of the shingles' hashes.
+    """Return `kperm`: a lane holds the minimum of a * x + b modulo 2**32 over halves x of the shingles' hashes.
 
     The lanes are independent draws (a, b) of a family of permutations, a being odd: multiply-shift hashing
     (Dietzfelbinger et al. 1997) that keeps all bits. Even lanes take the high halves, their parameters come first, odd
@@ -45,7 +45,7 @@ def k_permutations(lanes: int, seed: int) -> Sketch:
 
 
 def fast_similarity(lanes: int, seed: int) -> Sketch:
-    """`fss`: Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup 2017, arXiv:1704.04370, algorithm 1).
+    """Return `fss`: Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup 2017, arXiv:1704.04370, algorithm 1).
 
     In round r every shingle falls with a random value in one of the lanes, from round K on in lane r - K, until a round
     ends with no lane empty. A lane keeps the minimum of (r, value). Lanes depend on each other so that estimates from
@@ -55,7 +55,7 @@ def fast_similarity(lanes: int, seed: int) -> Sketch:
 
 
 def split_mix(seed: int, count: int) -> NDArray[np.uint64]:
-    """The first words of the generator SplitMix64 (Steele, Lea and Flood 2014) from a seed of 64 bits."""
+    """Return the first words of the generator SplitMix64 (Steele, Lea and Flood 2014) from a seed of 64 bits."""
     words = []
     for i in range(1, count + 1):
         z = seed + i * 0x9E3779B97F4A7C15 & _WORD
@@ -96,7 +96,7 @@ def _sign(hashes, sketch, rounds, minima, values, signature):
 
 @kernel
 def _permute(hashes, shift, multipliers, increments, minima):
-    """Minimum of each permutation over 32 bits of each hash: eight hashes, a vector of lanes at a time."""
+    """Write the minimum of each permutation over 32 bits of each hash: eight hashes, a vector of lanes at a time."""
     minima[:] = _LARGEST
     whole = hashes.shape[0] // 8 * 8
     for i in range(0, whole, 8):
@@ -119,7 +119,7 @@ def _permute(hashes, shift, multipliers, increments, minima):
 
 @kernel
 def _fold(minima, lanes):
-    """16 bits of each minimum, both halves in them.
+    """Write 16 bits of each minimum, both halves in them.
 
     The low half alone of a * x + b comes from that of x: where two are equal they would be in all lanes.
     """
@@ -129,10 +129,10 @@ def _fold(minima, lanes):
 
 @kernel
 def _fill_lanes(hashes, rounds, values):
-    """Minimum of (round, 32 random bits) of the shingles that fall in each lane: the round above, the bits below.
+    """Write the minimum of (round, 32 random bits) of the shingles in each lane: round above, bits below.
 
     Only the bits go into the signature. Two texts with the same bits in a lane have it from the same shingle and round,
-    but for chance: every round draws the bits anew.
+    but for chance: every round draws new bits.
 
     Many distinct shingles fill the lanes in few rounds, expected are lanes * log(lanes) / shingles of them. Where more
     are needed though the shingles are many, these are repeats, which are then taken out.

@@ -35,7 +35,7 @@ def hash_ngrams(data, offsets, order, alphabet, vectors):
 
 @kernel
 def _add_signed(hashes, counts):
-    """The high half of a hash chooses the coordinate, the lowest bit the sign."""
+    """Add a sign to a coordinate for each hash: the high half chooses the coordinate, the lowest bit the sign."""
     for h in hashes:
         at = np.int64((h >> _HALF) * np.uint64(counts.shape[0]) >> _HALF)
         counts[at] += 1 - 2 * np.int64(h & _ONE)
@@ -43,7 +43,7 @@ def _add_signed(hashes, counts):
 
 @kernel
 def _write_unit(counts, vector):
-    """Signed square roots, divided by their length. The sums are of whole numbers: the same on every machine."""
+    """Write signed square roots, divided by their length. Sums are of whole numbers: the same on every machine."""
     total = np.int64(0)
     for count in counts:
         total += abs(count)

@@ -27,19 +27,19 @@ UNCACHED = np.zeros((0, 0), np.uint64)
 
 
 class Features(NamedTuple):
-    """How text becomes buckets."""
+    """The way from text to buckets."""
 
     characters: Characters
     order: int  #: longest n-gram
     buckets: int  #: number of buckets, up to 2**32
-    #: UNCACHED: buckets by our own hash. Else by int(sha256(the n-gram's tokens joined by spaces)) % buckets, of which
-    #: it remembers some between calls: uint64[a power of two >= buckets], zeros at first; for one thread
+    #: UNCACHED: buckets by gristmill's hash. Else by int(sha256(the n-gram's tokens joined by spaces)) % buckets, some
+    #: of which it remembers between calls: uint64[a power of two >= buckets], zeros at first; for one thread
     cache: NDArray[np.uint64]
 
 
 class _Scratch(NamedTuple):
     text: np.ndarray  #: the lower-cased document
-    marks: np.ndarray  #: where its tokens begin
+    marks: np.ndarray  #: set at the bytes at which its tokens begin
     starts: np.ndarray  #: tokens of this block, after the last order - 1 of the block before
     ends: np.ndarray
     hashes: np.ndarray  #: of the tokens
@@ -84,7 +84,7 @@ def count_buckets(data, offsets, features, counts):
 
 @kernel
 def sum_over_buckets(data, offsets, features, values, sums, lengths):
-    """For each of n texts: the sums of values (float64[k, buckets]) over its n-grams, and how many n-grams it has.
+    """Sum values (float64[k, buckets]) over the n-grams of each of n texts, and count its n-grams.
 
     Writes sums (float64[n, k]) and lengths (int64[n]). A sum adds block sums, in the order of the text, so its rounding
     errors stay small in long texts.
@@ -111,7 +111,7 @@ def _sum_of_values(values, buckets):
 
 @kernel
 def _next_buckets(features, scratch, length, position, carried):
-    """Buckets of the n-grams that end in the next block of tokens.
+    """Fill in the buckets of the n-grams that end in the next block of tokens.
 
     The first `carried` tokens are the last of the block before. Returns the number of buckets, the position and
     carried tokens to go on with, and the number of new tokens.
@@ -138,7 +138,7 @@ def _next_buckets(features, scratch, length, position, carried):
 
 @kernel
 def _fill(text, starts, ends, grams, first, order, buckets, cache, scratch, out):
-    """The buckets of the n-grams of one order that end with the tokens from `first` on."""
+    """Fill in the buckets of the n-grams of one order that end with the tokens from `first` on."""
     if cache.ndim == 1:
         _sha256_buckets(text, starts, ends, grams, first, order, buckets, cache, scratch.gram, scratch.words, out)
     else:
@@ -147,14 +147,14 @@ def _fill(text, starts, ends, grams, first, order, buckets, cache, scratch, out)
 
 @kernel
 def _buckets(grams, buckets, out):
-    """The high half of each hash, scaled to 0 .. buckets - 1: for powers of two its highest bits."""
+    """Scale the high half of each hash to 0 .. buckets - 1: for powers of two its highest bits."""
     for i in range(out.shape[0]):
         out[i] = np.int64((grams[i] >> _HALF) * np.uint64(buckets) >> _HALF)
 
 
 @kernel
 def _sha256_buckets(text, starts, ends, grams, first, order, buckets, cache, gram, words, out):
-    """SHA-256 buckets of the n-grams that end with the tokens from `first` on, from the cache where they are.
+    """Fill in SHA-256 buckets of the n-grams that end with the tokens from `first` on, cached ones from the cache.
 
     An entry of the cache is the n-gram's own 64-bit hash with the low bits, which its place tells, replaced by the
     bucket: it is taken for another n-gram only where all 64 bits agree. An empty entry (zero) is taken for none.

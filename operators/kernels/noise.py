@@ -27,7 +27,7 @@ _L5, _L6, _L7 = 1.818357216161805012e-01, 1.531383769920937332e-01, 1.4798198605
 
 @kernel
 def uniform(seed, words):
-    """Numbers (n, float64) strictly between 0 and 1: hashes of a seed (uint64) and the ids `words` (n x 2, uint64)."""
+    """Return numbers (n, float64) strictly between 0 and 1: hashes of a seed (uint64) and ids (n x 2, uint64)."""
     n = words.shape[0]
     numbers = np.empty(n, np.float64)
     key = multiply_fold(seed ^ GOLDEN, SECRET_2)
@@ -41,7 +41,7 @@ def uniform(seed, words):
 
 @kernel
 def gumbel(seed, words):
-    """Standard Gumbel noise -log(-log u) (n, float64) for each id: the noise of Gumbel top-k sampling."""
+    """Return standard Gumbel noise -log(-log u) (n, float64) for each id: the noise of Gumbel top-k sampling."""
     noise = uniform(seed, words)
     for i in range(noise.shape[0]):
         noise[i] = -log(-log(noise[i]))
@@ -50,7 +50,7 @@ def gumbel(seed, words):
 
 @kernel
 def log(x):
-    """Natural logarithm of a positive normal number, error below one unit in the last place (fdlibm, e_log.c)."""
+    """Return the natural logarithm of a positive normal number, within one unit in the last place (fdlibm, e_log.c)."""
     m, k = math.frexp(x)
     if m < math.sqrt(0.5):
         m, k = 2.0 * m, k - 1

@@ -28,12 +28,12 @@ _OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy", "no_cfu
 
 
 def entry(function: Callable[..., Any]) -> Any:
-    """The compiled function, for Python to call; compiled once per machine."""
+    """Return the compiled function, for Python to call; compiled once per machine."""
     return numba.njit(cache=True, **_OPTIONS)(function)
 
 
 def machine() -> str:
-    """A digest of what machine code depends on besides its source: it is no use to another processor or numba."""
+    """Return a digest of what machine code depends on besides its source: processor, numba and Python."""
     known = (sys.version, numba.__version__, cpu_target.target_context.codegen().magic_tuple())
     return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
@@ -116,6 +116,6 @@ def _(context, builder, signature, args):
 
 
 def _address(context, builder, signature, args):
-    """The address of a byte of an array's data."""
+    """Return the address of a byte of an array's data."""
     data = context.make_array(signature.args[0])(context, builder, args[0]).data
     return builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])

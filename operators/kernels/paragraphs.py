@@ -24,7 +24,7 @@ _LINE_FEED = 0x0A
 
 @kernel
 def hash_pieces(data, offsets, by_line, min_characters, classes, lower):
-    """The pieces of n texts: hashes (uint64[m]), lengths in bytes (uint64[m]), bounds (int32[n + 1]) of each text's.
+    """Return the hashes (uint64[m]) and byte lengths (uint64[m]) of the pieces of n texts, and bounds (int32[n + 1]).
 
     A hash is half of `hash_128` of the piece, normalised as `hash_normalized_texts` does it; UNCOUNTED where that has
     fewer than `min_characters` code points. Lengths are those of the pieces as they are, all their bytes counted.
@@ -54,7 +54,7 @@ def hash_pieces(data, offsets, by_line, min_characters, classes, lower):
 
 @kernel
 def remove_pieces(data, offsets, by_line, positions, bounds, classes):
-    """n texts without some of their pieces, byte for byte the rest: new data and offsets.
+    """Remove pieces from n texts, the rest staying byte for byte; return new data and offsets.
 
     positions: uint32[m], which pieces go, ascending for each text; bounds: int32[n + 1], where each text's begin.
     """
@@ -76,7 +76,7 @@ def remove_pieces(data, offsets, by_line, positions, bounds, classes):
 
 @kernel
 def _append_rest(text, length, by_line, gone, classes, out, written):
-    """Append text[:length] without the pieces at `gone` to out[:written]; its new length."""
+    """Append text[:length] without the pieces at `gone` to out[:written]; return its new length."""
     piece, kept, start, end = -1, 0, 0, 0
     for position in gone:
         while piece < position:
@@ -89,14 +89,14 @@ def _append_rest(text, length, by_line, gone, classes, out, written):
 
 @kernel
 def _append(source, start, end, out, written):
-    """Append source[start : end] to out[:written]; its new length."""
+    """Append source[start : end] to out[:written]; return its new length."""
     out[written : written + end - start] = source[start:end]
     return written + end - start
 
 
 @kernel
 def _next_piece(text, start, length, by_line, classes):
-    """Where the first piece at or after `start`, the beginning of a line, starts and ends; both `length` without one.
+    """Return the bounds of the first piece at or after `start`, which begins a line; `length` twice without one.
 
     `text` is padded.
     """
@@ -112,7 +112,7 @@ def _next_piece(text, start, length, by_line, classes):
 
 @kernel
 def _skip_blank_lines(text, start, length, classes):
-    """The beginning of the first line that is not blank; `length` where there is none. `start` begins a line."""
+    """Return the start of the first line that is not blank, or `length`. `start` begins a line."""
     i = start
     while i < length:
         value, width = (np.int64(text[i]), 1) if text[i] < 0x80 else code_point(text, i, length)

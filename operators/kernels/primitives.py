@@ -24,33 +24,33 @@ _ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def multiply_fold(a, b):
-    """High half xor low half of the 128-bit product of two uint64."""
+    """Return high half xor low half of the 128-bit product of two uint64."""
     raise NotImplementedError
 
 
 def load_word(array, index):
-    """The 8 bytes at `index` of a uint8 array as a little-endian uint64, aligned or not. Reads index .. index + 7."""
+    """Return the 8 bytes index .. index + 7 of a uint8 array as a little-endian uint64, aligned or not."""
     raise NotImplementedError
 
 
 def load_float32(array, index):
-    """The little-endian float32 that starts at byte `index` of a uint8 array, aligned or not."""
+    """Return the little-endian float32 that starts at byte `index` of a uint8 array, aligned or not."""
     raise NotImplementedError
 
 
 def prefetch(array, index):
-    """Ask for the cache line that holds byte `index` of an array's data; never faults, whatever the index."""
+    """Prefetch the cache line that holds byte `index` of an array's data; never fault, whatever the index."""
     raise NotImplementedError
 
 
 def trailing_zeros(a):
-    """Index of the lowest set bit of a uint64 (64 for zero)."""
+    """Return the index of the lowest set bit of a uint64 (64 for zero)."""
     raise NotImplementedError
 
 
 @kernel
 def hash_word(data, start, length):
-    """64-bit hash of data[start : start + length], length >= 1. May read 8 bytes past the end: pad `data`."""
+    """Return a 64-bit hash of data[start : start + length], length >= 1. May read 8 bytes past the end: pad `data`."""
     h = np.uint64(length) * SECRET_0
     while length > 8:
         h = multiply_fold(h ^ load_word(data, start), SECRET_1)
@@ -62,7 +62,7 @@ def hash_word(data, start, length):
 
 @kernel
 def hash_128(data, start, length):
-    """128-bit hash (two uint64) of data[start : start + length], in four lanes. Never reads past the end."""
+    """Return a 128-bit hash (two uint64) of data[start : start + length], in four lanes. Never reads past the end."""
     n = np.uint64(length)
     h0, h1, h2, h3 = n * SECRET_0, SECRET_1 ^ n, SECRET_2, GOLDEN
     i, end = start, start + length
@@ -89,7 +89,7 @@ def hash_128(data, start, length):
 
 @kernel
 def longest(offsets):
-    """Length in bytes of the longest text: how much scratch a batch needs."""
+    """Return the bytes of the longest text: how much scratch a batch needs."""
     most = 0
     for d in range(offsets.shape[0] - 1):
         most = max(most, offsets[d + 1] - offsets[d])

@@ -1,4 +1,4 @@
-"""Which pieces of a sequence (words, lines, n-grams) occur more than once, and how much text they hold.
+"""Pieces of a sequence (words, lines, n-grams) that occur more than once, and how much text they hold.
 
 Pieces are given by 64-bit keys; equal keys stand for equal pieces. n-grams are found level by level, as in the Apriori
 algorithm: an n-gram can only repeat where the two (n-1)-grams that it consists of repeat, so each level looks at the
@@ -16,7 +16,7 @@ from gristmill.operators.kernels.primitives import GOLDEN
 
 @kernel
 def table_bits(count):
-    """Binary logarithm of the slots of a hash table for `count` keys, at most half full."""
+    """Return the binary logarithm of the slots of a hash table for `count` keys, at most half full."""
     bits = 4
     while (1 << bits) < 2 * count:
         bits += 1
@@ -25,7 +25,7 @@ def table_bits(count):
 
 @kernel
 def first_equal(keys, count, slots, first):
-    """first[k] = smallest j with keys[j] == keys[k], for k < count.
+    """Set first[k] to the smallest j with keys[j] == keys[k], for k < count.
 
     keys: uint64[>= count]; first: int32[>= count]; slots: int32[>= 2 ** table_bits(count)], scratch.
     """
@@ -60,7 +60,7 @@ def count_repeats(keys, characters, count, slots, first):
 
 @kernel
 def count_members(first, count, members):
-    """members[j] = how many k < count have first[k] == j; other members are zero."""
+    """Set members[j] to the number of k < count with first[k] == j; other members are zero."""
     members[:count] = 0
     for k in range(count):
         members[first[k]] += 1
@@ -68,9 +68,9 @@ def count_members(first, count, members):
 
 @kernel
 def longer_candidates(positions, keys, first, members, count):
-    """Turn `count` candidate n-grams into the candidate (n+1)-grams, in place; their number.
+    """Turn `count` candidate n-grams into the candidate (n+1)-grams, in place; return their number.
 
-    positions: int32, ascending, where each n-gram starts (in words); keys: uint64. An (n+1)-gram stays in question
+    positions: int32, ascending, where each n-gram starts (in words); keys: uint64. An (n+1)-gram stays a candidate
     where the n-grams at p and p + 1 both repeat.
     """
     kept = 0
@@ -85,9 +85,9 @@ def longer_candidates(positions, keys, first, members, count):
 
 @kernel
 def characters_of_most_frequent(n, words, characters, positions, first, members, count):
-    """Characters in all occurrences of the most frequent n-gram, the first one in a tie, with a space between words.
+    """Count the characters in all occurrences of the most frequent n-gram, with a space between words.
 
-    Overlapping occurrences each count. Where no n-gram repeats it is the first n-gram of the text.
+    Overlapping occurrences each count; in a tie it is the first n-gram. Where none repeats it is the text's first.
     """
     if words < n:
         return 0
@@ -100,9 +100,9 @@ def characters_of_most_frequent(n, words, characters, positions, first, members,
 
 @kernel
 def characters_in_repeats(n, characters, positions, first, seen, count):
-    """Characters (without spaces) in n-grams that occurred before, none counted twice.
+    """Count the characters (without spaces) in n-grams that occurred before, none counted twice.
 
-    Reading from left to right, an n-gram that was read before counts, and reading goes on behind it.
+    Reading from left to right, an n-gram that was read before counts, and reading goes on after it.
     """
     seen[:count] = 0
     repeated, resume = 0, 0

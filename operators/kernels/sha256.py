@@ -13,7 +13,7 @@ _PRIMES = [p for p in range(2, 312) if all(p % q for q in range(2, math.isqrt(p)
 
 
 def _root_bits(n: int, exponent: int) -> int:
-    """The first 32 bits of the fractional part of the square root (exponent 2) or cube root (3) of n, exactly."""
+    """Return the first 32 bits of the fraction of the square root (exponent 2) or cube root (3) of n, exactly."""
     scaled, root = n << (32 * exponent), 0
     for bit in reversed(range(36)):
         if (root | 1 << bit) ** exponent <= scaled:
@@ -28,7 +28,7 @@ _ROUNDS = np.array([_root_bits(p, 3) for p in _PRIMES[:64]], np.uint32)
 
 @kernel
 def sha256_modulo(data, start, length, modulus, words):
-    """int(sha256(data[start : start + length])) % modulus, for a modulus up to 2**32.
+    """Return int(sha256(data[start : start + length])) % modulus, for a modulus up to 2**32.
 
     `words`: uint32[72], scratch. Reads nothing past the end.
     """
@@ -52,7 +52,7 @@ def sha256_modulo(data, start, length, modulus, words):
 
 @kernel
 def _message_word(data, start, length, at):
-    """Four bytes of the padded message (section 5.1.1), big-endian, without the length at its end."""
+    """Return four bytes of the padded message (section 5.1.1), big-endian, without the length at its end."""
     word = np.uint32(0)
     for i in range(at, at + 4):
         byte = data[start + i] if i < length else np.uint8(0x80 if i == length else 0)
@@ -67,7 +67,7 @@ def _rotate(x, n):
 
 @kernel
 def _compress(state, w):
-    """One block (section 6.2.2)."""
+    """Update the state with one block (section 6.2.2)."""
     for t in range(16, 64):
         s0 = _rotate(w[t - 15], 7) ^ _rotate(w[t - 15], 18) ^ np.uint32(w[t - 15] >> np.uint32(3))
         s1 = _rotate(w[t - 2], 17) ^ _rotate(w[t - 2], 19) ^ np.uint32(w[t - 2] >> np.uint32(10))

@@ -1,6 +1,6 @@
-"""Shingles of a text: every run of `ngram` words of the lower-cased text, as a 64-bit hash.
+r"""Shingles of a text: every run of `ngram` words of the lower-cased text, as a 64-bit hash.
 
-Words are those of `re.findall(r"\\w+", text.lower())` but for these rules, which suit words of any script:
+Words are those of `re.findall(r"\w+", text.lower())` but for these rules, which suit words of any script:
 
 - Combining marks (general categories M*, below U+20000) belong to words, so that Indic words are not torn at their
   vowel signs; a mark without a letter before it (the variation selector of an emoji) is then a word.
@@ -42,7 +42,7 @@ class Alphabet(NamedTuple):
 
 
 def alphabet() -> Alphabet:
-    """The tables, made once per process."""
+    """Return the tables, made once per process."""
     return Alphabet(characters(like_re=False).kinds, lower_case())
 
 
@@ -56,7 +56,7 @@ class Scratch(NamedTuple):
 
 @kernel
 def scratch_for(offsets):
-    """Scratch for the longest of some texts: of 8 bytes for each of its bytes usual text touches 3, any at most 6."""
+    """Return scratch for the longest text: of 8 bytes for each of its bytes usual text touches 3, any at most 6."""
     length = longest(offsets)
     # "Ⱥ" grows from two bytes to three; a character set apart from its neighbours from three to five
     room = 2 * length + PADDING
@@ -65,7 +65,7 @@ def scratch_for(offsets):
 
 @kernel
 def fill_shingles(data, start, end, ngram, alphabet, scratch):
-    """Hashes of the shingles of data[start : end] (UTF-8), in their order and with repeats, in scratch.hashes.
+    """Write hashes of the shingles of data[start : end] (UTF-8), in order and with repeats, to scratch.hashes.
 
     `scratch` is `scratch_for` texts that this one is among. Returns the number of shingles.
     """
@@ -76,7 +76,7 @@ def fill_shingles(data, start, end, ngram, alphabet, scratch):
 
 @kernel
 def shingle_sets(data, offsets, ngram, alphabet):
-    """The distinct shingles of each of n texts: uint64 values, sorted within a text, and n + 1 offsets (int64) of them.
+    """Return the distinct shingles of each of n texts: uint64, sorted within a text, and n + 1 offsets (int64).
 
     data: uint8 UTF-8; offsets: int64[n + 1]; ngram: words in a shingle; alphabet: `alphabet()`.
     """
@@ -99,7 +99,7 @@ def shingle_sets(data, offsets, ngram, alphabet):
 
 @kernel
 def sort_distinct(values):
-    """Sort in place, distinct values first; how many they are."""
+    """Sort in place, distinct values first; return how many they are."""
     values.sort()
     distinct = 0
     for i in range(values.shape[0]):
@@ -111,9 +111,9 @@ def sort_distinct(values):
 
 @kernel
 def _lower_and_classify(data, start, end, kinds, lower, text, classes):
-    """Lower case of data[start : end] in `text`, WORD or _APART for each byte of it in `classes`; its length.
+    """Write data[start : end] in lower case to `text`, WORD or _APART for each byte to `classes`; return its length.
 
-    Characters that are words by themselves get a byte before and behind them that is in no word. Characters that are in
+    Characters that are words by themselves get a byte before and after them that is in no word. Characters that are in
     no word keep their length, but beyond ASCII they are not written: nothing reads them.
     """
     _lower_and_classify_ascii(data[start:end], text, classes)
@@ -138,7 +138,7 @@ def _lower_and_classify(data, start, end, kinds, lower, text, classes):
             length += 1
         if i < end and data[i] < 0x80:
             stop = next_beyond_ascii(data, i, end)
-            if length != i - start:  # what is before it has grown or shrunk: this run of ASCII is not in its place
+            if length != i - start:  # text before it has grown or shrunk: this run of ASCII is not in its place
                 _lower_and_classify_ascii(data[i:stop], text[length:], classes[length:])
             length += stop - i
             i = stop
@@ -148,7 +148,7 @@ def _lower_and_classify(data, start, end, kinds, lower, text, classes):
 
 @kernel
 def _lower_and_classify_ascii(source, text, classes):
-    """The same for a run of ASCII, without branches: the compiler makes vector instructions of it."""
+    """Do the same for a run of ASCII, without branches: the compiler makes vector instructions of it."""
     for k in range(source.shape[0]):
         c = source[k]
         low = np.uint8(c | np.uint8(32)) if np.uint8(c - np.uint8(65)) < 26 else c
@@ -171,7 +171,7 @@ def _fill(classes, at, width, kind):
 
 @kernel
 def _hash_words(text, classes, length, hashes):
-    """Hash of each run of WORD bytes, in their order; the number of runs."""
+    """Hash each run of WORD bytes, in their order; return the number of runs."""
     words, begin, carry = 0, -1, np.uint64(0)
     for block in range(0, length + 1, 64):  # one byte behind the text, so that its end is an edge
         mask = mask_of(classes, block, 0)
@@ -191,7 +191,7 @@ def _hash_words(text, classes, length, hashes):
 
 @kernel
 def _roll(hashes, words, ngram):
-    """Replace hashes of words by those of the shingles that they begin; the number of shingles.
+    """Replace hashes of words by those of the shingles that they begin; return the number of shingles.
 
     The hash of words w_1 .. w_n is sum(w_k * GOLDEN ** (n - k)) modulo 2**64 (Karp and Rabin 1987), mixed: of the sum
     alone, the lowest bit would be no more than the parity of the words' lowest bits.

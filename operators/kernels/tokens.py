@@ -21,7 +21,7 @@ _TOP_BYTE = np.uint64(56)
 
 @kernel
 def estimate_tokens(data, offsets):
-    """Estimated tokens of each of n texts, uint32[n]; zero for an empty text only.
+    """Return estimated tokens of each of n texts, uint32[n]; zero for an empty text only.
 
     data: uint8 UTF-8; offsets: int64[n + 1].
     """
@@ -39,7 +39,7 @@ def estimate_tokens(data, offsets):
 
 @kernel
 def _classify(text, classes):
-    """One bit for the class of each byte; none for spaces, control characters and bytes inside a character."""
+    """Set one bit for the class of each byte; none for spaces, control characters and bytes inside a character."""
     for k in range(text.shape[0]):
         c = text[k]
         letter = np.uint8((c | np.uint8(32)) - np.uint8(97)) < np.uint8(26)
@@ -56,7 +56,7 @@ def _classify(text, classes):
 
 @kernel
 def _weigh(classes, length):
-    """Thousandths of tokens. The text's classes start at classes[1]; what stands before and behind them is zero."""
+    """Return thousandths of tokens. The text's classes start at classes[1]; those before and after are zero."""
     letters, words, digits, punctuation, newlines, two, more = 0, 0, 0, 0, 0, 0, 0
     for block in range(0, length, 8 * _FLUSH):
         # Eight counters of a byte each, side by side in a word: adding words adds them all.

@@ -10,7 +10,7 @@ from gristmill.operators.kernels.compiling import kernel
 
 @kernel
 def smallest_members(nodes, left, right):
-    """The smallest node (int64[nodes]) of each node's component in the graph of the edges (left, right: int64[m]).
+    """Return the smallest node (int64[nodes]) of each node's component, by the edges (left, right: int64[m]).
 
     The smaller root always becomes the parent: trees are as deep as path halving leaves them, and no second pass is
     needed to find the smallest.

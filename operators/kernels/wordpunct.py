@@ -1,4 +1,4 @@
-"""Word and punctuation tokens of lower-cased text, for any script: `re.findall(r"\\w+|[^\\w\\s]+", text.lower())`.
+r"""Word and punctuation tokens of lower-cased text, for any script: `re.findall(r"\w+|[^\w\s]+", text.lower())`.
 
 Character classes and case come from the Python that runs (`re`, `str.lower`, `unicodedata`), so they agree with it to
 the last code point of its Unicode version. Bytes that are not UTF-8 read as U+FFFD; lone surrogates (three bytes, such
@@ -35,7 +35,7 @@ _CAPITAL_DOTTED_I, _DOT_ABOVE = 0x130, 0x307  # the only capital that is two cod
 
 #: Marks: what a byte of the lower-cased text begins. The low bit says that something does.
 _INSIDE, _TOKEN, _BLANK = np.uint8(0), np.uint8(1), np.uint8(3)
-_REST = np.uint8(4)  #: class of the bytes of a SINGLE character behind its first
+_REST = np.uint8(4)  #: class of the bytes of a SINGLE character after its first
 _ONE = np.uint64(1)
 
 #: First and last code points of scripts written without spaces: a character is about a syllable or a word.
@@ -62,7 +62,7 @@ class Characters(NamedTuple):
 
 @functools.lru_cache
 def characters(like_re: bool) -> Characters:
-    """The tables, made once per process: what is a word as `re` has it, or as suits words of any script.
+    """Return the tables, made once per process: words as `re` has them, or as suits any script.
 
     In the second case combining marks belong to words, as in Unicode's technical standard 18 (to `re` a word in
     Devanagari ends at every vowel sign), and letters of UNSPACED scripts are tokens by themselves.
@@ -92,13 +92,13 @@ def _decode(codes: NDArray[np.int32]) -> str:
 
 
 def _lower(codes: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Lower case of each code point by itself: as many as were given."""
+    """Return lower case of each code point by itself: as many as were given."""
     single = np.where(codes == _CAPITAL_DOTTED_I, ord("i"), codes).astype(np.int32)
     return np.frombuffer(_decode(single).lower().encode("utf-32-le", "surrogatepass"), np.int32)
 
 
 def _sigma_is_final(before: str, codes: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """For each code point: whether the capital sigma in `before` + it + sigma + space is lower-cased to a final one."""
+    """Return for each code point whether sigma in `before` + it + sigma + space is lower-cased to a final one."""
     rows = np.empty((len(codes), len(before) + 3), np.int32)
     rows[:] = [*map(ord, before), 0, _CAPITAL_SIGMA, ord(" ")]
     rows[:, -3] = codes
@@ -107,7 +107,7 @@ def _sigma_is_final(before: str, codes: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 @kernel
 def room_for(length):
-    """Bytes of scratch for the lower case of `length` bytes: one that is not UTF-8 becomes three, others grow less."""
+    """Return the scratch, in bytes, to lower-case `length` bytes: one not in UTF-8 becomes three, others grow less."""
     return 3 * length + 2 * PADDING
 
 
@@ -130,7 +130,7 @@ def lower_and_mark(data, start, end, characters, text, marks):
 
 @kernel
 def _lower_and_classify(data, start, end, characters, text, kinds):
-    """Lower case of data[start:end] and the class of each of its bytes. Returns its length."""
+    """Write data[start:end] in lower case and the class of each of its bytes. Returns its length."""
     i, length = start, 0
     while i < end:
         stop = next_beyond_ascii(data, i, end)
@@ -152,7 +152,7 @@ def _lower_and_classify(data, start, end, characters, text, kinds):
 
 @kernel
 def _lower_and_classify_ascii(data, start, stop, text, kinds, length):
-    """The same for a run of ASCII, without branches: the compiler makes vector instructions of it."""
+    """Do the same for a run of ASCII, without branches: the compiler makes vector instructions of it."""
     for i in range(stop - start):
         byte = data[start + i]
         lower = np.uint8(byte | np.uint8(32)) if np.uint8(byte - np.uint8(65)) < 26 else byte
@@ -164,7 +164,7 @@ def _lower_and_classify_ascii(data, start, stop, text, kinds, length):
 
 @kernel
 def _append(code, text, kinds, length, kind_of):
-    """Write one code point as UTF-8 behind `length` bytes, and the class of its bytes. Returns the new length."""
+    """Write one code point as UTF-8 after `length` bytes, and the class of its bytes. Returns the new length."""
     if code < 0x80:
         width = 1
         text[length] = code

@@ -21,7 +21,7 @@ _TOP_BYTE = np.uint64(56)
 
 @kernel
 def classify(data, start, length, text, classes, table):
-    """Copy data[start : start + length] to `text`, give every byte the class of its character; True if all is ASCII.
+    """Copy data[start : start + length] to `text`, give every byte its character's class; return True if all is ASCII.
 
     `table` is `character_classes()`. Both outputs are uint8[length + PADDING] or longer and end in zeros (no ink).
     """
@@ -38,7 +38,7 @@ def classify(data, start, length, text, classes, table):
 
 @kernel
 def _classify_ascii(text, length, classes):
-    """Return what `table` holds for ASCII, by comparisons: the compiler makes vector instructions of them."""
+    """Write what `table` holds for ASCII, by comparisons: the compiler makes vector instructions of them."""
     for k in range(length):
         c = text[k]
         letter = np.uint8((c | np.uint8(32)) - np.uint8(97)) < np.uint8(26)
@@ -64,7 +64,7 @@ def _classify_beyond_ascii(text, start, length, classes, table):
 
 @kernel
 def next_beyond_ascii(text, start, end):
-    """Position of the first byte >= 0x80 in text[start : end]; `end` if there is none. Reads nothing behind `end`."""
+    """Return the position of the first byte >= 0x80 in text[start : end], else `end`. Reads nothing after `end`."""
     while start + 8 <= end:
         high = load_word(text, start) & HIGH_BITS
         if high != 0:
@@ -77,7 +77,7 @@ def next_beyond_ascii(text, start, end):
 
 @kernel
 def next_newline(text, start, length):
-    """Position of the first line feed of the padded `text` at or after `start`; `length` if there is none."""
+    """Return the position of the first line feed of the padded `text` at or after `start`, else `length`."""
     while start < length:
         difference = load_word(text, start) ^ NEWLINES
         zero_bytes = (difference - LOW_BITS) & ~difference & HIGH_BITS
@@ -89,7 +89,7 @@ def next_newline(text, start, length):
 
 @kernel
 def mask_of(classes, block, bit):
-    """64-bit mask of classes[block : block + 64]: bit k is set where byte k has the class bit number `bit`."""
+    """Return a 64-bit mask of classes[block : block + 64]: bit k is set where byte k has class bit number `bit`."""
     mask = np.uint64(0)
     for k in range(8):
         low = (load_word(classes, block + 8 * k) >> np.uint64(bit)) & LOW_BITS
@@ -99,19 +99,19 @@ def mask_of(classes, block, bit):
 
 @kernel
 def edges_of(mask, carry):
-    """Bits where runs of ones start or end; `carry` is the last bit of the block before."""
+    """Return bits where runs of ones start or end; `carry` is the last bit of the block before."""
     return mask ^ (mask << _ONE | carry)
 
 
 @kernel
 def first_bytes(count):
-    """A mask of the first `count` bytes of a 64-bit word, 1 to 8."""
+    """Return a mask of the first `count` bytes of a 64-bit word, 1 to 8."""
     return np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * count)
 
 
 @kernel
 def count_characters(text, start, end):
-    """Code points in text[start : end]: the bytes that do not continue a UTF-8 sequence. `text` is padded."""
+    """Count code points in text[start : end]: bytes that do not continue a UTF-8 sequence. `text` is padded."""
     continuations = np.int64(0)
     i = start
     while i < end:

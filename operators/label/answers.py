@@ -50,10 +50,10 @@ class _OneOf(Part):
     @property
     @abstractmethod
     def codes(self) -> Mapping[str, str]:
-        """Code -> answer, in the task's order."""
+        """Return code -> answer, in the task's order."""
 
     def constraint(self) -> Constraint:
-        """One slot."""
+        """Return a constraint of one slot."""
         codes = tuple(self.codes)
         return Constraint((codes,), "", codes, f"({'|'.join(codes)})", None, CODE_TOKENS)
 
@@ -62,11 +62,11 @@ class _OneOf(Part):
         return next(code for code, label in self.codes.items() if label == answer)
 
     def read(self, text: str) -> str:
-        """The answer; raises InvalidAnswer."""
+        """Return the answer that a completion gives; raise InvalidAnswer where it gives none."""
         return self.codes[text] if text in self.codes else read_one(text, self.codes)
 
     def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
-        """The probabilities of all answers, those of the codes made to add up to one."""
+        """Return the probabilities of all answers, those of the codes made to add up to one."""
         return one_of(answer, slots, self.codes)
 
 
@@ -89,11 +89,11 @@ class Choice(_OneOf):
 
     @cached_property
     def codes(self) -> dict[str, str]:
-        """Code -> label: labels of one letter or digit stand for themselves."""
+        """Return code -> label: labels of one letter or digit stand for themselves."""
         return _codes_of(self.choice)
 
     def describe(self) -> str:
-        """The options, and how to answer."""
+        """Return the options, and how to answer."""
         if _stand_for_themselves(self.choice):
             lines = [f"{label}: {text}" if text else label for label, text in self.choice.items()]
         else:
@@ -108,7 +108,7 @@ class Choice(_OneOf):
         return "Answer with the letter of one option and nothing else."
 
     def canonical(self, value: Any) -> str:
-        """The label, from a person's value: its name, whatever its case; raises InvalidAnswer."""
+        """Return the label, from a person's value: its name, whatever its case; raise InvalidAnswer for any other."""
         label = None if value is None else by_name(str(value), tuple(self.choice))
         if label is None:
             raise InvalidAnswer(f"{quoted(str(value))} is none of {', '.join(self.choice)}")
@@ -132,7 +132,7 @@ class Scale(_OneOf):
 
     @cached_property
     def codes(self) -> dict[str, str]:
-        """Code -> number: digits stand for themselves; where a number would be several tokens, letters do."""
+        """Return code -> number: digits stand for themselves; where a number would be several tokens, letters do."""
         low, high = self.scale
         numbers = [str(number) for number in range(low, high + 1)]
         return dict(zip(numbers if self._digits else LETTERS, numbers, strict=False))
@@ -142,7 +142,7 @@ class Scale(_OneOf):
         return self.scale[0] >= 0 and self.scale[1] <= 9
 
     def describe(self) -> str:
-        """The numbers, and how to answer."""
+        """Return the numbers, and how to answer."""
         if self._digits:
             return self.how
         lines = [f"{code}: {number}" for code, number in self.codes.items()]
@@ -156,7 +156,7 @@ class Scale(_OneOf):
         return f"Answer with {what} from {low} to {high} and nothing else."
 
     def canonical(self, value: Any) -> str:
-        """The number, from a person's value: 4, 4.0, or either as text; raises InvalidAnswer."""
+        """Return the number, from a person's value: 4, 4.0, or either as text; raise InvalidAnswer for any other."""
         low, high = self.scale
         try:
             number = float(value)
@@ -178,13 +178,13 @@ class Multi(Part):
         return known_labels(labels)
 
     def constraint(self) -> Constraint:
-        """A slot for each label."""
+        """Return a constraint with a slot for each label."""
         n = len(self.multi)
         pattern = f"[{YES}{NO}]( [{YES}{NO}]){{{n - 1}}}"
         return Constraint(((YES, NO),) * n, " ", None, pattern, None, 2 * n + CODE_TOKENS)
 
     def describe(self) -> str:
-        """The labels in their order, and how to answer."""
+        """Return the labels in their order, and how to answer."""
         lines = [f"{i}: {_defined(label, text)}" for i, (label, text) in enumerate(self.multi.items(), 1)]
         return "\n".join(["Labels, in this order:", *lines, "", self.how])
 
@@ -202,13 +202,13 @@ class Multi(Part):
         return " ".join(YES if label in chosen else NO for label in self.multi)
 
     def canonical(self, value: Any) -> str:
-        """A JSON list of labels in the task's order, from a person's list or one in JSON; raises InvalidAnswer."""
+        """Return a JSON list of labels in order, from a person's list or one in JSON; raise InvalidAnswer otherwise."""
         return self._stored(parsed(value) if isinstance(value, str) and value.lstrip().startswith("[") else value)
 
     def read(self, text: str) -> str:
-        """A JSON list of labels, in the task's order; raises InvalidAnswer.
+        """Return a JSON list of labels, in the task's order; raise InvalidAnswer where there is none.
 
-        From a row of Y and N (yes and no), or from a JSON list of labels.
+        It is read from a row of Y and N (yes and no), or from a JSON list of labels.
         """
         text = told(text)
         fits = [_YES_OR_NO.get(word) for word in text.strip(" \t\r\n\"'`*.").replace(",", " ").lower().split()]
@@ -235,7 +235,7 @@ class Multi(Part):
         return as_json([label for label in labels if label in chosen])
 
     def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
-        """That each label fits, given the answers before it; the answer's probability is their product."""
+        """Return the probability that each label fits, given the answers before it; the answer's is their product."""
         return each_of(json.loads(answer), slots, self.multi, YES, NO)
 
 

@@ -22,7 +22,7 @@ from gristmill.operators.kernels.shingles import alphabet
 SCALE = 2000
 #: Texts of a mini-batch, and how many of those there are. Sculley's figures converge within a hundred batches of 1000.
 BATCH, ITERATIONS = 1024, 100
-#: Among so many texts, and no fewer than so many for each cluster, the first centres are sought.
+#: The first centres are sought among this many texts, and no fewer than this many for each cluster.
 SEEDS, SEEDS_PER_CLUSTER = 4096, 4
 #: Standard scores are rounded to multiples of 1 / _SCORE before their squares are added up: exactly, in float64.
 _SCORE = 64
@@ -33,10 +33,10 @@ Vectors = NDArray[np.float32]
 
 
 def ngram_vectors(texts: pa.Array, dimensions: int = 256, ngram: int = 1) -> Vectors:
-    """Vectors (n, dimensions) of n texts (string or large_string): of length 1, or zero for a text without words.
+    """Return vectors (n, dimensions) of n texts (string or large_string): of length 1, zero without words.
 
     Runs of one to `ngram` words, lower-cased, hashed with a sign (Weinberger et al. 2009, section 2); where a script
-    has no spaces between words, a character is one. A null is a text without words. In so few dimensions pairs of words
+    has no spaces between words, a character is one. A null is a text without words. In few dimensions pairs of words
     drown the words: 20 clusters of 4,000 news texts on four topics have a purity of 0.37 with them, 0.46 without.
     """
     vectors = np.empty((len(texts), dimensions), np.float32)
@@ -45,13 +45,14 @@ def ngram_vectors(texts: pa.Array, dimensions: int = 256, ngram: int = 1) -> Vec
 
 
 def cluster(vectors: Vectors, rows: NDArray[np.int64], clusters: int, seed: int) -> NDArray[np.int64]:
-    """The cluster (m), 0 to `clusters` - 1 at most, of each of m > 0 rows of `vectors` (n, d), of length 1 or zero.
+    """Return the cluster (m), 0 to `clusters` - 1 at most, of each of m > 0 rows of `vectors` (n, d).
 
-    Mini-batch k-means (Sculley 2010, "Web-Scale K-Means Clustering", Algorithm 1) from a start by greedy k-means++
-    (Arthur and Vassilvitskii 2007, sections 2.2 and 7). Batches are slices of `rows`, which must therefore be in a
-    random order. A centre moves to a text at a rate of one over the number of texts that it was given, which makes it
-    their mean: it is computed as that. There are fewer clusters than asked for where there are fewer different vectors.
-    Large topics are split before small ones have a cluster of their own: ask for many more clusters than topics.
+    Vectors are of length 1 or zero. Mini-batch k-means (Sculley 2010, "Web-Scale K-Means Clustering", Algorithm 1) from
+    a start by greedy k-means++ (Arthur and Vassilvitskii 2007, sections 2.2 and 7). Batches are slices of `rows`, which
+    must therefore be in a random order. A centre moves to a text at a rate of one over the number of texts that it was
+    given, which makes it their mean: it is computed as that. There are fewer clusters than asked for where there are
+    fewer different vectors. Large topics are split before small ones have a cluster of their own: ask for many more
+    clusters than topics.
     """
     seeds = rows[: max(SEEDS, SEEDS_PER_CLUSTER * clusters)]
     space = Space.of(vectors, seeds)
@@ -68,7 +69,7 @@ def cluster(vectors: Vectors, rows: NDArray[np.int64], clusters: int, seed: int)
 
 
 class Space(NamedTuple):
-    """Where distances between texts are taken: standard scores of their coordinates.
+    """The space in which distances between texts are taken: standard scores of their coordinates.
 
     The words that every text has lie on few coordinates, whose spread would decide all clusters. With standard scores
     20 clusters of 4,000 news texts on four topics have a purity of 0.46, without them of 0.38.
@@ -80,7 +81,7 @@ class Space(NamedTuple):
 
     @classmethod
     def of(cls, vectors: Vectors, rows: NDArray[np.int64]) -> Space:
-        """Mean and standard deviation over some rows. Sums are of whole numbers, so exact."""
+        """Take mean and standard deviation over some rows. Sums are of whole numbers, so exact."""
         points = np.rint(vectors[rows] * np.float32(SCALE)).astype(np.float64)
         sums, squares = points.sum(axis=0), (points * points).sum(axis=0)
         variance = (len(rows) * squares - sums * sums) / len(rows) ** 2
@@ -88,7 +89,7 @@ class Space(NamedTuple):
         return cls(vectors, (sums / len(rows)).astype(np.float32), rate.astype(np.float32))
 
     def points(self, rows: NDArray[np.int64]) -> Vectors:
-        """Some rows (m, d) as whole numbers, of length SCALE before they are rounded."""
+        """Return some rows (m, d) as whole numbers, of length SCALE before they are rounded."""
         scores = (np.rint(self.vectors[rows] * np.float32(SCALE)) - self.mean) * self.rate
         scores = np.rint(scores * np.float32(_SCORE))
         squares = np.einsum("ij,ij->i", scores, scores, dtype=np.float64)
@@ -98,15 +99,17 @@ class Space(NamedTuple):
 
 
 def _batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Slices of at most BATCH of the rows, which begin again where they end."""
+    """Yield ITERATIONS slices of at most BATCH of the rows; positions wrap around at the end."""
     for i in range(ITERATIONS):
         start = i * BATCH % len(rows)
         yield rows[start : start + BATCH]
 
 
 def _first_centres(points: Vectors, clusters: int, seed: int) -> Vectors:
-    """Greedy k-means++ over points (n, d): of a few drawn with chances that go with the squared distance to the centres
-    so far, the one that leaves the least squared distance in all is the next centre.
+    """Choose the first centres by greedy k-means++ over points (n, d).
+
+    Of a few points drawn with chances proportional to the squared distance to the centres so far, the next centre is
+    the one that leaves the least squared distance in all.
     """
     candidates = 2 + int(np.log(clusters))
     chances = _chances(seed, clusters, candidates)
@@ -127,7 +130,7 @@ def _first_centres(points: Vectors, clusters: int, seed: int) -> Vectors:
 
 
 def _chances(seed: int, *shape: int) -> NDArray[np.float64]:
-    """Numbers strictly between 0 and 1 from a seed."""
+    """Return numbers strictly between 0 and 1 from a seed."""
     counters = np.arange(2 * np.prod(shape), dtype=np.uint64).reshape(-1, 2)
     counters.flags.writeable = False  # as ids are: else the kernel is compiled for both
     chances: NDArray[np.float64] = uniform(np.uint64(seed), counters).reshape(shape)
@@ -135,7 +138,7 @@ def _chances(seed: int, *shape: int) -> NDArray[np.float64]:
 
 
 def squared_distances(points: Vectors, centres: Vectors) -> NDArray[np.float64]:
-    """From each of k centres (k, d) to each point (n, d), both of `Space.points`; exact."""
+    """Return squared distances from each of k centres (k, d) to each point (n, d), of `Space.points`; exact."""
     squares = np.einsum("ij,ij->i", points, points)
     products = (centres @ points.T).astype(np.float64)
     distances: NDArray[np.float64] = squares - 2 * products + np.einsum("ij,ij->i", centres, centres)[:, np.newaxis]
@@ -143,7 +146,7 @@ def squared_distances(points: Vectors, centres: Vectors) -> NDArray[np.float64]:
 
 
 def nearest(points: Vectors, centres: Vectors) -> NDArray[np.int64]:
-    """The nearest centre (n) of each point (n, d), the first of several."""
+    """Return the nearest centre (n) of each point (n, d), the first of several."""
     squares = np.einsum("ij,ij->i", centres, centres)
     centre: NDArray[np.int64] = np.argmin(squares - 2 * (points @ centres.T), axis=1)
     return centre

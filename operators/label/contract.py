@@ -1,4 +1,4 @@
-"""What passes between a labelling run and the engines that answer: questions, completions, replies.
+"""Messages between a labelling run and the engines that answer: questions, completions, replies.
 
 An answer is read from *slots*. A slot is a place in the completion where one of a few one-token *codes* stands: the
 letter of a choice, the digit of a scale, a yes or no for each label of a multi-label task. A free answer (a JSON
@@ -20,7 +20,7 @@ class Message(TypedDict):
 
 
 class Rejected(NamedTuple):
-    """A first answer that is not valid, and why: what a repair shows the model."""
+    """A first answer that is not valid, and the reason: a repair shows both to the model."""
 
     raw: str
     reason: str
@@ -36,26 +36,26 @@ class Question(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What a model said to a question."""
+    """The text that a model generated for a question, with its probabilities."""
 
     text: str
     #: for each slot the natural log-probability of each code (variants such as a leading space added up);
-    #: None where the engine does not tell, a code missing where it was not among those that it told of
+    #: None where the engine does not report them, a code missing where it was not among those reported
     slots: tuple[dict[str, float], ...] | None
     logprob: float | None  #: of all that was generated (nats); None where unknown
     input_tokens: int
     output_tokens: int
-    fault: str = ""  #: why it can be no answer, whatever its text is: the reply was damaged on the way
+    fault: str = ""  #: the reason that it can be no answer, whatever its text: the reply was damaged on the way
 
 
 class Reply(NamedTuple):
-    """What came of a question: a completion, or an error.
+    """The outcome of a question: a completion, or an error.
 
     A lasting error is a fact about this document (too long for the model, refused by the endpoint): it goes to
     quarantine. Any other has passed all retries and may be asked again. `billed` says that the tokens of a reply
     without a completion may have been charged (a connection lost after the request was sent): an engine does not try
-    such a question again by itself, for the budget has to admit it anew. `empty` says of such a reply that one came and
-    nothing is in it: asking again seldom helps.
+    such a question again by itself, because the budget has to admit it again. `empty` says of such a reply that it
+    arrived with nothing in it: asking again seldom helps.
     """
 
     key: bytes
@@ -68,11 +68,10 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a completion must look like, for engines that can enforce it.
+    """The form that a completion must have, for engines that can enforce it.
 
-    Exactly one way to say it fits every task with slots: `slots` (the codes allowed at each); `text_choices` lists all
-    completions where there are few (one slot), `pattern` is a regular expression for all of them. Tasks without slots
-    have a JSON `schema`.
+    Every task with slots has `slots` (the codes allowed at each) and `pattern`, a regular expression for all its
+    completions; `text_choices` lists them where they are few (one slot). Tasks without slots have a JSON `schema`.
     """
 
     slots: tuple[tuple[str, ...], ...]  #: codes at each slot; () for a free answer
@@ -84,17 +83,17 @@ class Constraint:
 
 
 class Tokenizer(Protocol):
-    """Counts tokens, and says where they lie."""
+    """A counter of tokens, which also says where they lie."""
 
-    exact: bool  #: whether these are the model's own tokens
+    exact: bool  #: True if these are the model's own tokens
     special: frozenset[str]  #: texts that the tokenizer takes for structure, such as <|im_end|>
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones not added."""
+        """Return the number of tokens of each text, special ones not added."""
         ...
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of a text begins and ends, in characters."""
+        """Return the beginning and the end of each token of a text, in characters."""
         ...
 
 
@@ -114,13 +113,13 @@ class Asker(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's own tokenizer where there is one, else an estimate."""
+        """Return the model's own tokenizer where there is one, else an estimate."""
         ...
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:
-        """Replies to all questions. Raises FatalError where no question can be answered (no model, wrong key).
+        """Yield replies to all questions. Raises FatalError where no question can be answered (no model, wrong key).
 
-        By then every reply that may be charged was handed out.
+        By then every reply that may be charged has been handed out.
         """
         ...
 

@@ -28,33 +28,33 @@ class Estimate:
     special: frozenset[str] = frozenset()
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, about: see the measure `tokens`."""
+        """Return the estimated number of tokens of each text: see the measure `tokens`."""
         return estimate_tokens(*text_buffers(pa.array(texts, pa.large_string()))).tolist()  # type: ignore[no-any-return]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """The text in as many equal pieces as it has tokens."""
+        """Return the spans of as many equal pieces as the text has tokens."""
         borders = np.linspace(0, len(text), self.count([text])[0] + 1).astype(int).tolist()
         return list(pairwise(borders))
 
 
 class Cut(NamedTuple):
-    """What is left of a text, and how many tokens are not."""
+    """The rest of a text that was cut, and the number of tokens that were left out."""
 
     text: str
     cut_tokens: int
 
 
 class Cutter:
-    """Cuts texts to a number of tokens."""
+    """A cutter of texts to a number of tokens."""
 
     def __init__(self, tokenizer: Tokenizer, part: TextPart) -> None:
         self._tokenizer, self._part = tokenizer, part
 
     def cut(self, text: str) -> Cut:
-        """The part of the text that the task takes; the text itself where it is short enough.
+        """Return the part of the text that the task takes; the text itself where it is short enough.
 
         No character is split, so a few tokens less than asked for may be kept. The tokens left out of a very long text
-        are reckoned from those of its two ends.
+        are estimated from those of its two ends.
         """
         most = self._part.max_tokens
         if len(text) <= most and len(text.encode()) <= most:  # no vocabulary has tokens of less than a byte
@@ -76,7 +76,7 @@ class Cutter:
         return self._joined(beginning, first, end, last, max(tokens, len(first) + len(last)))
 
     def _joined(self, beginning: str, first: Spans, end: str, last: Spans, tokens: int) -> Cut:
-        """Return what is taken of the beginning and of the end of a text that has so many tokens."""
+        """Return what is taken of the beginning and of the end of a text of `tokens` tokens."""
         most = self._part.max_tokens
         take = {"head": (most, 0), "tail": (0, most), "head_and_tail": (most - most // 2, most // 2)}
         head, tail = take[self._part.take]
@@ -86,7 +86,7 @@ class Cutter:
 
 
 def _head(text: str, spans: Spans, most: int) -> tuple[str, int]:
-    """The longest beginning of a text that has at most so many tokens and ends with a character; its tokens."""
+    """Return the longest beginning of a text of at most `most` tokens that ends with a character; and its tokens."""
     if most >= len(spans):
         return text, len(spans)
     while most and spans[most - 1][1] > spans[most][0]:  # two tokens share a character
@@ -95,7 +95,7 @@ def _head(text: str, spans: Spans, most: int) -> tuple[str, int]:
 
 
 def _tail(text: str, spans: Spans, most: int) -> tuple[str, int]:
-    """The longest end of a text that has at most so many tokens and begins with a character; its tokens."""
+    """Return the longest end of a text of at most `most` tokens that begins with a character; and its tokens."""
     if most >= len(spans):
         return text, len(spans)
     first = len(spans) - most

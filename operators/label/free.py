@@ -53,16 +53,16 @@ class Free(Part):
         return Draft202012Validator(self.json_schema, registry=Registry())
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Without the validator, which cannot be pickled."""
+        """Return the state without the validator, which cannot be pickled."""
         state = super().__getstate__()
         return {**state, "__dict__": {"json_schema": self.json_schema}}
 
     def constraint(self) -> Constraint:
-        """No slots."""
+        """Return a constraint without slots: the schema."""
         return Constraint((), "", None, None, self.json_schema, SCHEMA_TOKENS)
 
     def describe(self) -> str:
-        """The schema, and how to answer."""
+        """Return the schema, and how to answer."""
         return f"JSON schema:\n{json.dumps(self.json_schema, ensure_ascii=False)}\n\n{self.how}"
 
     @property
@@ -75,11 +75,11 @@ class Free(Part):
         return answer
 
     def canonical(self, value: Any) -> str:
-        """The answer as it is stored, from a person's value: JSON as text, or its value; raises InvalidAnswer."""
+        """Return the answer as it is stored, from a person's value or JSON text; raise InvalidAnswer otherwise."""
         return self._stored(parsed(value if isinstance(value, str) else as_json(value)))
 
     def read(self, text: str) -> str:
-        """The JSON, with no blanks and keys as given; raises InvalidAnswer."""
+        """Return the JSON, with no blanks and keys as given; raise InvalidAnswer where there is none that fits."""
         return self._stored(read_json(text))
 
     def _stored(self, value: Any) -> str:
@@ -92,12 +92,12 @@ class Free(Part):
         return as_json(value)
 
     def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
-        """The probability of all that was generated."""
+        """Return the probability of all that was generated."""
         return Soft(None if logprob is None else mass(logprob), None, None, None)
 
 
 def _references(schema: Any) -> Iterator[str]:
-    """All `$ref` of a schema."""
+    """Yield all `$ref` of a schema."""
     if isinstance(schema, dict):
         if isinstance(schema.get("$ref"), str):
             yield schema["$ref"]

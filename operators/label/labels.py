@@ -14,7 +14,7 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase
 
 
 def _as_definitions(value: Any) -> Any:
-    """`[a, b]` is `{a: "", b: ""}`; a label may be a number and a definition empty."""
+    """Turn `[a, b]` into `{a: "", b: ""}`; a label may be a number and a definition empty."""
     if isinstance(value, list):
         labels, texts = [_as_text(label, "a label") for label in value], [""] * len(value)
     elif isinstance(value, dict):
@@ -36,7 +36,7 @@ def _as_text(value: Any, what: str) -> str:
 
 
 def known_labels(labels: dict[str, str]) -> dict[str, str]:
-    """The labels; ValueError where they are too few, too many, or not told apart by their names."""
+    """Return the labels; raise ValueError where they are too few, too many, or not told apart by their names."""
     if not 2 <= len(labels) <= len(LETTERS):
         raise ValueError(f"give 2 to {len(LETTERS)} labels, not {len(labels)}")
     names = [folded(label) for label in labels]

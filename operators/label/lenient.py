@@ -1,8 +1,8 @@
-"""JSON as its sender meant it, for text that a strict parser refuses.
+r"""JSON as its sender meant it, for text that a strict parser refuses.
 
 Programs and models write line feeds within strings, commas before a closing bracket, single quotes, True and None,
-NaN, keys without quotes, `\\x41` and `\\U0001F600`. Each of these has one meaning. What is cut short, has a key twice
-or lacks a comma is read by nobody here: that would be guessing.
+NaN, keys without quotes, `\x41` and `\U0001F600`. Each of these has one meaning. JSON that is cut short, has
+a key twice or lacks a comma is not read: that would be guessing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-#: A value within so many others is refused, as the standard library does at its own limit.
+#: A value inside more values than this is refused, as the standard library does at its own limit.
 DEEPEST = 200
 
 _BLANK = re.compile(r"[\s\u00a0\u200b\ufeff]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])", re.ASCII)
 _WORD = re.compile(r"-?[A-Za-z_$][\w$]*", re.ASCII)
-#: What stands in a string up to its end or the next escape, by the quote that ends it.
+#: The part of a string up to its end or the next escape, by the quote that ends it.
 _PLAIN = {quote: re.compile(rf"[^{quote}\\]*") for quote in "\"'"}
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U(00[0-9a-fA-F]{6})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", '"': '"', "'": "'", "\n": ""}
@@ -25,12 +25,12 @@ _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "True": Tr
 _NOT_NUMBERS = ("NaN", "Infinity", "-Infinity", "nan", "inf", "-inf")
 _LAST = 0x10FFFF
 
-#: What NaN and the infinities stand for; may raise ValueError.
+#: From the name of NaN or of an infinity to its value; may raise ValueError.
 Constant = Callable[[str], Any]
 
 
 def read_value(text: str, at: int, constant: Constant) -> tuple[Any, int]:
-    """The value that begins at a place of the text, and where it ends. Raises ValueError where none can be read."""
+    """Return the value at a place of the text, and where it ends. Raises ValueError where none can be read."""
     return _Reader(text, constant).value(_after_blanks(text, at), 0)
 
 
@@ -99,7 +99,7 @@ class _Reader:
         raise ValueError(f"no key at character {at}")
 
     def _after_comma(self, at: int, end: str) -> int:
-        """The place of the next value, or of the end; one comma may stand before either."""
+        """Return the place of the next value, or of the end; one comma may stand before either."""
         at = _after_blanks(self._text, at)
         if self._text[at : at + 1] == ",":
             return _after_blanks(self._text, at + 1)
@@ -125,7 +125,7 @@ class _Reader:
 
 
 def _escaped(escape: re.Match[str]) -> str:
-    """Return what an escape stands for; one that means nothing, as in `\\alpha`, stays as it is."""
+    r"""Return what an escape stands for; one that means nothing, as in `\alpha`, stays as it is."""
     number = escape[1] or escape[2] or escape[3]
     if number is None:
         return _ESCAPED.get(escape[4], escape[0])
@@ -133,6 +133,6 @@ def _escaped(escape: re.Match[str]) -> str:
 
 
 def _joined(pieces: list[str]) -> str:
-    """One text, in which the halves of a surrogate pair are one character."""
+    """Return one text, in which the halves of a surrogate pair are one character."""
     text = "".join(pieces)
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What every part of a labelling task is."""
+"""The base of every part of a labelling task."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -31,7 +31,7 @@ class Prompt:
     """The prompts of a task."""
 
     def __init__(self, asked: Asked, special: frozenset[str] = frozenset()) -> None:
-        """special: texts that the model's tokenizer takes for structure."""
+        """Prepare the turns; `special` are texts that the model's tokenizer takes for structure."""
         self._asked = asked
         self._structure = structure(special | {OPENING, CLOSING})
         head = f"{asked.instruction.strip()}\n\n{asked.answer.describe()}\n\n{_DATA}\n\n"
@@ -43,7 +43,7 @@ class Prompt:
         self._turns, self._head = turns, head
 
     def messages(self, document: str, rejected: Rejected | None = None) -> list[Message]:
-        """The turns that ask about a document, which is neutralised already.
+        """Return the turns that ask about a document, which is neutralised already.
 
         A first answer that was rejected is shown again, with the reason.
         """
@@ -58,7 +58,7 @@ class Prompt:
         ]
 
     def neutralise(self, text: str) -> str:
-        """The text with all that could pass for structure broken by blanks: see Structure.broken."""
+        """Return the text with all that could pass for structure broken by blanks: see Structure.broken."""
         return self._structure.broken(text)
 
     def _example(self, value: Any) -> str:
@@ -66,18 +66,18 @@ class Prompt:
         return self.neutralise(answer.completion(answer.canonical(value)))
 
     def overhead_bytes(self) -> int:
-        """UTF-8 bytes of a prompt besides its document."""
+        """Return the UTF-8 bytes of a prompt besides its document."""
         return sum(len(turn["content"].encode()) for turn in self.messages(""))
 
 
 def slots_from_tokens(
     constraint: Constraint, tokens: Sequence[tuple[str, Mapping[str, float]]]
 ) -> tuple[dict[str, float], ...] | None:
-    """The log-probabilities of codes at each slot, from generated tokens with their alternatives.
+    """Return the log-probabilities of codes at each slot, from generated tokens with their alternatives.
 
     tokens: (the token, token -> natural log-probability at its position, the token itself included). Variants of a code
     (a blank before it, quotes around it) are added up. None where the tokens are not just the codes: a model that wrote
-    a sentence has told no distribution over the codes.
+    a sentence has given no distribution over the codes.
     """
     if not constraint.slots:
         return None

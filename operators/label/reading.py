@@ -40,11 +40,11 @@ _SHOWN = 80  # characters of an answer that a message quotes
 
 
 class InvalidAnswer(ValueError):
-    """What a model wrote is no answer of the task; the message says why, to the model and to people."""
+    """A text that is no answer of the task; the message says why, to the model and to people."""
 
 
 def without_thoughts(text: str) -> str:
-    """The text after the reasoning that some models print first; InvalidAnswer where the reasoning does not end."""
+    """Return the text after the reasoning that some models print first; raise InvalidAnswer if that has no end."""
     end = thoughts_end(text)
     if end is None:
         raise InvalidAnswer("the reasoning does not end, so there is no answer")
@@ -52,19 +52,19 @@ def without_thoughts(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """What a model said, without its reasoning and the tokens around its turn; InvalidAnswer where that has no end."""
+    """Return the text without reasoning and the tokens around its turn; raise InvalidAnswer if reasoning has no end."""
     return bare_turn(without_thoughts(text))
 
 
 def told(text: str) -> str:
-    """Return what a model said: that which it marks as its answer where it marks one, else all of it."""
+    """Return the answer that a model marks as its own where it marks one, else all that it said."""
     text = plain(text)
     answers, after = marked(text)
     return answers[0] if len(answers) == 1 and not after.strip(_AFTER) else text
 
 
 def read_one(text: str, codes: Mapping[str, str]) -> str:
-    """The label that a text names, by its code (`B`), its own name, both (`B: physics`), or JSON or a sentence with it.
+    """Return the label that a text names: by its code (`B`), its name, both (`B: physics`), in JSON or in a sentence.
 
     codes: code -> label. Raises InvalidAnswer where it names none, or not clearly one.
     """
@@ -76,10 +76,10 @@ def read_one(text: str, codes: Mapping[str, str]) -> str:
 
 
 def read_json(text: str) -> Any:
-    """The JSON value of a text; of one with words or a code fence around it, the only object or list in it.
+    """Return the JSON value of a text; of one with words or a code fence around it, the only object or list in it.
 
-    What is not strict JSON is read as `lenient` does; NaN is null. No infinity, no key twice. Raises InvalidAnswer
-    where there is none, or more than one; the same one again is no other.
+    JSON that is not strict is read as `lenient` does; NaN is null. No infinity, no key twice. Raises InvalidAnswer
+    where there is no value, or several different ones.
     """
     try:
         return parsed(text.strip(_BLANKS))
@@ -108,7 +108,7 @@ def _value_at(text: str, place: int) -> tuple[Any, int]:
 
 
 def parsed(text: str) -> Any:
-    """The value of a text that is strict JSON and nothing else; InvalidAnswer where it is not."""
+    """Return the value of a text that is strict JSON and nothing else; raise InvalidAnswer where it is not."""
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
@@ -116,7 +116,7 @@ def parsed(text: str) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """A value as strict JSON, without blanks, that any encoding carries; InvalidAnswer where there is none."""
+    """Return a value as strict JSON, without blanks, in any encoding; raise InvalidAnswer where that cannot be."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
@@ -126,23 +126,23 @@ def as_json(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in short and in quotes, for a message."""
+    """Return a text in short and in quotes, for a message."""
     return repr(shortened(text))
 
 
 def shortened(text: str) -> str:
-    """A text in one line of at most 80 characters, for a message."""
+    """Return a text in one line of at most 80 characters, for a message."""
     line = " ".join(text[: 4 * _SHOWN].encode("utf-8", "replace").decode().split())
     return line if len(line) <= _SHOWN and len(text) <= 4 * _SHOWN else line[: _SHOWN - 4] + " ..."
 
 
 def folded(label: str) -> str:
-    """A label as it is compared with others: whatever its case, its blanks, the form of its accents and minus signs."""
+    """Return a label in the form that is compared: case, blanks, forms of accents and minus signs made equal."""
     return unicodedata.normalize("NFC", " ".join(label.split())).replace("\u2212", "-").casefold()
 
 
 def by_name(text: str, labels: Sequence[str]) -> str | None:
-    """The label that a text is, quotes and a full stop around it aside."""
+    """Return the label that a text is, quotes and a full stop around it aside; None where it is none."""
     known = _names(tuple(labels))
     if len(text) > known.longest:
         return None
@@ -167,7 +167,7 @@ def _bare(text: str) -> str:
 
 
 def _named(text: str, codes: Mapping[str, str]) -> str | None:
-    """The label of a text that is nothing but its code, its name, or both."""
+    """Return the label of a text that is nothing but its code, its name, or both."""
     text, labels = text.strip(_BLANKS), tuple(codes.values())
     if len(text) > _names(labels).longest:
         return None
@@ -176,12 +176,12 @@ def _named(text: str, codes: Mapping[str, str]) -> str | None:
 
 
 def _by_code(code: str, codes: Mapping[str, str]) -> str | None:
-    """The label of a code; one in lower case stands for that in upper case, if it is no code itself."""
+    """Return the label of a code; one in lower case stands for that in upper case, if it is no code itself."""
     return codes.get(code) or (codes.get(code.upper()) if code.isascii() else None)
 
 
 def _by_both(bare: str, codes: Mapping[str, str]) -> str | None:
-    """`B: physics`, `B) physics`, `B - physics`, `physics (B)`: only where code and label agree."""
+    """Return the label of `B: physics`, `B) physics`, `B - physics`, `physics (B)` where code and label agree."""
     if bare[-2:-1] in ("(", "["):
         code, names = bare[-1], [bare[:-2]]
     elif len(bare) > 1 and not bare[1].isalnum():
@@ -195,7 +195,7 @@ def _by_both(bare: str, codes: Mapping[str, str]) -> str | None:
 
 
 def _in_json(text: str, codes: Mapping[str, str]) -> str | None:
-    """The label in the answer of a JSON object, such as {"answer": "B", "reason": "..."}."""
+    """Return the label in the answer of a JSON object, such as {"answer": "B", "reason": "..."}."""
     if "{" not in text:
         return None
     try:
@@ -214,7 +214,7 @@ def _as_text(value: Any) -> str:
 
 
 def _marked(text: str, codes: Mapping[str, str]) -> str | None:
-    """The label of what a text marks as its answer, if all that it marks agree and nothing after them says another."""
+    """Return the label of all that a text marks as its answer, if they agree and nothing after them names another."""
     answers, after = marked(text)
     found = {_named(answer, codes) or _in_json(answer, codes) or _announced(answer, codes) for answer in answers}
     label = found.pop() if len(found) == 1 else None
@@ -222,7 +222,7 @@ def _marked(text: str, codes: Mapping[str, str]) -> str | None:
 
 
 def _stated(text: str, codes: Mapping[str, str]) -> str | None:
-    """The label that the first line is, or that the first or the last announces, if the others mention no other."""
+    """Return the label that the first line is, or the first or last announces, if other lines mention no other."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return None
@@ -265,7 +265,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _null_or_refused(constant: str) -> None:
-    """Refuse an infinity; what is no number is nothing, as everywhere."""
+    """Return None for NaN, which is null everywhere; refuse an infinity."""
     if constant.lower() != "nan":
         _refuse(constant)
 

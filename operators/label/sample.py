@@ -1,4 +1,4 @@
-"""Which documents a labelling task is put to: the `sample` of a task file."""
+"""The documents that a labelling task is put to: the `sample` of a task file."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Sample(Part):
         return self
 
     def columns_needed(self) -> set[str]:
-        """Columns of a document, beside its ids, that the choice goes by."""
+        """Return the columns of a document, besides its ids, that the choice goes by."""
         return set(self.columns) | ({self.score} if self.score is not None else set())
 
     @property

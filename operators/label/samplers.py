@@ -56,7 +56,7 @@ def choose(
 
 
 def distinct_texts(seed: int, keys: pa.ChunkedArray) -> Texts:
-    """The texts of n > 0 documents by their content ids (binary(16)), in the order of a hash of seed and content id."""
+    """Return the texts of n > 0 documents by content id (binary(16)), in the order of a hash of seed and content id."""
     words = id_words(keys)
     noise = uniform(np.uint64(seed), words)
     rows = np.argsort(noise)
@@ -68,7 +68,7 @@ def distinct_texts(seed: int, keys: pa.ChunkedArray) -> Texts:
 
 
 def smallest(priority: NDArray[np.float64], documents: int) -> NDArray[np.bool_]:
-    """Return which (m) have the smallest priorities, so many of them, the first of equal ones. NaN is none."""
+    """Return a mask (m) of the `documents` smallest priorities, the first of equal ones; NaN is never chosen."""
     documents = min(documents, int(np.count_nonzero(~np.isnan(priority))))
     if documents == 0:
         return np.zeros(len(priority), np.bool_)
@@ -112,7 +112,7 @@ def _priority(
     if sample.by == "cluster":
         if vectors is None:
             raise ValueError("a sample by cluster needs the vectors of the texts")
-        # A cluster more than there are turns would go without. In a cluster texts come in random order: those nearest
+        # A cluster beyond the number of turns would get none. In a cluster texts come in random order: those nearest
         # to its centre would be much the same.
         clusters = min(sample.clusters, sample.documents or sample.clusters)
         return _turn(cluster(vectors, texts.rows[texts.starts], clusters, sample.seed), "equal")
@@ -120,7 +120,7 @@ def _priority(
 
 
 def _turn(groups: NDArray[np.int64], shares: str) -> NDArray[np.float64]:
-    """When the turn of each text (m) comes, where groups (m) take turns: equally often, or by their size.
+    """Return the turn of each text (m), where groups (m) take turns: equally often, or by their size.
 
     Taken in this order, any number of texts is shared equally as far as there are texts, or apportioned by Webster's
     method: the k-th text of a group of size s, counted from 0, has the quotient (k + 1/2) / s.
@@ -130,7 +130,7 @@ def _turn(groups: NDArray[np.int64], shares: str) -> NDArray[np.float64]:
 
 
 def _imported(file: str, documents: pa.Table, ids: set[str] | None) -> NDArray[np.float64]:
-    """0 for documents (n) that are listed, NaN for the others."""
+    """Return 0 for documents (n) that are listed, NaN for the others."""
     if ids is None:
         raise ValueError("a sample by import needs the ids")
     listed = pc.is_in(documents[ID], value_set=pa.array(sorted(ids), documents[ID].type)).to_numpy()
@@ -152,7 +152,7 @@ def _distance(sample: Sample, scores: pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def _strata(sample: Sample, documents: pa.Table) -> NDArray[np.int64]:
-    """The stratum (n) of each document: numbers from 0 in the order of the columns' values, nulls last."""
+    """Return the stratum (n) of each document: numbers from 0 in the order of the columns' values, nulls last."""
     first, *others = [_ordinals(documents[name]) for name in sample.columns]
     strata = first
     for values in others:
@@ -161,7 +161,7 @@ def _strata(sample: Sample, documents: pa.Table) -> NDArray[np.int64]:
 
 
 def _ordinals(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The position (n) of each value among the column's different values in their order; null comes last."""
+    """Return the position (n) of each value among the column's different values in their order; null comes last."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     encoded = column.combine_chunks().dictionary_encode()

@@ -10,7 +10,7 @@ Slots = Sequence[Mapping[str, float]]
 
 
 class Soft(NamedTuple):
-    """How sure an answer is. What cannot be known is None."""
+    """The certainty of an answer. A value that cannot be known is None."""
 
     probability: float | None  #: of the answer
     probabilities: dict[str, float] | None  #: of each label; of a multi-label task, that it fits
@@ -22,12 +22,12 @@ UNKNOWN = Soft(None, None, None, None)
 
 
 def mass(logprob: float) -> float:
-    """The probability of a natural log-probability: at most one whatever its noise, zero where it is not a number."""
+    """Return the probability of a natural log-probability: at most one whatever its noise, zero for NaN."""
     return math.exp(min(logprob, 0.0)) if logprob > -math.inf else 0.0
 
 
 def one_of(answer: str, slots: Slots | None, codes: Mapping[str, str]) -> Soft:
-    """Of an answer that is one of several labels (codes: code -> label), their shares made to add up to one."""
+    """Return the certainty of one of several labels (codes: code -> label), their shares made to add up to one."""
     if slots is None:
         return UNKNOWN
     masses = [mass(slots[0].get(code, -math.inf)) for code in codes]
@@ -40,7 +40,7 @@ def one_of(answer: str, slots: Slots | None, codes: Mapping[str, str]) -> Soft:
 
 
 def each_of(chosen: Collection[str], slots: Slots | None, labels: Collection[str], yes: str, no: str) -> Soft:
-    """Of a yes or no for each label, given the answers before it; the answer's probability is their product.
+    """Return the certainty of a yes or no for each label, given the answers before it; the answer's is their product.
 
     The entropy is the sum of the slots' entropies, the coverage the product of theirs.
     """

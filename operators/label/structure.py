@@ -1,4 +1,4 @@
-"""What tokenizers and chat templates take for structure, and how a text is kept from passing for it."""
+"""Texts that tokenizers and chat templates take for structure, and how a document is kept from passing for them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
 class Structure:
-    """Finds texts that a model could take for structure, whatever their case."""
+    """A finder of texts that a model could take for structure, whatever their case."""
 
     def __init__(self, tokens: frozenset[str]) -> None:
-        """tokens: the special tokens of the model's tokenizer, and delimiters of our own."""
+        """Compile the pattern of `tokens`: special tokens of the model's tokenizer, and local delimiters."""
         plain = (_INVISIBLE.sub("", token.translate(_TO_PLAIN)).strip() for token in tokens | _TEMPLATE_TOKENS)
         rests: defaultdict[str, list[str]] = defaultdict(list)
         for token in sorted(set(plain) - {"", _REPLACEMENT}):
@@ -43,7 +43,7 @@ class Structure:
         self._pattern = re.compile(f"[{re.escape(''.join(rests))}](?:{choices})", re.IGNORECASE)
 
     def broken(self, text: str) -> str:
-        """The text with a blank after the first character of each such text; a second time changes nothing.
+        """Return the text with a blank after the first character of each such text; a second time changes nothing.
 
         Nothing is taken away but what cannot stay: lone surrogates, which no encoding can carry, become question marks,
         and special tokens of a single character U+FFFD.
@@ -57,7 +57,7 @@ class Structure:
         return text
 
     def _found(self, text: str) -> list[tuple[int, bool]]:
-        """Where structure begins, and whether that is all of it."""
+        """Return the positions at which structure begins, and whether one character is all of it."""
         if text.isascii():
             return [(match.start(), len(match[0]) == 1) for match in self._pattern.finditer(text)]
         plain = text.translate(_TO_PLAIN)
@@ -70,7 +70,7 @@ class Structure:
 
 @lru_cache(maxsize=16)
 def structure(tokens: frozenset[str]) -> Structure:
-    """The Structure of some tokens; kept, because that of thousands of tokens takes a while to build."""
+    """Return the Structure of some tokens; kept, because that of thousands of tokens takes a while to build."""
     return Structure(tokens)
 
 
@@ -83,12 +83,12 @@ def _break(text: str, found: list[tuple[int, bool]]) -> str:
 
 
 def _rest(first: str, words: Iterable[str]) -> str:
-    """A pattern for what follows the first character."""
+    """Return a pattern for what follows the first character."""
     return "|".join([*([_BARRED] if first == "<" else []), _one_of(words)])
 
 
 def _one_of(words: Iterable[str]) -> str:
-    """A pattern for any of several words, as a trie: a tokenizer may have thousands of special tokens."""
+    """Return a pattern for any of several words, as a trie: a tokenizer may have thousands of special tokens."""
     trie: dict[str, Any] = {}
     for word in words:
         node = trie

@@ -1,6 +1,6 @@
 """The part of a labelling task that decides what an answer is about: what is asked, of how much of a text.
 
-Its fingerprint names the answers in the label store. Who answers, which documents and for how much money is no part.
+Its fingerprint names the answers in the label store. The annotator, the documents and the budget are no part.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Example(Part):
 
 
 class TextPart(Part):
-    """How much of a document the model sees."""
+    """The part of a document that the model sees."""
 
     max_tokens: int = Field(default=1500, gt=0, description="longer texts are cut to this many tokens")
     take: Literal["head", "tail", "head_and_tail"] = Field(default="head_and_tail", description="which part is kept")
 
 
 class Asked(Part):
-    """What is asked of a document, and how the answer is read."""
+    """The question that is asked of a document, and the way that the answer is read."""
 
     instruction: str = Field(min_length=1, description="what the model is to do, in words")
     answer: AnswerFormat = Field(description="one of choice, scale, multi, schema")
@@ -45,7 +45,7 @@ class Asked(Part):
     @classmethod
     def _are_answered(cls, examples: tuple[Example, ...], known: ValidationInfo) -> tuple[Example, ...]:
         answer: AnswerFormat | None = known.data.get("answer")
-        if answer is None:  # wrong itself, which is told
+        if answer is None:  # wrong itself, which is reported
             return examples
         for i, example in enumerate(examples):
             try:
@@ -55,7 +55,7 @@ class Asked(Part):
         return examples
 
     def asked_fingerprint(self) -> str:
-        """A hex digest of all that decides the prompt and how its answer is read."""
+        """Return a hex digest of all that decides the prompt and how its answer is read."""
         asked = self.model_dump(mode="json", by_alias=True, include=set(Asked.model_fields))
         # As text, because the order of labels, and of a schema's keys, is part of the prompt.
         return digest_of([PROMPT_VERSION, json.dumps(asked, ensure_ascii=False)])

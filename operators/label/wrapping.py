@@ -1,4 +1,4 @@
-"""What stands around an answer that a model wrote: its thoughts, tags, a box, the tokens that end its turn."""
+"""The text around an answer that a model wrote: its thoughts, tags, a box, the tokens that end its turn."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BEGIN = re.compile(
     re.IGNORECASE,
 )
 _TAGGED = re.compile(r"<(answer|final_answer|final)>(.*?)(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)
-#: `\boxed{B}`; what wrote JSON by hand may have made a backspace of its beginning.
+#: `\boxed{B}`; a model that wrote JSON by hand may have made a backspace of its beginning.
 _BOXED = re.compile(r"(?:\\f?boxed|\\fbox|\x08oxed)\s*\{((?:[^{}]|\{[^{}]*\}){0,1000})\}")
 _STYLED = re.compile(r"\\(?:text|math)\w*\s*\{([^{}]*)\}")
 _MOST_TAGS = 100  # a model that repeats itself has said what it says long before
 
 
 def thoughts_end(text: str) -> int | None:
-    """Where the answer begins, after the reasoning that some models print first; None where that never ends."""
+    """Return where the answer begins, after the reasoning that some models print first; None if that never ends."""
     end = None
     for found in _THOUGHT.finditer(text):
         end = found.end()
@@ -39,7 +39,7 @@ def thoughts_end(text: str) -> int | None:
 
 
 def bare_turn(text: str) -> str:
-    """The text of one turn, without the tokens that begin it or end it, and without what was written after its end."""
+    """Return the text of one turn, without the tokens that begin or end it and what was written after its end."""
     start = 0
     while begin := _BEGIN.match(text, start):
         start = begin.end()
@@ -48,7 +48,7 @@ def bare_turn(text: str) -> str:
 
 
 def marked(text: str) -> tuple[list[str], str]:
-    """Return what a text marks as its answers, by `<answer>` or `\\boxed{}`, and what stands after the last of them."""
+    r"""Return what a text marks as its answers, by `<answer>` or `\boxed{}`, and what stands after the last of them."""
     for pattern, group in ((_TAGGED, 2), (_BOXED, 1)):
         found = []
         end = 0

@@ -1,0 +1,1 @@
+"""Measures: documents to columns, same rows. They drop and change nothing and look at no other document."""

@@ -1,4 +1,4 @@
-"""From what kernels return to Arrow columns, null where the text is null."""
+"""Arrow columns of the arrays that kernels return, null where the text is null."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 
 def column(values: NDArray[Any], texts: pa.Array, type: pa.DataType) -> pa.Array:
-    """Values (n) as an Arrow array, null where `texts` (n) is."""
+    """Return values (n) as an Arrow array, null where `texts` (n) is."""
     return pa.array(values, type, mask=_nulls(texts))
 
 
 def hash_column(hashes: NDArray[np.uint64], texts: pa.Array) -> pa.FixedSizeBinaryArray:
-    """128-bit hashes (uint64[n, 2]) as binary(16), little-endian bytes, null where `texts` (n) is."""
+    """Return 128-bit hashes (uint64[n, 2]) as binary(16), little-endian bytes, null where `texts` (n) is."""
     content = pa.py_buffer(np.ascontiguousarray(hashes, "<u8"))
     nulls = _nulls(texts)
     validity = None if nulls is None else pa.array(~nulls).buffers()[1]
@@ -23,7 +23,7 @@ def hash_column(hashes: NDArray[np.uint64], texts: pa.Array) -> pa.FixedSizeBina
 
 
 def list_column(values: NDArray[Any], bounds: NDArray[np.int32], texts: pa.Array) -> pa.ListArray:
-    """Lists (n) of values (m) between bounds (n + 1), null where `texts` (n) is; a null's list is empty."""
+    """Return lists (n) of values (m) between bounds (n + 1), null where `texts` (n) is; a null's list is empty."""
     nulls = _nulls(texts)
     mask = None if nulls is None else pa.array(nulls)
     return pa.ListArray.from_arrays(pa.array(bounds), pa.array(values), mask=mask)

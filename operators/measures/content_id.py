@@ -10,5 +10,5 @@ from gristmill.operators.measures.arrays import hash_column
 
 
 def content_ids(texts: pa.Array) -> pa.FixedSizeBinaryArray:
-    """128-bit hashes of texts (n), as binary(16) in little-endian order; null where the text is null."""
+    """Return 128-bit hashes of texts (n), as binary(16) in little-endian order; null where the text is null."""
     return hash_column(hash_texts(*text_buffers(texts)), texts)

@@ -7,10 +7,10 @@ appendix A1.1. Where the paper leaves a definition open it is datatrove's, so th
 - The number of words and their mean length leave out words of punctuation and symbols alone.
 - A line ends at a line feed (`normalize_unicode` makes line feeds of all other line ends). Shares of bullets and
   ellipses count empty lines, shares of repetitions do not.
-- Two or more line feeds part paragraphs.
+- Two or more line feeds separate paragraphs.
 - The most frequent n-gram has its occurrences counted even where they overlap, so its share may exceed one.
 - Repeated n-grams are found from left to right; a repeated one is counted without its spaces, and reading goes on
-  behind it, so that no character counts twice.
+  after it, so that no character counts twice.
 """
 
 from __future__ import annotations
@@ -58,14 +58,17 @@ class Gopher(Measure):
     """
 
     def gives(self) -> pa.Schema:
+        """Return the columns gopher_*, in the order of STATISTICS."""
         return pa.schema(
             [field(f"gopher_{name}", TYPES.get(name, pa.float64()), DESCRIPTIONS[name]) for name in STATISTICS]
         )
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("gopher",)
 
     def open(self, files: Files) -> MeasureFunction:
+        """Return a thread-safe function from documents (n rows) to the columns of `gives` (n rows)."""
         classes, schema = character_classes(), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:

@@ -89,25 +89,30 @@ class Importance(FittedMeasure):
         return self
 
     def targets(self) -> dict[str, str]:
+        """Return the globs of the targets, by name; a single one is called `target`."""
         named = self.target if isinstance(self.target, dict) else {"target": self.target}
         return {name: target.path if isinstance(target, Target) else target for name, target in named.items()}
 
     def proportions(self) -> dict[str, float]:
-        """The share of each target in the mixture; equal where none are given."""
+        """Return the share of each target in the mixture; equal where none are given."""
         named = self.target if isinstance(self.target, dict) else {"target": self.target}
         weights = {name: target.proportion if isinstance(target, Target) else 1.0 for name, target in named.items()}
         return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("buckets",) if self.hash == "fast" else ()
 
     def sample_bytes(self) -> int:
+        """Return how much text of the corpus (UTF-8 bytes) the fit reads at most."""
         return int(self.sample)
 
     def sample_seed(self) -> int:
+        """Return the seed of the sample of the corpus."""
         return self.seed
 
     def gives(self) -> pa.Schema:
+        """Return the column of log weights (float64) and, for several targets, that of the best one's name."""
         weight = field(self.column, pa.float64(), "log importance weight, log p_target(x) - log p_raw(x)")
         if len(self.targets()) == 1:
             return pa.schema([weight])
@@ -115,7 +120,7 @@ class Importance(FittedMeasure):
         return pa.schema([weight, best])
 
     def fit(self, raw: Iterable[Documents], targets: Mapping[str, Iterable[Documents]]) -> bytes:
-        """The distributions of raw and target documents, as `ImportanceFit.to_bytes`.
+        """Return the distributions of raw and target documents, as `ImportanceFit.to_bytes`.
 
         Raises RecipeError where a target holds no words.
         """
@@ -129,10 +134,12 @@ class Importance(FittedMeasure):
         return estimate(self._sample(raw), samples, self.proportions(), self.smoothing).to_bytes()
 
     def check(self, files: Files) -> None:
+        """Raise RecipeError where the fit cannot be read or was made with other options."""
         if "fit" in files:
             self._read(files)
 
     def open(self, files: Files) -> MeasureFunction:
+        """Read the fit; return a thread-safe function from documents (n rows) to weights (n rows)."""
         log_ratios, names, schema = self._read(files).log_ratios, np.array(list(self.targets())), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:
@@ -182,14 +189,14 @@ class Importance(FittedMeasure):
         return Sample(counts, documents, tokens)
 
     def _sums(self, text: pa.Array, log_ratios: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Sums of log ratios (n, k) and numbers of n-grams (n) of n texts."""
+        """Return sums of log ratios (n, k) and numbers of n-grams (n) of n texts."""
         sums, lengths = np.empty((len(text), len(log_ratios))), np.empty(len(text), np.int64)
         sum_over_buckets(*text_buffers(text), self._features(), log_ratios, sums, lengths)
         return sums, lengths
 
 
 class _Sha256Cache(threading.local):
-    """Buckets of n-grams seen before; every thread has its own, so what a call finds in it no other call is writing."""
+    """Buckets of n-grams seen before, one cache for each thread: no other call writes what a call reads."""
 
     def __init__(self, buckets: int) -> None:
         self.entries = np.zeros(max(CACHE_ENTRIES, 1 << (buckets - 1).bit_length()), np.uint64)

@@ -1,4 +1,4 @@
-"""What importance weights are made of: bucket counts of corpus and targets, log ratios of their distributions."""
+"""The parts of importance weights: bucket counts of corpus and targets, log ratios of their distributions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gristmill.operators.errors import RecipeError
 
 Counts = NDArray[np.int64]
 
-#: What the reference library adds to every probability (data-selection 1.0.3, fit_importance_estimator).
+#: Added to every probability by the reference library (data-selection 1.0.3, fit_importance_estimator).
 REFERENCE_EPSILON = 1e-8
 #: The KL divergence is taken over as many buckets as in the paper: over many more it measures how small a selection is.
 KL_BUCKETS = 10_000
@@ -37,8 +37,7 @@ class Sample:
 class ImportanceFit:
     """A fitted pair of distributions: raw and target over the same buckets.
 
-    The log ratios are kept, not made again from the counts: no weight depends on the logarithm of the machine it is
-    computed on.
+    The log ratios are kept, not computed again from the counts, so that no weight depends on a machine's logarithm.
     """
 
     raw: Sample
@@ -49,11 +48,11 @@ class ImportanceFit:
 
     @property
     def buckets(self) -> int:
-        """Number of buckets."""
+        """Return the number of buckets."""
         return len(self.raw.counts)
 
     def to_bytes(self) -> bytes:
-        """The fit as an Arrow IPC file: columns of counts and of log ratios, and what was seen as JSON metadata."""
+        """Return the fit as an Arrow IPC file: columns of counts and of log ratios, JSON metadata on what was seen."""
         columns = {_RAW: self.raw.counts}
         columns |= {_TARGET + name: sample.counts for name, sample in self.targets.items()}
         columns |= {f"{_LOG_RATIO}{i}": row for i, row in enumerate(self.log_ratios)}
@@ -70,7 +69,7 @@ class ImportanceFit:
 
     @classmethod
     def read(cls, path: Path) -> ImportanceFit:
-        """The fit in a file that `to_bytes` gave; raises RecipeError where the file is something else."""
+        """Read the fit from a file that `to_bytes` gave; raise RecipeError where the file is something else."""
         try:
             table = pa.ipc.open_file(path.read_bytes()).read_all()
             seen = json.loads(table.schema.metadata[b"importance"])
@@ -92,7 +91,7 @@ def estimate(
     proportions: Mapping[str, float],
     smoothing: float | Literal["reference"],
 ) -> ImportanceFit:
-    """Log ratios of the mixture sum_k proportion_k p_k, and of each target where there are several.
+    """Fit the log ratios of the mixture sum_k proportion_k p_k, and of each target where there are several.
 
     smoothing: the share of the raw distribution mixed into the target (Jelinek-Mercer smoothing), so that
     log_ratio = log((1 - s) p_target / p_raw + s), with one occurrence added to each bucket of the raw counts. An n-gram
@@ -112,11 +111,11 @@ def estimate(
 
 
 def kl_reductions(fit: ImportanceFit, selected: Counts) -> dict[str, float]:
-    """For each target: KL(target || raw) - KL(target || selected), in nats per n-gram.
+    """Return KL(target || raw) - KL(target || selected) for each target, in nats per n-gram.
 
-    selected: bucket counts (int64[buckets]) of the selected documents. How much closer to the target the selection is
-    than the corpus (Xie et al. 2023, section 5). Taken over KL_BUCKETS buckets at most; one occurrence is added to each
-    bucket of corpus and selection.
+    selected: bucket counts (int64[buckets]) of the selected documents. The number says how much closer to the target
+    the selection is than the corpus (Xie et al. 2023, section 5). It is taken over KL_BUCKETS buckets at most; one
+    occurrence is added to each bucket of corpus and selection.
     """
     p_raw, p_selected = _shares(_folded(fit.raw.counts) + 1), _shares(_folded(selected) + 1)
     gain = np.log(p_selected) - np.log(p_raw)
@@ -124,19 +123,19 @@ def kl_reductions(fit: ImportanceFit, selected: Counts) -> dict[str, float]:
 
 
 def kl_reduction(fit: ImportanceFit, selected: Counts) -> float:
-    """The mean of `kl_reductions` over the targets."""
+    """Return the mean of `kl_reductions` over the targets."""
     reductions = kl_reductions(fit, selected)
     return sum(reductions.values()) / len(reductions)
 
 
 def _shares(counts: Counts) -> NDArray[np.float64]:
-    """Counts divided by their sum; zeros where there are none."""
+    """Return counts divided by their sum; zeros where there are none."""
     shares: NDArray[np.float64] = counts / max(1, counts.sum())
     return shares
 
 
 def _folded(counts: Counts) -> Counts:
-    """Counts over at most KL_BUCKETS buckets: neighbours together, which for hashes is as good as any other way."""
+    """Return counts over at most KL_BUCKETS buckets: neighbours together, as good as any other way for hashes."""
     if len(counts) <= KL_BUCKETS:
         return counts
     starts = -(-np.arange(KL_BUCKETS) * len(counts) // KL_BUCKETS)

@@ -1,4 +1,4 @@
-"""The measure `minhash`: what fuzzy deduplication compares."""
+"""The measure `minhash`: the signatures that fuzzy deduplication compares."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCHEMES = {"kperm": k_permutations, "fss": fast_similarity}
 
 
 class MinHash(Measure):
-    """A MinHash signature of the text's shingles: the share of lanes in which two agree estimates their Jaccard.
+    r"""A MinHash signature of the text's shingles: the share of lanes in which two agree estimates their Jaccard.
 
     Shingles are runs of `ngram` words of the lower-cased text, whatever stands between the words. A word is a run of
-    letters, digits, underscores (`\\w`) and combining marks; where a script has no spaces between words, every code
+    letters, digits, underscores (`\w`) and combining marks; where a script has no spaces between words, every code
     point is one. A text of fewer words than `ngram` has one shingle, all its words; without any word it has no
     signature (null) and is a copy of nothing.
 
@@ -39,13 +39,16 @@ class MinHash(Measure):
     column: str = Field(default="minhash", description="name of the column")
 
     def gives(self) -> pa.Schema:
+        """Return the column of signatures (binary(2 * permutations))."""
         lanes = "lanes of 16 bits: the share that two texts agree in estimates the Jaccard similarity of their shingles"
         return pa.schema([field(self.column, pa.binary(2 * self.permutations), lanes)])
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return (f"sign_{self.scheme}",)
 
     def open(self, files: Files) -> MeasureFunction:
+        """Return a thread-safe function from documents (n rows) to the columns of `gives` (n rows)."""
         sketch, characters, schema = SCHEMES[self.scheme](self.permutations, self.seed), alphabet(), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:

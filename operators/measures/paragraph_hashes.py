@@ -1,4 +1,4 @@
-"""The measure `paragraph_hashes`: by what paragraphs and lines are known again in other documents."""
+"""The measure `paragraph_hashes`: hashes that recognise paragraphs and lines in other documents."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ParagraphHashes(Measure):
 
     Blank lines, those of nothing but white space, part paragraphs. By line every line that is not blank has a hash.
     Lines end with a line feed. Below `min_characters` (code points of the normalised piece) the hash is 0, which stands
-    for no text: short pieces recur by nature. Beside the hashes are the lengths of the pieces as they are in the text,
-    in UTF-8 bytes: of a paragraph with the blank lines after it, of a line with its line feed.
+    for no text: short pieces recur by nature. Next to the hashes are the lengths of the pieces as they are in the
+    text, in UTF-8 bytes: of a paragraph with the blank lines after it, of a line with its line feed.
     """
 
     by: Piece = Field(default="paragraph", description="paragraph or line")
@@ -31,15 +31,16 @@ class ParagraphHashes(Measure):
 
     @property
     def hashes(self) -> str:
-        """The column of the hashes."""
+        """Return the name of the column of hashes."""
         return f"{self.by}_hashes_{self.min_characters}"
 
     @property
     def lengths(self) -> str:
-        """The column of the lengths."""
+        """Return the name of the column of lengths."""
         return f"{self.by}_bytes_{self.min_characters}"
 
     def gives(self) -> pa.Schema:
+        """Return the columns `hashes` and `lengths`, lists of uint64."""
         return pa.schema(
             [
                 field(self.hashes, pa.list_(pa.uint64()), f"hash of each normalised {self.by}, 0 for short ones"),
@@ -48,9 +49,11 @@ class ParagraphHashes(Measure):
         )
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("hash_pieces",)
 
     def open(self, files: Files) -> MeasureFunction:
+        """Return a thread-safe function from documents (n rows) to the columns of `gives` (n rows)."""
         classes, lower, schema = character_classes(), lower_case(), self.gives()
         by_line = self.by == "line"
 

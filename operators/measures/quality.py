@@ -31,18 +31,23 @@ class Quality(Measure):
     column: str = Field(default="quality", description="name of the column")
 
     def resources(self) -> dict[str, str]:
+        """Return the model's file."""
         return {"model": self.model}
 
     def check(self, files: Files) -> None:
+        """Raise RecipeError where the model cannot be read or lacks the label."""
         Classifier(files["model"]).label_index(self.label)
 
     def gives(self) -> pa.Schema:
+        """Return the column of probabilities (float32)."""
         return pa.schema([field(self.column, pa.float32(), f"probability of {self.label} by {self.model}")])
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("fasttext", "fasttext_reader")
 
     def open(self, files: Files) -> MeasureFunction:
+        """Map the model; return a thread-safe function from documents (n rows) to probabilities (n rows)."""
         probability = Classifier(files["model"]).probability(self.label)
         schema = self.gives()
 

@@ -1,4 +1,4 @@
-"""The measure `text_hash`: what exact deduplication compares."""
+"""The measure `text_hash`: the hash that exact deduplication compares."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ class TextHash(Measure):
     """
 
     def gives(self) -> pa.Schema:
+        """Return the column `text_hash` (binary(16))."""
         return pa.schema([field("text_hash", pa.binary(16), "128-bit hash of the normalised text")])
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("hash_normalized_texts",)
 
     def open(self, files: Files) -> MeasureFunction:
+        """Return a thread-safe function from documents (n rows) to the columns of `gives` (n rows)."""
         classes, lower, schema = character_classes(), lower_case(), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""The measure `text_id`: what tells a text from another after the transforms."""
+"""The measure `text_id`: the identity of a text after the transforms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ class TextId(Measure):
     """
 
     def gives(self) -> pa.Schema:
+        """Return the column `text_id` (binary(16))."""
         return pa.schema([field(TEXT_ID, TYPES[TEXT_ID], "128-bit hash of the text after the transforms")])
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("hash_texts",)
 
     def open(self, files: Files) -> MeasureFunction:
+        """Return a thread-safe function from documents (n rows) to the columns of `gives` (n rows)."""
         schema = self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:

@@ -37,23 +37,29 @@ class Tokens(Measure):
     tokenizer: str | None = Field(default=None, description="path of a tokenizer.json; without it tokens are estimated")
 
     def gives(self) -> pa.Schema:
+        """Return the column `tokens` (uint32)."""
         how = "estimated" if self.tokenizer is None else f"counted by {Path(self.tokenizer).name}"
         return pa.schema([field("tokens", pa.uint32(), f"number of tokens, {how}")])
 
     def estimates(self) -> bool:
+        """Return whether tokens are estimated: without a tokenizer they are."""
         return self.tokenizer is None
 
     def resources(self) -> dict[str, str]:
+        """Return the tokenizer's file, if there is one."""
         return {} if self.tokenizer is None else {"tokenizer": self.tokenizer}
 
     def check(self, files: Files) -> None:
+        """Raise RecipeError where the tokenizer cannot be loaded."""
         if self.tokenizer is not None:
             _load(files["tokenizer"], self.tokenizer)
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("estimate_tokens",) if self.tokenizer is None else ()
 
     def open(self, files: Files) -> MeasureFunction:
+        """Load the tokenizer, if any; return a thread-safe function from documents (n rows) to `tokens` (n rows)."""
         schema = self.gives()
         tokenizer = None if self.tokenizer is None else _load(files["tokenizer"], self.tokenizer)
 
@@ -66,7 +72,7 @@ class Tokens(Measure):
 
 
 def _load(path: Path, name: str) -> Any:
-    """The tokenizer in a file that the recipe calls `name`, set to count whole texts whatever the file says."""
+    """Load the tokenizer that the recipe calls `name`, set to count whole texts whatever its file says."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

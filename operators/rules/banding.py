@@ -1,4 +1,4 @@
-"""Bands of a signature: which pairs share one, and how many bands suit a threshold.
+"""Bands of a signature: the chance that a pair shares one, and the number of bands that suits a threshold.
 
 A signature cut into `bands` bands of `rows` lanes makes two documents candidates where a whole band agrees (Indyk and
 Motwani 1998; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4).
@@ -15,24 +15,24 @@ _BY_CHANCE = 2.0**-16  #: probability that lanes of different minima agree
 
 
 def caught(similarity: NDArray[np.float64] | float, bands: int, rows: int) -> NDArray[np.float64]:
-    """Probability 1 - (1 - s**rows)**bands that documents of Jaccard similarity s share a band; shaped as s."""
+    """Return the probability 1 - (1 - s**rows)**bands that documents of similarity s share a band; shaped as s."""
     return 1 - _missed(np.asarray(similarity, np.float64), bands, rows)
 
 
 def estimate(agreements: NDArray[np.int64], permutations: int) -> NDArray[np.float64]:
-    """The Jaccard similarity of documents of whose lanes so many agree; shaped as agreements (int64).
+    """Return the Jaccard similarity of documents from the number of lanes that agree; shaped as agreements (int64).
 
     Lanes of 16 bits agree with probability J + (1 - J) / 2**16 (Li and Koenig 2010, theorem 1, for sets that are small
-    beside 2**32); this is solved for J. No estimate is below zero.
+    compared with 2**32); this is solved for J. No estimate is below zero.
     """
     return np.maximum((agreements / permutations - _BY_CHANCE) / (1 - _BY_CHANCE), 0.0)
 
 
 @functools.cache
 def optimal_banding(threshold: float, permutations: int, false_negative_weight: float = 0.5) -> tuple[int, int]:
-    """Bands and rows, together of at most `permutations` lanes, that suit a threshold of Jaccard similarity best.
+    """Return the bands and rows, together at most `permutations` lanes, that suit a Jaccard threshold best.
 
-    What is best has the smallest weighted sum of two areas (Zhu et al. 2016, "LSH Ensemble", section 5.3, as datasketch
+    The best have the smallest weighted sum of two areas (Zhu et al. 2016, "LSH Ensemble", section 5.3, as datasketch
     has it): under `caught` below the threshold, the false positives, weighted by 1 - false_negative_weight, and above
     `caught` beyond the threshold, the false negatives. Of equals the one of fewer bands, then of fewer rows.
 
@@ -43,7 +43,7 @@ def optimal_banding(threshold: float, permutations: int, false_negative_weight: 
             f"no banding for threshold {threshold}, permutations {permutations}, false_negative_weight "
             f"{false_negative_weight}: the first and the last lie between 0 and 1, permutations is at least 1"
         )
-    # Gauss and Legendre's rule with m nodes integrates polynomials of degree 2 * m - 1 exactly, ours has bands * rows.
+    # Gauss and Legendre's rule with m nodes is exact for polynomials of degree 2 * m - 1; this one has bands * rows.
     nodes, weights = np.polynomial.legendre.leggauss(permutations // 2 + 1)
     below, above = threshold * (nodes + 1) / 2, threshold + (1 - threshold) * (nodes + 1) / 2
     best, smallest = (1, 1), np.inf

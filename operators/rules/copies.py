@@ -1,4 +1,4 @@
-"""Groups of rows with equal 128-bit keys: who survives, who loses to whom."""
+"""Groups of rows with equal 128-bit keys: the row that survives, and the rows that lose to it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Candidates:
     addresses: NDArray[np.uint64]  #: distinct
 
     def take(self, rows: NDArray[np.int64]) -> Candidates:
-        """Some of the rows."""
+        """Return some of the rows."""
         return Candidates(self.keys[rows], self.unranked[rows], self.ranks[rows], self.addresses[rows])
 
 
 def group_copies(candidates: Candidates) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows whose key another row has, best first in each group and groups together, and where each group starts.
+    """Return rows whose key another row has, best first in each group and groups together, and where each group starts.
 
     Returns rows (m) and starts (g + 1 bounds into rows). Rows with a key of their own are left out.
     """
@@ -41,7 +41,7 @@ def group_copies(candidates: Candidates) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _repeated(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Rows whose word occurs more than once: most rows are dismissed by one sort of one word."""
+    """Return rows whose word occurs more than once: most rows are dismissed by one sort of one word."""
     order = np.argsort(words, kind="stable")
     same = words[order][1:] == words[order][:-1]
     repeated = np.zeros(len(words), np.bool_)

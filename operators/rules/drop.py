@@ -26,5 +26,5 @@ class Drop(Rule):
     when: str = Field(description="DuckDB expression over columns; documents for which it is true go")
 
     def reads(self) -> set[str]:
-        """Columns that the expression names. Raises RecipeError where it does not parse."""
+        """Return the columns that the expression names. Raises RecipeError where it does not parse."""
         return {reference.column for reference in references(parse(self.when), self.when)}

@@ -21,9 +21,9 @@ _EXPONENT_LIMIT = 2.0**40  # beyond it the exponents' spacing means nothing
 
 
 def exponential_terms(logarithms: NDArray[np.float64], power: int = 1) -> Counter[int]:
-    """The sum of exp(power * v) over finite v, as {binary exponent: sum of mantissas in units of 2^-30}. Counters add.
+    """Return the sum of exp(power * v) over finite v, as {binary exponent: sum of mantissas in units of 2^-30}.
 
-    Logarithms beyond what exponents tell apart are taken as the largest: a weight and its square alike.
+    Counters add. Logarithms beyond what exponents tell apart are taken as the largest, for weights and squares both.
     """
     finite = np.clip(logarithms[np.isfinite(logarithms)], -_EXPONENT_LIMIT, _EXPONENT_LIMIT)
     powers = power * (finite / math.log(2))
@@ -36,7 +36,7 @@ def exponential_terms(logarithms: NDArray[np.float64], power: int = 1) -> Counte
 
 
 def effective_size(weights: Mapping[int, int], squares: Mapping[int, int]) -> float:
-    """The effective size from the terms of w (logarithms v) and of w^2 (logarithms 2v); 0 where there are none."""
+    """Return the effective size from the terms of w (logarithms v) and of w^2 (logarithms 2v); 0 without any."""
     if not weights:
         return 0.0
     (exponent, logarithm), (of_squares, log_of_squares) = _log2(weights), _log2(squares)
@@ -44,7 +44,7 @@ def effective_size(weights: Mapping[int, int], squares: Mapping[int, int]) -> fl
 
 
 def _log2(terms: Mapping[int, int]) -> tuple[int, float]:
-    """The binary logarithm of a sum as a whole number and a small one: of huge sums neither loses anything."""
+    """Return the binary logarithm of a sum as a whole number and a small one, precise for huge sums too."""
     top = max(terms)
     total = sum(Fraction(mantissas, 1 << (top - e)) for e, mantissas in terms.items() if top - e <= _REACH)
     return top - _UNIT, math.log2(total)

@@ -43,20 +43,20 @@ class ExactDedup(Rule):
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """Columns that copies agree in."""
+        """Return the columns that copies agree in."""
         return (self.by,) if isinstance(self.by, str) else self.by
 
     @property
     def rank_column(self) -> str | None:
-        """The column whose highest value survives; None where the first document does."""
+        """Return the column whose highest value survives; None where the first document does."""
         return rank_column(self.keep)
 
     def reads(self) -> set[str]:
-        """Columns that it reads."""
+        """Return the columns that it reads."""
         return {*self.key_columns, *filter(None, [self.rank_column])}
 
     def candidates(self, documents: pa.Table, addresses: NDArray[np.uint64]) -> Candidates:
-        """Documents (n rows of `columns()`) that may be copies: those without a null key."""
+        """Return the documents (n rows of the columns of `reads()`) that may be copies: those without a null key."""
         keys, keyed = hash_columns([documents[name] for name in self.key_columns])
         unranked, rank = ranks(self.keep, documents)
         return Candidates(keys, unranked, rank, addresses).take(np.flatnonzero(keyed))
@@ -77,7 +77,7 @@ def is_comparable(type: pa.DataType) -> bool:
 
 
 def hash_columns(arrays: list[pa.ChunkedArray]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Keys (n x 2, uint64) that are equal where all columns are, and where none is null or NaN.
+    """Return keys (n x 2, uint64), equal where all columns are, and a mask (n) of rows without null and NaN.
 
     A single column of 16-byte hashes is its own key.
     """
@@ -108,7 +108,7 @@ def _hash(array: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
 
 
 def _fixed(words: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Rows of words (n x k) as bytes and offsets."""
+    """Return rows of words (n x k) as bytes and offsets."""
     n, k = words.shape
     data = np.ascontiguousarray(words, np.dtype("<u8")).view(np.uint8).reshape(-1)
     offsets = np.arange(n + 1, dtype=np.int64) * (8 * k)

@@ -12,8 +12,8 @@ from gristmill.operators.measures.minhash import MinHash
 from gristmill.operators.rules.banding import optimal_banding
 from gristmill.operators.rules.keep import Keep, rank_column
 
-#: How much a pair that the bands miss weighs, against one that they bring up for nothing. Where candidates are
-#: compared, what was brought up for nothing is thrown out and what was missed is lost. With 0.98 the bands for 112
+#: Weight of a pair that the bands miss, against one that they bring up for nothing. Where candidates are compared,
+#: pairs brought up for nothing are thrown out and pairs that were missed are lost. With 0.98 the bands for 112
 #: permutations catch at least 0.947 of the pairs at any threshold from 0.6 to 0.95, and 0.998 of those 0.1 beyond it.
 FALSE_NEGATIVE_WEIGHTS = {"none": 0.5, "signature": 0.98, "text": 0.98}
 
@@ -31,11 +31,11 @@ class FuzzyDedup(Rule):
 
     `fuzzy_dedup: {threshold: 0.8, keep: "best: quality"}`. Shingles are runs of `ngram` words of the lower-cased text.
     Documents that share a band of their MinHash signatures are candidates (Broder 1997; Indyk and Motwani 1998);
-    candidates that are at least `threshold` alike belong to one cluster, and so do all that such pairs join.
+    candidates of at least `threshold` similarity belong to one cluster, and so do all that such pairs join.
 
     A cluster is settled in the order of `keep`: each document is compared with those that survive so far and goes where
-    one of them is at least `threshold` alike. So whatever goes is itself that similar to the document kept in its
-    place: a chain of look-alikes loses none of its links by the chain alone.
+    one of them is similar by at least `threshold`. So a document that goes is itself that similar to the one kept in
+    its place: a chain of look-alikes loses none of its links by the chain alone.
 
     `verify: signature` compares candidates by their signatures, which estimates the similarity with a standard error of
     sqrt(s * (1 - s) / permutations). `verify: text` reads the candidates' texts again and compares all shingles.
@@ -86,7 +86,7 @@ class FuzzyDedup(Rule):
 
     @property
     def signature(self) -> MinHash:
-        """The measure of the signatures. Rules with the same options share its column."""
+        """Return the measure of the signatures. Rules with the same options share its column."""
         scheme = "" if self.scheme == "kperm" else f"_{self.scheme}"
         column = f"minhash_{self.ngram}_{self.permutations}_{self.seed}{scheme}"
         options = {"ngram": self.ngram, "permutations": self.permutations, "scheme": self.scheme, "seed": self.seed}
@@ -94,25 +94,26 @@ class FuzzyDedup(Rule):
 
     @property
     def banding(self) -> tuple[int, int]:
-        """Bands and rows: those given, or those that suit the threshold."""
+        """Return bands and rows: those given, or those that suit the threshold."""
         if self.bands is not None and self.rows is not None:
             return self.bands, self.rows
         return optimal_banding(self.threshold, self.permutations, FALSE_NEGATIVE_WEIGHTS[self.verify])
 
     @property
     def rank_column(self) -> str | None:
-        """The column whose highest value survives; None where the first document does."""
+        """Return the column whose highest value survives; None where the first document does."""
         return rank_column(self.keep)
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("near_duplicates", *(("shingle_sets",) if self.verify == "text" else ()))
 
     def reads(self) -> set[str]:
-        """Columns that it reads."""
+        """Return the columns that it reads."""
         return {self.signature.column, *filter(None, [self.rank_column])}
 
     def needs(self) -> tuple[MinHash, ...]:
-        """The measure of the signatures."""
+        """Return the measure of the signatures."""
         return (self.signature,)
 
     def remembers(self) -> Memory | None:
@@ -134,7 +135,7 @@ class FuzzyDedup(Rule):
         return Memory(self.index.name, parameters, minhash, self.permutations, bands, rows)
 
     def gives(self, name: str) -> pa.Schema:
-        """Return what became of the documents that are in a cluster; null for all others."""
+        """Return the columns on the cluster and the survivor of a document; null for documents in no cluster."""
         return pa.schema(
             [
                 field(f"{name}_cluster", pa.uint64(), "smallest address in the document's cluster"),

@@ -15,7 +15,7 @@ ENGLISH = "for English"
 
 
 def threshold(value: float, statistic: str, meant_for: str = "") -> Any:
-    """A threshold of a statistic, by default the paper's, and the languages that it is meant for."""
+    """Return the field of a statistic's threshold: by default the paper's, with the languages it is meant for."""
     told = DESCRIPTIONS[statistic] + (f" ({meant_for})" if meant_for else "")
     return Field(default=value, description=told)
 
@@ -68,15 +68,15 @@ class GopherRules(Rule):
     max_dup_10grams: float | None = threshold(0.10, "dup_10grams", SPACED)
 
     def when(self) -> str:
-        """The condition under which a document is dropped, a DuckDB expression; "false" with every threshold off."""
+        """Return the DuckDB expression that drops a document where it is true; "false" with every threshold off."""
         return " or ".join(f"{column} {sign} {limit!r}" for column, sign, limit in self._thresholds()) or "false"
 
     def reads(self) -> set[str]:
-        """The columns gopher_* that have a threshold, and that of the language where it is asked for."""
+        """Return the columns gopher_* that have a threshold, and that of the language where it is asked for."""
         return {column for column, _, _ in self._thresholds()} | ({self.language_column} if self.languages else set())
 
     def meant_for(self) -> tuple[str, tuple[str, ...]] | None:
-        """The column of the language, and the languages that are judged."""
+        """Return the column of the language, and the languages that are judged."""
         return (self.language_column, self.languages) if self.languages else None
 
     def _thresholds(self) -> Iterator[tuple[str, str, float]]:

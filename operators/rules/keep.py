@@ -1,4 +1,4 @@
-"""The keep-policy: which of several documents that are alike survives. Exact and fuzzy deduplication share it."""
+"""The keep policy: the choice of the survivor among copies. Exact and fuzzy deduplication share it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ Keep = Annotated[
 
 
 def rank_column(keep: str) -> str | None:
-    """The column whose highest value survives; None where the first document does."""
+    """Return the column whose highest value survives; None where the first document does."""
     if keep == "longest":
         return columns.BYTES
     return keep.removeprefix(BEST).strip() if keep.startswith(BEST) else None
 
 
 def ranks(keep: str, documents: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
-    """Which documents (n, bool) have nothing to be ranked by, and the rank of each (n, uint64): smaller is better.
+    """Return a mask (n) of documents that have nothing to be ranked by, and ranks (n, uint64): smaller is better.
 
-    Of documents that are alike the smallest (unranked, rank, address) survives. `documents` has `rank_column(keep)`.
+    Of copies the smallest (unranked, rank, address) survives. `documents` has `rank_column(keep)`.
     """
     column = rank_column(keep)
     if column is None:

@@ -40,7 +40,7 @@ class Quotas(BaseModel):
         return self
 
     def fractions(self) -> list[Fraction]:
-        """The shares as they were written."""
+        """Return the shares as they were written."""
         return [exact(share) for share in self.shares.values()]
 
 
@@ -95,20 +95,22 @@ class Select(Rule):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Return what the budget is shared among: the values with a quota, then all others."""
+        """Return the values of the column that have a quota, in order; all other documents share the rest."""
         return () if self.quotas is None else tuple(self.quotas.shares)
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
         return ("noise",)
 
     def reads(self) -> set[str]:
-        """Columns that it reads."""
+        """Return the columns that it reads."""
         read = {columns.CONTENT_ID} if self.method == "resample" or self.by == RANDOM else set()
         read |= {self.by} - {RANDOM}
         read |= {TOKENS} if self.tokens is not None else set()
         return read | ({self.quotas.column} if self.quotas is not None else set())
 
     def observes(self) -> set[str]:
+        """Return the column that documents are chosen by; nothing at random."""
         return {self.by} - {RANDOM}
 
     def keys(self, documents: pa.Table) -> pa.DoubleArray:
@@ -126,7 +128,7 @@ class Select(Rule):
         return pa.array(keys, mask=never)
 
     def log_weights(self, documents: pa.Table) -> NDArray[np.float64]:
-        """Logarithms (n) of the weights that documents are drawn by; NaN for null."""
+        """Return logarithms (n) of the weights that documents are drawn by; NaN for null."""
         return self._values(documents) / self.temperature
 
     def costs(self, documents: pa.Table) -> NDArray[np.int64]:
@@ -136,7 +138,7 @@ class Select(Rule):
         return np.asarray(pc.fill_null(documents[TOKENS].cast(pa.int64()), 0))
 
     def group_of(self, documents: pa.Table) -> NDArray[np.int64]:
-        """Index (n) into `groups`, or its length for documents of no group."""
+        """Return the index (n) into `groups`, or its length for documents of no group."""
         if self.quotas is None:
             return np.zeros(documents.num_rows, np.int64)
         values = documents[self.quotas.column].cast(pa.string())
@@ -144,7 +146,7 @@ class Select(Rule):
         return np.asarray(pc.fill_null(index, len(self.groups))).astype(np.int64)
 
     def budgets(self, seen: int) -> list[int]:
-        """The budget of each of `groups`, then that of all other documents, for `seen` documents in all."""
+        """Return the budget of each of `groups`, then that of all others, for `seen` documents in all."""
         if self.fraction is not None:
             budget = int(exact(self.fraction) * seen)
         else:
@@ -161,12 +163,12 @@ class Select(Rule):
 
 
 def exact(number: float) -> Fraction:
-    """The decimal fraction that was written: 0.1 is a tenth."""
+    """Return the decimal fraction that was written: 0.1 is a tenth."""
     return Fraction(repr(number))
 
 
 def _apportion(budget: int, shares: Sequence[Fraction]) -> list[int]:
-    """Whole parts of a budget by the largest remainders (Hamilton's method), ties to the first."""
+    """Return whole parts of a budget by the largest remainders (Hamilton's method), ties to the first."""
     parts = [int(budget * share) for share in shares]
     by_remainder = sorted(range(len(shares)), key=lambda i: parts[i] - budget * shares[i])
     for i in by_remainder[: budget - sum(parts)]:

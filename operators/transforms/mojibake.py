@@ -1,4 +1,4 @@
-"""Where mojibake may be, told from pairs of characters.
+"""Texts that may hold mojibake, found by pairs of characters.
 
 ftfy repairs a text only if its regular expression BADNESS_RE (ftfy 6.3, `ftfy/badness.py`) finds something in it, at
 some 4 MB/s. Every alternative of that expression needs a certain pair of neighbours; a text without any of these pairs
@@ -23,7 +23,7 @@ from gristmill.operators.kernels.cleaning import UNCLEAN, inspect_texts
 
 #: Bit of an inspection: a character that Normalization Form C may change, alone or with the one before.
 UNCOMPOSED = np.uint64(2)
-#: Bits of an inspection of which any says that ftfy should look.
+#: Bits of an inspection, any of which says that ftfy should look.
 MOJIBAKE = ~(UNCLEAN | UNCOMPOSED)
 _FIRST_PAIR_BIT = 2  # the bits above tell which of PAIRS occurs
 
@@ -68,7 +68,7 @@ PAIRS = (
 
 
 class Clues(NamedTuple):
-    """Tables for `inspect_texts`: the class of every code point, and which pairs a class may begin and end."""
+    """Tables for `inspect_texts`: the class of every code point, and the pairs that a class may begin and end."""
 
     class_of: NDArray[np.uint8]
     as_first: NDArray[np.uint64]
@@ -77,7 +77,7 @@ class Clues(NamedTuple):
 
 @functools.cache
 def clues() -> Clues:
-    """The pairs that may be mojibake, and the characters that may not be in Normalization Form C (bit UNCOMPOSED)."""
+    """Return tables of pairs that may be mojibake and of characters that may not be in NFC (bit UNCOMPOSED)."""
     as_first, as_second = (np.zeros(CODE_POINTS, np.uint64) for _ in range(2))
     as_first[:] = UNCOMPOSED
     as_second[_uncomposed()] = UNCOMPOSED
@@ -98,7 +98,7 @@ def clues() -> Clues:
 
 
 def _spans(characters: str) -> list[tuple[int, int]]:
-    """Half-open ranges of the code points that one side of a pair names."""
+    """Return half-open ranges of the code points that one side of a pair names."""
     from ftfy.badness import MOJIBAKE_CATEGORIES
 
     ranges = re.findall(r"(.)(?:-(.))?", characters.format(**MOJIBAKE_CATEGORIES), re.DOTALL)
@@ -106,7 +106,7 @@ def _spans(characters: str) -> list[tuple[int, int]]:
 
 
 def _uncomposed() -> list[int]:
-    """Code points that a text in Normalization Form C may lack or place otherwise.
+    """Return the code points that a text in Normalization Form C may lack or place otherwise.
 
     A text without any of them is in that form: the quick check of Unicode Standard Annex 15, section 9, answers yes to
     each of its characters, and none has a combining class.

@@ -29,18 +29,20 @@ class NormalizeUnicode(Transform):
     """
 
     def kernels(self) -> tuple[str, ...]:
+        """Return the group of kernels that it calls."""
         return ("cleaning",)
 
     def open(self, files: Files) -> TransformFunction:
+        """Build the tables of clues; return `normalize`."""
         mojibake.clues()
         return normalize
 
 
 def normalize(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    """The texts (n) in normal form (n); null stays null.
+    """Return the texts (n) in normal form (n); null stays null.
 
-    What was repaired is normalised anew, until nothing changes: a repair can bring control characters to light, or put
-    letter and accent side by side.
+    Repaired texts are normalised again until nothing changes: a repair can bring control characters to light, or put a
+    letter and its accent side by side.
     """
     data, offsets = text_buffers(texts)
     clues = inspect_texts(data, offsets, *mojibake.clues())
@@ -60,7 +62,7 @@ def normalize(texts: pa.LargeStringArray) -> pa.LargeStringArray:
 
 
 def _replaced(texts: pa.LargeStringArray, where: NDArray[np.int64], by: pa.LargeStringArray) -> pa.LargeStringArray:
-    """The texts with those at the ascending positions `where` replaced."""
+    """Return the texts with those at the ascending positions `where` replaced."""
     pieces, start = [], 0
     for k, position in enumerate(where):
         pieces += [texts.slice(start, position - start), by.slice(k, 1)]
@@ -83,6 +85,6 @@ def _repair(text: bytes, clues: np.uint64) -> bytes:
 def _with_buffers(
     texts: pa.LargeStringArray, data: NDArray[np.uint8], offsets: NDArray[np.int64]
 ) -> pa.LargeStringArray:
-    """An array of other content, null where `texts` is."""
+    """Return an array of other content, null where `texts` is."""
     array = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
     return pc.if_else(texts.is_valid(), array, None) if texts.null_count else array
