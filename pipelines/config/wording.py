@@ -44,3 +44,11 @@ def in_short_form(value: object) -> str:
     """Return the repr of a value, the middle of a long one left out."""
     text = repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:60]} ... {text[-20:]} ({len(text):,} characters)"
+
+
+def in_units(n: int) -> str:
+    """Return a number in short: `512`, `1.2 k`, `34.5 M`, `6.7 G`."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if n >= 0.99995 * size:  # what would be rounded up to it
+            return f"{n / size:.1f} {unit}"
+    return str(n)

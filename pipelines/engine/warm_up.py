@@ -20,6 +20,7 @@ from filelock import FileLock
 from gristmill.operators.kernels.compiling import code_folder
 from gristmill.operators.kernels.examples import EXAMPLES
 from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.engine.local import cores
 from gristmill.pipelines.progress.reporter import Reporter
 
 #: Groups that this process knows to be compiled, or has tried to compile.
@@ -51,7 +52,7 @@ def compiled(groups: Iterable[str]) -> Iterator[str]:
     waiting = [*groups][::-1]
     with contextlib.ExitStack() as stack:
         done = stack.enter_context(selectors.DefaultSelector())
-        for _ in range(min(len(waiting), _processors())):
+        for _ in range(min(len(waiting), cores())):
             child = _start()
             stack.callback(_end, child)
             _tell(child, waiting)
@@ -90,10 +91,6 @@ def _end(child: subprocess.Popen[str]) -> None:
     for stream in (child.stdin, child.stdout):
         with contextlib.suppress(BrokenPipeError):
             stream.close()  # type: ignore[union-attr]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _missing(groups: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from gristmill.operators.errors import GristmillError, RetryableError
+from gristmill.operators.errors import RetryableError
 from gristmill.pipelines.label.budget import NOTHING, Amount
 from gristmill.pipelines.label.compaction import compact_if_many
 from gristmill.pipelines.label.inventory import note
@@ -139,7 +139,7 @@ class BufferedWriter(Writer):
         self._recorded = Outstanding()
         self._lines: list[bytes] = []
         self._settled: list[tuple[str, Amount]] = []
-        self._failed: GristmillError | None = None
+        self._failed: Exception | None = None
         self._closing = threading.Event()
         self._flusher = threading.Thread(target=self._keep_flushing, name="gristmill-labels", daemon=True)
         self._flusher.start()
@@ -165,7 +165,7 @@ class BufferedWriter(Writer):
                 compact_if_many(self.url)
             except RetryableError:
                 continue  # the rows are held back; `close` raises if it lasts
-            except GristmillError as error:
+            except Exception as error:  # the next answer raises it: none is taken that could not be stored
                 self._failed = error
                 return
 

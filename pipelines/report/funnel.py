@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.decide.funnel import Funnel, RuleCount
 
 #: A rule that drops more than this share of what it sees is pointed out, unless it says what to expect.
@@ -30,7 +30,7 @@ def show(funnel: Funnel, console: Console) -> None:
 
     def row(label: str, n: int, of: int = 0, tokens: int | None = None, style: str = "") -> None:
         share = f"{n / of:.1%}" if of else ""
-        figure = "" if tokens is None else f"{'~' if funnel.estimated else ''}{compact(tokens)}"
+        figure = "" if tokens is None else f"{'~' if funnel.estimated else ''}{in_units(tokens)}"
         table.add_row(Text(label), f"{n:,}", share, figure, style=style)
 
     if funnel.quarantined:
@@ -163,11 +163,3 @@ def _figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def compact(n: int) -> str:
-    """Return a number in short: 1.2 k, 34.5 M, 6.7 G."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if n >= size:
-            return f"{n / size:.1f} {unit}"
-    return str(n)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from rich.console import Console
 from rich.table import Table
 
-from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.engines.model_files import is_path
 from gristmill.pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
@@ -39,8 +39,8 @@ def show_plan(plan: LabelPlan, console: Console) -> None:
             f"{forecast.known:,} ({share:.0%})",
             f"{forecast.asked:,}",
             f"{forecast.repairs:,}",
-            f"{about}{count(forecast.input_tokens)}",
-            count(forecast.output_tokens),
+            f"{about}{in_units(forecast.input_tokens)}",
+            in_units(forecast.output_tokens),
             f"{forecast.cost:,.2f}",
         )
     console.print(table)
@@ -73,14 +73,6 @@ def show_label_result(result: LabelResult, console: Console) -> None:
         )
 
 
-def count(tokens: int) -> str:
-    """Return a number in short: `41.2M`, `3.1k`, `512`."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if tokens >= 0.9995 * size:
-            return f"{tokens / size:.3g}{unit}"
-    return str(tokens)
-
-
 def short_model(model: str) -> str:
     """Return a model's name for a table: of a path its last part."""
     return PurePath(model).name if is_path(model) else model
@@ -111,7 +103,7 @@ def _limits(plan: LabelPlan) -> Iterator[str]:
     for name, words in CEILINGS.items():
         if (ceiling := getattr(plan.budget, name)) is not None:
             done = getattr(plan.spent, name)
-            shown = (f"{done:,.2f}", f"{ceiling:,.2f}") if name == "cost" else (count(done), count(ceiling))
+            shown = (f"{done:,.2f}", f"{ceiling:,.2f}") if name == "cost" else (in_units(done), in_units(ceiling))
             yield f"{words} {shown[0]} of {shown[1]} spent"
 
 
@@ -125,5 +117,5 @@ def _passed(plan: LabelPlan) -> Iterator[str]:
 
 
 def _amount(amount: Amount) -> str:
-    tokens = f"{count(amount.input_tokens)} tokens in, {count(amount.output_tokens)} out"
+    tokens = f"{in_units(amount.input_tokens)} tokens in, {in_units(amount.output_tokens)} out"
     return tokens + (f", cost {amount.cost:,.4g}" if amount.cost else "")

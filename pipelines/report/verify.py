@@ -146,7 +146,7 @@ def _expected(
         yield from _dataset(store, name, there, broken, finished)
     if dataset is None:
         yield from _runs(store, there, broken, finished)
-        yield from _measures(store, there, broken)
+        yield from _measures(store, there)
         yield from _fits(store, there, broken)
         yield from _indexes(store, there, broken)
         yield from _labels(store, there, broken)
@@ -214,7 +214,7 @@ def _runs(
         yield from ((path, GONE) for path in parts if path not in there)
 
 
-def _measures(store: str, there: Mapping[str, files.State], broken: set[str]) -> Iterator[tuple[str, str]]:
+def _measures(store: str, there: Mapping[str, files.State]) -> Iterator[tuple[str, str]]:
     passes = {path.split("/")[1] for path in there if path.startswith(f"{MEASURES}/") and path.count("/") == 2}
     for name in sorted(passes):
         if (path := f"{MEASURES}/{name}/pass.json") not in there:

@@ -104,11 +104,12 @@ def plan_files(survivors: Sequence[Survivors], shard_bytes: int) -> tuple[list[W
 def _groups(survivors: Sequence[Survivors], shard_bytes: int) -> Iterator[list[Survivors]]:
     """Yield consecutive shards whose survivors fit one file; a shard that fills more stands alone."""
     group: list[Survivors] = []
+    text = read = 0
     for shard in survivors:
-        text = sum(s.text_bytes for s in group) + shard.text_bytes
-        if group and (text > shard_bytes or sum(s.input_bytes for s in group) + shard.input_bytes > TASK_INPUT_BYTES):
+        text, read = text + shard.text_bytes, read + shard.input_bytes
+        if group and (text > shard_bytes or read > TASK_INPUT_BYTES):
             yield group
-            group = []
+            group, text, read = [], shard.text_bytes, shard.input_bytes
         group.append(shard)
     if group:
         yield group

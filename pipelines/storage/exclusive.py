@@ -72,7 +72,12 @@ def create_locked(url: str, content: bytes) -> int | None:
 def _create_locked(path: Path, content: bytes) -> int:
     """Create a file and lock it, where the file system can."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.write(descriptor, content)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(descriptor, content)
+    except BaseException:  # no room: what is there of it would pass for a lock
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        raise
     return descriptor

@@ -77,7 +77,7 @@ class Dataset:
     def __init__(self, store: str, name: str) -> None:
         self.store, self.name = store, name
         self.url = files.join(store, FOLDER, name)
-        found = [path.split("/") for path in files.states(self.url) if files.UNFINISHED not in path]
+        found = [path.split("/") for path in files.paths(self.url) if files.UNFINISHED not in path]
         self._folders = sorted({folder for folder, *rest in found if rest and _VERSION.fullmatch(folder)})
         self._committed = {folder for folder, *rest in found if rest == [MANIFEST]}
 

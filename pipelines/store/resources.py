@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -22,8 +22,6 @@ from gristmill.operators.base import Measure, Operator, Transform
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.compiling import code_folder
 from gristmill.pipelines.storage import files
-
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -42,27 +40,23 @@ class Resource:
         if not copy.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache) as folder:
-                fs, path = files.filesystem(self.url)
-                fs.get_file(path, f"{folder}/copy")
+                with files.open_input(self.url) as file, open(f"{folder}/copy", "wb") as written:
+                    shutil.copyfileobj(file, written)
                 os.replace(f"{folder}/copy", copy)
         return copy
 
 
 def resource(url: str, where: str) -> Resource:
     """Return the resource at a URL. Raises RecipeError where there is none; `where` is its place in the recipe."""
-    fs, path = files.filesystem(url)
-    digest = hashlib.blake2b(digest_size=16)
     try:
-        with fs.open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        digest = files.digest(url)
     except FileNotFoundError:
         raise RecipeError(
             f"{where}: there is no file {url}; paths in a recipe start from the recipe's folder"
         ) from None
-    except (PermissionError, IsADirectoryError) as error:
+    except OSError as error:
         raise RecipeError(f"{where}: {url} cannot be read: {error.strerror or error}") from None
-    return Resource(url, digest.hexdigest())
+    return Resource(url, digest)
 
 
 @dataclass(frozen=True)

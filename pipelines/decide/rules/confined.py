@@ -30,7 +30,6 @@ MEMORY = 1 << 30
 CHECK_SECONDS, SHARD_SECONDS = 10, 60
 #: The factor by which it may take longer than that by the clock, on a machine that is busy.
 PATIENCE = 20
-_TIME_SIGNALS = {signal.SIGXCPU, signal.SIGKILL}
 _SIZE = struct.Struct("<Q")
 _SERVE = "from gristmill.pipelines.decide.rules.confined import serve; serve()"
 
@@ -99,7 +98,7 @@ class _Worker:
             kind, found = _receive(reply)
         except (BrokenPipeError, EOFError):
             ended = -self._process.wait()
-            raise _Exceeded(time if ended in _TIME_SIGNALS else memory) from None
+            raise _Exceeded(time if ended == signal.SIGXCPU else memory) from None
         except BaseException:
             self.end()  # no request waits for its later answer
             raise
@@ -168,11 +167,19 @@ def serve() -> None:
         except EOFError:
             return
         if taken:  # the columns are held as they came, as Arrow and in DuckDB
-            resource.setrlimit(resource.RLIMIT_AS, (taken + 3 * len(request) + MEMORY, resource.RLIM_INFINITY))
+            _limit(resource.RLIMIT_AS, taken + 3 * len(request) + MEMORY)
         seconds, function, values = pickle.loads(request)
         spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-        resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + seconds + 1, resource.RLIM_INFINITY))
+        _limit(resource.RLIMIT_CPU, int(spent) + seconds + 1)
         _send(replies, _answer(function, values))
+
+
+def _limit(kind: int, most: int) -> None:
+    """Limit what this process takes, by less where it may not take that much: only root may raise a hard limit."""
+    import resource
+
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _answer(function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str, Any]:

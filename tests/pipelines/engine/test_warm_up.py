@@ -95,7 +95,7 @@ def _children(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 def test_a_process_that_is_killed_takes_only_its_group_along(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys, os\nfor l in sys.stdin:\n  os._exit(9) if 'noise' in l else print(l.strip(), flush=True)"
     _children(monkeypatch, program)
-    monkeypatch.setattr(warm_up, "_processors", lambda: 2)
+    monkeypatch.setattr(warm_up, "cores", lambda: 2)
     groups = ["noise", "gopher", "buckets", "cleaning"]
     assert sorted(warm_up.compiled(groups)) == ["buckets", "cleaning", "gopher"]
 

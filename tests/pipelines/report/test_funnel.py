@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import FatalError
+from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.decide.funnel import Funnel, RuleCount
-from gristmill.pipelines.report.funnel import compact, remarks, show, warnings
+from gristmill.pipelines.report.funnel import remarks, show, warnings
 
 #: What fuzzy_dedup tells: half of its candidates reach the threshold.
 CLUSTERS: dict[str, Any] = {
@@ -186,4 +187,4 @@ def test_it_is_a_table_of_plain_lines(funnel: Funnel) -> None:
     ("n", "short"), [(0, "0"), (999, "999"), (1200, "1.2 k"), (34_500_000, "34.5 M"), (10**9, "1.0 G")]
 )
 def test_large_numbers_are_short(n: int, short: str) -> None:
-    assert compact(n) == short
+    assert in_units(n) == short

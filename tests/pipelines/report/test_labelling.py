@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.label.budget import NOTHING, Amount, Budget
 from gristmill.pipelines.label.forecast import Forecast
 from gristmill.pipelines.label.result import LabelPlan
-from gristmill.pipelines.report.labelling import count, short_model, show_plan
+from gristmill.pipelines.report.labelling import short_model, show_plan
 
 
 def shown(spent: Amount = NOTHING, asked: int = 100, **budget: Any) -> str:
@@ -26,7 +27,7 @@ def test_the_forecast_is_a_table_and_a_line_of_ceilings() -> None:
     told = shown(Amount(20, 1000, 40, 0.5), documents=200, cost=5.0)
     assert "edu: 120 documents chosen of 500" in told
     assert next(line for line in told.splitlines() if line.startswith("api")).split() == (
-        ["api", "some-model", "20", "(17%)", "100", "0", "~50k", "200", "1.00"]
+        ["api", "some-model", "20", "(17%)", "100", "0", "~50.0", "k", "200", "1.00"]
     )
     assert "budget: documents 20 of 200 spent; cost 0.50 of 5.00 spent" in told
     assert "!" not in told
@@ -54,15 +55,15 @@ def test_where_nothing_is_to_be_asked_no_ceiling_matters() -> None:
     [
         (0, "0"),
         (999, "999"),
-        (1000, "1k"),
-        (41_234, "41.2k"),
-        (999_499, "999k"),
-        (999_999, "1M"),
-        (2_500_000_000, "2.5G"),
+        (1000, "1.0 k"),
+        (41_234, "41.2 k"),
+        (999_499, "999.5 k"),
+        (999_999, "1.0 M"),
+        (2_500_000_000, "2.5 G"),
     ],
 )
-def test_counts_have_three_digits(tokens: int, told: str) -> None:
-    assert count(tokens) == told
+def test_counts_are_told_in_units(tokens: int, told: str) -> None:
+    assert in_units(tokens) == told
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from gristmill.pipelines.decide import decide
 from gristmill.pipelines.decide.rules import confined
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import check_rules, documents, split
+from tests.test_layout import ROOT
 
 TABLE = pa.table({"w": pa.array(range(100), pa.int64()), "s": [f"{i} é" for i in range(100)]})
 
@@ -78,3 +81,16 @@ def test_a_process_that_was_killed_is_not_asked_again() -> None:
         os.kill(worker._process.pid, signal.SIGTERM)
         worker._process.wait()
     assert evaluate("len(repeat(s, 3)) > 9")
+
+
+def test_hard_limits_of_an_ordinary_user_are_kept(tmp_path: Path) -> None:
+    """Under `ulimit -t` an ordinary process may lower its limits and never raise them."""
+    program = (
+        "import pyarrow as pa; from gristmill.pipelines.decide.rules.confined import compile_confined; "
+        "print(compile_confined(\"len(repeat('a', 3)) > w\", pa.schema([('w', pa.int64())])).columns)"
+    )
+    ordinary = ["setpriv", "--bounding-set=-sys_resource"] if os.geteuid() == 0 else []
+    command = [*ordinary, "bash", "-c", 'ulimit -t 600; exec "$0" -c "$1"', sys.executable, program]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "'w'" in done.stdout, done.stderr
