@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from benchmarks.common import print_table
 from gristmill.operators.label.contract import Question
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator
 from gristmill.pipelines.label.engines.http import open_asker
 from tests.pipelines.label.endpoint import endpoint
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
 def measure(url: str, questions: list[Question], concurrency: int) -> Measured:
     """Ask all questions; the first one, which goes alone, is part of it."""
     told = {"name": "api", "engine": "http", "model": "m", "base_url": url, "concurrency": concurrency}
-    asked = Asked.model_validate({"instruction": "Name the topic.", "answer": {"choice": ["river", "engine"]}})
+    asked = TaskQuestion.model_validate({"instruction": "Name the topic.", "answer": {"choice": ["river", "engine"]}})
     asker = open_asker(HttpAnnotator.model_validate(told), asked)
     batches = (questions[start : start + _BATCH] for start in range(0, len(questions), _BATCH))
     wall, cpu = time.perf_counter(), time.process_time()

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.common import print_table
 from gristmill.operators.label.contract import Completion, Question, Reply
 from gristmill.operators.label.cutting import Estimate
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.annotators import AnyAnnotator
 from gristmill.pipelines.label.run import label
@@ -47,7 +47,7 @@ class Instant:
     revision = "instant"
     tokenizer = Estimate()
 
-    def __init__(self, annotator: AnyAnnotator, asked: Asked) -> None:
+    def __init__(self, annotator: AnyAnnotator, asked: TaskQuestion) -> None:
         self._slots = ({code: math.log(p) for code, p in zip("ABCD", (0.7, 0.1, 0.1, 0.1), strict=True)},)
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:

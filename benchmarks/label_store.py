@@ -25,7 +25,7 @@ from benchmarks.common import print_table
 from gristmill.operators.columns import CONTENT_ID, TYPES
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.known import MISSING
-from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row
+from gristmill.pipelines.label.rows import SCHEMA, Annotation, AnswerRow
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.storage import files
 
@@ -64,7 +64,8 @@ def _append(folder: str, rows: int, batch: int) -> float:
         for first in range(0, rows, batch):
             numbers = range(first, min(first + batch, rows))
             made = [
-                Row(keys[16 * i : 16 * i + 16], 1, "4", 0.75, SHARES, 0.99, 0.9, None, 512, 1, 0.0001) for i in numbers
+                AnswerRow(keys[16 * i : 16 * i + 16], 1, "4", 0.75, SHARES, 0.99, 0.9, None, 512, 1, 0.0001)
+                for i in numbers
             ]
             writer.reserve("big", Amount(len(made), 600 * len(made), 16 * len(made), 0.001))
             writer.append(BIG, made, Amount(len(made), 600 * len(made), 16 * len(made), 0.001))

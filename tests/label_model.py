@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from gristmill.operators.label.answers import LETTERS
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from tests.support import DATA, WORDS
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache"
@@ -42,8 +42,8 @@ _TOPIC_WORDS = {
 TOPICS_OF_DATA = {"World": "World", "Sports": "Sports", "Business": "Business", "Sci/Tech": "Science"}
 _LABELS = {"World": "politics and conflicts", "Sports": "sport", "Business": "money", "Science": "science, computers"}
 _TEXT = {"max_tokens": DOCUMENT_TOKENS, "take": "head"}
-TOPIC = Asked.model_validate({"instruction": "Name the topic.", "answer": {"choice": _LABELS}, "text": _TEXT})
-TOPICS = Asked.model_validate({"instruction": "Which topics fit?", "answer": {"multi": _LABELS}, "text": _TEXT})
+TOPIC = TaskQuestion.model_validate({"instruction": "Name the topic.", "answer": {"choice": _LABELS}, "text": _TEXT})
+TOPICS = TaskQuestion.model_validate({"instruction": "Which topics fit?", "answer": {"multi": _LABELS}, "text": _TEXT})
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
 TEMPLATE = (
@@ -187,7 +187,7 @@ def _train(tokenizer: Any, texts: list[Labelled]) -> Any:
     return model.eval()
 
 
-def _rows(tokenizer: Any, asked: Asked, texts: list[Labelled]) -> tuple[list[Row], list[int]]:
+def _rows(tokenizer: Any, asked: TaskQuestion, texts: list[Labelled]) -> tuple[list[Row], list[int]]:
     """Prompts with their answers, and the tokens that all of them begin with."""
     prompt, answer = Prompt(asked), asked.answer
     cut = tokenizer([row.text for row in texts], truncation=True, max_length=DOCUMENT_TOKENS)["input_ids"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,33 @@ def test_every_layer_is_there() -> None:
 def test_all_code_is_imported_from_one_root() -> None:
     tried = [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     assert not [str(path) for path in tried if {"operators", "pipelines"} & {*imports(path)}]
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A name stands for one thing, wherever it is read: public classes of all modules, see docs/glossary.md."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_module_names_say_what_is_in_them() -> None:
+    vague = "given passes words texts part adjacent implied rows known rounds placement crossing stars settlement utils"
+    assert {path.stem for path in MODULES} & {*vague.split()} == set()
+
+
+_RELATIVE = re.compile(r"(What|How|Which|Who|Whom|Whose|Whether|Where|Why|When)\b")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_begin_with_a_noun_or_an_imperative(path: Path) -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    texts = [
+        ast.get_docstring(node) or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, documented)
+    ]
+    assert not [text for text in texts if _RELATIVE.match(text)]
 
 
 def test_two_modules_import_ray() -> None:

@@ -24,7 +24,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from gristmill.operators.label.contract import Constraint
 from gristmill.operators.label.free import Free
 from gristmill.operators.label.labels import LETTERS, Definitions, known_labels
-from gristmill.operators.label.part import Part
+from gristmill.operators.label.part import TaskSection
 from gristmill.operators.label.reading import (
     InvalidAnswer,
     as_json,
@@ -44,7 +44,7 @@ CODE_TOKENS = 16
 _YES_OR_NO = {"y": True, "yes": True, "n": False, "no": False}
 
 
-class _OneOf(Part):
+class _OneOf(TaskSection):
     """An answer that is one of several, each with a code of its own."""
 
     @property
@@ -167,7 +167,7 @@ class Scale(_OneOf):
         return str(int(number))
 
 
-class Multi(Part):
+class Multi(TaskSection):
     """Any of several labels, none and all included."""
 
     multi: Definitions = Field(description="labels with their definitions, or a list of labels")
@@ -243,7 +243,7 @@ KINDS = {"choice": Choice, "scale": Scale, "multi": Multi, "schema": Free}
 
 
 def _kind(value: Any) -> str | None:
-    if isinstance(value, Part):
+    if isinstance(value, TaskSection):
         return next(f"answer[{key}]" for key, kind in KINDS.items() if isinstance(value, kind))
     named = [key for key in KINDS if isinstance(value, dict) and key in value]
     return f"answer[{named[0]}]" if len(named) == 1 else None

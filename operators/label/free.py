@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from gristmill.operators.label.contract import Constraint
-from gristmill.operators.label.part import Part
+from gristmill.operators.label.part import TaskSection
 from gristmill.operators.label.reading import InvalidAnswer, as_json, parsed, read_json, shortened
 from gristmill.operators.label.soft import Slots, Soft, mass
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # recipes without such a task do not load it
 SCHEMA_TOKENS = 512
 
 
-class Free(Part):
+class Free(TaskSection):
     """JSON, by a schema."""
 
     json_schema: dict[str, Any] = Field(alias="schema", description="JSON schema (2020-12) of the answer")

@@ -15,7 +15,7 @@ from typing import Any
 from gristmill.operators.label.contract import Constraint, Message, Rejected
 from gristmill.operators.label.soft import mass
 from gristmill.operators.label.structure import structure
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 
 OPENING, CLOSING = "<document>", "</document>"
 _DATA = (
@@ -30,7 +30,7 @@ _RAW_SHOWN = 1000  # characters of a rejected answer that the model is shown aga
 class Prompt:
     """The prompts of a task."""
 
-    def __init__(self, asked: Asked, special: frozenset[str] = frozenset()) -> None:
+    def __init__(self, asked: TaskQuestion, special: frozenset[str] = frozenset()) -> None:
         """Prepare the turns; `special` are texts that the model's tokenizer takes for structure."""
         self._asked = asked
         self._structure = structure(special | {OPENING, CLOSING})

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gristmill.operators.base import PositiveCount
-from gristmill.operators.label.part import Part
+from gristmill.operators.label.part import TaskSection
 
 By = Literal["random", "stratified", "top", "near_threshold", "cluster"]
 
 
-class Sample(Part):
+class Sample(TaskSection):
     """A number of documents and a way to choose them, or a list of ids.
 
     `sample: {documents: 50000, by: stratified, columns: [source], seed: 3}`. Documents with the same text are chosen

@@ -24,7 +24,7 @@ from gristmill.operators.runs import is_first
 KEY = "key"
 
 
-class Texts(NamedTuple):
+class SampledTexts(NamedTuple):
     """The m different texts among n documents, in random order."""
 
     rows: NDArray[np.int64]  #: (n) rows of the documents, text by text
@@ -55,7 +55,7 @@ def choose(
     return texts.rows_of(smallest(priority, len(priority) if sample.documents is None else sample.documents))
 
 
-def distinct_texts(seed: int, keys: pa.ChunkedArray) -> Texts:
+def distinct_texts(seed: int, keys: pa.ChunkedArray) -> SampledTexts:
     """Return the texts of n > 0 documents by content id (binary(16)), in the order of a hash of seed and content id."""
     words = id_words(keys)
     noise = uniform(np.uint64(seed), words)
@@ -64,7 +64,7 @@ def distinct_texts(seed: int, keys: pa.ChunkedArray) -> Texts:
     if (new[1:] & (noise[rows[1:]] == noise[rows[:-1]])).any():  # two texts with one hash: their ids decide
         rows = np.lexsort((words[:, 1], words[:, 0], noise))
         new = _differ_from_row_before(words, rows)
-    return Texts(rows, np.flatnonzero(new))
+    return SampledTexts(rows, np.flatnonzero(new))
 
 
 def smallest(priority: NDArray[np.float64], documents: int) -> NDArray[np.bool_]:
@@ -97,7 +97,7 @@ def _differ_from_row_before(words: NDArray[np.uint64], rows: NDArray[np.int64]) 
 def _priority(
     sample: Sample,
     documents: pa.Table,
-    texts: Texts,
+    texts: SampledTexts,
     vectors: NDArray[np.float32] | None,
     ids: set[str] | None,
 ) -> NDArray[np.float64]:

@@ -12,28 +12,28 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.label.answers import AnswerFormat
-from gristmill.operators.label.part import Part
+from gristmill.operators.label.part import TaskSection
 from gristmill.operators.label.reading import InvalidAnswer
 
 #: Raise it when the same task makes another prompt or reads another answer from the same completion.
 PROMPT_VERSION = 1
 
 
-class Example(Part):
+class Example(TaskSection):
     """A text with its answer, shown to the model before the document."""
 
     text: str = Field(min_length=1)
     answer: Any = Field(description="a label, a number, a list of labels, or what the schema asks for")
 
 
-class TextPart(Part):
+class TextPart(TaskSection):
     """The part of a document that the model sees."""
 
     max_tokens: int = Field(default=1500, gt=0, description="longer texts are cut to this many tokens")
     take: Literal["head", "tail", "head_and_tail"] = Field(default="head_and_tail", description="which part is kept")
 
 
-class Asked(Part):
+class TaskQuestion(TaskSection):
     """The question that is asked of a document, and the way that the answer is read."""
 
     instruction: str = Field(min_length=1, description="what the model is to do, in words")
@@ -56,9 +56,9 @@ class Asked(Part):
 
     def asked_fingerprint(self) -> str:
         """Return a hex digest of all that decides the prompt and how its answer is read."""
-        asked = self.model_dump(mode="json", by_alias=True, include=set(Asked.model_fields))
+        asked = self.model_dump(mode="json", by_alias=True, include=set(TaskQuestion.model_fields))
         # As text, because the order of labels, and of a schema's keys, is part of the prompt.
         return digest_of([PROMPT_VERSION, json.dumps(asked, ensure_ascii=False)])
 
 
-__all__ = ["PROMPT_VERSION", "Asked", "Example", "Part", "TextPart"]
+__all__ = ["PROMPT_VERSION", "Example", "TaskQuestion", "TaskSection", "TextPart"]

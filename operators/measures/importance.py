@@ -21,7 +21,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from gristmill.operators.kernels.wordpunct import characters
-from gristmill.operators.measures.importance_fit import Counts, ImportanceFit, Sample, estimate, kl_reduction
+from gristmill.operators.measures.importance_fit import Counts, FeatureSample, ImportanceFit, estimate, kl_reduction
 
 #: Entries of the cache of SHA-256 buckets, 8 MB for each thread: a larger one saves few hashes more.
 CACHE_ENTRIES = 1 << 20
@@ -179,14 +179,14 @@ class Importance(FittedMeasure):
         cache = _sha256_cache(self.buckets).entries if reference else UNCACHED
         return Features(characters(like_re=reference), self.ngram, self.buckets, cache)
 
-    def _sample(self, batches: Iterable[Documents]) -> Sample:
+    def _sample(self, batches: Iterable[Documents]) -> FeatureSample:
         counts = np.zeros(self.buckets, np.int64)
         documents = tokens = 0
         for batch in batches:
             text = batch[columns.TEXT].drop_null()
             documents += len(text)
             tokens += count_buckets(*text_buffers(text), self._features(), counts)
-        return Sample(counts, documents, tokens)
+        return FeatureSample(counts, documents, tokens)
 
     def _sums(self, text: pa.Array, log_ratios: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return sums of log ratios (n, k) and numbers of n-grams (n) of n texts."""

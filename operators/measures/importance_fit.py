@@ -25,7 +25,7 @@ _RAW, _TARGET, _LOG_RATIO = "raw", "target/", "log_ratio/"
 
 
 @dataclass(frozen=True)
-class Sample:
+class FeatureSample:
     """Documents seen in a fit."""
 
     counts: Counts  #: n-grams in each bucket
@@ -40,8 +40,8 @@ class ImportanceFit:
     The log ratios are kept, not computed again from the counts, so that no weight depends on a machine's logarithm.
     """
 
-    raw: Sample
-    targets: Mapping[str, Sample]
+    raw: FeatureSample
+    targets: Mapping[str, FeatureSample]
     proportions: Mapping[str, float]  #: of each target in the mixture; they add up to 1
     #: float64[k, buckets], log(p_target / p_raw): of the mixture and, where there are several targets, then of each.
     log_ratios: NDArray[np.float64]
@@ -75,8 +75,8 @@ class ImportanceFit:
             seen = json.loads(table.schema.metadata[b"importance"])
             columns = {name: table[name].combine_chunks().to_numpy() for name in table.column_names}
             return cls(
-                raw=Sample(columns[_RAW], **seen["raw"]),
-                targets={name: Sample(columns[_TARGET + name], **s) for name, s in seen["targets"].items()},
+                raw=FeatureSample(columns[_RAW], **seen["raw"]),
+                targets={name: FeatureSample(columns[_TARGET + name], **s) for name, s in seen["targets"].items()},
                 proportions=seen["proportions"],
                 log_ratios=np.stack([column for name, column in columns.items() if name.startswith(_LOG_RATIO)]),
             )
@@ -86,8 +86,8 @@ class ImportanceFit:
 
 
 def estimate(
-    raw: Sample,
-    targets: Mapping[str, Sample],
+    raw: FeatureSample,
+    targets: Mapping[str, FeatureSample],
     proportions: Mapping[str, float],
     smoothing: float | Literal["reference"],
 ) -> ImportanceFit:

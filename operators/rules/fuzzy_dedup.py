@@ -18,7 +18,7 @@ from gristmill.operators.rules.keep import Keep, rank_column
 FALSE_NEGATIVE_WEIGHTS = {"none": 0.5, "signature": 0.98, "text": 0.98}
 
 
-class History(BaseModel):
+class NamedIndex(BaseModel):
     """An index in the store: what earlier runs kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,7 +62,9 @@ class FuzzyDedup(Rule):
         default=None, ge=1, description="bands of a signature; by default what suits the threshold"
     )
     rows: int | None = Field(default=None, ge=1, description="lanes in a band; given where bands are")
-    index: History | None = Field(default=None, description="{name: ...}: the history that runs are resolved against")
+    index: NamedIndex | None = Field(
+        default=None, description="{name: ...}: the history that runs are resolved against"
+    )
 
     @model_validator(mode="after")
     def _check_banding(self) -> FuzzyDedup:

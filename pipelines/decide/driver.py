@@ -46,7 +46,7 @@ DECISIONS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Step:
+class RulePass:
     """Resolved rules that are applied in one pass."""
 
     first: int  #: position of the first of them in the recipe
@@ -142,12 +142,12 @@ def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequenc
     return batches
 
 
-def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> Step:
+def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> RulePass:
     read = {*COUNTED, *(name for rule in resolved for name in rule.reads)}
-    return Step(first, resolved, sorted(read), files.join(folder, f"drops-{first}"), run)
+    return RulePass(first, resolved, sorted(read), files.join(folder, f"drops-{first}"), run)
 
 
-def _after(step: Step, survivors: Survivors, kept: int, last: int, given: pa.Schema) -> Survivors:
+def _after(step: RulePass, survivors: Survivors, kept: int, last: int, given: pa.Schema) -> Survivors:
     """Return the survivors of a step whose `last` rule gave some columns, or none."""
     shards = []
     for shard in survivors.shards:
@@ -157,11 +157,11 @@ def _after(step: Step, survivors: Survivors, kept: int, last: int, given: pa.Sch
     return Survivors(shards, kept)
 
 
-def _drops_file(step: Step, shard: SurvivingShard) -> str:
+def _drops_file(step: RulePass, shard: SurvivingShard) -> str:
     return files.join(step.folder, f"{shard.ordinal:08d}.arrow")
 
 
-def _apply_to_all(step: Step, survivors: Survivors, engine: Engine) -> list[Count]:
+def _apply_to_all(step: RulePass, survivors: Survivors, engine: Engine) -> list[Count]:
     """Apply a step to every shard; return the count of each rule."""
     sums = [Count() for _ in step.rules]
     for counts in run_all(engine, partial(_apply, step), survivors.shards):
@@ -169,7 +169,7 @@ def _apply_to_all(step: Step, survivors: Survivors, engine: Engine) -> list[Coun
     return sums
 
 
-def _apply(step: Step, shard: SurvivingShard) -> list[Count]:
+def _apply(step: RulePass, shard: SurvivingShard) -> list[Count]:
     """Apply a step to one shard and add its drops to the earlier ones; return the count of each rule."""
     documents, places = shard.read(step.read), np.flatnonzero(shard.kept())
     drops, counts = [shard.dropped()], []

@@ -46,7 +46,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Found:
+class Located:
     """The result of one search."""
 
     documents: int  #: number of keys
@@ -80,21 +80,21 @@ class Table:
 
 def find_crossings(
     engine: Engine, survivors: Survivors, source: Source, budgets: Sequence[Callable[[int], int]]
-) -> list[Found]:
+) -> list[Located]:
     """Return the crossing of each search, in the order of `budgets`, which give a budget from the number of keys."""
     brackets: list[Bracket | None] = [Bracket(0, 0, survivors.documents) for _ in budgets]
-    found: dict[int, Found] = {}
+    found: dict[int, Located] = {}
     while any(brackets):
         tables = _tabulate_all(engine, survivors, source, brackets)
         for i, (bracket, table) in enumerate(zip(brackets, tables, strict=True)):
             if bracket is None or table is None:
                 continue
             if i not in found:  # the first pass sees all keys
-                found[i] = Found(int(table.documents.sum()), int(table.weights.sum()), None)
+                found[i] = Located(int(table.documents.sum()), int(table.weights.sum()), None)
             narrowed = _narrow(bracket, table, budgets[i](found[i].documents))
             if narrowed is not None and narrowed.bits == KEY_BITS:
                 crossing = Crossing(narrowed.prefix, narrowed.before, narrowed.documents)
-                found[i] = Found(found[i].documents, found[i].weight, crossing)
+                found[i] = Located(found[i].documents, found[i].weight, crossing)
                 narrowed = None
             brackets[i] = narrowed
     return [found[i] for i in range(len(budgets))]

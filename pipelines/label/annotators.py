@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from gristmill.operators.base import digest_of
-from gristmill.operators.label.task import Part
+from gristmill.operators.label.task import TaskSection
 
 
-class Annotator(Part):
+class Annotator(TaskSection):
     """Fields of all annotators. Answers are stored under the name."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="under which its answers are stored")

@@ -20,7 +20,7 @@ from gristmill.pipelines.label.budget import FREE, Bound, Ledger, Prices
 from gristmill.pipelines.label.chunks import StreamingAsker
 from gristmill.pipelines.label.forecast import Sizes
 from gristmill.pipelines.label.questions import BATCH, ReadingChunk
-from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.rows import Annotation, AnswerRow
 from gristmill.pipelines.label.writer import Writer
 from gristmill.pipelines.progress.reporter import Stage
 
@@ -75,7 +75,7 @@ class Round:
 
         Answers that were stored stay, even if an error is raised.
         """
-        asked = Asked(self, {}, Tally())
+        asked = InFlight(self, {}, Tally())
         if isinstance(self.asker, StreamingAsker):
             asked.consume(asked.streamed(self.asker, chunks))
         else:
@@ -85,7 +85,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Asked:
+class InFlight:
     """The questions of a round that are in flight."""
 
     round: Round
@@ -158,7 +158,7 @@ class Asked:
             raise
 
     def _store(self, replies: Sequence[Reply]) -> None:
-        rows: list[Row] = []
+        rows: list[AnswerRow] = []
         reserved: list[Bound] = []
         actual: list[Bound] = []
         for reply in replies:
@@ -171,12 +171,12 @@ class Asked:
         self._settle(rows, reserved, actual)
         self.round.stage.advance(len(reserved))
 
-    def _settle(self, rows: Sequence[Row], reserved: Sequence[Bound], actual: Sequence[Bound]) -> None:
+    def _settle(self, rows: Sequence[AnswerRow], reserved: Sequence[Bound], actual: Sequence[Bound]) -> None:
         name = self.round.annotation.annotator
         self.round.writer.append(self.round.annotation, rows, self.round.ledger.worth(name, reserved))
         self.round.ledger.settle(name, reserved, actual)
 
-    def _judged(self, reply: Reply, cut_tokens: int, bound: Bound, rows: list[Row]) -> Bound:
+    def _judged(self, reply: Reply, cut_tokens: int, bound: Bound, rows: list[AnswerRow]) -> Bound:
         """Return the actual cost of a reply, and add its row to `rows`."""
         completion, tally = reply.completion, self.tally
         if completion is not None:
@@ -187,7 +187,7 @@ class Asked:
             tally.refused += 1
             cost = bound if reply.billed else Bound(0, 0, bound.documents)
             paid = (None, *cost[:2], self.round.prices.cost(*cost[:2]), cut_tokens, None, reply.error)
-            rows.append(Row._make((reply.key, self.round.attempt, None, *UNKNOWN, *paid)))
+            rows.append(AnswerRow._make((reply.key, self.round.attempt, None, *UNKNOWN, *paid)))
             return cost
         tally.failed += 1
         tally.first_failure = tally.first_failure or reply.error
@@ -198,10 +198,10 @@ class Asked:
         cost = bound._replace(documents=0)
         tokens = (cost.input_tokens, cost.output_tokens)
         paid = (None, *tokens, self.round.prices.cost(*tokens), 0, None, reply.error)
-        rows.append(Row._make((None, 1, None, *UNKNOWN, *paid)))
+        rows.append(AnswerRow._make((None, 1, None, *UNKNOWN, *paid)))
         return cost
 
-    def _row(self, key: bytes, completion: Completion, cut_tokens: int) -> Row:
+    def _row(self, key: bytes, completion: Completion, cut_tokens: int) -> AnswerRow:
         """Return the row of a completion. The model's text is kept if it is not valid or was repaired."""
         attempt, tokens = self.round.attempt, (completion.input_tokens, completion.output_tokens)
         paid = (completion.logprob, *tokens, self.round.prices.cost(*tokens), cut_tokens)
@@ -211,10 +211,10 @@ class Asked:
             answer = self.round.answer.read(completion.text)
         except InvalidAnswer as error:
             self.tally.invalid += 1
-            return Row._make((key, attempt, None, *UNKNOWN, *paid, completion.text, str(error)))
+            return AnswerRow._make((key, attempt, None, *UNKNOWN, *paid, completion.text, str(error)))
         self.tally.answered += 1
         soft = self.round.answer.soft(answer, completion.slots, completion.logprob)
-        return Row._make((key, attempt, answer, *soft, *paid, completion.text if attempt > 1 else None, None))
+        return AnswerRow._make((key, attempt, answer, *soft, *paid, completion.text if attempt > 1 else None, None))
 
 
 def ahead(items: Iterable[T], depth: int = AHEAD) -> Generator[T]:

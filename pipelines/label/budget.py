@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gristmill.operators.base import Count
-from gristmill.operators.label.part import Part
+from gristmill.operators.label.part import TaskSection
 
 
-class Budget(Part):
+class Budget(TaskSection):
     """Ceilings over all runs of a task in one store. What is not named is not limited. `80M` is 80,000,000."""
 
     documents: Count | None = Field(default=None, description="documents answered, each once for each annotator")
@@ -29,7 +29,7 @@ class Budget(Part):
     cost: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="money, in the prices' currency")
 
 
-class Prices(Part):
+class Prices(TaskSection):
     """Cost of an annotator's tokens."""
 
     input_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of a million prompt tokens")

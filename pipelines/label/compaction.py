@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from gristmill.pipelines.label.inventory import note
-from gristmill.pipelines.label.listing import Listing, list_folder, rows_in, write_compacted
+from gristmill.pipelines.label.listing import TaskFiles, list_folder, rows_in, write_compacted
 from gristmill.pipelines.label.rows import SCHEMA, merged
 from gristmill.pipelines.storage import files
 
@@ -41,12 +41,12 @@ def compact_if_many(url: str) -> None:
         compact(url)
 
 
-def _remove(listing: Listing, names: list[str]) -> None:
+def _remove(listing: TaskFiles, names: list[str]) -> None:
     for name in names:
         files.remove(listing.place(name))
 
 
-def _groups(listing: Listing) -> Iterator[list[str]]:
+def _groups(listing: TaskFiles) -> Iterator[list[str]]:
     """Yield groups of files to merge with one another: two files at least, MERGED_ROWS rows at most."""
     group: list[str] = []
     held = 0

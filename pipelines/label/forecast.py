@@ -8,7 +8,7 @@ import numpy as np
 
 from gristmill.operators import columns
 from gristmill.operators.label.contract import Question, Tokenizer
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import Annotator
 from gristmill.pipelines.label.budget import Bound, Prices
 from gristmill.pipelines.label.documents import Documents
@@ -45,7 +45,7 @@ class Forecast:
 class Sizes:
     """Tokens that a question takes: about, for forecasts, and at most, for reservations."""
 
-    def __init__(self, asked: Asked, annotator: Annotator, tokenizer: Tokenizer) -> None:
+    def __init__(self, asked: TaskQuestion, annotator: Annotator, tokenizer: Tokenizer) -> None:
         preparer = Preparer(asked, tokenizer)
         constraint = asked.answer.constraint()
         self._asked, self.tokenizer = asked, tokenizer

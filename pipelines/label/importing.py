@@ -16,7 +16,7 @@ from gristmill.operators.label.reading import InvalidAnswer
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.label.budget import NOTHING
-from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.rows import Annotation, AnswerRow
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
 from gristmill.pipelines.sources.discover import ShardSpec, discover
 from gristmill.pipelines.sources.formats import FORMATS, Reading
@@ -87,7 +87,7 @@ def import_labels(
         named = [(label.key, label.id, f"import: {annotator}") for label in kept if label.id is not None]
         if named:
             store.write_documents(writer.run, [pa.table(list(zip(*named, strict=True)), schema=DOCUMENTS)])
-        rows = [Row(label.key, 0, label.answer, label.probability) for label in kept]
+        rows = [AnswerRow(label.key, 0, label.answer, label.probability) for label in kept]
         writer.append(Annotation(annotator, annotator, REVISION), rows, NOTHING)
     return Imported(records, len(kept), len(labels) - len(kept))
 

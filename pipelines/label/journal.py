@@ -25,7 +25,7 @@ import orjson
 
 from gristmill.operators.errors import FatalError, StoreDamaged
 from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.rows import Annotation, Row, to_columns
+from gristmill.pipelines.label.rows import Annotation, AnswerRow, to_columns
 from gristmill.pipelines.storage import files
 
 _NAME = re.compile(r"(?P<kind>answers|journal)-(?P<run>.+)-(?P<number>\d{6})\.(?:parquet|jsonl)")
@@ -80,13 +80,13 @@ class Outstanding:
             total = total.plus(amount)
         return total
 
-    def as_unanswered(self) -> list[tuple[Annotation, Row, Amount]]:
+    def as_unanswered(self) -> list[tuple[Annotation, AnswerRow, Amount]]:
         """Return rows that keep it permanently, each with the amount that it settles."""
         why = "asked by a run that ended before the answer came"
         return [
             (
                 Annotation(annotator, "", ""),
-                Row(
+                AnswerRow(
                     None,
                     1,
                     None,
@@ -160,7 +160,7 @@ def _replay_line(line: dict[str, Any], batches: list[dict[str, Any]], outstandin
         batches.append(line)
 
 
-def rows_line(annotation: Annotation, rows: Sequence[Row], settled: Amount, created: int | None = None) -> bytes:
+def rows_line(annotation: Annotation, rows: Sequence[AnswerRow], settled: Amount, created: int | None = None) -> bytes:
     """Return the line of rows of one annotator, `created` then or now, with what was reserved for them."""
     moment = time.time_ns() // 1000 if created is None else created
     line = {**annotation._asdict(), "created": moment, "settled": settled[1:]}

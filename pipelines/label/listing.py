@@ -36,7 +36,7 @@ TASK = "task.json"
 
 
 @dataclass(frozen=True)
-class Listing:
+class TaskFiles:
     """The files of one moment."""
 
     url: str
@@ -71,7 +71,7 @@ class Listing:
         return list(last.values())
 
 
-def list_folder(url: str) -> Listing:
+def list_folder(url: str) -> TaskFiles:
     """List a task's folder; the listing is empty if there is no folder.
 
     Raises StoreFileGone if a file that was there is missing, StoreDamaged if the inventory is damaged.
@@ -85,7 +85,7 @@ def list_folder(url: str) -> Listing:
                 raise
 
 
-def _listed(url: str, inventory: Inventory | None) -> Listing:
+def _listed(url: str, inventory: Inventory | None) -> TaskFiles:
     """List a folder with this inventory. Raises FileNotFoundError if a file is missing."""
     found = files.names(url)
     there = set(found)
@@ -112,7 +112,7 @@ def _listed(url: str, inventory: Inventory | None) -> Listing:
     parquet = sorted(name for name in counts if not name.startswith(DOCUMENTS))
     stored = {name for file in (*parquet, *replaced) if (name := parse_name(file))}
     journals = [name for file in found if file.startswith("journal-") and (name := parse_name(file))]
-    return Listing(
+    return TaskFiles(
         url,
         answers=[name for name in parquet if name not in replaced],
         replaced=[name for name in parquet if name in replaced],
@@ -154,7 +154,7 @@ def run_number(name: str) -> int:
     return int(run) if _NUMBERED.fullmatch(run) else 0
 
 
-def settle(url: str) -> Listing:
+def settle(url: str) -> TaskFiles:
     """Make the inventory of a folder say what is there now. Only the folder's writer may call this.
 
     Files that it lacks were left by a run that was killed before it noted them, or by an earlier version of gristmill.
@@ -205,7 +205,7 @@ def _replaced_by(url: str) -> list[str]:
     return held
 
 
-def latest(listing: Listing) -> int:
+def latest(listing: TaskFiles) -> int:
     """Return the greatest `created` of all answers, in microseconds: rows appended from now on come after it."""
     found = [0]
     for name in listing.answers:
@@ -223,7 +223,7 @@ def rows_in(url: str) -> int:
         return int(pq.read_metadata(file).num_rows)
 
 
-def write_compacted(listing: Listing, number: int, table: pa.Table, replaces: Sequence[str]) -> None:
+def write_compacted(listing: TaskFiles, number: int, table: pa.Table, replaces: Sequence[str]) -> None:
     """Write a compacted file that stands for others."""
     marked = table.replace_schema_metadata({_REPLACES: json.dumps(list(replaces)).encode()})
     name = f"compacted-{number:06d}.parquet"

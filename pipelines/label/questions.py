@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from gristmill.operators.label.contract import Question, Rejected, Tokenizer
 from gristmill.operators.label.cutting import Cutter
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.documents import ShardDocuments
 
 BATCH = 256  # questions that travel together
@@ -17,7 +17,7 @@ BATCH = 256  # questions that travel together
 class Preparer:
     """Maker of questions from texts."""
 
-    def __init__(self, asked: Asked, tokenizer: Tokenizer) -> None:
+    def __init__(self, asked: TaskQuestion, tokenizer: Tokenizer) -> None:
         self.prompt = Prompt(asked, tokenizer.special)
         self._cutter = Cutter(tokenizer, asked.text)
 
@@ -32,7 +32,7 @@ class ReadingChunk:
     """Documents of a shard, to be read and asked about. Picklable: on Ray any free worker reads it."""
 
     part: ShardDocuments
-    asked: Asked
+    asked: TaskQuestion
     tokenizer: Tokenizer
     rejected: Mapping[bytes, Rejected] = field(default_factory=dict)  #: first answers that are not valid, by key
 

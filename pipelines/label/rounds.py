@@ -18,7 +18,7 @@ from gristmill.pipelines.engine.base import RETRIES
 from gristmill.pipelines.label.chunks import Chunk
 
 
-class Part(NamedTuple):
+class ReplyBatch(NamedTuple):
     """Some replies of a chunk, or the error that kept it from being asked about."""
 
     chunk: int  #: its index
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 #: Asks about the chunks with these indices; parts come back in any order and any grouping, and some may never come.
-Ask = Callable[[Sequence[int]], Iterator[Iterable[Part]]]
+Ask = Callable[[Sequence[int]], Iterator[Iterable[ReplyBatch]]]
 
 
 def answer_in_rounds(who: str, chunks: Sequence[Chunk], ask: Ask) -> Generator[Sequence[Reply]]:
@@ -61,7 +61,7 @@ class _Ledger:
         self.errors: list[Exception] = []
         self._answered: defaultdict[int, set[bytes]] = defaultdict(set)
 
-    def settle(self, groups: Iterator[Iterable[Part]]) -> Iterator[Sequence[Reply]]:
+    def settle(self, groups: Iterator[Iterable[ReplyBatch]]) -> Iterator[Sequence[Reply]]:
         """Yield the replies of one round without those of the rounds before."""
         before = {index: frozenset(keys) for index, keys in self._answered.items()}
         came: Counter[int] = Counter()

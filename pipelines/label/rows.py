@@ -53,7 +53,7 @@ class Annotation(NamedTuple):
     revision: str
 
 
-class Row(NamedTuple):
+class AnswerRow(NamedTuple):
     """One answer, or what came instead of it. Its fields are the columns of SCHEMA.
 
     Not valid but with `raw`: a first attempt of this kind is yet to be repaired, a second is in quarantine. Neither
@@ -76,13 +76,13 @@ class Row(NamedTuple):
     error: str | None = None
 
 
-def to_columns(rows: Sequence[Row]) -> dict[str, Any]:
+def to_columns(rows: Sequence[AnswerRow]) -> dict[str, Any]:
     """Return rows (n) as lists by field, which JSON can hold, made to be read back fast.
 
     A field that is null in all rows is left out. Keys are one hexadecimal text, zeros where `unanswered` lists the row.
     Probabilities are `labels` (the different lists of labels), `labelled` (which of these each row has) and `shares`.
     """
-    fields = zip(Row._fields, zip(*rows, strict=True), strict=True) if rows else ()
+    fields = zip(AnswerRow._fields, zip(*rows, strict=True), strict=True) if rows else ()
     columns: dict[str, Any] = {name: values for name, values in fields if values.count(None) < len(values)}
     columns.setdefault("attempt", [])
     keys = columns.pop("key", (None,) * len(rows))
@@ -110,7 +110,7 @@ def to_table(batches: Sequence[Mapping[str, Any]], run: str) -> pa.Table:
     }
     for name in SCHEMA.names:
         kind = SCHEMA.field(name).type
-        if name in Row._fields and name not in columns:
+        if name in AnswerRow._fields and name not in columns:
             columns[name] = _gathered(name, kind, batches, counts)
         elif name not in columns:
             columns[name] = pa.array([batch[name] for batch in batches], kind).take(of_batch)

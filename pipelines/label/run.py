@@ -115,7 +115,7 @@ def label_chosen(
 
 
 @dataclass(frozen=True)
-class Part:
+class AnnotatorWork:
     """Work of one annotator."""
 
     annotator: AnyAnnotator
@@ -145,13 +145,13 @@ class Labelling:
     writer: Writer
     reporter: Reporter
 
-    def part_of(self, annotator: AnyAnnotator, asker: Asker) -> Part:
+    def part_of(self, annotator: AnyAnnotator, asker: Asker) -> AnnotatorWork:
         """Return the work that is left for an annotator."""
         known = self.store.known(annotator.name, asker.revision)
         sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
-        return Part(annotator, asker, sizes, known)
+        return AnnotatorWork(annotator, asker, sizes, known)
 
-    def forecast(self, part: Part) -> Forecast:
+    def forecast(self, part: AnnotatorWork) -> Forecast:
         """Estimate the questions to an annotator, and the tokens and cost that they take."""
         states = self._states(part.known)
         missing, repairs = (self.texts.filter(states == state) for state in (MISSING, REPAIR))
@@ -159,7 +159,7 @@ class Labelling:
         known = len(states) - missing.table.num_rows - repairs.table.num_rows
         return forecast(part.annotator, part.sizes, prices, missing, repairs, known)
 
-    def ask(self, part: Part) -> AnnotatorResult:
+    def ask(self, part: AnnotatorWork) -> AnnotatorResult:
         """Ask first questions, then repairs of the answers that are not valid."""
         started = time.monotonic()
         first, known = self._rounds(part, part.known, MISSING)
@@ -179,7 +179,7 @@ class Labelling:
             seconds=time.monotonic() - started,
         )
 
-    def _rounds(self, part: Part, known: Known, state: int) -> tuple[Tally, Known]:
+    def _rounds(self, part: AnnotatorWork, known: Known, state: int) -> tuple[Tally, Known]:
         """Ask about texts in a state until none was lost on the way; return the counts, and what is known then."""
         total = Tally()
         for _ in range(1 + ROUNDS):
@@ -201,7 +201,7 @@ class Labelling:
         """Return the states of the texts (n)."""
         return known.states(self.texts.table[KEY])
 
-    def _round(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Tally:
+    def _round(self, part: AnnotatorWork, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Tally:
         title = f"{self.loaded.name} {part.annotator.name}{' repairs' if rejected else ''}"
         with self.reporter.stage(title, documents.table.num_rows, "document") as stage:
             return Round(
@@ -217,7 +217,9 @@ class Labelling:
                 at_once=max(1, getattr(part.annotator, "concurrency", 2 * BATCH) // 2),
             ).ask(list(self._chunks(part, documents, rejected)))
 
-    def _chunks(self, part: Part, documents: Documents, rejected: Mapping[bytes, Rejected]) -> Iterator[ReadingChunk]:
+    def _chunks(
+        self, part: AnnotatorWork, documents: Documents, rejected: Mapping[bytes, Rejected]
+    ) -> Iterator[ReadingChunk]:
         for _, of_shard in documents.by_shard():
             pieces = of_shard.split(CHUNK_DOCUMENTS, CHUNK_BYTES) if part.streams else [of_shard]
             for piece in pieces:

@@ -25,7 +25,7 @@ from gristmill.pipelines.label.inventory import note
 from gristmill.pipelines.label.journal import Outstanding
 from gristmill.pipelines.label.known import NEEDED, Known
 from gristmill.pipelines.label.listing import DOCUMENTS as CHOSEN
-from gristmill.pipelines.label.listing import TASK, Listing, let_go, list_folder, settle
+from gristmill.pipelines.label.listing import TASK, TaskFiles, let_go, list_folder, settle
 from gristmill.pipelines.label.rows import (
     MERGED_BY,
     SCHEMA,
@@ -124,7 +124,7 @@ class LabelStore:
     def outstanding(self) -> Outstanding:
         """Return what runs that were killed, or go on, have reserved and not settled."""
 
-        def read(listing: Listing) -> Outstanding:
+        def read(listing: TaskFiles) -> Outstanding:
             found = Outstanding()
             for journal in listing.last_journals():
                 for annotator, amount in listing.replay(journal).outstanding.amounts.items():
@@ -169,7 +169,7 @@ class LabelStore:
     def documents(self) -> pa.Table:
         """Return the documents that any run chose (DOCUMENTS), each once."""
 
-        def read(listing: Listing) -> list[pa.Table]:
+        def read(listing: TaskFiles) -> list[pa.Table]:
             return [files.read_table(listing.place(name)) for name in listing.documents]
 
         tables = self._reading(read)
@@ -180,7 +180,7 @@ class LabelStore:
         empty = SCHEMA.empty_table().select(columns)
         return self._reading(lambda listing: pa.concat_tables([empty, *self._tables(listing, columns, only)]))
 
-    def _tables(self, listing: Listing, columns: Sequence[str], only: pc.Expression | None) -> Iterator[pa.Table]:
+    def _tables(self, listing: TaskFiles, columns: Sequence[str], only: pc.Expression | None) -> Iterator[pa.Table]:
         for name in listing.answers:
             found = files.read_table(listing.place(name), list(columns), only)
             yield found.replace_schema_metadata(None)
@@ -188,7 +188,7 @@ class LabelStore:
             found = to_table(listing.replay(journal).batches, journal.run)
             yield (found if only is None else found.filter(only)).select(list(columns))
 
-    def _reading(self, read: Callable[[Listing], _T]) -> _T:
+    def _reading(self, read: Callable[[TaskFiles], _T]) -> _T:
         """Read files of one moment; again if a writer has replaced one of them meanwhile."""
         for _ in range(_ATTEMPTS):
             listing = list_folder(self.url)

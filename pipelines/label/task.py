@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.sample import Sample
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.config.mistakes import Mistakes
@@ -24,7 +24,7 @@ from gristmill.pipelines.storage.locations import absolute, folder_of
 USAGE = "`gristmill label TASK` takes the path of a YAML file"
 
 
-class LabelTask(Asked):
+class LabelTask(TaskQuestion):
     """A checked task. Its fingerprint (`asked_fingerprint`) names its answers in the store."""
 
     version: Literal[1] = Field(description="version of this format")

@@ -25,8 +25,8 @@ from gristmill.pipelines.label.journal import (
     rows_line,
     unanswered_lines,
 )
-from gristmill.pipelines.label.listing import Listing, latest, list_folder
-from gristmill.pipelines.label.rows import Annotation, Row, to_table
+from gristmill.pipelines.label.listing import TaskFiles, latest, list_folder
+from gristmill.pipelines.label.rows import Annotation, AnswerRow, to_table
 from gristmill.pipelines.storage import files
 
 #: A journal becomes a Parquet file when it has that many rows or bytes.
@@ -48,7 +48,7 @@ class Writer:
         self._outstanding = Outstanding()
         self._lock = threading.Lock()
 
-    def append(self, annotation: Annotation, rows: Sequence[Row], settled: Amount = NOTHING) -> None:
+    def append(self, annotation: Annotation, rows: Sequence[AnswerRow], settled: Amount = NOTHING) -> None:
         """Store rows of one annotator, and take what was reserved for them off the record, in one step.
 
         `rows` may be empty if questions came to nothing and were not charged. Raises FatalError if the store takes no
@@ -222,7 +222,7 @@ def recover(url: str) -> None:
         files.remove(listing.place(journal.journal))
 
 
-def _settle_all(listing: Listing, journal: Name) -> None:
+def _settle_all(listing: TaskFiles, journal: Name) -> None:
     """End a run's journal with what is outstanding as rows.
 
     If the rows of the last one are stored, and the run was killed before it opened the next, the next one is written.
@@ -239,7 +239,7 @@ def _settle_all(listing: Listing, journal: Name) -> None:
     files.write_bytes(url, before + lines)
 
 
-def _store_rows(listing: Listing, journal: Name) -> list[str]:
+def _store_rows(listing: TaskFiles, journal: Name) -> list[str]:
     """Write a journal's rows as answers; return the name of the file, if there are any rows."""
     batches = listing.replay(journal).batches
     if not any(batch["attempt"] for batch in batches):

@@ -39,7 +39,7 @@ RECEIPTS = "_receipts"
 
 
 @dataclass(frozen=True)
-class Survivors:
+class ShardSurvivors:
     """The kept rows of one shard, before any text is read."""
 
     shard: Shard
@@ -56,7 +56,7 @@ class Survivors:
 class WriteTask:
     """Input shards, in order, and the output files that their survivors fill."""
 
-    survivors: tuple[Survivors, ...]
+    survivors: tuple[ShardSurvivors, ...]
     sizes: tuple[int, ...]  #: rows of each file
     first_file: int  #: number of the first file in the dataset
 
@@ -88,7 +88,7 @@ class WriteReceipt:
     observed: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
-def plan_files(survivors: Sequence[Survivors], shard_bytes: int) -> tuple[list[WriteTask], int]:
+def plan_files(survivors: Sequence[ShardSurvivors], shard_bytes: int) -> tuple[list[WriteTask], int]:
     """Return the tasks of a dataset and the number of files that they write."""
     tasks: list[WriteTask] = []
     number = 0
@@ -101,9 +101,9 @@ def plan_files(survivors: Sequence[Survivors], shard_bytes: int) -> tuple[list[W
     return tasks, number
 
 
-def _groups(survivors: Sequence[Survivors], shard_bytes: int) -> Iterator[list[Survivors]]:
+def _groups(survivors: Sequence[ShardSurvivors], shard_bytes: int) -> Iterator[list[ShardSurvivors]]:
     """Yield consecutive shards whose survivors fit one file; a shard that fills more stands alone."""
-    group: list[Survivors] = []
+    group: list[ShardSurvivors] = []
     text = read = 0
     for shard in survivors:
         text, read = text + shard.text_bytes, read + shard.input_bytes
@@ -135,7 +135,7 @@ class CountSurvivors:
     def __str__(self) -> str:
         return self.shard.spec.name
 
-    def run(self) -> Survivors:
+    def run(self) -> ShardSurvivors:
         """Return the shard's survivors."""
         narrow = [c for c in self.columns if c != columns.TEXT]
         wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.rewrite)]))
@@ -145,7 +145,7 @@ class CountSurvivors:
             stream.write_table(table.combine_chunks())
         content = np.frombuffer(sink.getvalue(), np.uint8)
         high, low = hash_128(content, 0, len(content))
-        return Survivors(
+        return ShardSurvivors(
             self.shard,
             self.measures,
             self.decisions,
@@ -157,7 +157,7 @@ class CountSurvivors:
         )
 
 
-def count_survivors(task: CountSurvivors) -> Survivors:
+def count_survivors(task: CountSurvivors) -> ShardSurvivors:
     """Run a task: `CountSurvivors.run` as a plain function, which engines take."""
     return task.run()
 
@@ -230,7 +230,7 @@ class ReadSurvivors:
     """The second reading of one shard's text, of the documents that were decided to be kept."""
 
     layout: Layout
-    survivors: Survivors
+    survivors: ShardSurvivors
 
     def collect(self, observers: Sequence[Observer]) -> tuple[list[pa.Table], Mapping[str, float]]:
         """Return all tables at once, with the seconds that they took."""

@@ -21,7 +21,7 @@ from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.sources.beside import PACKED, divided
 from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.sources.lines import Part
-from gristmill.pipelines.sources.listing import CONNECTIONS, Found, Listing, discover_files, distinct
+from gristmill.pipelines.sources.listing import CONNECTIONS, FoundFiles, Listing, discover_files, distinct
 from gristmill.pipelines.sources.partitions import shared_keys
 from gristmill.pipelines.sources.spec import AUTO, Source
 from gristmill.pipelines.sources.storage import FileRef
@@ -104,7 +104,7 @@ class Discovery:
         self._base = base
         self._listing = Listing(base)
         self._readers: dict[tuple[str, str], str] = {}  # real path and way of reading -> name of the source
-        self._ahead: dict[str, Future[Found]] = {}
+        self._ahead: dict[str, Future[FoundFiles]] = {}
 
     def list_ahead(self, sources: Sequence[Source]) -> None:
         """List sources on other stores side by side; what goes wrong with one is raised where it is found."""

@@ -41,7 +41,7 @@ def check_surrogates(value: Any) -> None:
         raise Fault("malformed", "this has more levels of JSON than can be read") from None
 
 
-class Repeated(dict[str, Any]):
+class RepeatedKey(dict[str, Any]):
     """An object some of whose keys are there more than once; the last value counts."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
@@ -52,7 +52,7 @@ class Repeated(dict[str, Any]):
 def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object, as `object_pairs_hook` of Python's parser."""
     value = dict(pairs)
-    return value if len(value) == len(pairs) else Repeated(pairs)
+    return value if len(value) == len(pairs) else RepeatedKey(pairs)
 
 
 class RepeatedKeys:
@@ -97,7 +97,7 @@ class RepeatedKeys:
         for field in self._fields:
             inner = value
             for name in [field] if isinstance(value, dict) and field in value else field.split("."):
-                if isinstance(inner, Repeated) and name in inner.keys_repeated:
+                if isinstance(inner, RepeatedKey) and name in inner.keys_repeated:
                     raise Fault("malformed", f"the field {field} is there more than once")
                 inner = inner.get(name) if isinstance(inner, dict) else None
 

@@ -44,7 +44,7 @@ class Listed(NamedTuple):
     folder: str | None = None  #: what names it, where that is a folder or all that is in one (`data/*`), and not a file
 
 
-class Found(NamedTuple):
+class FoundFiles(NamedTuple):
     """What paths stand for: files in path order, and what lies there and is passed over."""
 
     files: list[Listed]
@@ -91,7 +91,7 @@ class Listing:
         self._lock = threading.Lock()
         self._fresh: set[Any] = set()  # stores whose listings are no older than this
 
-    def find(self, patterns: Iterable[str]) -> Found:
+    def find(self, patterns: Iterable[str]) -> FoundFiles:
         """Return what the paths stand for, no path of a file twice. Raises as `discover_files`."""
         files: dict[str, Listed] = {}
         passed: set[str] = set()
@@ -100,7 +100,7 @@ class Listing:
                 for found in self._matches(pattern, passed):
                     if files.setdefault(found.file.url, found).folder is not None:
                         files[found.file.url] = found
-        return Found([files[url] for url in sorted(files)], sorted(passed))
+        return FoundFiles([files[url] for url in sorted(files)], sorted(passed))
 
     def _matches(self, pattern: str, passed: set[str]) -> list[Listed]:
         url, glob = absolute(pattern, self._base), _as_glob(pattern, self._base)

@@ -235,7 +235,8 @@ def _is_denied(error: BaseException) -> bool:
 
 class _RemoteFile(PatientFile):
     """An fsspec file for Arrow. Whatever goes wrong while it is read lies on the way to the store, not in the file's
-    content, and must not be mistaken for a damaged file: it leaves as RetryableError."""
+    content, and must not be mistaken for a damaged file: it leaves as RetryableError.
+    """
 
     def __init__(self, file: FileRef, opened: Any) -> None:
         super().__init__(file.name, opened)

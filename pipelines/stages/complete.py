@@ -20,7 +20,7 @@ from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.stages.label import FOLDER as LABELS
-from gristmill.pipelines.stages.label import Survivors, label_survivors
+from gristmill.pipelines.stages.label import LabelSurvivors, label_survivors
 from gristmill.pipelines.stages.measure import Measured, measure_all, with_given_columns
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
@@ -120,7 +120,7 @@ def _label(
 ) -> tuple[Measured, Sequence[LabelResult]]:
     texts = Texts({shard.ordinal: shard for shard in measured.shards}, plan.transforms)
     engine.start()
-    survivors = Survivors(plan.loaded.store, plan.loaded.recipe.name, url, measured, texts, rewrite_by(plan.rules))
+    survivors = LabelSurvivors(plan.loaded.store, plan.loaded.recipe.name, url, measured, texts, rewrite_by(plan.rules))
     measures, labels = label_survivors(plan.tasks, survivors, reporter, confirm)
     return replace(measured, measures=measures), labels
 

@@ -33,7 +33,7 @@ FOLDER = "labels"  #: below the run's folder: labels/<position of the task>/<ord
 
 
 @dataclass(frozen=True)
-class Survivors:
+class LabelSurvivors:
     """The documents that a run has kept, and the means to read their texts."""
 
     store: str
@@ -74,7 +74,7 @@ def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
 
 
 def label_survivors(
-    tasks: Sequence[LoadedTask], survivors: Survivors, reporter: Reporter, confirm: Confirm
+    tasks: Sequence[LoadedTask], survivors: LabelSurvivors, reporter: Reporter, confirm: Confirm
 ) -> tuple[list[ShardMeasures], list[LabelResult]]:
     """Put tasks to the kept documents; return the shards with the tasks' columns added, and the result of each task.
 

@@ -35,7 +35,7 @@ from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.sources import remarks
 from gristmill.pipelines.stages import quarantine
 from gristmill.pipelines.stages.complete import Completed, complete_earlier
-from gristmill.pipelines.stages.label import Survivors, label_survivors
+from gristmill.pipelines.stages.label import LabelSurvivors, label_survivors
 from gristmill.pipelines.stages.measure import Measured, all_measured, measure_all, with_given_columns
 from gristmill.pipelines.stages.remember import remember
 from gristmill.pipelines.stages.write import write_dataset
@@ -98,7 +98,7 @@ def run(
             recovered(loaded.store, plan.index.name)
         plan.read_state()
         engine = stack.enter_context(LateEngine(open_engine))
-        this = Run(plan, engine, reporter, confirm)
+        this = RunStages(plan, engine, reporter, confirm)
         completed = this.go_on()
         result = this.run() if plan.pending else this.nothing_new()
         return replace(
@@ -108,7 +108,7 @@ def run(
         )
 
 
-class Run:
+class RunStages:
     """The stages of one run, in the order in which they happen."""
 
     def __init__(self, plan: Plan, engine: LateEngine, reporter: Reporter, confirm: Confirm) -> None:
@@ -314,7 +314,7 @@ class Run:
         if not self.plan.tasks:
             return measured, ()
         texts = Texts({shard.ordinal: shard for shard in measured.shards}, self.plan.transforms)
-        survivors = Survivors(self.store, self.recipe.name, url, measured, texts, rewrite_by(self.plan.rules))
+        survivors = LabelSurvivors(self.store, self.recipe.name, url, measured, texts, rewrite_by(self.plan.rules))
         self.engine.start()
         measures, results = label_survivors(self.plan.tasks, survivors, self.reporter, self.confirm)
         return replace(measured, measures=measures), results

@@ -20,7 +20,7 @@ from gristmill.pipelines.shard_tasks.write import (
     RECEIPTS,
     CountSurvivors,
     Layout,
-    Survivors,
+    ShardSurvivors,
     WriteFiles,
     WriteReceipt,
     WriteTask,
@@ -145,7 +145,7 @@ def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[
 
 def _survivors(
     plan: Plan, measured: Measured, run_url: str, rewrite: Rewrite | None, engine: Engine
-) -> list[Survivors]:
+) -> list[ShardSurvivors]:
     columns = tuple(plan.output.names)
     tasks = [
         CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, rewrite)
@@ -189,7 +189,7 @@ def _named(plan: Plan) -> Iterator[tuple[Rule, str]]:
     return zip(plan.rules, rule_names(plan.rules), strict=True)
 
 
-def _removed(rewrite: Rewrite | None, survivors: Sequence[Survivors]) -> dict[str, dict[str, Any]]:
+def _removed(rewrite: Rewrite | None, survivors: Sequence[ShardSurvivors]) -> dict[str, dict[str, Any]]:
     """Return counts of what is removed from the written texts, by the name of the rule that removes it."""
     if rewrite is None:
         return {}

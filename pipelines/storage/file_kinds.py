@@ -10,7 +10,7 @@ CURRENT = "CURRENT"
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """Files of a store that serve one purpose."""
 
     name: str
@@ -19,8 +19,8 @@ class Kind:
     derived: bool = False  #: a run makes it again by itself
 
 
-def _kind(name: str, pattern: str, way_back: str, derived: bool = False) -> Kind:
-    return Kind(name, re.compile(pattern), way_back, derived)
+def _kind(name: str, pattern: str, way_back: str, derived: bool = False) -> FileKind:
+    return FileKind(name, re.compile(pattern), way_back, derived)
 
 
 _BACKUP = "Restore it from a backup"
@@ -61,7 +61,7 @@ KINDS = (
 )
 
 
-def kind_of(path: str) -> Kind | None:
+def kind_of(path: str) -> FileKind | None:
     """Return the kind of a file, by its path below the store's folder; None where a store has no such files."""
     return next((kind for kind in KINDS if kind.pattern.fullmatch(path)), None)
 

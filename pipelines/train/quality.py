@@ -46,7 +46,7 @@ _SPACES = bytes.maketrans(b"\n\r\t\v\f\0", b"      ")
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingText:
     """Document to learn from or to test with."""
 
     key: bytes  #: hash of (seed, line)
@@ -59,8 +59,8 @@ class Side:
     """Documents of one kind, in the order of their keys."""
 
     label: str
-    train: list[Example]
-    test: list[Example]
+    train: list[TrainingText]
+    test: list[TrainingText]
     duplicates: int
     empty: int
 
@@ -154,7 +154,7 @@ def _read_side(
     seed: int,
     read: ReadDocuments,
 ) -> Side:
-    examples: dict[bytes, Example] = {}
+    examples: dict[bytes, TrainingText] = {}
     documents = empty = 0
     for batch in read(list(paths), text=text, id=id):
         contents = pc.cast(batch.column(TEXT), pa.large_binary()).to_pylist()
@@ -165,7 +165,7 @@ def _read_side(
                 empty += 1
                 continue
             key = hashlib.blake2b(line, digest_size=16, salt=seed.to_bytes(8, "little", signed=True)).digest()
-            examples.setdefault(key, Example(key, own_id or key.hex()[:12], line))
+            examples.setdefault(key, TrainingText(key, own_id or key.hex()[:12], line))
     limit = round(holdout * 2**64)
     ordered = sorted(examples.values(), key=lambda example: example.key)
     test = [example for example in ordered if int.from_bytes(example.key[:8], "big") < limit]

@@ -19,7 +19,7 @@ from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.label.contract import Completion, Question, Reply
 from gristmill.operators.label.cutting import Cutter
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import VllmAnnotator
 from gristmill.pipelines.label.chunks import HeldChunk
 from gristmill.pipelines.label.engines.vllm import open_asker
@@ -49,7 +49,7 @@ def annotator(**options: Any) -> VllmAnnotator:
     return VllmAnnotator.model_validate({**smallest, "placement": {"CPU": 1}, "env": ENV, **options})
 
 
-def questions(asked: Asked, n: int = DOCUMENTS) -> list[Question]:
+def questions(asked: TaskQuestion, n: int = DOCUMENTS) -> list[Question]:
     """Held-out texts, cut as the task says."""
     asker = open_asker(annotator(), asked)
     cutter, prompt = Cutter(asker.tokenizer, asked.text), Prompt(asked, asker.tokenizer.special)
@@ -72,7 +72,7 @@ def completions(replies: Sequence[Reply]) -> dict[bytes, Completion]:
     return found
 
 
-def expected_slot(asked: Asked, question: Question, codes: str, given: str = "") -> dict[str, float]:
+def expected_slot(asked: TaskQuestion, question: Question, codes: str, given: str = "") -> dict[str, float]:
     """Log-probabilities of codes after a prompt and the beginning of an answer, by plain transformers, unbatched."""
     import torch
 
@@ -182,7 +182,7 @@ def test_a_schema_is_enforced() -> None:
         "required": ["topic"],
         "additionalProperties": False,
     }
-    asked = Asked.model_validate({"instruction": "Name the topic.", "answer": {"schema": schema}})
+    asked = TaskQuestion.model_validate({"instruction": "Name the topic.", "answer": {"schema": schema}})
     some = questions(TOPIC)[:10]
     found = completions(collect(open_asker(annotator(max_output_tokens=128), asked).answer([some])))
     assert len(found) == len(some)

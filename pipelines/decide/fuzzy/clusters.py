@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.pipelines.decide.fuzzy.verification import Sample
+from gristmill.pipelines.decide.fuzzy.verification import PairSample
 from gristmill.pipelines.decide.shuffle import Exchange
 
 #: The columns of documents that are in a cluster.
@@ -47,7 +47,7 @@ class Clusters:
     dropped: int  #: documents that lose
     largest: tuple[Cluster, ...]  #: a few, largest first
     sizes: Counter[int]  #: clusters by the smallest power of two that is not below their size: 2, 4 (3 and 4), 8 ...
-    sample: Sample  #: of the compared pairs, similar or not; empty where none was compared
+    sample: PairSample  #: of the compared pairs, similar or not; empty where none was compared
 
     def members(self, ordinal: int) -> pa.Table:
         """Return the documents of a shard that are in a cluster (CLUSTERED), ascending by address."""

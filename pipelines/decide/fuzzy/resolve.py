@@ -21,7 +21,7 @@ from gristmill.pipelines.decide.fuzzy.pairs import PAIRS
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.similarity import Evidence
 from gristmill.pipelines.decide.fuzzy.survivors import MEMBER_FACTOR, Settled, Settlement, gathered_schema
-from gristmill.pipelines.decide.fuzzy.verification import Sample, Verification, evidence_schema
+from gristmill.pipelines.decide.fuzzy.verification import PairSample, Verification, evidence_schema
 from gristmill.pipelines.decide.shards import Survivors
 from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.base import Engine, run_all
@@ -56,7 +56,7 @@ def resolve(
         compared, alike, sample = _verify(verification, survivors, engine)
     else:
         compared = alike = sum(run_all(engine, partial(candidates.connect, edges), survivors.shards))
-        sample = Sample.merge([])
+        sample = PairSample.merge([])
     candidates.remove()
     members = find_components(ordinals, edges, alike, parameters.edge_budget, engine, folder)
     edges.remove()
@@ -102,12 +102,12 @@ def _find_candidates(
     return candidates
 
 
-def _verify(verification: Verification, survivors: Survivors, engine: Engine) -> tuple[int, int, Sample]:
+def _verify(verification: Verification, survivors: Survivors, engine: Engine) -> tuple[int, int, PairSample]:
     """Compare all candidates; return how many there are, how many are similar, and a sample of them."""
     compared = sum(run_all(engine, verification.attach, survivors.shards))
-    alike, sample = 0, Sample.merge([])
+    alike, sample = 0, PairSample.merge([])
     for verified in run_all(engine, verification.verify, survivors.shards):
-        alike, sample = alike + verified.edges, Sample.merge([sample, verified.sample])
+        alike, sample = alike + verified.edges, PairSample.merge([sample, verified.sample])
     verification.remove()
     return compared, alike, sample
 

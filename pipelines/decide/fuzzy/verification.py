@@ -27,7 +27,7 @@ _ROW_BITS, _ROW_MASK = np.uint64(columns.ROW_BITS), np.uint64((1 << columns.ROW_
 
 
 @dataclass(frozen=True)
-class Sample:
+class PairSample:
     """Compared pairs of documents, chosen by a hash of the two addresses: those with the smallest hashes."""
 
     left: NDArray[np.uint64]  #: addresses
@@ -35,7 +35,7 @@ class Sample:
     similarity: NDArray[np.float64]
 
     @classmethod
-    def merge(cls, samples: Iterable[Sample]) -> Sample:
+    def merge(cls, samples: Iterable[PairSample]) -> PairSample:
         """Return the sample of all pairs from the samples of parts of them."""
         left, right = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         merged = cls(left, right, np.zeros(0))
@@ -51,24 +51,24 @@ class Sample:
             )
         return merged
 
-    def _smallest(self) -> Sample:
+    def _smallest(self) -> PairSample:
         hashes = hash_pairs(self.left, self.right)
         if len(hashes) <= SAMPLED:
             return self
         chosen = np.argpartition(hashes, SAMPLED - 1)[:SAMPLED]
-        return Sample(self.left[chosen], self.right[chosen], self.similarity[chosen])
+        return PairSample(self.left[chosen], self.right[chosen], self.similarity[chosen])
 
-    def _in_order(self) -> Sample:
+    def _in_order(self) -> PairSample:
         order = np.lexsort((self.right, self.left))
-        return Sample(self.left[order], self.right[order], self.similarity[order])
+        return PairSample(self.left[order], self.right[order], self.similarity[order])
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedPairs:
     """The result of verification in one shard."""
 
     edges: int
-    sample: Sample
+    sample: PairSample
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Verification:
         self.smaller.send(shard.ordinal, known.take(pa.array(places)), (needed >> _ROW_BITS).astype(np.int64))
         return len(left)
 
-    def verify(self, shard: SurvivingShard) -> Verified:
+    def verify(self, shard: SurvivingShard) -> VerifiedPairs:
         """Compare the pairs of a shard's larger addresses; write down those that reach the threshold."""
         ordinals, position = self.candidates.ordinals, self.candidates.position(shard)
         left, right = pair_arrays(self.pairs.receive(ordinals.tolist(), position))
@@ -107,7 +107,7 @@ class Verification:
         similarity = similarities(self.evidence, known["evidence"].combine_chunks(), *rows)
         reached = similarity >= self.threshold
         self.edges.keep(shard.ordinal, pair_table(left[reached], right[reached]))
-        return Verified(int(reached.sum()), Sample.merge([Sample(left, right, similarity)]))
+        return VerifiedPairs(int(reached.sum()), PairSample.merge([PairSample(left, right, similarity)]))
 
     def remove(self) -> None:
         """Remove the files that the edges were made of."""

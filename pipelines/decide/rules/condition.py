@@ -20,7 +20,7 @@ from gristmill.operators.expressions.growth import may_grow
 from gristmill.operators.expressions.order import order_keys, value_of
 from gristmill.operators.expressions.syntax import parse, references
 from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
-from gristmill.pipelines.decide.order_statistics import Found, Weighted, find_crossings
+from gristmill.pipelines.decide.order_statistics import Located, Weighted, find_crossings
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.rules.confined import compile_confined, evaluate_confined
 from gristmill.pipelines.decide.shards import SurvivingShard, losses
@@ -129,7 +129,7 @@ def _quantile_keys(quantiles: tuple[Quantile, ...], shard: SurvivingShard) -> li
     return [keyed[quantile.column] for quantile in quantiles]
 
 
-def _value(found: Found, type: pa.DataType) -> pa.Scalar:
+def _value(found: Located, type: pa.DataType) -> pa.Scalar:
     """Return the value at the crossing; null where the column has no values."""
     return pa.scalar(None, type) if found.crossing is None else value_of(found.crossing.key, type)
 

@@ -42,7 +42,7 @@ LOSERS = pa.schema([("address", pa.uint64()), ("survivor", pa.uint64())])
 
 
 @dataclass(frozen=True)
-class Group:
+class CopyGroup:
     """Documents that are equal."""
 
     survivor: int  #: address
@@ -59,7 +59,7 @@ class Duplicates:
     partitions: int
     groups: int  #: of two copies or more
     dropped: int  #: documents that lose
-    largest: tuple[Group, ...]  #: a few, largest first
+    largest: tuple[CopyGroup, ...]  #: a few, largest first
 
     def lost(self, ordinal: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Return the addresses (m, ascending) of a shard's losers, and of the documents that they lose to."""
@@ -119,7 +119,7 @@ def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, fold
     send = partial(_settle_shard, rule, local, winners)
     dropped = sum(run_all(engine, send, survivors.shards))
     groups = 0
-    largest: list[Group] = []
+    largest: list[CopyGroup] = []
     resolve = partial(_settle_partition, ordinals, winners, losers)
     for lost, found, some in run_all(engine, resolve, range(partitions)):
         dropped, groups, largest = dropped + lost, groups + found, [*largest, *some]
@@ -169,7 +169,7 @@ def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: Surviv
 
 def _settle_partition(
     ordinals: NDArray[np.int64], winners: Exchange, losers: Exchange, partition: int
-) -> tuple[int, int, list[Group]]:
+) -> tuple[int, int, list[CopyGroup]]:
     """Settle the copies of one key range; return the number of losers here, that of groups, and the largest groups."""
     table = winners.receive(ordinals.tolist(), partition)
     keys = np.column_stack([np.asarray(table["key_low"]), np.asarray(table["key_high"])])
@@ -183,7 +183,7 @@ def _settle_partition(
     losers.send(partition, _losers(addresses, lost, np.repeat(firsts, np.diff(starts) - 1)), shards)
     groups = np.flatnonzero(copies > 1)
     some = groups[np.lexsort((addresses[groups], -copies[groups]))][:EXAMPLES]
-    return len(lost), len(groups), [Group(int(addresses[i]), int(copies[i])) for i in some]
+    return len(lost), len(groups), [CopyGroup(int(addresses[i]), int(copies[i])) for i in some]
 
 
 def _losers(addresses: NDArray[np.uint64], lost: NDArray[np.int64], lost_to: NDArray[np.int64]) -> pa.Table:
@@ -200,7 +200,7 @@ def _follow(
     return np.where(addresses[at] == survivors, replaced_by[at], survivors)
 
 
-def _largest(groups: Iterable[Group]) -> tuple[Group, ...]:
+def _largest(groups: Iterable[CopyGroup]) -> tuple[CopyGroup, ...]:
     return tuple(sorted(groups, key=lambda group: (-group.copies, group.survivor))[:EXAMPLES])
 
 

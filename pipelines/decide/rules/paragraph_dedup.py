@@ -48,15 +48,15 @@ class Frequent:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class RepeatedParagraphs:
     """The repeated paragraphs of a partition, or of all."""
 
     paragraphs: int = 0
     most_frequent: tuple[Frequent, ...] = ()
 
-    def __add__(self, other: Repeated) -> Repeated:
+    def __add__(self, other: RepeatedParagraphs) -> RepeatedParagraphs:
         found = sorted([*self.most_frequent, *other.most_frequent], key=lambda one: (-one.documents, one.address))
-        return Repeated(self.paragraphs + other.paragraphs, tuple(found[:MOST_FREQUENT]))
+        return RepeatedParagraphs(self.paragraphs + other.paragraphs, tuple(found[:MOST_FREQUENT]))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ResolvedParagraphDedup:
     ordinals: NDArray[np.int64]  #: of the shards, ascending
     allowances: Exchange  #: ALLOWANCES, from the partitions to the shards
     partitions: int
-    repeated: Repeated
+    repeated: RepeatedParagraphs
 
     @property
     def reads(self) -> Sequence[str]:
@@ -149,7 +149,7 @@ def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
     allowances = Exchange(files.join(corpus.folder, "allowances"), len(ordinals), ALLOWANCES)
     sum(run_all(corpus.engine, partial(_send, rule, frequencies), shards))
     settle = partial(_settle, rule, ordinals, frequencies, allowances)
-    repeated = sum(run_all(corpus.engine, settle, range(partitions)), Repeated())
+    repeated = sum(run_all(corpus.engine, settle, range(partitions)), RepeatedParagraphs())
     frequencies.remove()
     return ResolvedParagraphDedup(rule, rule.gives(corpus.name), ordinals, allowances, partitions, repeated)
 
@@ -179,7 +179,7 @@ def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) ->
 
 def _settle(
     rule: ParagraphDedup, ordinals: NDArray[np.int64], frequencies: Exchange, allowances: Exchange, partition: int
-) -> Repeated:
+) -> RepeatedParagraphs:
     """Find the repeated paragraphs of a key range, and send the shards how many of their documents keep each."""
     table = frequencies.receive(ordinals.tolist(), partition)
     order = np.argsort(np.asarray(table["key"]), kind="stable")  # within a key, shards stay in their order
@@ -196,7 +196,7 @@ def _settle(
     allowances.send(partition, reply, shard_of(ordinals, first[told]))
     repeated = np.flatnonzero(totals > rule.limit)
     top = repeated[np.lexsort((first[starts[repeated]], -totals[repeated]))][:MOST_FREQUENT]
-    return Repeated(len(repeated), tuple(Frequent(int(totals[i]), int(first[starts[i]])) for i in top))
+    return RepeatedParagraphs(len(repeated), tuple(Frequent(int(totals[i]), int(first[starts[i]])) for i in top))
 
 
 def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from gristmill.operators.rules.effective_size import effective_size, exponential
 from gristmill.operators.rules.select import RANDOM, TOKENS, Select
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
-from gristmill.pipelines.decide.order_statistics import Crossing, Found, Weighted, find_crossings
+from gristmill.pipelines.decide.order_statistics import Crossing, Located, Weighted, find_crossings
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
 
@@ -40,7 +40,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Group:
+class BudgetGroup:
     """A group with a budget, and the threshold at which it is spent."""
 
     name: str
@@ -55,7 +55,7 @@ class ResolvedSelect:
     """A selection whose thresholds are known."""
 
     rule: Select
-    groups: tuple[Group, ...]
+    groups: tuple[BudgetGroup, ...]
     reads: Sequence[str]
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
@@ -142,7 +142,7 @@ def _resolve(rule: Select, corpus: Corpus) -> Resolved:
     ties = _break_ties(rule, columns, corpus, found, budgets)
     names = [*rule.groups, REST] if rule.quotas else ["all"]
     groups = (
-        Group(name, budget, result.documents, result.weight, threshold)
+        BudgetGroup(name, budget, result.documents, result.weight, threshold)
         for name, budget, result, threshold in zip(names, budgets, found, ties, strict=True)
     )
     return ResolvedSelect(rule, tuple(groups), columns)
@@ -152,11 +152,11 @@ SELECT = Executor(_check, _resolve)
 
 
 def _break_ties(
-    rule: Select, columns: list[str], corpus: Corpus, found: list[Found], budgets: list[int]
+    rule: Select, columns: list[str], corpus: Corpus, found: list[Located], budgets: list[int]
 ) -> list[Threshold | None]:
     """Return the threshold of each group: among documents with the key of the crossing, the address decides."""
     crossings = [result.crossing for result in found]
-    addresses: list[Found | None] = [None] * len(crossings)
+    addresses: list[Located | None] = [None] * len(crossings)
     if any(crossing.documents > 1 for crossing in crossings if crossing is not None):
         left = [
             budget - crossing.before if crossing else 0 for budget, crossing in zip(budgets, crossings, strict=True)
@@ -227,7 +227,7 @@ def _effective_size(tally: Tally, which: str) -> float:
     return effective_size(*terms)
 
 
-def _shortage(group: Group, unit: str) -> str | None:
+def _shortage(group: BudgetGroup, unit: str) -> str | None:
     if group.threshold is not None or group.cost >= group.budget:
         return None
     what = "" if group.name == "all" else f" from {group.name}"

@@ -6,14 +6,14 @@ import importlib
 from collections.abc import Callable
 
 from gristmill.operators.label.contract import Asker
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import AnyAnnotator
 from gristmill.pipelines.label.engines.ray_labels import on_ray
 
-OpenAsker = Callable[[AnyAnnotator, Asked], Asker]
+OpenAsker = Callable[[AnyAnnotator, TaskQuestion], Asker]
 
 
-def open_asker(annotator: AnyAnnotator, asked: Asked) -> Asker:
+def open_asker(annotator: AnyAnnotator, asked: TaskQuestion) -> Asker:
     """Open an annotator's asker. Raises RecipeError if its engine or its model is not there.
 
     If this process is connected to a Ray cluster, a model of transformers is held by the cluster's workers.

@@ -23,7 +23,7 @@ class Outage:
     patience_at_start: float = 30.0  #: the same before the first answer
 
 
-class Outcome(Protocol):
+class AttemptOutcome(Protocol):
     """Result of an attempt."""
 
     @property
@@ -37,7 +37,7 @@ class Outcome(Protocol):
         ...
 
 
-O = TypeVar("O", bound=Outcome)  # noqa: E741
+O = TypeVar("O", bound=AttemptOutcome)  # noqa: E741
 
 
 class Breaker:

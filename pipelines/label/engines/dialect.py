@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gristmill.operators.label.contract import Constraint
 
 
-class Step(NamedTuple):
+class Concession(NamedTuple):
     """One way to write a part of a request."""
 
     name: str  #: for people; "" for what every endpoint should know
@@ -23,7 +23,7 @@ class Ladder:
     """All ways to write one part of a request, the richest first."""
 
     words: tuple[str, ...]  #: words by which an endpoint's complaint names it
-    steps: tuple[Step, ...]
+    steps: tuple[Concession, ...]
 
 
 @dataclass(frozen=True)
@@ -79,31 +79,34 @@ def richest(constraint: Constraint, logprobs: bool) -> Dialect:
                     "grammar",
                     "schema",
                 ),
-                (*_enforced(constraint), Step("nothing enforced", {})),
+                (*_enforced(constraint), Concession("nothing enforced", {})),
             ),
             Ladder(
                 ("logprobs",),
-                (*(_TOLD if logprobs else ()), Step("no log-probabilities", {})),
+                (*(_TOLD if logprobs else ()), Concession("no log-probabilities", {})),
             ),
             Ladder(
                 ("max_tokens", "max_completion_tokens"),
-                (Step("", {"max_tokens": limit}), Step("max_completion_tokens", {"max_completion_tokens": limit})),
+                (
+                    Concession("", {"max_tokens": limit}),
+                    Concession("max_completion_tokens", {"max_completion_tokens": limit}),
+                ),
             ),
-            Ladder(("temperature",), (Step("", {"temperature": 0}), Step("its own temperature", {}))),
+            Ladder(("temperature",), (Concession("", {"temperature": 0}), Concession("its own temperature", {}))),
         )
     )
 
 
-_TOLD = tuple(Step(f"{n} log-probabilities", {"logprobs": True, "top_logprobs": n}) for n in (20, 5))
+_TOLD = tuple(Concession(f"{n} log-probabilities", {"logprobs": True, "top_logprobs": n}) for n in (20, 5))
 
 
-def _enforced(constraint: Constraint) -> tuple[Step, ...]:
+def _enforced(constraint: Constraint) -> tuple[Concession, ...]:
     if constraint.schema is not None:
         named = {"name": "answer", "schema": constraint.schema, "strict": True}
         return (
-            Step("json_schema", {"response_format": {"type": "json_schema", "json_schema": named}}),
-            Step("json_object", {"response_format": {"type": "json_object"}}),
+            Concession("json_schema", {"response_format": {"type": "json_schema", "json_schema": named}}),
+            Concession("json_object", {"response_format": {"type": "json_object"}}),
         )
     if constraint.text_choices is not None:
-        return (Step("structured_outputs", {"structured_outputs": {"choice": list(constraint.text_choices)}}),)
-    return (Step("structured_outputs", {"structured_outputs": {"regex": constraint.pattern}}),)
+        return (Concession("structured_outputs", {"structured_outputs": {"choice": list(constraint.text_choices)}}),)
+    return (Concession("structured_outputs", {"structured_outputs": {"regex": constraint.pattern}}),)

@@ -12,7 +12,7 @@ from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.label.contract import Question, Reply, Tokenizer
 from gristmill.operators.label.cutting import Estimate
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator, revision_of
 from gristmill.pipelines.label.engines.backoff import Backoff
 from gristmill.pipelines.label.engines.breaker import Outage
@@ -36,7 +36,11 @@ class HttpAsker:
     """
 
     def __init__(
-        self, annotator: HttpAnnotator, asked: Asked, backoff: Backoff | None = None, outage: Outage | None = None
+        self,
+        annotator: HttpAnnotator,
+        asked: TaskQuestion,
+        backoff: Backoff | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """Check the annotator; nothing is sent. Raises RecipeError if the URL or the tokenizer cannot be used."""
         if not URL(annotator.base_url).host:
@@ -97,6 +101,6 @@ class HttpAsker:
         return reply
 
 
-def open_asker(annotator: HttpAnnotator, asked: Asked) -> HttpAsker:
+def open_asker(annotator: HttpAnnotator, asked: TaskQuestion) -> HttpAsker:
     """Return the annotator's asker; nothing is sent yet."""
     return HttpAsker(annotator, asked)

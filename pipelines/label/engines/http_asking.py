@@ -20,7 +20,7 @@ from gristmill.pipelines.label.engines.bridge import Inbox
 from gristmill.pipelines.label.engines.dialect import Dialect
 from gristmill.pipelines.label.engines.http_client import Client, url_of
 from gristmill.pipelines.label.engines.http_completion import completion_of
-from gristmill.pipelines.label.engines.http_errors import Failure, Kind
+from gristmill.pipelines.label.engines.http_errors import Failure, FailureKind
 from gristmill.pipelines.label.engines.http_reply import Answered
 from gristmill.pipelines.label.engines.limiter import Limiter
 
@@ -118,8 +118,8 @@ class Asking:
             # In an outage a document is not at fault, unless the endpoint fails at this document in particular.
             failed += not self._breaker.open or outcome.server_error
             given_up = failed > self._terms.annotator.retries or (outcome.server_error and met == server_errors)
-            if outcome.kind is not Kind.PASSING or outcome.billed or given_up or self._ending:
-                lasting = outcome.kind in (Kind.DOCUMENT, Kind.REQUEST)
+            if outcome.kind is not FailureKind.PASSING or outcome.billed or given_up or self._ending:
+                lasting = outcome.kind in (FailureKind.DOCUMENT, FailureKind.REQUEST)
                 told = (outcome.message, lasting, outcome.billed, outcome.empty)
                 return Reply(question.key, None, *told), outcome
             if not self._breaker.open:
@@ -152,13 +152,13 @@ class Asking:
     def _raise_where_final(self, failure: Failure | None) -> None:
         annotator = self._terms.annotator
         asked = f"{url_of(annotator)}, asked for annotator {annotator.name},"
-        if failure is not None and failure.kind is Kind.KEY:
+        if failure is not None and failure.kind is FailureKind.KEY:
             remedy = "Check its api_key" if annotator.api_key else "It has no api_key: give one"
             raise FatalError(
                 f"{asked} refuses: {failure.message}. {remedy} (write api_key: ${{NAME}} and set that variable), and "
                 "check what the account behind it may do and has left. The answers so far are kept"
             )
-        if failure is not None and failure.kind is Kind.ENDPOINT:
+        if failure is not None and failure.kind is FailureKind.ENDPOINT:
             raise FatalError(
                 f"{asked} does not answer for the model {annotator.model}: {failure.message}. Check base_url (up to "
                 "and with /v1) and model. The answers so far are kept"
@@ -167,6 +167,6 @@ class Asking:
 
 def _blames(failure: Failure, dialect: Dialect) -> bool:
     """Return whether a failure may be the dialect's: a key may, for one, lack the right to log-probabilities."""
-    if failure.kind is Kind.KEY:
+    if failure.kind is FailureKind.KEY:
         return dialect.names(failure.message)
-    return failure.kind is Kind.REQUEST or failure.server_error
+    return failure.kind is FailureKind.REQUEST or failure.server_error

@@ -7,7 +7,7 @@ from types import TracebackType
 import aiohttp
 
 from gristmill.pipelines.label.annotators import HttpAnnotator
-from gristmill.pipelines.label.engines.http_errors import Failure, Kind, one_line, refused
+from gristmill.pipelines.label.engines.http_errors import Failure, FailureKind, one_line, refused
 from gristmill.pipelines.label.engines.http_reply import Answered, reply_in
 
 _CONNECT = 30.0  # seconds that a connection may take to be made
@@ -53,13 +53,13 @@ class Client:
                     return refused(response.status, await _read_error(response) or place, header)
                 return reply_in(await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Failure(Kind.PASSING, one_line(f"no connection: {error}"))
+            return Failure(FailureKind.PASSING, one_line(f"no connection: {error}"))
         except TimeoutError:
             told = f"no answer within {self._timeout:g} s"
-            return Failure(Kind.PASSING, told, overloaded=True, billed=True)
+            return Failure(FailureKind.PASSING, told, overloaded=True, billed=True)
         except (aiohttp.ClientError, OSError, EOFError, ValueError) as error:
             told = one_line(f"connection lost: {error or type(error).__name__}")
-            return Failure(Kind.PASSING, told, billed=True)
+            return Failure(FailureKind.PASSING, told, billed=True)
 
 
 def url_of(annotator: HttpAnnotator) -> str:

@@ -13,7 +13,7 @@ from gristmill.pipelines.label.engines.backoff import retry_after
 _SHOWN = 300  # characters of an endpoint's message
 
 
-class Kind(Enum):
+class FailureKind(Enum):
     """Kind of failure, by what to do about it."""
 
     PASSING = "try again"
@@ -26,7 +26,7 @@ class Kind(Enum):
 class Failure(NamedTuple):
     """An attempt without an answer."""
 
-    kind: Kind
+    kind: FailureKind
     message: str  #: one line, as the endpoint put it
     parameter: str = ""  #: of the request, that the endpoint names
     server_error: bool = False  #: a 500, which may also mean a request that the endpoint cannot do
@@ -38,7 +38,7 @@ class Failure(NamedTuple):
     @property
     def alive(self) -> bool:
         """Return whether the endpoint does its work: it judged the request."""
-        return self.kind is not Kind.PASSING
+        return self.kind is not FailureKind.PASSING
 
 
 #: Complaints of a document, whatever the status: too long for the model, or not what the endpoint wants to read.
@@ -94,19 +94,19 @@ def _refused(status: int, told: _Told) -> Failure:
     )
 
 
-def _kind(status: int, error: _Told) -> Kind:
+def _kind(status: int, error: _Told) -> FailureKind:
     told = f"{error.code} {error.message}"
     if _NO_MONEY.search(told) or status == 402:
-        return Kind.KEY
+        return FailureKind.KEY
     if status < 500 and status not in _PASSING and _DOCUMENT.search(told):
-        return Kind.DOCUMENT
+        return FailureKind.DOCUMENT
     if status in (401, 403):
-        return Kind.KEY
+        return FailureKind.KEY
     if status < 400 or status in (404, 405) or (status < 500 and _NO_MODEL.search(told)):
-        return Kind.ENDPOINT
+        return FailureKind.ENDPOINT
     if status >= 500 or status in _PASSING:
-        return Kind.PASSING
-    return Kind.REQUEST if status in (400, 422) else Kind.DOCUMENT
+        return FailureKind.PASSING
+    return FailureKind.REQUEST if status in (400, 422) else FailureKind.DOCUMENT
 
 
 def _told(parsed: Any) -> _Told:

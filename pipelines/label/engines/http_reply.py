@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gristmill.operators.label.lenient import read_value
-from gristmill.pipelines.label.engines.http_errors import Failure, Kind, error_in_answer, one_line
+from gristmill.pipelines.label.engines.http_errors import Failure, FailureKind, error_in_answer, one_line
 
 _BLANKS = "\ufeff \t\r\n\x00"
 _EVENT = "data:"
@@ -76,7 +76,7 @@ def _of_value(content: Any) -> Answered | Failure:
     if error := content.get("error") or first.get("error"):
         return error_in_answer(error)
     if first.get("finish_reason") == "content_filter":
-        return Failure(Kind.DOCUMENT, "the endpoint's content filter stopped the answer", billed=True)
+        return Failure(FailureKind.DOCUMENT, "the endpoint's content filter stopped the answer", billed=True)
     for message in (first.get("message"), first.get("delta"), first.get("text"), content.get("message")):
         if isinstance(message, dict | str):
             named = message if isinstance(message, dict) else {"content": message}
@@ -158,4 +158,4 @@ def _unreadable(text: str, fault: str, usage: Any = None) -> Answered:
 
 def _nothing(told: str) -> Failure:
     """Return the failure of a reply that may have been charged, and is no completion at all."""
-    return Failure(Kind.PASSING, told, billed=True, empty=True)
+    return Failure(FailureKind.PASSING, told, billed=True, empty=True)

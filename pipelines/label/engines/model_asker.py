@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 from gristmill.operators.label.contract import Completion, Question, Reply, Tokenizer
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import TransformersAnnotator, revision_of
 from gristmill.pipelines.label.engines.batching import Batcher
 from gristmill.pipelines.label.engines.code_tokens import slot_tokens
@@ -23,7 +23,7 @@ _PROBES = ("a", "\n")
 class ModelAsker:
     """Asker of a loaded model. Questions that are pulled together are answered by length, the longest first."""
 
-    def __init__(self, annotator: TransformersAnnotator, asked: Asked, loaded: Loaded, found: str) -> None:
+    def __init__(self, annotator: TransformersAnnotator, asked: TaskQuestion, loaded: Loaded, found: str) -> None:
         """Prepare the model; `found` is the state of its files. Raises RecipeError if it has no token for a code."""
         self.revision = revision_of(annotator, found)
         # A copy, because questions are cut in another thread, and a tokenizer cannot be used by two at once.
@@ -76,7 +76,7 @@ class ModelAsker:
         completions: list[Completion] = self._completer.complete(prompts)
         return [Reply(prompt.key, completion) for prompt, completion in zip(prompts, completions, strict=True)]
 
-    def _completer_of(self, annotator: TransformersAnnotator, asked: Asked, loaded: Loaded) -> Codes | Text:
+    def _completer_of(self, annotator: TransformersAnnotator, asked: TaskQuestion, loaded: Loaded) -> Codes | Text:
         constraint = asked.answer.constraint()
         slots = slot_tokens(constraint, self._renderer.encode, annotator.model)
         forward = Forward(loaded.model, self._shared())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 
 from gristmill.operators.label.contract import Question, Reply, Tokenizer
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import Annotator, TransformersAnnotator, revision_of
 from gristmill.pipelines.label.chunks import Chunk, HeldChunk
 from gristmill.pipelines.label.engines import transformers
@@ -38,7 +38,7 @@ class RayAsker:
         """Do nothing: actors end with the replies."""
 
 
-def open_replicas(annotator: TransformersAnnotator, asked: Asked) -> RayAsker:
+def open_replicas(annotator: TransformersAnnotator, asked: TaskQuestion) -> RayAsker:
     """Open the engine `transformers` in `annotator.replicas` actors, each with a GPU if the annotator's device is one.
 
     Raises RecipeError if the cluster has no room for them, or there is no such model.

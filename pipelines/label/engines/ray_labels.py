@@ -25,7 +25,7 @@ from gristmill.pipelines.engine.ray_data import configure, last_line, limiting_r
 from gristmill.pipelines.label.annotators import VllmAnnotator
 from gristmill.pipelines.label.chunks import Chunk
 from gristmill.pipelines.label.placement import Placement, vllm_placement
-from gristmill.pipelines.label.rounds import Part, answer_in_rounds
+from gristmill.pipelines.label.rounds import ReplyBatch, answer_in_rounds
 
 #: Ray's column: a row in which it is not empty passes by the engine and by `postprocess`.
 ERROR = "__inference_error__"
@@ -137,7 +137,7 @@ def _processor(annotator: VllmAnnotator, placement: Placement, sampling: Mapping
 def _answer(who: str, chunks: Sequence[Chunk], plan: Callable[[Any], Any]) -> Generator[Sequence[Reply]]:
     """Yield replies by a plan, which makes the dataset of parts from the dataset of chunks."""
 
-    def ask(indices: Sequence[int]) -> Iterator[list[Part]]:
+    def ask(indices: Sequence[int]) -> Iterator[list[ReplyBatch]]:
         import ray
 
         configure(ray)
@@ -227,7 +227,7 @@ def _alike(read: Read, batch: pa.Table) -> pa.Table:
     return pa.Table.from_pylist([{name: row[name] for name in _PARTS.names} for row in failed], _PARTS)
 
 
-def _parts(batch: pa.Table) -> list[Part]:
+def _parts(batch: pa.Table) -> list[ReplyBatch]:
     rows = zip(*(batch[name].to_pylist() for name in _PARTS.names), strict=True)
     loaded = ((index, parts, *pickle.loads(held)) for index, parts, held in rows)
-    return [Part(index, parts, replies or (), error) for index, parts, replies, error in loaded]
+    return [ReplyBatch(index, parts, replies or (), error) for index, parts, replies, error in loaded]

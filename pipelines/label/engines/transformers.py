@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Asker
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import TransformersAnnotator
 from gristmill.pipelines.label.engines.model_files import THREE_WAYS, found_revision
 
 
-def open_asker(annotator: TransformersAnnotator, asked: Asked) -> Asker:
+def open_asker(annotator: TransformersAnnotator, asked: TaskQuestion) -> Asker:
     """Open the annotator's asker with its model loaded.
 
     Raises RecipeError if there is no transformers, no such model or device, or no token for a code of the task.

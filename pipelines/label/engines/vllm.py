@@ -13,7 +13,7 @@ from typing import Any
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Completion, Constraint, Question, Reply
 from gristmill.operators.label.prompt import Prompt, slots_from_tokens
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import VllmAnnotator
 from gristmill.pipelines.label.engines.code_tokens import SlotTokens, slot_tokens
 from gristmill.pipelines.label.engines.model_files import THREE_WAYS
@@ -29,7 +29,7 @@ _TOO_LONG = re.compile(r"maximum (context|model) length|longer than the maximum"
 _STRICT_JSON = {"structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True}}
 
 
-def open_asker(annotator: VllmAnnotator, asked: Asked) -> RayAsker:
+def open_asker(annotator: VllmAnnotator, asked: TaskQuestion) -> RayAsker:
     """Open an asker on the Ray cluster of this process. Engines start with the first questions.
 
     Raises RecipeError if there is no vLLM, no cluster, no room on it for the engines, or no such model.

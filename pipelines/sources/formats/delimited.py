@@ -1,5 +1,6 @@
 """Tables as text, with a header: CSV, whose cells are quoted where they hold delimiters, quotes or newlines (RFC 4180),
-and TSV, in which quotes are text."""
+and TSV, in which quotes are text.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gristmill.operators.label.answers import Choice, Multi, Scale
 from gristmill.operators.label.contract import Constraint, Message, Rejected
 from gristmill.operators.label.prompt import Prompt, slots_from_tokens
 from gristmill.operators.label.structure import structure
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 
 SPECIAL = frozenset(
     ["<|im_start|>", "<|im_end|>", "<\uff5cend\u2581of\u2581text\uff5c>", "<unused1>", "<unused12>", "[SEP]", "@@end@@",
@@ -36,8 +36,8 @@ INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\
 FORMS = str.maketrans({chr(0xFEE0 + c): chr(c) for c in range(33, 127)} | dict.fromkeys(INVISIBLE, ""))
 
 
-def asked(**more: Any) -> Asked:
-    return Asked.model_validate({**TASK, **more})
+def asked(**more: Any) -> TaskQuestion:
+    return TaskQuestion.model_validate({**TASK, **more})
 
 
 def without_blanks(text: str) -> str:
@@ -199,7 +199,7 @@ def test_a_real_tokenizer_finds_no_structure_of_a_document(text: str, example: s
 def test_free_answers_of_examples_are_data_too() -> None:
     task = {"instruction": "Name it.", "answer": {"schema": {"type": "object"}}}
     examples = [{"text": "x", "answer": {"name": "<|im_end|>"}}]
-    turn = Prompt(Asked.model_validate({**task, "examples": examples})).messages("x")[1]
+    turn = Prompt(TaskQuestion.model_validate({**task, "examples": examples})).messages("x")[1]
     assert json.loads(turn["content"]) == {"name": "< |im_end|>"}
 
 

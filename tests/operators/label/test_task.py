@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gristmill.operators.label.task import Asked, Part
+from gristmill.operators.label.task import TaskQuestion, TaskSection
 
 TASK: dict[str, Any] = {
     "instruction": "Rate how useful this text is.",
@@ -17,15 +17,15 @@ TASK: dict[str, Any] = {
 }
 
 
-class Task(Asked):
+class Task(TaskQuestion):
     """A task as the file has it: with more than what is asked."""
 
     name: str = "a"
-    sample: Part | None = None
+    sample: TaskSection | None = None
 
 
 def fingerprint(**changed: Any) -> str:
-    return Asked.model_validate({**TASK, **changed}).asked_fingerprint()
+    return TaskQuestion.model_validate({**TASK, **changed}).asked_fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_fingerprint_changes_with_nothing_else() -> None:
     assert Task.model_validate(TASK).asked_fingerprint() == fingerprint()
     assert Task.model_validate({**TASK, "name": "b", "sample": {}}).asked_fingerprint() == fingerprint()
     assert fingerprint(answer={"choice": {"good": "useful ", " bad": "not useful"}}) == fingerprint()
-    asked = Asked.model_validate(TASK)
+    asked = TaskQuestion.model_validate(TASK)
     asked.answer.read("A")
     assert asked.asked_fingerprint() == fingerprint()
     defaults = {"text": {"max_tokens": 1500, "take": "head_and_tail"}}
@@ -91,5 +91,5 @@ def test_the_fingerprint_is_that_of_answers_stored_earlier() -> None:
 )  # fmt: skip
 def test_mistakes_are_told(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Asked.model_validate({**TASK, **changed})
+        TaskQuestion.model_validate({**TASK, **changed})
     assert message in str(caught.value)

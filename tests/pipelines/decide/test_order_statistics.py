@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.operators.rules.drop import Drop
 from gristmill.pipelines.decide import decide, order_statistics
-from gristmill.pipelines.decide.order_statistics import Crossing, Found, Weighted, find_crossings
+from gristmill.pipelines.decide.order_statistics import Crossing, Located, Weighted, find_crossings
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
@@ -28,14 +28,14 @@ def low_and_high(shard: SurvivingShard) -> list[Weighted]:
     return [Weighted(keys[low], weights[low]), Weighted(keys[~low], weights[~low])]
 
 
-def by_sorting(keys: list[int], weights: list[int], budget: int) -> Found:
+def by_sorting(keys: list[int], weights: list[int], budget: int) -> Located:
     spent, crossed = 0, None
     for key in sorted(set(keys)):
         here = [w for k, w in zip(keys, weights, strict=True) if k == key]
         if crossed is None and spent + sum(here) > budget:
             crossed = Crossing(key, spent, len(here))
         spent += sum(here)
-    return Found(len(keys), spent, crossed)
+    return Located(len(keys), spent, crossed)
 
 
 near = st.integers(0, 40)  # keys that differ in their last bits

@@ -10,7 +10,7 @@ from typing import Any
 from gristmill.operators.label.contract import Asker, Question, Reply
 from gristmill.operators.label.cutting import Cutter
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import TransformersAnnotator
 
 
@@ -21,7 +21,7 @@ def annotator(model: Path, **options: Any) -> TransformersAnnotator:
     )
 
 
-def questions_of(asked: Asked, asker: Asker, texts: Sequence[str]) -> list[Question]:
+def questions_of(asked: TaskQuestion, asker: Asker, texts: Sequence[str]) -> list[Question]:
     """Neutralised and cut, with numbers for keys."""
     prompt, cutter = Prompt(asked, asker.tokenizer.special), Cutter(asker.tokenizer, asked.text)
     cuts = [cutter.cut(prompt.neutralise(text)) for text in texts]
@@ -46,7 +46,7 @@ def plain_model(folder: Path) -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def plain_logprobs(folder: Path, asked: Asked, question: Question, written: str = "") -> dict[str, float]:
+def plain_logprobs(folder: Path, asked: TaskQuestion, question: Question, written: str = "") -> dict[str, float]:
     """Token -> log-probability of what comes after the prompt and some text, computed for this question alone."""
     import torch
 

@@ -12,7 +12,7 @@ import yaml
 
 from gristmill.operators.label.contract import Completion, Question, Reply
 from gristmill.operators.label.cutting import Estimate
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.annotators import AnyAnnotator
 from gristmill.pipelines.label.documents import Documents
@@ -77,7 +77,7 @@ class Scripted:
         self.asked: list[Question] = []
         self._say = say or right
 
-    def __call__(self, annotator: AnyAnnotator, asked: Asked) -> Scripted:
+    def __call__(self, annotator: AnyAnnotator, asked: TaskQuestion) -> Scripted:
         return self
 
     def answer(self, batches: Iterable[Sequence[Question]]) -> Generator[Sequence[Reply]]:

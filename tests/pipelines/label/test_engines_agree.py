@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.operators.label.contract import Reply
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator
 from gristmill.pipelines.label.engines import http, transformers
 from tests.label_model import TOPIC, TOPICS, labelled_texts
@@ -27,7 +27,7 @@ def url(tiny_model: Path) -> Iterator[str]:
         yield base_url
 
 
-def both(asked: Asked, model: Path, url: str) -> list[tuple[Reply, Reply]]:
+def both(asked: TaskQuestion, model: Path, url: str) -> list[tuple[Reply, Reply]]:
     """For each text the reply of the engine `transformers` and that of the engine `http`."""
     here = transformers.open_asker(annotator(model), asked)
     there = http.open_asker(
@@ -42,7 +42,7 @@ def both(asked: Asked, model: Path, url: str) -> list[tuple[Reply, Reply]]:
 
 
 @pytest.mark.parametrize("asked", [TOPIC, TOPICS], ids=["choice", "multi"])
-def test_soft_labels_agree(asked: Asked, tiny_model: Path, url: str) -> None:
+def test_soft_labels_agree(asked: TaskQuestion, tiny_model: Path, url: str) -> None:
     agreed = 0
     for ours, theirs in both(asked, tiny_model, url):
         assert ours.completion is not None

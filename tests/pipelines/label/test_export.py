@@ -12,7 +12,7 @@ import pytest
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.label.export import EXPORTED, export_labels
-from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.rows import Annotation, AnswerRow
 from gristmill.pipelines.label.store import LabelStore
 from tests.pipelines.label.rows_made import BIG, answered, key, rejected
 
@@ -25,10 +25,10 @@ def store(tmp_path: Path) -> str:
     rows = [{"content_id": key(i), "id": name, "source": "s"} for name, i in held.items()]
     store.write_documents("r", [pa.Table.from_pylist(rows)])
     with store.open_run("r") as run:
-        run.append(BIG, [answered(1), rejected(2, tokens=50), rejected(3), answered(9), Row(None, 1, None)])
+        run.append(BIG, [answered(1), rejected(2, tokens=50), rejected(3), answered(9), AnswerRow(None, 1, None)])
         run.append(BIG, [answered(2, "5", attempt=2)])
         run.append(BIG._replace(revision="older"), [])
-        run.append(Annotation("human", "human", "imported"), [Row(key(1), 0, "3")])
+        run.append(Annotation("human", "human", "imported"), [AnswerRow(key(1), 0, "3")])
     return store.store
 
 

@@ -22,13 +22,13 @@ from gristmill.pipelines.label.journal import (
     rows_line,
     unanswered_lines,
 )
-from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row, to_table
+from gristmill.pipelines.label.rows import SCHEMA, Annotation, AnswerRow, to_table
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
 
 shares = st.none() | st.dictionaries(st.text(max_size=5), st.floats(0, 1, width=32), max_size=4)
 texts = st.none() | st.text(max_size=20)
 stored = st.builds(
-    Row,
+    AnswerRow,
     key=st.none() | st.binary(min_size=16, max_size=16),
     attempt=st.integers(0, 2),
     answer=texts,
@@ -47,7 +47,7 @@ stored = st.builds(
 
 
 @given(st.lists(st.lists(stored, max_size=5), max_size=4))
-def test_rows_come_back_as_they_were(batches: list[list[Row]]) -> None:
+def test_rows_come_back_as_they_were(batches: list[list[AnswerRow]]) -> None:
     content = b"".join(rows_line(BIG, rows, Amount()) for rows in batches)
     table = to_table(replay(content, "journal").batches, "run")
     table.validate(full=True)
@@ -56,7 +56,7 @@ def test_rows_come_back_as_they_were(batches: list[list[Row]]) -> None:
     expected = [row for rows in batches for row in rows]
     for held, row in zip(found, expected, strict=True):
         shown = None if held["probabilities"] is None else dict(held["probabilities"])
-        assert Row(held["content_id"], **{n: held[n] for n in Row._fields[1:]}) == row._replace(
+        assert AnswerRow(held["content_id"], **{n: held[n] for n in AnswerRow._fields[1:]}) == row._replace(
             probabilities=held["probabilities"]
         )
         assert shown == row.probabilities
@@ -64,7 +64,7 @@ def test_rows_come_back_as_they_were(batches: list[list[Row]]) -> None:
 
 
 def test_half_of_a_surrogate_pair_is_kept_as_an_escape() -> None:
-    line = rows_line(BIG, [Row(key(1), 1, None, raw="a\ud800b", error="é\udfff")], Amount())
+    line = rows_line(BIG, [AnswerRow(key(1), 1, None, raw="a\ud800b", error="é\udfff")], Amount())
     (held,) = to_table(replay(line, "journal").batches, "run").to_pylist()
     assert (held["raw"], held["error"]) == ("a\\ud800b", "é\\udfff")
 

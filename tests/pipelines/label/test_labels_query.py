@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.label.rows import Annotation, Row
+from gristmill.pipelines.label.rows import Annotation, AnswerRow
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.report.labels import info, query, show
 from gristmill.pipelines.report.rows import show as show_rows
@@ -26,9 +26,9 @@ def store(tmp_path: Path) -> str:
         store = LabelStore(str(tmp_path), fingerprint)
         store.write_task(name, {"instruction": "Rate."})
         with store.open_run("r") as run:
-            run.append(BIG, [answered(1), answered(2, "5"), rejected(3), Row(None, 1, None, input_tokens=7)])
+            run.append(BIG, [answered(1), answered(2, "5"), rejected(3), AnswerRow(None, 1, None, input_tokens=7)])
             if name == "edu":
-                run.append(Annotation("human", "human", "imported"), [Row(key(1), 0, "3")])
+                run.append(Annotation("human", "human", "imported"), [AnswerRow(key(1), 0, "3")])
     store = LabelStore(str(tmp_path), "f")
     store.write_documents("r", [pa.Table.from_pylist([{"content_id": key(1), "id": "a", "source": "s"}])])
     return str(tmp_path)

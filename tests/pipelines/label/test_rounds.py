@@ -15,7 +15,7 @@ from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.label.contract import Question, Reply
 from gristmill.pipelines.engine.base import RETRIES
 from gristmill.pipelines.label.chunks import HeldChunk
-from gristmill.pipelines.label.rounds import Ask, Part, answer_in_rounds
+from gristmill.pipelines.label.rounds import Ask, ReplyBatch, answer_in_rounds
 
 
 @dataclass
@@ -27,11 +27,11 @@ class LossyEngine:
     draw: random.Random
     asked: list[list[int]]
 
-    def ask(self, indices: Sequence[int]) -> Iterator[list[Part]]:
+    def ask(self, indices: Sequence[int]) -> Iterator[list[ReplyBatch]]:
         rounds_before = [sum(index in asked for asked in self.asked) for index in range(len(self.chunks))]
         self.asked.append(list(indices))
         parts = [
-            Part(index, len(self.chunks[index].held), [Reply(question.key, None)], None)
+            ReplyBatch(index, len(self.chunks[index].held), [Reply(question.key, None)], None)
             for index in indices
             for place, question in enumerate(self.chunks[index].held)
             if rounds_before[index] >= self.losses[index] or place < self.draw.randrange(len(self.chunks[index].held))
@@ -92,7 +92,7 @@ def test_an_engine_that_answers_nothing_is_not_asked_about_every_chunk() -> None
     chunks = chunks_of([1] * 100)
     asked: list[Sequence[int]] = []
 
-    def ask(indices: Sequence[int]) -> Iterator[list[Part]]:
+    def ask(indices: Sequence[int]) -> Iterator[list[ReplyBatch]]:
         asked.append(indices)
         yield []
 
@@ -105,10 +105,10 @@ def test_an_engine_that_answers_nothing_is_not_asked_about_every_chunk() -> None
 def test_errors_of_one_chunk_wait_and_errors_of_all_do_not(error: Exception, came: int) -> None:
     chunks = chunks_of([1, 1, 1])
 
-    def ask(_: Sequence[int]) -> Iterator[list[Part]]:
-        yield [Part(0, 1, [Reply(chunks[0].held[0].key, None)], None)]
-        yield [Part(1, 1, (), error)]
-        yield [Part(2, 1, [Reply(chunks[2].held[0].key, None)], None)]
+    def ask(_: Sequence[int]) -> Iterator[list[ReplyBatch]]:
+        yield [ReplyBatch(0, 1, [Reply(chunks[0].held[0].key, None)], None)]
+        yield [ReplyBatch(1, 1, (), error)]
+        yield [ReplyBatch(2, 1, [Reply(chunks[2].held[0].key, None)], None)]
 
     replies, raised = outcome(chunks, ask)
     assert (len(replies), raised) == (came, error)

@@ -26,7 +26,7 @@ from gristmill.pipelines.label import compaction, writer
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.journal import LocalJournal
 from gristmill.pipelines.label.known import ANSWERED, MISSING, NEEDED, QUARANTINED, REPAIR, Known
-from gristmill.pipelines.label.rows import SCHEMA, Annotation, Row, to_columns, to_table
+from gristmill.pipelines.label.rows import SCHEMA, Annotation, AnswerRow, to_columns, to_table
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore, open_stored
 from gristmill.pipelines.storage import files
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
@@ -93,8 +93,8 @@ def test_a_repair_takes_the_place_of_the_first_answer_and_its_tokens_are_kept(st
 
 def test_states(store: LabelStore) -> None:
     with store.open_run("r") as run:
-        run.append(BIG, [answered(1), rejected(2), rejected(3), refused(4), Row(None, 1, None, cost=1.0)])
-        run.append(BIG, [rejected(3, attempt=2), Row(key(6), 0, "4")])
+        run.append(BIG, [answered(1), rejected(2), rejected(3), refused(4), AnswerRow(None, 1, None, cost=1.0)])
+        run.append(BIG, [rejected(3, attempt=2), AnswerRow(key(6), 0, "4")])
         run.append(SMALL, [answered(5)])
     known = store.known("big", "rev-1")
     found = known.states(keys_of([1, 2, 3, 4, 5, 6, 0, 2**100]))
@@ -128,7 +128,7 @@ def test_known_is_what_a_dict_says(batches: list[list[tuple[bytes, int, str, int
             [
                 {
                     **to_columns(
-                        [Row(content_id, attempt, "x" if kind == "a" else None, raw="r" if kind == "r" else None)]
+                        [AnswerRow(content_id, attempt, "x" if kind == "a" else None, raw="r" if kind == "r" else None)]
                     ),
                     **BIG._asdict(),
                     "created": created,
@@ -197,7 +197,7 @@ def test_a_store_holds_what_a_dict_says(tmp_path_factory: pytest.TempPathFactory
 def test_many_files_become_one_and_nothing_changes(store: LabelStore) -> None:
     for i in range(5):
         with store.open_run(f"r{i}") as run:
-            run.append(BIG, [answered(i), rejected(i + 1), Row(None, 1, None, input_tokens=3, cost=0.5)])
+            run.append(BIG, [answered(i), rejected(i + 1), AnswerRow(None, 1, None, input_tokens=3, cost=0.5)])
             run.append(BIG, [answered(i + 1, attempt=2)])
     before = store.rows().to_pylist(), store.unanswered().select(["input_tokens", "cost"]).to_pylist(), store.spent()
     store.compact()
@@ -274,7 +274,7 @@ def killed_everywhere(store: LabelStore, act: Any) -> Iterator[int]:
 def test_compaction_killed_at_each_step(store: LabelStore) -> None:
     for i in range(4):
         with store.open_run(f"r{i}") as run:
-            run.append(BIG, [answered(i), rejected(i + 1), Row(None, 1, None, input_tokens=3)])
+            run.append(BIG, [answered(i), rejected(i + 1), AnswerRow(None, 1, None, input_tokens=3)])
     before = store.rows().to_pylist(), store.spent()
     steps = 0
     for step in killed_everywhere(store, lambda step: compaction.compact(store.url)):
@@ -381,7 +381,7 @@ def test_what_is_reserved_when_a_run_ends_counts_for_ever(store: LabelStore) -> 
 
 def test_imported_answers_are_no_documents_of_the_budget(store: LabelStore) -> None:
     with store.open_run("r") as run:
-        run.append(Annotation("human", "human", "imported"), [Row(key(1), 0, "4")])
+        run.append(Annotation("human", "human", "imported"), [AnswerRow(key(1), 0, "4")])
     assert store.spent().documents == 0
 
 

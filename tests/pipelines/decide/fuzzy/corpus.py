@@ -10,7 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, SignatureEvidence, resolve
+from gristmill.pipelines.decide.fuzzy.clusters import Clusters
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.resolve import resolve
+from gristmill.pipelines.decide.fuzzy.similarity import SignatureEvidence
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors, addresses_of
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.decide import shuffle
-from gristmill.pipelines.decide.fuzzy import Parameters, SignatureEvidence, resolve
 from gristmill.pipelines.decide.fuzzy.history import MET, History
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.resolve import resolve
+from gristmill.pipelines.decide.fuzzy.similarity import SignatureEvidence
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine

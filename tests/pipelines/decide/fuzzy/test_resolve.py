@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gristmill.pipelines.decide import shuffle, shuffle_files
-from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, resolve
 from gristmill.pipelines.decide.fuzzy import survivors as survivors_of_components
+from gristmill.pipelines.decide.fuzzy.clusters import Clusters
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.resolve import resolve
 from gristmill.pipelines.decide.shards import DROPS, SurvivingShard, Survivors, addresses_of
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gristmill.operators.label.contract import Question, Rejected, Reply
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator
 from gristmill.pipelines.label.engines.backoff import Backoff
 from gristmill.pipelines.label.engines.breaker import Outage
 from gristmill.pipelines.label.engines.http import HttpAsker
 
 ANSWERS = {"physics": "A", "biology": "B", "history": "C"}
-TOPIC = Asked.model_validate({"instruction": "Name the topic.", "answer": {"choice": list(ANSWERS)}})
+TOPIC = TaskQuestion.model_validate({"instruction": "Name the topic.", "answer": {"choice": list(ANSWERS)}})
 BACKOFF = Backoff(base=0.005, longest=0.05)
 OUTAGE = Outage(probes=Backoff(0.01, 0.05), patience=0.5, patience_at_start=0.3)
 
 
-def asker(url: str, asked: Asked = TOPIC, outage: Outage = OUTAGE, **options: Any) -> HttpAsker:
+def asker(url: str, asked: TaskQuestion = TOPIC, outage: Outage = OUTAGE, **options: Any) -> HttpAsker:
     """An asker of a test's endpoint."""
     told = {"name": "api", "engine": "http", "model": "m", "base_url": url, "concurrency": 8, "timeout": 5.0, **options}
     return HttpAsker(HttpAnnotator.model_validate(told), asked, BACKOFF, outage)

@@ -13,7 +13,7 @@ import pytest
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.label.contract import Question, Rejected, Reply
 from gristmill.operators.label.reading import InvalidAnswer
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator
 from gristmill.pipelines.label.engines.http import open_asker
 from tests.pipelines.label.endpoint import FAULTS, Server, endpoint
@@ -141,7 +141,9 @@ def test_a_repair_shows_the_rejected_answer(server: Server) -> None:
 
 
 def test_a_multi_label_answer_has_a_slot_for_each_label() -> None:
-    asked = Asked.model_validate({"instruction": "Topics?", "answer": {"multi": ["physics", "biology", "history"]}})
+    asked = TaskQuestion.model_validate(
+        {"instruction": "Topics?", "answer": {"multi": ["physics", "biology", "history"]}}
+    )
     with endpoint(answers={"quantum": "Y N Y"}) as server:
         (reply,) = ask(asker(server.url, asked), ["quantum history"]).values()
         assert "regex" in server.stats().bodies[0]["structured_outputs"]
@@ -203,7 +205,7 @@ def test_the_first_question_finds_the_dialect(refuse: dict[str, int], dialect: s
     ],
 )
 def test_a_schema_is_enforced_as_far_as_the_endpoint_can(refuse: dict[str, int], form: str | None) -> None:
-    asked = Asked.model_validate({"instruction": "Say it.", "answer": {"schema": {"type": "object"}}})
+    asked = TaskQuestion.model_validate({"instruction": "Say it.", "answer": {"schema": {"type": "object"}}})
     with endpoint(answers={"physics": '{"topic": 1}'}, refuse=refuse) as server:
         (reply,) = ask(asker(server.url, asked), ["on physics"]).values()
         body = server.stats().bodies[-1]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.pipelines.label.engines.http_errors import Kind, error_in_answer, refused
+from gristmill.pipelines.label.engines.http_errors import FailureKind, error_in_answer, refused
 
 
 def openai(message: str, **more: Any) -> bytes:
@@ -17,35 +17,39 @@ def openai(message: str, **more: Any) -> bytes:
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (400, openai("Unknown parameter: 'structured_outputs'.", param="structured_outputs"), Kind.REQUEST),
-        (400, b"", Kind.REQUEST),
-        (422, b'{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}', Kind.REQUEST),
-        (400, openai("This model's maximum context length is 512 tokens. However, you requested 600"), Kind.DOCUMENT),
-        (400, openai("x", code="context_length_exceeded"), Kind.DOCUMENT),
+        (400, openai("Unknown parameter: 'structured_outputs'.", param="structured_outputs"), FailureKind.REQUEST),
+        (400, b"", FailureKind.REQUEST),
+        (422, b'{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}', FailureKind.REQUEST),
+        (
+            400,
+            openai("This model's maximum context length is 512 tokens. However, you requested 600"),
+            FailureKind.DOCUMENT,
+        ),
+        (400, openai("x", code="context_length_exceeded"), FailureKind.DOCUMENT),
         (
             400,
             openai("the request exceeds the context size", type="exceed_context_size_error"),
-            Kind.DOCUMENT,
+            FailureKind.DOCUMENT,
         ),
-        (400, openai("prompt is too long: 210000 tokens > 200000 maximum"), Kind.DOCUMENT),
-        (400, openai("The response was filtered", code="content_filter"), Kind.DOCUMENT),
-        (403, openai("Your input was flagged", code=403), Kind.DOCUMENT),
-        (413, b"<html>too large</html>", Kind.DOCUMENT),
-        (451, b"", Kind.DOCUMENT),
-        (401, openai("Incorrect API key provided", code="invalid_api_key"), Kind.KEY),
-        (403, b"Forbidden", Kind.KEY),
-        (402, openai("Insufficient Balance"), Kind.KEY),
-        (429, openai("You exceeded your current quota", code="insufficient_quota"), Kind.KEY),
-        (404, b'{"detail": "Not Found"}', Kind.ENDPOINT),
-        (400, openai("Invalid model: gpt-x", type="invalid_model"), Kind.ENDPOINT),
-        (301, b"https://elsewhere/v1", Kind.ENDPOINT),
-        (405, b"", Kind.ENDPOINT),
-        *((status, b"", Kind.PASSING) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)),
-        (500, openai("context length of the batch"), Kind.PASSING),
-        (429, openai("Too many tokens: flagged as over the limit"), Kind.PASSING),
+        (400, openai("prompt is too long: 210000 tokens > 200000 maximum"), FailureKind.DOCUMENT),
+        (400, openai("The response was filtered", code="content_filter"), FailureKind.DOCUMENT),
+        (403, openai("Your input was flagged", code=403), FailureKind.DOCUMENT),
+        (413, b"<html>too large</html>", FailureKind.DOCUMENT),
+        (451, b"", FailureKind.DOCUMENT),
+        (401, openai("Incorrect API key provided", code="invalid_api_key"), FailureKind.KEY),
+        (403, b"Forbidden", FailureKind.KEY),
+        (402, openai("Insufficient Balance"), FailureKind.KEY),
+        (429, openai("You exceeded your current quota", code="insufficient_quota"), FailureKind.KEY),
+        (404, b'{"detail": "Not Found"}', FailureKind.ENDPOINT),
+        (400, openai("Invalid model: gpt-x", type="invalid_model"), FailureKind.ENDPOINT),
+        (301, b"https://elsewhere/v1", FailureKind.ENDPOINT),
+        (405, b"", FailureKind.ENDPOINT),
+        *((status, b"", FailureKind.PASSING) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)),
+        (500, openai("context length of the batch"), FailureKind.PASSING),
+        (429, openai("Too many tokens: flagged as over the limit"), FailureKind.PASSING),
     ],
 )
-def test_what_a_refusal_means(status: int, body: bytes, kind: Kind) -> None:
+def test_what_a_refusal_means(status: int, body: bytes, kind: FailureKind) -> None:
     assert refused(status, body).kind is kind
 
 
@@ -80,15 +84,15 @@ def test_signs_of_overload() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"message": "upstream", "code": 502}, Kind.PASSING),
-        ({"message": "slow down", "code": "429"}, Kind.PASSING),
-        ({"message": "bad key", "code": 401}, Kind.KEY),
-        ({"message": "broken"}, Kind.PASSING),
-        ("broken", Kind.PASSING),
-        ({"message": "flagged by moderation", "code": 403}, Kind.DOCUMENT),
+        ({"message": "upstream", "code": 502}, FailureKind.PASSING),
+        ({"message": "slow down", "code": "429"}, FailureKind.PASSING),
+        ({"message": "bad key", "code": 401}, FailureKind.KEY),
+        ({"message": "broken"}, FailureKind.PASSING),
+        ("broken", FailureKind.PASSING),
+        ({"message": "flagged by moderation", "code": 403}, FailureKind.DOCUMENT),
     ],
 )
-def test_an_error_with_http_200(error: Any, kind: Kind) -> None:
+def test_an_error_with_http_200(error: Any, kind: FailureKind) -> None:
     failure = error_in_answer(error)
     assert failure.kind is kind
     assert failure.billed

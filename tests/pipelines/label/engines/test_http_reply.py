@@ -15,7 +15,7 @@ from gristmill.operators.label.contract import Completion, Message
 from gristmill.operators.label.cutting import Estimate
 from gristmill.operators.label.reading import InvalidAnswer
 from gristmill.pipelines.label.engines.http_completion import completion_of
-from gristmill.pipelines.label.engines.http_errors import Failure, Kind
+from gristmill.pipelines.label.engines.http_errors import Failure, FailureKind
 from gristmill.pipelines.label.engines.http_reply import Answered, reply_in
 
 TOPIC = Choice(choice=["history", "physics", "cooking"])  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def test_what_was_paid_and_is_no_answer_is_kept(name: str) -> None:
 def test_what_is_no_completion_at_all_passes(content: bytes) -> None:
     found = reply_in(content)
     assert isinstance(found, Failure)
-    assert (found.kind, found.billed, found.empty, found.alive) == (Kind.PASSING, True, True, False)
+    assert (found.kind, found.billed, found.empty, found.alive) == (FailureKind.PASSING, True, True, False)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_is_no_completion_at_all_passes(content: bytes) -> None:
 def test_an_error_is_one_however_it_is_written(content: bytes) -> None:
     found = reply_in(content)
     assert isinstance(found, Failure)
-    assert (found.kind, found.empty) == (Kind.PASSING, False)
+    assert (found.kind, found.empty) == (FailureKind.PASSING, False)
 
 
 @pytest.mark.parametrize(

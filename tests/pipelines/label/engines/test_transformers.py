@@ -16,15 +16,17 @@ import pytest
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Asker, Constraint, Question, Rejected, Reply
 from gristmill.operators.label.prompt import Prompt
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.engines.transformers import open_asker
 from tests.label_model import CONTEXT, PAD, TOPIC, TOPICS, labelled_texts
 from tests.pipelines.label.model_support import annotator, plain_logprobs, plain_model, questions_of, replies_of
 
 pytestmark = pytest.mark.lm
 
-FREE = Asked.model_validate({"instruction": "Name the topic.", "answer": {"schema": {"type": "string"}}})
-SCALE = Asked.model_validate({"instruction": "Rate it.", "answer": {"scale": [0, 5]}, "text": {"max_tokens": 64}})
+FREE = TaskQuestion.model_validate({"instruction": "Name the topic.", "answer": {"schema": {"type": "string"}}})
+SCALE = TaskQuestion.model_validate(
+    {"instruction": "Rate it.", "answer": {"scale": [0, 5]}, "text": {"max_tokens": 64}}
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,9 @@ def test_probabilities_are_those_of_each_document_alone(tiny_model: Path, asker:
 
 @pytest.mark.parametrize("asked", [TOPIC, TOPICS, SCALE], ids=["choice", "multi", "scale"])
 @pytest.mark.parametrize(("batch_tokens", "together"), [(1, 64), (700, 7), (1_000_000, 64)])
-def test_answers_do_not_depend_on_batches(tiny_model: Path, asked: Asked, batch_tokens: int, together: int) -> None:
+def test_answers_do_not_depend_on_batches(
+    tiny_model: Path, asked: TaskQuestion, batch_tokens: int, together: int
+) -> None:
     texts = [row.text * (1 + i % 3) for i, row in enumerate(labelled_texts("test", 64))] + ["", "\n\n"]
     usual = open_asker(annotator(tiny_model), asked)
     other = open_asker(annotator(tiny_model, batch_tokens=batch_tokens), asked)
@@ -225,7 +229,7 @@ def test_a_repair_asks_with_the_rejected_answer(tiny_model: Path, asker: Asker) 
     ids=["template", "closing", "ignore", "json", "1MB", "odd", "empty"],
 )
 @pytest.mark.parametrize("asked", [TOPIC, TOPICS], ids=["choice", "multi"])
-def test_no_document_keeps_the_model_from_a_valid_answer(tiny_model: Path, asked: Asked, text: str) -> None:
+def test_no_document_keeps_the_model_from_a_valid_answer(tiny_model: Path, asked: TaskQuestion, text: str) -> None:
     asker = open_asker(annotator(tiny_model), asked)
     reply = replies_of(asker, questions_of(asked, asker, [text]))[0]
     assert reply.completion is not None

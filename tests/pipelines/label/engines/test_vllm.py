@@ -10,7 +10,7 @@ import pytest
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.answers import Choice, Free, Multi
-from gristmill.operators.label.task import Asked
+from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import VllmAnnotator
 from gristmill.pipelines.label.engines import vllm
 from gristmill.pipelines.label.engines.code_tokens import slot_tokens
@@ -21,7 +21,7 @@ MULTI = Multi(multi={"physics": "", "sport": "", "money": ""})
 SCHEMA = {"type": "object", "properties": {"topic": {"type": "string"}}}
 FREE = Free.model_validate({"schema": SCHEMA})
 ANNOTATOR = VllmAnnotator(name="big", engine="vllm", model="m")
-ASKED = Asked.model_validate({"instruction": "Name the topic.", "answer": {"choice": ["physics", "sport"]}})
+ASKED = TaskQuestion.model_validate({"instruction": "Name the topic.", "answer": {"choice": ["physics", "sport"]}})
 
 
 def joined(text: str) -> list[int]:
