@@ -24,7 +24,6 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from gristmill.operators.label.contract import Constraint
 from gristmill.operators.label.free import Free
 from gristmill.operators.label.labels import LETTERS, Definitions, known_labels
-from gristmill.operators.label.part import TaskSection
 from gristmill.operators.label.reading import (
     InvalidAnswer,
     as_json,
@@ -35,6 +34,7 @@ from gristmill.operators.label.reading import (
     read_one,
     told,
 )
+from gristmill.operators.label.section import TaskSection
 from gristmill.operators.label.soft import UNKNOWN, Slots, Soft, each_of, one_of
 
 YES, NO = "Y", "N"

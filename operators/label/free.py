@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from gristmill.operators.label.contract import Constraint
-from gristmill.operators.label.part import TaskSection
 from gristmill.operators.label.reading import InvalidAnswer, as_json, parsed, read_json, shortened
+from gristmill.operators.label.section import TaskSection
 from gristmill.operators.label.soft import Slots, Soft, mass
 
 if TYPE_CHECKING:  # recipes without such a task do not load it

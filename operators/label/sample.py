@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gristmill.operators.base import PositiveCount
-from gristmill.operators.label.part import TaskSection
+from gristmill.operators.label.section import TaskSection
 
 By = Literal["random", "stratified", "top", "near_threshold", "cluster"]
 

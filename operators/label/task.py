@@ -12,8 +12,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.label.answers import AnswerFormat
-from gristmill.operators.label.part import TaskSection
 from gristmill.operators.label.reading import InvalidAnswer
+from gristmill.operators.label.section import TaskSection
 
 #: Raise it when the same task makes another prompt or reads another answer from the same completion.
 PROMPT_VERSION = 1

@@ -125,9 +125,9 @@ def labels_export(
     """Write the answers: a row for each document and annotator."""
     with errors(debug):
         from gristmill.pipelines.config.wording import plural
+        from gristmill.pipelines.label.answered_texts import texts_of
         from gristmill.pipelines.label.export import export_labels
         from gristmill.pipelines.label.task import load_task
-        from gristmill.pipelines.label.texts import texts_of
         from gristmill.pipelines.storage.locations import absolute
 
         fingerprint = load_task(task, asks=False).fingerprint
@@ -214,10 +214,10 @@ def labels_query(
 ) -> None:
     """Ask the label store: SQL over answers, quarantine, documents and tasks."""
     with errors(debug):
-        from gristmill.pipelines.report import labels, rows
+        from gristmill.pipelines.report import labels, tables
 
         found = labels.query(store, sql, unsafe)
         if as_json:
-            print(rows.to_json(found))
+            print(tables.to_json(found))
         else:
-            rows.show(found, out)
+            tables.show(found, out)

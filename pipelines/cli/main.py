@@ -172,13 +172,13 @@ def query(
     """Ask the store: SQL over its documents (every measure), decisions, quarantine and datasets."""
     with errors(debug):
         from gristmill.pipelines.report import query as queries
-        from gristmill.pipelines.report import rows
+        from gristmill.pipelines.report import tables
 
         table = queries.query(store, sql, unsafe)
         if as_json:
-            print(rows.to_json(table))
+            print(tables.to_json(table))
         else:
-            rows.show(table, out)
+            tables.show(table, out)
 
 
 @app.command()
@@ -271,9 +271,9 @@ def quality(
         if labels is None:
             report = train_quality(positive or (), negative or (), model, text=text, **options)  # type: ignore[arg-type]
         else:
+            from gristmill.pipelines.label.answered_texts import Taught
             from gristmill.pipelines.label.store import open_stored
             from gristmill.pipelines.label.task import load_task
-            from gristmill.pipelines.label.texts import Taught
             from gristmill.pipelines.storage.locations import absolute
 
             task = load_task(labels, asks=False)

@@ -16,11 +16,11 @@ from gristmill.operators.errors import FatalError
 from gristmill.operators.label.answers import UNKNOWN, AnswerFormat
 from gristmill.operators.label.contract import Asker, Completion, Question, Reply
 from gristmill.operators.label.reading import InvalidAnswer
+from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 from gristmill.pipelines.label.budget import FREE, Bound, Ledger, Prices
 from gristmill.pipelines.label.chunks import StreamingAsker
 from gristmill.pipelines.label.forecast import Sizes
 from gristmill.pipelines.label.questions import BATCH, ReadingChunk
-from gristmill.pipelines.label.rows import Annotation, AnswerRow
 from gristmill.pipelines.label.writer import Writer
 from gristmill.pipelines.progress.reporter import Stage
 

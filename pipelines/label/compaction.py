@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from gristmill.pipelines.label.answer_rows import SCHEMA, merged
 from gristmill.pipelines.label.inventory import note
 from gristmill.pipelines.label.listing import TaskFiles, list_folder, rows_in, write_compacted
-from gristmill.pipelines.label.rows import SCHEMA, merged
 from gristmill.pipelines.storage import files
 
 #: More files than this are compacted without being asked.

@@ -15,7 +15,7 @@ from gristmill.operators.base import Rewrite
 from gristmill.operators.label.clusters import ngram_vectors
 from gristmill.operators.label.sample import Sample
 from gristmill.operators.label.samplers import KEY, choose
-from gristmill.pipelines.label.rows import first_of_each, halves, sorted_order
+from gristmill.pipelines.label.answer_rows import first_of_each, halves, sorted_order
 from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.shard_tasks.rewriting import rewritten
 

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from gristmill.operators.errors import FatalError, StoreDamaged
+from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow, to_columns
 from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.rows import Annotation, AnswerRow, to_columns
 from gristmill.pipelines.storage import files
 
 _NAME = re.compile(r"(?P<kind>answers|journal)-(?P<run>.+)-(?P<number>\d{6})\.(?:parquet|jsonl)")

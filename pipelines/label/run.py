@@ -20,16 +20,16 @@ from gristmill.operators.label.samplers import KEY
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.annotators import AnyAnnotator
+from gristmill.pipelines.label.answer_rows import Annotation
 from gristmill.pipelines.label.asking import Round, Tally
 from gristmill.pipelines.label.budget import Amount, Ledger
 from gristmill.pipelines.label.chunks import StreamingAsker
 from gristmill.pipelines.label.documents import Documents
 from gristmill.pipelines.label.engines import OpenAsker, open_asker
 from gristmill.pipelines.label.forecast import Forecast, Sizes, forecast
-from gristmill.pipelines.label.known import MISSING, QUARANTINED, REPAIR, Known
+from gristmill.pipelines.label.lookup import MISSING, QUARANTINED, REPAIR, Known
 from gristmill.pipelines.label.questions import BATCH, ReadingChunk
 from gristmill.pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
-from gristmill.pipelines.label.rows import Annotation
 from gristmill.pipelines.label.scan import imported_ids, scan
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
 from gristmill.pipelines.label.task import LoadedTask

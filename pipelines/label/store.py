@@ -19,14 +19,7 @@ import pyarrow.compute as pc
 
 from gristmill.operators.columns import CONTENT_ID, ID, SOURCE, TYPES
 from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged
-from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.compaction import compact, compact_if_many
-from gristmill.pipelines.label.inventory import note
-from gristmill.pipelines.label.journal import Outstanding
-from gristmill.pipelines.label.known import NEEDED, Known
-from gristmill.pipelines.label.listing import DOCUMENTS as CHOSEN
-from gristmill.pipelines.label.listing import TASK, TaskFiles, let_go, list_folder, settle
-from gristmill.pipelines.label.rows import (
+from gristmill.pipelines.label.answer_rows import (
     MERGED_BY,
     SCHEMA,
     SUMMED,
@@ -36,6 +29,13 @@ from gristmill.pipelines.label.rows import (
     sorted_order,
     to_table,
 )
+from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.compaction import compact, compact_if_many
+from gristmill.pipelines.label.inventory import note
+from gristmill.pipelines.label.journal import Outstanding
+from gristmill.pipelines.label.listing import DOCUMENTS as CHOSEN
+from gristmill.pipelines.label.listing import TASK, TaskFiles, let_go, list_folder, settle
+from gristmill.pipelines.label.lookup import NEEDED, Known
 from gristmill.pipelines.label.writer import Writer, open_writer, recover
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.lock import writer_lock

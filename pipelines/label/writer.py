@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from gristmill.operators.errors import RetryableError
+from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow, to_table
 from gristmill.pipelines.label.budget import NOTHING, Amount
 from gristmill.pipelines.label.compaction import compact_if_many
 from gristmill.pipelines.label.inventory import note
@@ -26,7 +27,6 @@ from gristmill.pipelines.label.journal import (
     unanswered_lines,
 )
 from gristmill.pipelines.label.listing import TaskFiles, latest, list_folder
-from gristmill.pipelines.label.rows import Annotation, AnswerRow, to_table
 from gristmill.pipelines.storage import files
 
 #: A journal becomes a Parquet file when it has that many rows or bytes.

@@ -12,7 +12,7 @@ from gristmill.pipelines.label.chunks import Chunk, HeldChunk
 from gristmill.pipelines.label.engines import transformers
 from gristmill.pipelines.label.engines.model_files import found_revision
 from gristmill.pipelines.label.engines.ray_labels import answer_with_actors, cluster_has, preflight
-from gristmill.pipelines.label.placement import Placement
+from gristmill.pipelines.label.ray_resources import Placement
 from gristmill.pipelines.label.tokenizers import load_tokenizer
 
 Run = Callable[[Sequence[Chunk]], Generator[Sequence[Reply]]]

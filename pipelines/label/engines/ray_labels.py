@@ -23,9 +23,9 @@ from gristmill.pipelines.engine.base import RETRIES, Outcome
 from gristmill.pipelines.engine.local import attempt
 from gristmill.pipelines.engine.ray_data import configure, last_line, limiting_retries, pickled
 from gristmill.pipelines.label.annotators import VllmAnnotator
+from gristmill.pipelines.label.chunk_retries import ReplyBatch, answer_in_rounds
 from gristmill.pipelines.label.chunks import Chunk
-from gristmill.pipelines.label.placement import Placement, vllm_placement
-from gristmill.pipelines.label.rounds import ReplyBatch, answer_in_rounds
+from gristmill.pipelines.label.ray_resources import Placement, vllm_placement
 
 #: Ray's column: a row in which it is not empty passes by the engine and by `postprocess`.
 ERROR = "__inference_error__"

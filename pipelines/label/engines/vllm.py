@@ -20,7 +20,7 @@ from gristmill.pipelines.label.engines.model_files import THREE_WAYS
 from gristmill.pipelines.label.engines.ray_asker import RayAsker
 from gristmill.pipelines.label.engines.ray_labels import ERROR, KEY, answer_with_vllm, on_ray, preflight
 from gristmill.pipelines.label.engines.rendering import Renderer
-from gristmill.pipelines.label.placement import vllm_placement
+from gristmill.pipelines.label.ray_resources import vllm_placement
 from gristmill.pipelines.label.tokenizers import load_tokenizer
 
 #: Message of vLLM about a prompt that the model has no room for: a fact about the document.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.pipelines.label.rows import Annotation, AnswerRow
+from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 
 BIG = Annotation("big", "some/model", "rev-1")
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.operators.errors import FatalError, StoreDamaged
+from gristmill.pipelines.label.answer_rows import SCHEMA, Annotation, AnswerRow, to_table
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.journal import (
     LocalJournal,
@@ -22,7 +23,6 @@ from gristmill.pipelines.label.journal import (
     rows_line,
     unanswered_lines,
 )
-from gristmill.pipelines.label.rows import SCHEMA, Annotation, AnswerRow, to_table
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected
 
 shares = st.none() | st.dictionaries(st.text(max_size=5), st.floats(0, 1, width=32), max_size=4)

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.label.rows import Annotation, AnswerRow
+from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.report.labels import info, query, show
-from gristmill.pipelines.report.rows import show as show_rows
-from gristmill.pipelines.report.rows import to_json
+from gristmill.pipelines.report.tables import show as show_rows
+from gristmill.pipelines.report.tables import to_json
 from tests.pipelines.label.rows_made import BIG, answered, key, rejected
 
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone, StoreLocked
 from gristmill.operators.label.contract import Rejected
 from gristmill.pipelines.label import compaction, writer
+from gristmill.pipelines.label.answer_rows import SCHEMA, Annotation, AnswerRow, to_columns, to_table
 from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.journal import LocalJournal
-from gristmill.pipelines.label.known import ANSWERED, MISSING, NEEDED, QUARANTINED, REPAIR, Known
-from gristmill.pipelines.label.rows import SCHEMA, Annotation, AnswerRow, to_columns, to_table
+from gristmill.pipelines.label.lookup import ANSWERED, MISSING, NEEDED, QUARANTINED, REPAIR, Known
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore, open_stored
 from gristmill.pipelines.storage import files
 from tests.pipelines.label.rows_made import BIG, answered, key, refused, rejected

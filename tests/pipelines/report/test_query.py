@@ -14,7 +14,7 @@ from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.report.query import query
-from gristmill.pipelines.report.rows import show, to_json
+from gristmill.pipelines.report.tables import show, to_json
 from tests.pipelines.stages.test_run import execute
 
 MakeRecipe = Callable[..., Path]

@@ -14,7 +14,7 @@ from gristmill.operators.label.contract import Reply
 from gristmill.pipelines.engine.base import RETRIES
 from gristmill.pipelines.label.chunks import Chunk
 from gristmill.pipelines.label.engines.ray_labels import answer_with_actors
-from gristmill.pipelines.label.placement import Placement
+from gristmill.pipelines.label.ray_resources import Placement
 from tests.pipelines.label.engines.ray_work import Broken, Doubler, Numbers, Stored, key, no_model
 
 pytestmark = pytest.mark.ray

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.label.contract import Question, Reply
 from gristmill.pipelines.engine.base import RETRIES
+from gristmill.pipelines.label.chunk_retries import Ask, ReplyBatch, answer_in_rounds
 from gristmill.pipelines.label.chunks import HeldChunk
-from gristmill.pipelines.label.rounds import Ask, ReplyBatch, answer_in_rounds
 
 
 @dataclass

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.label.contract import Rejected
-from gristmill.pipelines.label.rows import halves, last_of_each, sorted_order
+from gristmill.pipelines.label.answer_rows import halves, last_of_each, sorted_order
 
 #: States of a content id.
 MISSING, ANSWERED, REPAIR, QUARANTINED = range(4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.label.annotators import VllmAnnotator
-from gristmill.pipelines.label.placement import Placement, vllm_placement
+from gristmill.pipelines.label.ray_resources import Placement, vllm_placement
 
 
 def annotator(**options: Any) -> VllmAnnotator:
