@@ -67,7 +67,7 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    """Return the version that is installed; of a folder that is only on the path, `0+source`."""
+    """Return the installed version, or `0+source` where gristmill is only a folder on the path."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, as functions that return values and print nothing unless asked to."""
+"""The Python API: the commands as functions, which return values and print nothing unless asked to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
-    from gristmill.pipelines.stages.run import RunResult
+    from gristmill.pipelines.stages.context import RunResult
 
 #: A recipe, or the path or URL of its YAML file.
 Recipe = LoadedRecipe | str | os.PathLike[str]
@@ -36,12 +36,12 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 def plan(recipe: Recipe) -> dict[str, Any]:
     """Return what a run would do, as `gristmill plan --json` prints it. Nothing is executed.
 
-    Raises RecipeError with every mistake found, StoreDamaged where the store is not what was written.
+    Raises RecipeError with every mistake found, StoreDamaged where the store is not as it was written.
     """
-    from gristmill.pipelines.planning.plan import make_plan
+    from gristmill.pipelines.planning.state import plan_run
     from gristmill.pipelines.report import plan_view
 
-    return plan_view.to_json(make_plan(_loaded(recipe), asks=False))
+    return plan_view.to_json(plan_run(_loaded(recipe), asks=False))
 
 
 def run(
@@ -58,10 +58,10 @@ def run(
     Args:
         recipe: A loaded recipe, or the path or URL of its YAML file.
         engine: `local` runs threads, `ray` Ray tasks; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set.
-        workers: How many shards are worked on at the same time; all cores by default.
-        refit: Whether measures such as importance are fitted anew on the corpus as it is now.
-        reporter: Where progress is shown; nowhere by default.
-        confirm: Shown what a labelling task is about to ask, returns whether it is asked; by default it is.
+        workers: Number of shards that are worked on at the same time; by default the number of cores.
+        refit: If true, measures such as importance are fitted again, on the corpus as it is now.
+        reporter: Shows progress; by default none is shown.
+        confirm: Gets the plan of a labelling task before it asks, and returns whether it may; by default it may.
 
     Raises:
         RecipeError: The recipe is wrong, or a file that it names; nothing was started.
@@ -85,7 +85,7 @@ def label(
     reporter: Reporter | None = None,
     confirm: Callable[[LabelPlan], bool] = lambda plan: True,
 ) -> LabelResult:
-    """Put a labelling task to documents; what is answered already is not asked again.
+    """Put a labelling task to documents; questions that are already answered are not asked again.
 
     Args:
         task: The path or URL of the task's YAML file.
@@ -100,7 +100,7 @@ def label(
         confirm: See `run`.
 
     Raises:
-        GristmillError: The task is wrong or cannot go on; answers that came before stay in the store.
+        GristmillError: The task is wrong or cannot go on; answers received so far stay in the store.
     """
     from gristmill.pipelines.label.run import label_source
     from gristmill.pipelines.label.scan import source_of
@@ -120,7 +120,7 @@ def label(
 
 
 def explain(store: str | os.PathLike[str], id: str) -> list[dict[str, Any]]:
-    """Return what a store knows of the documents with an id, a content id or an address: measures, and their fates.
+    """Return the measures and decisions in a store of the documents with an id, a content id or an address.
 
     Raises RecipeError where there is no such document.
     """

@@ -1,0 +1,1 @@
+"""Files, engines and people: layers from `storage` to `cli`, see docs/design.md."""

@@ -150,21 +150,19 @@ def load(
     file: str,
     environment: Mapping[str, str] = os.environ,
     may_be_unset: Collection[str] = (),
-    bounded: bool = True,
 ) -> LocatedYaml:
     """Parse YAML (safe: plain values only). Unset variables, repeated keys and syntax errors raise RecipeError.
 
     may_be_unset: keys of the document below which `${NAME}` is left as written where there is no such variable.
-    bounded: whether the length limits apply: they do to files written by hand, not to copies of them in the store.
     """
-    if bounded and len(text) > LONGEST_TEXT:
+    if len(text) > LONGEST_TEXT:
         line = text.count("\n", 0, LONGEST_TEXT) + 1
         raise RecipeError(
             f"{file}:{line}: the file goes on after {LONGEST_TEXT:,} characters, and is {len(text):,} long; is this a "
             "recipe or a task? Sources take globs, so that they need not be listed one by one"
         )
     try:
-        root = _compose(text, MOST_VALUES if bounded else len(text))
+        root = _compose(text, MOST_VALUES)
     except _TooMuch as error:
         raise RecipeError(f"{file}:{error.line}: {error.problem}") from None
     except yaml.MarkedYAMLError as error:
@@ -180,6 +178,26 @@ def load(
     if variables.unset:
         raise RecipeError("\n".join(variables.unset))
     return document
+
+
+def resolved(value: Any, file: str, environment: Mapping[str, str] = os.environ) -> Any:
+    """Return a copy of a JSON value of the store in which variables stand for their values.
+
+    Raises RecipeError where a variable is not set; `file` is the place of the value, for people.
+    """
+    document, variables = LocatedYaml(file, None), _Variables(environment, (), [])
+
+    def copied(inner: Any, path: Path) -> Any:
+        if isinstance(inner, dict):
+            return {key: copied(held, (*path, key)) for key, held in inner.items()}
+        if isinstance(inner, list):
+            return [copied(held, (*path, i)) for i, held in enumerate(inner)]
+        return _resolve(inner, path, document, variables) if isinstance(inner, str) else inner
+
+    found = copied(value, ())
+    if variables.unset:
+        raise RecipeError("\n".join(variables.unset))
+    return found
 
 
 def parse_value(text: str, option: str) -> Any:

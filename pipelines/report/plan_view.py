@@ -14,16 +14,18 @@ from gristmill.operators.table import name_of
 from gristmill.pipelines.config.wording import in_short, plural
 from gristmill.pipelines.decide import given_columns, rule_names
 from gristmill.pipelines.label.columns import label_columns
-from gristmill.pipelines.planning.plan import Plan, PlannedMeasure, index_remark
+from gristmill.pipelines.planning.plan import PlannedMeasure
+from gristmill.pipelines.planning.state import StoreState, index_remark
 from gristmill.pipelines.sources import remarks
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan as plain values."""
+def to_json(state: StoreState) -> dict[str, Any]:
+    """Return a plan, and the work that the store spares it, as plain values."""
+    plan = state.plan
     recipe = plan.loaded.recipe
     sources = []
-    pending = Counter(of.name for _, of in plan.pending)
-    known = Counter(shard.source.name for shard in plan.known)
+    pending = Counter(of.name for _, of in state.pending)
+    known = Counter(shard.source.name for shard in state.known)
     for found in plan.found:
         source = found.source
         size = sum({file.url: file.size for spec in found.specs for file in spec.files}.values())
@@ -36,7 +38,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "sources": plan.loaded.document.redact_value(sources),
         "remarks": plan.loaded.document.redact_value([*remarks.remarks(plan.found), *plan.looked]),
         "transform": [t.name for t in plan.transforms],
-        "measure": [_measure(plan, m) for m in (None, *plan.measures)],
+        "measure": [_measure(state, m) for m in (None, *plan.measures)],
         "decide": [
             {"name": name, "operator": name_of(rule), "reads": sorted(rule.reads()), "columns": _columns(given)}
             for name, rule, given in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
@@ -51,13 +53,13 @@ def to_json(plan: Plan) -> dict[str, Any]:
             for task in plan.tasks
         ],
         "write": {"shard_bytes": int(recipe.write.shard_bytes), "columns": _columns(plan.output)},
-        "shards": len(plan.pending),
-        "index": None if plan.index is None else {"name": plan.index.name, "shards": plan.indexed},
+        "shards": len(state.pending),
+        "index": None if state.index is None else {"name": state.index.name, "shards": state.indexed},
     }
 
 
-def _measure(plan: Plan, measure: PlannedMeasure | None) -> dict[str, Any]:
-    cached = plan.cached(measure)
+def _measure(state: StoreState, measure: PlannedMeasure | None) -> dict[str, Any]:
+    plan, cached = state.plan, state.cached(measure)
     if measure is None:
         given = [f for f in plan.schema if not any(f.name in m.operator.gives().names for m in plan.measures)]
         return {"name": "document", "cached_shards": cached, "columns": _columns(pa.schema(given))}

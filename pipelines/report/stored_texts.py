@@ -47,7 +47,7 @@ def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
     """Return the shard as it was registered, secrets resolved from the environment."""
     written: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
     kept = {"source": written, "spec": json.loads(registry.specs[ordinal])}
-    held = located_yaml.load(json.dumps(kept, ensure_ascii=False), f"run {run.name}", bounded=False).value
+    held = located_yaml.resolved(kept, f"run {run.name}")
     return Shard(ordinal, ShardSpec.model_validate(held["spec"]), Source.model_validate(held["source"]))
 
 

@@ -11,7 +11,7 @@ from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.examples import show as show_examples
 from gristmill.pipelines.report.funnel import show as show_funnel
 from gristmill.pipelines.report.labelling import show_label_result
-from gristmill.pipelines.stages.run import RunResult
+from gristmill.pipelines.stages.context import RunResult
 
 SHOWN_STEPS = 3
 

@@ -1,1 +1,1 @@
-"""Sources: finding shards and reading documents out of them, whatever format and store they are in."""
+"""Sources: from files of any format and store to shards and documents. Nothing here measures, decides or writes."""

@@ -1,7 +1,7 @@
-"""Columns of a file that are Arrow arrays: by whole columns where that gives the same, value by value where not.
+"""Columns of a file that are Arrow arrays: converted whole where that gives the same result, else value by value.
 
-What a value means is said in `values`; here is only what is quicker for arrays, and how Arrow's own types become Python
-values without loss: dates and times as text (Python knows the years 1 to 9999 and microseconds alone).
+`values` defines the meaning of a value; this module only has the quicker ways for arrays, and the conversion of Arrow's
+own types to Python values without loss: dates and times as text (Python has only the years 1 to 9999 and microseconds).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Wanted(NamedTuple):
 
     column: str
     field: str
-    what: str  #: for people
+    what: str  #: in words, for error messages
     type: pa.DataType
     convert: Convert  #: one value
-    takes: Callable[[pa.DataType], bool]  #: whether a type can be read so
-    quick: Callable[[pa.DataType], OfArray | None]  #: a whole array; what it raises ArrowInvalid for goes one by one
+    takes: Callable[[pa.DataType], bool]  #: says if a type can be read so
+    quick: Callable[[pa.DataType], OfArray | None]  #: a whole array; if it raises ArrowInvalid, one by one
 
     def read(self, values: pa.Array) -> tuple[pa.Array, dict[int, Fault]]:
-        """The column of the documents, null at the rows that have a fault, and these."""
+        """Return the column of the documents, null at the rows that have a fault, and the faults by row."""
         quick = self.quick(values.type)
         if quick is not None:
             try:
@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_columns(source: Source) -> Iterator[Wanted]:
-    """All columns of a source's documents but the text."""
+    """Yield the columns of a source's documents except the text: id, URL, metadata."""
     if source.id is not None:
         what = "an id (a text or a whole number)"
         yield Wanted(ID, source.id, what, TYPES[ID], as_id, _may_be_id, _quick_id)
@@ -73,7 +73,7 @@ def wanted_columns(source: Source) -> Iterator[Wanted]:
 
 
 def is_string(type_: pa.DataType) -> bool:
-    """Return whether a type is text, or nothing but nulls."""
+    """Return whether a type is text, or null."""
     return type_ in (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
 
@@ -151,7 +151,7 @@ _QUICK: dict[MetadataType, Callable[[pa.DataType], OfArray | None]] = {
 
 
 def _texts_of_times(values: pa.Array) -> pa.Array:
-    """Dates and times as Arrow writes them; of years not from 1 to 9999 as NumPy does: of some Arrow writes others."""
+    """Return dates and times as Arrow writes them; outside the years 1 to 9999, where Arrow errs, as NumPy does."""
     texts = values.cast(pa.string())
     of_any_year = pt.is_date(values.type) or (pt.is_timestamp(values.type) and values.type.unit != "ns")
     if not of_any_year:
@@ -166,7 +166,7 @@ def _texts_of_times(values: pa.Array) -> pa.Array:
 
 
 def _python_values(values: pa.Array) -> list[Any]:
-    """The values as Python has them, dates and times as text; where Python cannot hold one, the error in its place."""
+    """Return the values as Python has them, dates and times as text; an error in place of one it cannot hold."""
     type_ = values.type
     if _is_time(type_):
         try:
@@ -193,7 +193,7 @@ def _python_value(value: pa.Scalar) -> Any:
 
 
 def _holds_time(type_: pa.DataType) -> bool:
-    """Return whether there are dates or times inside a type, however deep, or floats that only Arrow has."""
+    """Return whether a type has dates, times or 16-bit floats inside it, at any depth."""
     return any(
         _is_time(inner) or pt.is_float16(inner) or _holds_time(inner)
         for inner in (type_.field(i).type for i in range(type_.num_fields))
@@ -201,7 +201,7 @@ def _holds_time(type_: pa.DataType) -> bool:
 
 
 def _nested(values: pa.Array) -> list[Any]:
-    """Objects, arrays or maps, of which each value inside is as `_python_values` has it."""
+    """Return objects, arrays or maps; each value inside them is as `_python_values` returns it."""
     if pt.is_struct(values.type):
         names = values.type.names
         if len({*names}) < len(names):

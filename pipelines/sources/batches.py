@@ -1,4 +1,4 @@
-"""Batches of documents: what readers of all formats hand on."""
+"""Batches of documents, which the readers of all formats yield."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive records of a shard: the documents among them and the others.
+    """Consecutive records of a shard: the documents among them, and the rejects.
 
-    A shard gives at least one batch, and the last one's `records` and `lines` are the shard's.
+    A shard gives at least one batch; `records` and `lines` of the last one are those of the shard.
     """
 
     documents: pa.RecordBatch  #: row (uint32), then the columns of `Source.schema()` that were asked for
     rejects: list[Reject]
     records: int  #: of the shard so far, rejected ones counted
     lines: int  #: of the shard so far, blank ones counted; 0 where the format has no lines
-    ends: tuple[int, ...] = ()  #: of a shard of several files: records up to the end of each that ended in this batch
+    ends: tuple[int, ...] = ()  #: of a shard of several files: records up to each end of a file in this batch
 
 
 class BatchBuilder:
-    """Gathers records, one after the other, into batches.
+    """Collector of records into batches.
 
-    A batch has about `batch_bytes`, and one record at least, and at most `batch_rows` records.
+    A batch has about `batch_bytes`, at least one record and at most `batch_rows` records.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BatchBuilder:
         self._ends: list[int] = []
 
     def add(self, record: Record) -> None:
-        """Take the next record of the shard: a document, a reject, or one that is not in `only` and just counted."""
+        """Add the next record of the shard: a document, a reject, or one not in `only`, which is merely counted."""
         row = self.records
         self.records += 1
         if self._only is not None and row not in self._only:
@@ -95,20 +95,20 @@ class BatchBuilder:
         self._bytes += size
 
     def begin_file(self, given: Mapping[str, Any]) -> None:
-        """Take `given` as the values of columns whose fields the records of the next file do not have."""
+        """Use `given` for columns whose fields the records of the next file do not have."""
         fields = {column: field for column, field, _ in self._source.metadata_types()}
         self._given = [(self._fields.names.index(column), fields[column], value) for column, value in given.items()]
 
     def end_file(self) -> None:
-        """Note that a file of several ends here."""
+        """Record the end of one of several files."""
         self._ends.append(self.records)
 
     def is_full(self) -> bool:
-        """Return whether it is time to take a batch."""
+        """Return whether the records suffice for a batch, by bytes or by rows."""
         return self._bytes >= self._batch_bytes or len(self._rows) + len(self._rejects) >= self._batch_rows
 
     def take(self, lines: int) -> Batch:
-        """The records since the last batch; `lines` is how many lines the reader has read."""
+        """Return the records since the last batch; `lines` is the number of lines that the reader has read."""
         arrays = {ROW: pa.array(self._rows, TYPES[ROW])}
         for field, values in zip(self._schema, self._columns, strict=True):
             arrays[field.name] = _texts(values) if field.name == TEXT else pa.array(values, field.type)
@@ -125,7 +125,7 @@ class BatchBuilder:
 
 
 def joined(batches: Iterable[Batch], batch_bytes: int, batch_rows: int) -> Iterator[Batch]:
-    """The same documents in fewer batches: small ones are put together, up to the size of a batch."""
+    """Yield the same documents in fewer batches: small ones are put together, up to the size of a batch."""
     held: list[Batch] = []
     rows = size = 0
     for batch in batches:
@@ -149,7 +149,7 @@ def _one(batches: Sequence[Batch]) -> Batch:
 
 
 def _texts(texts: list[object]) -> pa.Array:
-    """A large_string array of texts that are UTF-8 bytes."""
+    """Return a large_string array of texts that are UTF-8 bytes."""
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(text) for text in texts], out=offsets[1:])  # type: ignore[arg-type]
     content = b"".join(texts)  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def _texts(texts: list[object]) -> pa.Array:
 
 
 def cuts(lengths: NDArray[np.int64], batch_bytes: int, batch_rows: int) -> Iterator[tuple[int, int]]:
-    """Borders that cut n texts into runs of at most `batch_bytes` and `batch_rows`, each of one text at least."""
+    """Yield the (start, stop) of runs of at most `batch_bytes` and `batch_rows`, each of one text at least."""
     ends = np.cumsum(lengths)
     start = 0
     while start < len(lengths):

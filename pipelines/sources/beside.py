@@ -1,7 +1,7 @@
-"""What a folder holds beside its data: notes on it, licences, checksums, settings.
+"""Files that lie beside the data of a folder and are no data: notes on it, licences, checksums, settings.
 
-A folder that a path names stands for its data. A glob says itself what it means: only what `*` happens to match and
-what by its name is a description is left out of it.
+A folder that a path names stands for its data. A glob is taken as it is written, except that files whose names mark
+them as descriptions are left out of what a `*` matches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.sources.listing import Listed
 
-#: Texts on a data set, by their names without an extension.
+#: Texts about a data set, by their names without an extension.
 _NOTES = re.compile(
     r"(?i)(readme|licen[cs]es?|copying|copyright|notice|authors|contributors|contributing|changelog|changes|citation"
     r"|code_of_conduct|security|data_?card|dataset_?card|datasheet)([._-].*)?"
@@ -27,27 +27,27 @@ _DESCRIPTIONS = frozenset(
     | {"datapackage.json", "manifest.json", "package.json", "config.json"}
 )
 _CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256", ".sha512", ".asc", ".sig")
-#: Files that others are packed in, by programs whose output is not read.
+#: Extensions of archives and compressed files that are not read.
 PACKED = frozenset({".lzma", ".zip", ".7z", ".rar", ".tar", ".tgz", ".br", ".sz", ".snappy", ".lzo"})
-#: Data that is not read in this form: it may be what was meant, so that nobody passes over it in silence.
+#: Data in a form that is not read: it may be the data that was meant, so it is never passed over silently.
 _OTHER_DATA = frozenset(PACKED | {".arrow", ".feather", ".orc", ".avro", ".warc", ".xlsx", ".xls", ".tfrecord"})
-#: Formats in which people write notes and settings as well as data.
+#: Formats of notes and settings as well as of data.
 _EITHER = ("text", "json")
 
 
 class Divided(NamedTuple):
-    """The files of a source: its data, and what lies beside it."""
+    """The files of a source: its data, and the other files beside it."""
 
     data: list[Listed]
     beside: list[Listed]
 
 
 def divided(listed: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> Divided:
-    """Tell data from what lies beside it, for each folder that paths name.
+    """Return the data and the files beside it, divided folder by folder.
 
-    `format_` is the source's format, `format_of` that of a file by its name, None where it cannot be told. A folder
-    that holds nothing else than what could lie beside data holds data. Raises RecipeError where there may be data in a
-    form that is not read.
+    `format_` is the source's format, `format_of` gives that of a file by its name, None where it is unknown. Where a
+    folder holds only files that could lie beside data, they are the data. Raises RecipeError where there may be data in
+    a form that is not read.
     """
     data = [found for found in listed if found.folder is None]
     beside: list[Listed] = []
@@ -63,7 +63,7 @@ def divided(listed: Sequence[Listed], format_: str, format_of: Callable[[Listed]
 
 
 def _matched(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
-    """The URLs of files of a stated format, or of all files that a glob matches, but for descriptions of them."""
+    """Return the URLs of files of a stated format, or of all files that a glob matches, without descriptions."""
     plain = [found for found in files if not _describes(found.file.url)]
     if format_ == "text" or not plain:
         return {found.file.url for found in files}
@@ -73,20 +73,20 @@ def _matched(files: Sequence[Listed], format_: str, format_of: Callable[[Listed]
 
 
 def _of_a_kind(files: Sequence[Listed], texts: Sequence[Listed]) -> list[Listed]:
-    """Files whose extension one of the texts has: README.md is a text among others in .md, a note beside .txt."""
+    """Return the files with an extension of the texts: README.md is a text among .md files, a note beside .txt."""
     extensions = {_extension(found) for found in texts}
     return [found for found in files if _extension(found) in extensions]
 
 
 def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
-    """The URLs of a folder's data."""
+    """Return the URLs of a folder's data."""
     if format_ != "auto":
         return _matched(files, format_, format_of)
     plain = [found for found in files if not _describes(found.file.url)]
     formats = {found.file.url: format_of(found) for found in files}
     known = [found for found in plain if formats[found.file.url]] or [f for f in files if formats[f.file.url]]
     if not known:
-        return {found.file.url for found in files}  # each is told to have no format
+        return {found.file.url for found in files}  # each is reported as a file of unknown format
     for found in plain:
         if formats[found.file.url] is None and _extension(found) in _OTHER_DATA:
             raise RecipeError(
@@ -108,7 +108,7 @@ def _extension(found: Listed) -> str:
 
 
 def _describes(url: str) -> bool:
-    """Return whether a file's name says that it is on a data set, not of it."""
+    """Return whether a file's name says that it is about a data set and no part of it."""
     name = url.rsplit("/", 1)[-1].lower()
     stem, extension = os.path.splitext(name)
     if name in _DESCRIPTIONS or name.endswith(_CHECKSUMS):

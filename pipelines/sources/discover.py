@@ -1,6 +1,6 @@
-"""From the sources of a recipe to shards: which files there are, how each is read, where large ones are cut.
+"""From the sources of a recipe to shards: finding files, choosing their formats, cutting large ones, grouping small.
 
-Shards come in path order, whatever order a store lists its files in.
+Shards come in path order, in whatever order a store lists its files.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from gristmill.pipelines.storage.locations import absolute
 
 __all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
 
-#: Small files of a source are read together, this many in one shard at most, and at most so many bytes as stored: a
-#: shard is one task. Text files, each of which is a document, are small whatever their size.
+#: Small files of a source are read together, since a shard is one task: at most GROUP_FILES in one shard, and at most
+#: GROUP_BYTES as stored. Text files, each of which is a document, count as small at any size.
 GROUP_FILES = 4096
 GROUP_BYTES = 16_000_000
-#: Files of at most so many bytes count as small, where a source has more than FEW_FILES such files of a kind.
+#: Files of at most this size count as small, where a source has more than FEW_FILES such files of a kind.
 SMALL_BYTES = 1_000_000
-#: Where a source has no more text files than these, it is told which of them are made of many short lines.
+#: If a source has at most this many text files, those that consist of many short lines are reported.
 FEW_TEXTS = 3
 FEW_FILES = 64
 
 
 class ShardSpec(BaseModel):
-    """What one shard reads: a file, a part of one, or consecutive small files."""
+    """The input of one shard: a file, a part of one, or consecutive small files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,23 +55,23 @@ class ShardSpec(BaseModel):
 
     @property
     def name(self) -> str:
-        """The file for people, the same for all parts of one; the first and the last of several."""
+        """Return the file's name for display, the same for all its parts; of several files the first and the last."""
         first, last = self.files[0].name, self.files[-1].name
         return first if len(self.files) == 1 else f"{first} ... {last}"
 
     def singly(self) -> list[ShardSpec]:
-        """Each of its files by itself."""
+        """Return one spec for each of its files."""
         return [self.model_copy(update={"files": (file,)}) for file in self.files]
 
     def identity(self) -> dict[str, Any]:
-        """All that tells this shard from any other, as JSON: which state of which files, and which part of them."""
+        """Return all that distinguishes this shard from others, as JSON: its files, their states, the part of them."""
         exact = [[file.url, file.size, file.version] for file in self.files]
         identity = {"files": exact, "format": self.format, "compression": self.compression, "part": self.part}
         version = FORMATS[self.format].reading
         return {**identity, "reading": version} if version > 1 else identity
 
     def to_json(self) -> dict[str, Any]:
-        """The shard as JSON; `ShardSpec.model_validate` reads it back."""
+        """Return the shard as JSON; `ShardSpec.model_validate` reads it back."""
         return self.model_dump(mode="json")
 
 
@@ -83,21 +83,21 @@ class _FileKind(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """What a source reads, and what it names and does not read."""
+    """The shards that a source reads, and the files that it names and does not read."""
 
     source: Source
     specs: Sequence[ShardSpec]
-    again: Sequence[tuple[str, str]]  #: names of files that an earlier source reads alike, with that source's name
+    again: Sequence[tuple[str, str]]  #: names of files that an earlier source reads the same way, with its name
     linked: Sequence[str]  #: names of links to files that it reads anyway
     lined: Sequence[str]  #: names of text files of many short lines, each of which is read as one document
     passed: Sequence[str]  #: names of files (folders with a slash at their end) hidden or beside its data
 
 
 class Discovery:
-    """Finds the files of sources, one source after the other.
+    """A search for the files of sources, one source after the other.
 
-    A file that several sources read alike is read for the first of them. `base` is the folder or URL that relative
-    paths start from.
+    A file that several sources read the same way is read for the first of them. `base` is the folder or URL that
+    relative paths start from.
     """
 
     def __init__(self, base: str) -> None:
@@ -107,7 +107,7 @@ class Discovery:
         self._ahead: dict[str, Future[FoundFiles]] = {}
 
     def list_ahead(self, sources: Sequence[Source]) -> None:
-        """List sources on other stores side by side; what goes wrong with one is raised where it is found."""
+        """List remote sources concurrently; the failure of one is raised by `find`."""
         far = [source for source in sources if _finder(source) is None and self._is_far(source)]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             self._ahead = {source.name: pool.submit(self._listing.find, source.patterns()) for source in far}
@@ -116,10 +116,10 @@ class Discovery:
         return any(not is_local(absolute(pattern, self._base)) for pattern in source.patterns())
 
     def find(self, source: Source) -> SourceFiles:
-        """The shards of the next source, in the order of paths and parts.
+        """Return the shards of the next source, in the order of paths and parts.
 
-        Raises RecipeError where a path matches nothing or a format cannot be told or lacks the fields that are asked
-        for; RetryableError where a store does not answer.
+        Raises RecipeError where a path matches nothing, a format is unknown or it lacks the fields that are asked for;
+        RetryableError where a store does not answer.
         """
         if (find := _finder(source)) is not None:
             _check_fields(source, source.format, source.patterns()[0])
@@ -147,7 +147,7 @@ class Discovery:
     def _own(
         self, source: Source, files: Sequence[tuple[_FileKind, str]]
     ) -> tuple[list[_FileKind], list[tuple[str, str]]]:
-        """The files that no source before reads alike, and the others with the names of those sources."""
+        """Return the files that no earlier source reads the same way, and the others with that source's name."""
         own: list[_FileKind] = []
         again: list[tuple[str, str]] = []
         readings: dict[tuple[str, str], str] = {}
@@ -164,13 +164,13 @@ class Discovery:
 
 
 def discover(sources: Sequence[Source], base: str) -> list[ShardSpec]:
-    """The shards of the sources, in the order of sources, paths and parts. See `Discovery`."""
+    """Return the shards of the sources, in the order of sources, paths and parts; see `Discovery`."""
     discovery = Discovery(base)
     return [spec for source in sources for spec in discovery.find(source).specs]
 
 
 def _lined(source: Source, files: Sequence[_FileKind]) -> list[str]:
-    """The names of files of many short lines where a source has but a few text files, and takes them whole."""
+    """Return the names of text files of many short lines, if the source has few and reads each as one document."""
     texts = [kind for kind in files if _is_document(kind.format, source)]
     if len(texts) > FEW_TEXTS:
         return []
@@ -178,7 +178,7 @@ def _lined(source: Source, files: Sequence[_FileKind]) -> list[str]:
 
 
 def _reading(source: Source, kind: _FileKind) -> str:
-    """A digest of how a source reads a file: two sources with the same get the same documents from it."""
+    """Return a digest of the way a source reads a file: sources with equal digests get equal documents from it."""
     known = source.model_copy(update={"format": kind.format})
     return digest_of([known.reading_fingerprint(), kind.compression])
 
@@ -206,7 +206,7 @@ def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
 
 
 def _is_document(format_: str, source: Source) -> bool:
-    """Return whether a file of a format is one document, so that it is small whatever its size."""
+    """Return whether a file of a format is one document, so that it counts as small at any size."""
     return FORMATS[format_].is_document(source)
 
 
@@ -218,18 +218,18 @@ def _is_small(kind: _FileKind, source: Source) -> bool:
 
 
 def group_bytes(source: Source, format_: str) -> int:
-    """Return how many bytes the files have together that are read as one shard."""
+    """Return the size in bytes up to which files are read together as one shard."""
     part_bytes = int(source.part_bytes)
     return part_bytes if _is_document(format_, source) else min(GROUP_BYTES, part_bytes)
 
 
 def _finder(source: Source) -> Callable[[Sequence[str], str], list[FileRef]] | None:
-    """What finds the files of a source, where its format has a way of its own."""
+    """Return the function by which a source's format finds its own files; None where they are listed."""
     return None if source.format == AUTO else FORMATS[source.format].find
 
 
 def _folder_shards(source: Source, found: Sequence[_FileKind]) -> Iterator[ShardSpec]:
-    """Shards of files that a format found itself, folder by folder."""
+    """Yield shards of files that a format found itself, folder by folder."""
     size = min(int(source.part_bytes), FORMATS[source.format].group_bytes or GROUP_BYTES)
     for _, folder in groupby((kind.file for kind in found), lambda file: os.path.dirname(file.url)):
         for group in grouped(list(folder), size):
@@ -237,7 +237,7 @@ def _folder_shards(source: Source, found: Sequence[_FileKind]) -> Iterator[Shard
 
 
 def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]]:
-    """Consecutive files, together of at most `size` bytes and GROUP_FILES in number: what is read as one shard."""
+    """Yield runs of files to read as one shard: at most `size` bytes, or one larger file, and at most GROUP_FILES."""
     start = held = 0
     for i, file in enumerate(files):
         if i > start and (held + file.size > size or i - start == GROUP_FILES):
@@ -249,7 +249,7 @@ def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]
 
 
 def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
-    """Format and compression of a file, by its name where the recipe does not say."""
+    """Return format and compression of a file, by its name where the recipe does not say."""
     format_, compression, extension = _format_by_name(file)
     if extension in PACKED:
         raise RecipeError(f"{file.name}: {extension} files are not read; unpack it, or pack it as .gz, .zst or .bz2")
@@ -272,7 +272,7 @@ def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
 
 
 def _format_by_name(file: FileRef) -> tuple[str | None, Compression, str]:
-    """Format (None: unknown) and compression of a file by its name, and the extension that the format goes by."""
+    """Return format (None: unknown) and compression of a file by its name, and the extension that gives the format."""
     stem, extension = os.path.splitext(_lower_name(file))
     compression: Compression = COMPRESSIONS.get(extension, "none")
     if compression != "none":
@@ -305,7 +305,7 @@ def _check_fields(source: Source, format_: str, example: str, files: Sequence[Fi
 
 
 def _parts(kind: _FileKind, source: Source) -> list[Part | None]:
-    """Where a large file is cut; [None] where it is read whole."""
+    """Return the parts that a large file is cut into; [None] where it is read whole."""
     size, part_bytes = kind.file.size, int(source.part_bytes)
     n = -(-size // part_bytes)
     if n < 2 or kind.compression != "none":

@@ -27,13 +27,13 @@ _PARSED_INEXACTLY = frozenset({float, dict, list})
 
 
 class DigitsLost(Exception):
-    """A number of this record may be a whole one that was parsed as a float: parse it with all its digits."""
+    """A whole number of this record may have been parsed as a float: parse the record with all digits."""
 
 
 class DocumentFields:
-    """Takes the columns of a source's documents out of records.
+    """Conversion of records to the columns of a source's documents.
 
-    `cells` says that the values are cells of a table, which are all text and are read as the types asked for: an empty
+    With `cells` the values are cells of a table, which are all text and are parsed as the types asked for: an empty
     cell is null in a column that is not text. Otherwise they are JSON values, and a value of another type is a fault.
     """
 
@@ -51,10 +51,10 @@ class DocumentFields:
         self.names = [ID, *(column for column, _, _ in optional), TEXT]
 
     def values(self, record: Any, *, exact: bool = False) -> list[Any]:
-        """The values of `names`, in that order; the text as UTF-8 bytes. Raises Fault where this is no document.
+        """Return the values of `names`, in that order; the text as UTF-8 bytes.
 
-        Raises DigitsLost where a number that is wanted may have been parsed without all its digits, unless it is
-        `exact`.
+        Raises Fault where this is no document and, unless `exact`, DigitsLost where a number that is wanted may have
+        been parsed without all its digits.
         """
         if not isinstance(record, dict):
             remedy = "; `format: json` reads a file that is one array" if isinstance(record, list) else ""
@@ -83,9 +83,9 @@ class DocumentFields:
         return converted
 
     def id(self, record: dict[str, Any], *, exact: bool = True) -> str | None:
-        """The record's own id as text; None where it has none. Raises Fault where it is no text and no whole number.
+        """Return the record's own id as text; None where it has none.
 
-        Raises DigitsLost as `values` does.
+        Raises Fault where it is no text and no whole number, and DigitsLost as `values` does.
         """
         if self._id is None:
             return None
@@ -115,7 +115,7 @@ class DocumentFields:
 
 
 def encode_text(value: str, limit: int) -> bytes:
-    """A text as UTF-8. Raises Fault for lone surrogates, NUL characters and more than `limit` bytes."""
+    """Return a text as UTF-8. Raises Fault for lone surrogates, NUL characters and more than `limit` bytes."""
     try:
         text = value.encode()
     except UnicodeEncodeError as error:
@@ -128,7 +128,7 @@ def encode_text(value: str, limit: int) -> bytes:
 
 
 def check_text(text: bytes, limit: int) -> None:
-    """Raise Fault where UTF-8 bytes are no text to keep: a NUL character, more than `limit` bytes."""
+    """Raise Fault where a text in UTF-8 has a NUL character or more than `limit` bytes."""
     if len(text) > limit:
         raise Fault("too_large", f"the text has {len(text):,} bytes, more than document_bytes ({limit:,})")
     if b"\0" in text:

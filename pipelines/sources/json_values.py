@@ -1,7 +1,8 @@
-"""JSON beyond what orjson gives: numbers with all their digits, and keys that are there twice.
+"""JSON beyond orjson: numbers with all their digits, and repeated keys.
 
-orjson makes floats of whole numbers beyond 64 bits and takes the last of several values of one key, both silently. Its
-speed is kept by looking for them only where they can be, and by parsing again, with Python's parser, only such records.
+orjson makes floats of whole numbers beyond 64 bits and takes the last of several values of one key, both silently. To
+keep its speed, only records that may have such values are searched, and only those are parsed again, with Python's
+parser.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from gristmill.pipelines.sources.records import Fault
 
 
 def exact_json(text: str | bytes, *, repeated_keys: bool = False) -> Any:
-    """The value of a JSON text: whole numbers of any length, NaN and the infinities, raw control characters.
+    """Return the value of a JSON text: whole numbers of any length, NaN and the infinities, raw control characters.
 
-    With `repeated_keys` objects that have a key twice are `Repeated`. Raises ValueError where this is no JSON and Fault
-    where it cannot be kept: lone surrogates, very many levels.
+    With `repeated_keys`, objects that have a key twice are `RepeatedKey`. Raises ValueError where the text is not JSON
+    and Fault where its value cannot be kept: lone surrogates, too many levels.
     """
     try:
         text = text if isinstance(text, str) else text.decode()
@@ -42,7 +43,7 @@ def check_surrogates(value: Any) -> None:
 
 
 class RepeatedKey(dict[str, Any]):
-    """An object some of whose keys are there more than once; the last value counts."""
+    """An object with keys that occur more than once; the last value counts."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -50,15 +51,15 @@ class RepeatedKey(dict[str, Any]):
 
 
 def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, as `object_pairs_hook` of Python's parser."""
+    """Return an object of the pairs, as `object_pairs_hook` of Python's parser."""
     value = dict(pairs)
     return value if len(value) == len(pairs) else RepeatedKey(pairs)
 
 
 class RepeatedKeys:
-    """Says of lines whether a field that is used is there twice; `fields` begins with that of the text.
+    """A check of records for fields that are used and occur twice; the first of `fields` is that of the text.
 
-    The text is most of a line, and no key is inside it: only what is before and behind it is searched.
+    The text is most of a line and holds no key, so only the bytes before and after it are searched.
     """
 
     def __init__(self, fields: Iterable[str]) -> None:
@@ -69,15 +70,15 @@ class RepeatedKeys:
         self._keys += [key for key in map(orjson.dumps, self._fields) if key not in self._keys]
 
     def check(self, line: bytes, value: Any) -> None:
-        """Raise Fault where a field that is used is there more than once in a line that orjson gave `value` for."""
+        """Raise Fault where a field that is used occurs more than once in a line; `value` is orjson's result for it."""
         if type(value) is dict:
             text = value.get(self._text)
-            size = len(text) if type(text) is str else 0  # in characters: the line has at least as many bytes for it
+            size = len(text) if type(text) is str else 0  # in characters: in the line it takes at least as many bytes
             at = line.rfind(self._text_key, 0, len(line) - size)
             begin = at + len(self._text_key)
-            only = at >= 0 and line.find(self._text_key) == at  # else it may be that of an object inside this one
+            only = at >= 0 and line.find(self._text_key) == at  # else it may belong to an object inside this one
             around = line[:begin] + line[begin + size :] if only else line
-            # as many quotes before colons as there are keys, of this object and those in it: no key is there twice
+            # If there are as many quotes before colons as keys, of this object and those in it, no key occurs twice.
             keys = around.count(b'":')
             if keys != len(value) and keys != len(value) + sum(len(v) for v in value.values() if type(v) is dict):
                 self._search(around, line, value)
@@ -88,12 +89,12 @@ class RepeatedKeys:
             self.judge(exact_json(line, repeated_keys=True))
 
     def are_in(self, array: bytes, elements: list[Any]) -> bool:
-        """Whether an array that orjson gave `elements` for may have an element with a field that is used twice."""
+        """Return whether a field that is used may occur twice in an element of an array that orjson parsed."""
         suspects = [key for key in self._keys if array.count(key) > len(elements)]
         return bool(suspects) and _more_often(suspects, array, elements)
 
     def judge(self, value: Any) -> None:
-        """Raise Fault where a field that is used is there more than once; `value` was parsed with `repeated_keys`."""
+        """Raise Fault where a field that is used occurs more than once; `value` was parsed with `repeated_keys`."""
         for field in self._fields:
             inner = value
             for name in [field] if isinstance(value, dict) and field in value else field.split("."):
@@ -103,9 +104,9 @@ class RepeatedKeys:
 
 
 def _more_often(keys: list[bytes], text: bytes, value: Any) -> bool:
-    """Return whether one of the keys is in a JSON text more often than in the value that was made of it."""
+    """Return whether one of the keys occurs more often in a JSON text than in the value parsed from it."""
     try:
         known = orjson.dumps(value)
-    except TypeError:  # more levels than it writes
+    except TypeError:  # more levels than orjson writes
         return True
     return any(text.count(key) > known.count(key) for key in keys)

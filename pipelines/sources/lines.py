@@ -15,7 +15,7 @@ Part = tuple[int, int]
 
 
 class Line(NamedTuple):
-    """A line without its newline (a carriage return before it stays). Beyond the limit its content is cut."""
+    """A line without its newline (a carriage return before it stays); its content is cut at the limit."""
 
     number: int  #: from 1, in the file or part
     offset: int
@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 
 class LineReader:
-    """Iterates over the lines of a stream; `count` says how many have been read so far."""
+    """Iterator over the lines of a stream; `count` is the number of lines read so far."""
 
     def __init__(self, stream: Stream, part: Part | None, limit: int) -> None:
         self.count = 0
@@ -33,12 +33,12 @@ class LineReader:
         self._stop: int | None = part[1] if part else None
 
     def __iter__(self) -> Iterator[Line]:
-        """Lines in order; the last one may lack its newline. A byte order mark at the start of the file is left out."""
+        """Yield lines in order; the last may lack its newline. A byte order mark at the file's start is cut off."""
         begin = max(0, self._start - 1)
         if begin:
             self._stream.seek(begin)
         for offset, size, content in self._split(begin):
-            if offset < self._start:  # the end of a line of the part before, or just its newline
+            if offset < self._start:  # the end of a line of the previous part, or only its newline
                 continue
             if self._stop is not None and offset >= self._stop:
                 return
@@ -48,8 +48,8 @@ class LineReader:
             yield Line(self.count, offset, size, content)
 
     def _split(self, offset: int) -> Iterator[tuple[int, int, bytes]]:
-        """(offset, size, first bytes) of each line from here to the end of the stream."""
-        pending: list[bytes] = []  # of the line that the last chunk broke off, up to the limit
+        """Yield (offset, size, first bytes) of each line from here to the end of the stream."""
+        pending: list[bytes] = []  # of the line that the last chunk ended inside, up to the limit
         size = 0
         for chunk in chunks(self._stream):
             *complete, rest = chunk.split(b"\n")
@@ -72,7 +72,7 @@ class LineReader:
 
 @contextlib.contextmanager
 def open_lines(file: FileRef, compression: Compression, part: Part | None, limit: int) -> Iterator[LineReader]:
-    """The lines of a file or of one part of it (parts only where the file is not compressed)."""
+    """Open the lines of a file, or of one part of it where the file is not compressed."""
     with open_stream(file, compression, None if part is None else part[0]) as stream:
         if part is None or part[0] == 0:
             refuse_carriage_returns(beginning(stream))

@@ -1,4 +1,4 @@
-"""The files that a path of a recipe stands for, on any store, in an order that does not depend on the store's.
+"""The files that a path of a recipe stands for, on any store, in an order that is the same on all stores.
 
 Files and folders whose names begin with `.` or `_` (markers and temporary files of other tools) are passed over unless
 the path names them. The folder of a dataset (`store/datasets/web`) stands for the version that its CURRENT names.
@@ -26,12 +26,12 @@ from gristmill.pipelines.storage.files import filesystem, is_local
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.storage.remote import tried
 
-#: Properties of remote files are asked for side by side.
+#: Number of concurrent requests for properties of remote files.
 CONNECTIONS = 16
-#: How many names of a folder an error shows.
+#: Number of names of a folder that an error shows.
 _SHOWN = 8
 
-#: What a file is called for people, by its path.
+#: From the path of a file to its name for display.
 _Namer = Callable[[str], str]
 
 
@@ -39,20 +39,20 @@ class Listed(NamedTuple):
     """A file that paths stand for."""
 
     file: FileRef
-    real: str  #: the file that it is, whatever links led to it: two of the same are one file
+    real: str  #: the path without links: files of the same real path are one file
     dangling: bool  #: a link that leads nowhere
-    folder: str | None = None  #: what names it, where that is a folder or all that is in one (`data/*`), and not a file
+    folder: str | None = None  #: the folder, or glob for all in it (`data/*`), by which it was named, if so
 
 
 class FoundFiles(NamedTuple):
-    """What paths stand for: files in path order, and what lies there and is passed over."""
+    """The result for paths: files in path order, and the names of files and folders that are passed over."""
 
     files: list[Listed]
     passed: list[str]  #: names of files, and of folders with a slash at their end
 
 
 def discover_files(path: str | Sequence[str], base: str = ".") -> list[FileRef]:
-    """The files that paths, folders and globs match, in path order, each once.
+    """Return the files that paths, folders and globs match, in path order, each once.
 
     Relative paths start from `base`, a folder or URL. Raises RecipeError where a path matches nothing or may not be
     listed, RetryableError where the store does not answer.
@@ -62,7 +62,7 @@ def discover_files(path: str | Sequence[str], base: str = ".") -> list[FileRef]:
 
 
 def distinct(listed: Iterable[Listed]) -> list[Listed]:
-    """The files in path order, each once: where it lies or else, of the links that lead there, by the first.
+    """Return the files in path order, each once: under its real path or else under the first link that leads to it.
 
     Raises RecipeError for links that lead nowhere.
     """
@@ -83,7 +83,7 @@ def distinct(listed: Iterable[Listed]) -> list[Listed]:
 
 
 class Listing:
-    """Lists what paths of recipes stand for; a local folder that several of them name is looked at once."""
+    """Lister of the files that paths of recipes stand for; a local folder that several paths name is read once."""
 
     def __init__(self, base: str = ".") -> None:
         self._base = base
@@ -92,7 +92,7 @@ class Listing:
         self._fresh: set[Any] = set()  # stores whose listings are no older than this
 
     def find(self, patterns: Iterable[str]) -> FoundFiles:
-        """Return what the paths stand for, no path of a file twice. Raises as `discover_files`."""
+        """Return the files that the paths stand for, each path of a file once. Raises as `discover_files`."""
         files: dict[str, Listed] = {}
         passed: set[str] = set()
         for pattern in patterns:
@@ -115,7 +115,7 @@ class Listing:
         if is_local(url):
             listed = self._on_disk(path, glob, name, skipped)
         else:
-            with self._lock:  # sources are listed side by side
+            with self._lock:  # sources are listed concurrently
                 if fs not in self._fresh:
                     fs.invalidate_cache()
                     self._fresh.add(fs)
@@ -134,7 +134,7 @@ class Listing:
         return [_listed(entry, name, path) for entry in self._in_folder(path, passed)]
 
     def _in_folder(self, folder: str, passed: list[str]) -> Iterable[Entry]:
-        """The files of a folder; of a dataset that gristmill wrote, those of the version that CURRENT names."""
+        """Return the files of a folder; of a dataset of gristmill, those of the version that CURRENT names."""
         if not os.path.isfile(f"{folder}/{CURRENT}"):
             return self._local.below(folder, passed)
         with open(f"{folder}/{CURRENT}", encoding="utf-8", errors="replace") as file:
@@ -143,7 +143,7 @@ class Listing:
 
 
 def _everything(glob: str) -> str | None:
-    """The glob, where it means whatever is in a folder."""
+    """Return the glob if it matches all files of a folder, else None."""
     return glob if glob.rsplit("/", 1)[-1] in ("*", "**", "*.*") else None
 
 
@@ -158,8 +158,8 @@ def _listed(entry: Entry, name: _Namer, folder: str | None) -> Listed:
 
 
 def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
-    """The files of another store than the disk; to `passed` go the URLs of what is passed over."""
-    # A name with a star in it is matched by itself as a glob: it need not be asked for.
+    """Return the files of a remote store, and append the URLs of those that are passed over to `passed`."""
+    # A name with a star matches itself as a glob, so the store need not be asked for it first.
     details = None if "*" in path else tried(pattern, lambda: _details(fs, path))
     root, last, folder = path, "", None
     if details is None:
@@ -189,7 +189,7 @@ def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed:
 
 
 def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
-    """The files of a folder; of a dataset that gristmill wrote, those of the version that CURRENT names."""
+    """Return the files of a folder; of a dataset of gristmill, those of the version that CURRENT names."""
     folder = folder.rstrip("/")
     if not fs.exists(f"{folder}/{CURRENT}"):
         return fs.find(folder, detail=True)  # type: ignore[no-any-return]
@@ -198,7 +198,7 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
 
 
 def _details(fs: Any, path: str) -> Any:
-    """Return what a store says of the file or folder at a path; None where there is none."""
+    """Return a store's details of the file or folder at a path; None where there is none."""
     try:
         return fs.info(path)
     except FileNotFoundError as error:
@@ -208,7 +208,7 @@ def _details(fs: Any, path: str) -> Any:
 
 
 def _globbed(fs: Any, glob: str) -> dict[str, Any]:
-    """The files that a glob matches: none where it is none, or where there is not even a bucket."""
+    """Return the files that a glob matches; none where the path is no glob or its bucket does not exist."""
     # In a web address a question mark begins the query.
     if not any(sign in glob for sign in ("*[" if "http" in fs.protocol else "*[?")):
         return {}
@@ -221,15 +221,15 @@ def _globbed(fs: Any, glob: str) -> dict[str, Any]:
 
 
 def _literal_root(glob: str) -> str:
-    """The folder that a glob starts from."""
+    """Return the folder that a glob starts from."""
     names = takewhile(lambda name: name is not None, map(from_glob, glob.split("/")[:-1]))
     return "/".join(map(str, names))
 
 
 def _hidden_part(path: str, root: str, last: str) -> str | None:
-    """The hidden folder, with a slash at its end, or hidden file that a path below a folder leads to; None for others.
+    """Return the hidden folder (with a slash at its end) or hidden file in a path below `root`; None if there is none.
 
-    `last` is the end of a glob: a file that begins as it does is meant.
+    `last` is the last part of a glob: a hidden file that begins with the same character is meant, so it is not hidden.
     """
     *folders, name = path.removeprefix(root).strip("/").split("/")
     for i, folder in enumerate(folders):
@@ -239,12 +239,12 @@ def _hidden_part(path: str, root: str, last: str) -> str | None:
 
 
 def _as_glob(pattern: str, base: str) -> str:
-    """The path as a glob where only what the recipe says has a meaning, not the folder that it starts from."""
+    """Return the path as a glob in which only the recipe's own part has special characters, not the base folder."""
     return absolute(pattern, in_glob(os.path.abspath(base.removeprefix("file://")) if is_local(base) else base))
 
 
 def _namer(pattern: str, base: str) -> _Namer:
-    """Return what files are called for people, by URL: from the recipe's folder or in full, as the recipe says it."""
+    """Return a function from URLs to names for display: relative to the recipe's folder or in full, as it says."""
     if "://" in pattern or os.path.isabs(os.path.expanduser(pattern)):
         return str
     fs, folder = filesystem(base.removeprefix("file://"))
@@ -254,7 +254,7 @@ def _namer(pattern: str, base: str) -> _Namer:
 
 
 def _brackets_meant(fs: Any, glob: str) -> str:
-    """How to write a glob where a name has the brackets that it has, which were taken for a choice of characters."""
+    """Return a hint where brackets of a name were taken for a choice of characters in a glob, else an empty text."""
     folder = ""
     for part in glob.split("/"):
         name = from_glob(part)
@@ -267,7 +267,7 @@ def _brackets_meant(fs: Any, glob: str) -> str:
 
 
 def _names_in(fs: Any, folder: str) -> list[str] | None:
-    """The names in a folder; None where it cannot be listed."""
+    """Return the names in a folder; None where it cannot be listed."""
     try:
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(folder or "/", detail=False))
     except (OSError, ValueError):
@@ -275,7 +275,7 @@ def _names_in(fs: Any, folder: str) -> list[str] | None:
 
 
 def _what_there_is(fs: Any, path: str) -> str:
-    """`; the folder /data holds 12 entries: a.jsonl, b.jsonl, ...` for the nearest folder that exists."""
+    """Return `; the folder /data holds 12 entries: a.jsonl, b.jsonl, ...` for the nearest folder that exists."""
     if "http" in fs.protocol:
         return ""
     folder = path.rstrip("/").rpartition("/")[0]

@@ -1,7 +1,7 @@
-"""The files of local folders and globs. Links are followed, circles of them end, and no folder is looked at twice.
+"""The files of local folders and globs. Links are followed, circles of links end, and no folder is listed twice.
 
-What a link leads to has a second path. Every file is told with its real path, so that a file that is reached twice can
-be read once.
+The target of a link has a second path. Every file is returned with its real path, so that a file that is reached twice
+can be read once.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import NamedTuple
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.quoting import from_glob
 
-#: Names of markers and temporary files of other tools begin so; globs match them where they begin so too.
+#: First characters of markers and temporary files of other tools; a glob matches them if it begins with the same.
 HIDDEN = (".", "_")
 
 
 class Entry(NamedTuple):
-    """A file as it was found."""
+    """A file or folder as it was found."""
 
-    path: str  #: the way that led there
-    real: str  #: the same file's path without links
+    path: str  #: by which it was reached
+    real: str  #: its path without links
     status: os.stat_result | None  #: None for a link that leads nowhere
 
     @property
     def is_folder(self) -> bool:
-        """Return whether it is no file but a folder."""
+        """Return whether this is a folder."""
         return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
 
@@ -43,21 +43,21 @@ class _Folder(NamedTuple):
 
 
 class LocalFiles:
-    """Lists local folders, each once in its life: what several paths name is looked at once."""
+    """Lister of local folders; each folder is read once, even if several paths name it."""
 
     def __init__(self) -> None:
         self._held: dict[str, _Folder] = {}
         self._lock = threading.Lock()
 
     def one(self, path: str) -> Entry | None:
-        """The file or folder of that very path; None where there is none."""
+        """Return the file or folder at exactly that path; None where there is none."""
         status = _status(path)
         if status is None and not os.path.islink(path):
             return None
         return Entry(path, os.path.realpath(path), status)
 
     def below(self, folder: str, passed: list[str]) -> Iterator[Entry]:
-        """The files in a folder and in those below; to `passed` go the paths of what is passed over."""
+        """Yield the files in a folder and below it, and append the paths of those that are passed over to `passed`."""
         for found in self._walk(folder, passed):
             for entry in found.entries:
                 if entry.name.startswith(HIDDEN):
@@ -67,7 +67,7 @@ class LocalFiles:
                     yield from self._file(found, entry, passed)
 
     def matching(self, pattern: str, passed: list[str]) -> Iterator[Entry]:
-        """The files that an absolute glob matches, maybe some of them twice; `**` stands for folders at any depth."""
+        """Yield the files that an absolute glob matches, some possibly twice; `**` stands for folders at any depth."""
         yield from self._matching("", pattern.strip("/").split("/"), passed)
 
     def _matching(self, folder: str, parts: list[str], passed: list[str]) -> Iterator[Entry]:
@@ -104,7 +104,7 @@ class LocalFiles:
                 yield from self._file(folder, entry, passed)
 
     def _walk(self, folder: str, passed: list[str]) -> Iterator[_Folder]:
-        """A folder and those below: first what lies there, then what links lead to, each but once."""
+        """Yield a folder and those below it, each once: first real subfolders, then the targets of links."""
         links = [folder]
         seen: set[str] = set()
         for link in links:  # it grows while links to folders are found
@@ -127,7 +127,7 @@ class LocalFiles:
                 ahead += reversed(inside)
 
     def _file(self, folder: _Folder, entry: os.DirEntry[str], passed: list[str]) -> Iterator[Entry]:
-        """The entry of a folder where it is a file, or a link that leads to one or nowhere."""
+        """Yield an entry of a folder if it is a file, or a link that leads to a file or nowhere."""
         path = f"{folder.path.rstrip('/')}/{entry.name}"
         linked = entry.is_symlink()
         try:
@@ -145,7 +145,7 @@ class LocalFiles:
             passed.append(path)  # a pipe, a socket, a device
 
     def _folder(self, path: str) -> _Folder:
-        """Return what lies in a folder, by name; nothing where there is no folder."""
+        """Return a folder and its entries, in the order of names; no entries where there is no folder."""
         with self._lock:
             if path not in self._held:
                 try:
@@ -163,12 +163,12 @@ def _status(path: str) -> os.stat_result | None:
     except PermissionError:
         raise
     except UnicodeEncodeError as error:
-        if error.encoding == "utf-8":  # half of a surrogate pair is in no name
+        if error.encoding == "utf-8":  # no name holds half of a surrogate pair
             return None
         raise RecipeError(
             f"{path} cannot be written in this locale ({error.encoding}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
         ) from None
-    except (OSError, ValueError):  # there is none, links lead in a circle, no path has a NUL
+    except (OSError, ValueError):  # no such file, links in a circle, a NUL in the path
         return None
 
 
@@ -182,6 +182,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _leads_back(link: str, real: str) -> bool:
-    """Return whether a link in the folder `real` leads to that folder or to one that it lies in."""
+    """Return whether a link in the folder `real` leads to that folder or to one above it."""
     target = os.path.realpath(link).rstrip("/")
     return f"{real.rstrip('/')}/".startswith(f"{target}/")

@@ -1,4 +1,4 @@
-"""Folders that are called `key=value`, as Hive, Spark, DuckDB and others write them: what they say of the files inside.
+"""Values of folders named `key=value`, as Hive, Spark, DuckDB and others write them, for the files inside.
 
 A key is a field of every record below its folder, unless the record, or the file's columns, have a field of that name.
 """
@@ -15,12 +15,12 @@ from gristmill.pipelines.sources.spec import MetadataType, Source
 from gristmill.pipelines.sources.storage import FileRef
 from gristmill.pipelines.sources.values import FROM_CELLS
 
-#: What stands for null.
+#: The value that stands for null.
 NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def keys_of(url: str) -> dict[str, str | None]:
-    """Keys and values of the folders that a file is in, the innermost counting; %20 and the like are decoded."""
+    """Return keys and values of a file's folders, of which the innermost counts; %20 and the like are decoded."""
     if "=" not in url:
         return {}
     folders = url.partition("://")[2].partition("?")[0] if "://" in url else url
@@ -29,19 +29,19 @@ def keys_of(url: str) -> dict[str, str | None]:
 
 
 def shared_keys(files: Iterable[FileRef]) -> set[str]:
-    """The keys that all files have."""
+    """Return the keys that all files have."""
     found = [set(keys_of(file.url)) for file in files]
     return set.intersection(*found) if found else set()
 
 
 def uses_keys(source: Source, files: Iterable[FileRef]) -> bool:
-    """Return whether a source lists keys of the files' folders as metadata."""
+    """Return whether the metadata of a source has a key of the files' folders."""
     fields = {field for _, field, _ in source.metadata_types()}
     return bool(fields) and any(fields & keys_of(file.url).keys() for file in files)
 
 
 def given_by_path(source: Source, file: FileRef) -> dict[str, Any]:
-    """The values of the metadata columns that the file's folders give.
+    """Return the values of the metadata columns that the file's folders give.
 
     Raises ShardError where a value is not of the type that the source asks for.
     """
@@ -61,5 +61,5 @@ def given_by_path(source: Source, file: FileRef) -> dict[str, Any]:
 
 
 def _converted(value: str, type_: MetadataType) -> Any:
-    """A value as a cell of a table would be read; as JSON it is a text."""
+    """Return a value as a cell of a table is read; as JSON it is a text."""
     return json.dumps(value, ensure_ascii=False) if type_ == "json" else FROM_CELLS[type_](value)

@@ -1,6 +1,6 @@
-"""A look at the first records of some files: which fields there are, before a corpus is read.
+"""A look at the first records of some files, to know their fields before a corpus is read.
 
-It costs little and promises little: what cannot be looked at is left to the run, which says what is wrong with it.
+It is cheap and not exhaustive: a file that cannot be looked at is left to the run, which reports its error.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from gristmill.pipelines.sources.partitions import keys_of
 from gristmill.pipelines.sources.records import lookup
 from gristmill.pipelines.sources.storage import FileRef
 
-#: Files and bytes of each that a look takes in; where a field is not found, it looks further.
+#: Number of files of a look, and bytes of each; where a field is not found, FURTHER is used.
 FIRST, FURTHER = (3, 1 << 18), (16, 1 << 20)
-#: How deep inside each other fields are told.
+#: Number of levels of nested fields that are named.
 DEPTH = 4
 _MISSING = object()
 
 
 @dataclass(frozen=True)
 class Look:
-    """The records that were looked at, or one that stands for all of a file that declares its columns."""
+    """The first records of a file, or one that stands for all where the file declares its columns."""
 
     file: str
     records: Sequence[dict[str, Any]]
     declared: bool
 
     def lacking(self, field: str) -> int:
-        """Return how many records do not have a field."""
+        """Return the number of records that do not have a field."""
         return sum(lookup(record, field, _MISSING) is _MISSING for record in self.records)
 
     def fields(self) -> Iterator[str]:
-        """The names of fields, those inside others with dots."""
+        """Yield the names of fields, nested ones with dots, each once."""
         yield from dict.fromkeys(name for record in self.records for name in _names(record))
 
 
 def look(specs: Sequence[ShardSpec], extent: tuple[int, int] = FIRST) -> list[Look]:
-    """Look at some of the files, spread over all; those that cannot be looked at are left out."""
+    """Look at some of the files, spread evenly over all; those that cannot be read are left out."""
     wanted, limit = extent
     files = list({file.url: (file, spec) for spec in specs for file in spec.files}.values())
     chosen = [files[i * (len(files) - 1) // max(1, wanted - 1)] for i in range(min(wanted, len(files)))]
@@ -56,7 +56,7 @@ def look(specs: Sequence[ShardSpec], extent: tuple[int, int] = FIRST) -> list[Lo
 def _look_at(file: FileRef, spec: ShardSpec, limit: int) -> Look | None:
     try:
         records = FORMATS[spec.format].preview(file, spec.compression, limit)
-    except Exception:  # whatever it is, reading the file will tell
+    except Exception:  # any error is reported when the file is read
         return None
     keys = keys_of(file.url)
     return Look(file.name, [keys | record for record in records], declared=FORMATS[spec.format].declares)

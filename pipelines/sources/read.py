@@ -1,4 +1,4 @@
-"""Reading a shard: documents in order, batch by batch, whatever format they are in."""
+"""Reading of shards of any format: documents in order, batch by batch."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def read_shard(
     batch_bytes: int = BATCH_BYTES,
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[Batch]:
-    """The documents and rejects of a shard, in order: the same ones whatever the size of batches.
+    """Yield the documents and rejects of a shard, in order, independent of the size of batches.
 
     Batches have `row` (uint32) and the columns of `source.schema()`, or only those of them that `columns` names and the
-    text. With `rows` (ascending) only the records of these rows are given, and reading stops after the last of them:
-    for a second look at documents that are known. A batch holds about `batch_bytes` of text (one record at least) and
+    text. With `rows` (ascending) only the records of these rows are given, and reading stops after the last of them,
+    to read known documents a second time. A batch holds about `batch_bytes` of text (one record at least) and
     at most `batch_rows` records. Closing the generator early closes the file.
 
     Raises ShardError where the shard cannot be read as a whole (damaged, gone, changed, other columns), UnreadableFiles
@@ -83,11 +83,11 @@ def read_shard(
         if stop is not None and builder.records >= stop:
             break
     failures.raise_if_any()
-    yield builder.take(lines_before)  # the rest, be it nothing: it says how long the shard is
+    yield builder.take(lines_before)  # the rest, possibly empty: it has the length of the shard
 
 
 class Failures:
-    """The files of a shard of several that cannot be read: the others are read all the same, to know of all."""
+    """The unreadable files of a shard of several: the others are still read, so that all failures are reported."""
 
     def __init__(self, spec: ShardSpec) -> None:
         self._several = len(spec.files) > 1
@@ -96,7 +96,7 @@ class Failures:
 
     @contextmanager
     def of(self, file: FileRef) -> Iterator[None]:
-        """Read the next file. Where it is the only one its error is the shard's."""
+        """Hold the ShardError of the next file until `raise_if_any`; that of an only file is raised at once."""
         self._position += 1
         try:
             yield
@@ -106,7 +106,7 @@ class Failures:
             self._found.append((self._position, str(error)))
 
     def raise_if_any(self) -> None:
-        """Raise UnreadableFiles where some could not be read: what was given of the shard is void."""
+        """Raise UnreadableFiles where some could not be read; batches given of the shard are then void."""
         if self._found:
             raise UnreadableFiles(tuple(self._found))
 
@@ -114,7 +114,7 @@ class Failures:
 def _several(
     read: Batches, spec: ShardSpec, source: Source, wanted: pa.Schema, sizes: Mapping[str, int]
 ) -> Iterator[Batch]:
-    """The batches of several files, rows counted from the first of them on."""
+    """Yield the batches of several files, with rows counted through all files."""
     before = 0
     failures = Failures(spec)
     for file in spec.files:
@@ -131,7 +131,7 @@ def _several(
 
 
 def _moved(batch: Batch, rows: int) -> Batch:
-    """A batch whose first row is so many rows after the first of its file."""
+    """Return a batch with `rows` added to its row numbers and counts."""
     at = batch.documents.schema.get_field_index(ROW)
     moved = pc.add(batch.documents[ROW], pa.scalar(rows, TYPES[ROW]))
     documents = batch.documents.set_column(at, batch.documents.schema.field(at), moved)
@@ -140,7 +140,7 @@ def _moved(batch: Batch, rows: int) -> Batch:
 
 
 class _From(Container[int]):
-    """Rows of a shard, counted from one of them on."""
+    """Rows of a shard, counted from row `first` on."""
 
     def __init__(self, rows: Container[int], first: int) -> None:
         self._rows, self._first = rows, first
@@ -150,7 +150,7 @@ class _From(Container[int]):
 
 
 def _rows_of(batches: Iterator[Batch], rows: NDArray[np.uint32]) -> Iterator[Batch]:
-    """The documents of these rows (ascending) alone; nothing is read beyond the last."""
+    """Yield only the documents of these rows (ascending); nothing is read beyond the last."""
     for batch in batches:
         mask = np.isin(batch.documents[ROW].to_numpy(), rows, assume_unique=True)
         yield replace(batch, documents=batch.documents.filter(pa.array(mask)), rejects=[])
@@ -159,7 +159,7 @@ def _rows_of(batches: Iterator[Batch], rows: NDArray[np.uint32]) -> Iterator[Bat
 
 
 def _wanted(source: Source, columns: Sequence[str] | None) -> pa.Schema:
-    """The schema of a batch's documents."""
+    """Return the schema of a batch's documents: row, the chosen columns, text."""
     fields = [f for f in source.schema() if columns is None or f.name in columns or f.name == TEXT]
     return pa.schema([pa.field(ROW, TYPES[ROW]), *fields])
 
@@ -167,10 +167,10 @@ def _wanted(source: Source, columns: Sequence[str] | None) -> pa.Schema:
 def read_documents(
     path: str | Sequence[str], text: str = TEXT, id: str | None = ID, base: str = "."
 ) -> Iterator[pa.RecordBatch]:
-    """The documents (row, id, text) of small inputs beside the corpus: training files, targets of a selection.
+    """Yield the documents (row, id, text) of small inputs next to the corpus: training files, targets of a selection.
 
-    They are chosen by hand, so every record counts: RecipeError at the first that is no document, and where a file
-    cannot be read or a path matches nothing.
+    They are chosen by hand, so every record counts: raises RecipeError at the first that is no document, and where a
+    file cannot be read or a path matches nothing.
     """
     source = Source(name="documents", path=[path] if isinstance(path, str) else list(path), text=text, id=id)
     for spec in (alone for found in discover([source], base) for alone in found.singly()):
@@ -185,14 +185,14 @@ def read_documents(
 
 
 def derived_id(content_id: bytes, address: int) -> str:
-    """The id of a document that has none of its own: content id and address in hexadecimal, `<32 digits>-<address>`."""
+    """Return the id of a document without its own: content id and address in hexadecimal, `<32 digits>-<address>`."""
     return f"{content_id.hex()}-{address:x}"
 
 
 def derived_ids(
     ids: pa.StringArray, content_ids: pa.FixedSizeBinaryArray, ordinal: int, rows: pa.UInt32Array
 ) -> pa.StringArray:
-    """The ids of n documents, nulls replaced by derived ids."""
+    """Return the ids of n documents, nulls replaced by derived ids."""
     if not ids.null_count:
         return ids
     given = zip(ids.to_pylist(), content_ids.to_pylist(), rows.to_pylist(), strict=True)

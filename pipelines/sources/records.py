@@ -1,4 +1,4 @@
-"""Records as readers give them, and why some of them are not documents."""
+"""Records as readers give them, and the reasons for which some of them are not documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-#: Why a record is quarantined.
+#: Reasons for which a record is quarantined.
 Reason = Literal[
     "malformed",  # not JSON, not a row of the table, not Python, a damaged text file
     "not_an_object",  # JSON, but not an object
@@ -24,7 +24,7 @@ EXCERPT = 200  #: characters
 
 
 class Fault(Exception):
-    """This record is not a document; its neighbours may be."""
+    """A fault of a record, which is then no document; its neighbours may be."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -33,14 +33,14 @@ class Fault(Exception):
 
 
 class Record(NamedTuple):
-    """One record of a file: its fields, or why it could not be read."""
+    """One record of a file: its fields, or the fault for which it could not be read."""
 
-    value: Any  #: what should be a dict from field names to values
-    raw: bytes | str | None = None  #: what an excerpt is taken from; None: the value
+    value: Any  #: a dict from field names to values, or else no document
+    raw: bytes | str | None = None  #: the source of an excerpt; None: the value
     line: int | None = None  #: of the file or part, from 1; None where the format has no lines
-    offset: int | None = None  #: of its first byte in the decompressed file; None where that is not known
+    offset: int | None = None  #: of its first byte in the decompressed file; None where it is unknown
     fault: Fault | None = None
-    exact: Callable[[], Any] | None = None  #: gives `value` with all digits of its numbers, where `raw` is no JSON
+    exact: Callable[[], Any] | None = None  #: returns `value` with all digits of its numbers, where `raw` is no JSON
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,25 @@ class Reject:
     offset: int | None
     id: str | None
     reason: Reason
-    detail: str  #: for people
+    detail: str  #: in words
     excerpt: str  #: the beginning of the record, printable, at most EXCERPT characters
 
 
 def reject(row: int, record: Record, fault: Fault, id: str | None = None) -> Reject:
-    """The quarantine entry of a record."""
+    """Return the quarantine entry of a record."""
     raw = record.raw if record.raw is not None else json.dumps(record.value, ensure_ascii=False, default=str)
     return Reject(row, record.line, record.offset, id, fault.reason, fault.detail, excerpt(raw))
 
 
 def excerpt(raw: bytes | str) -> str:
-    """The beginning of a record with whatever does not print escaped: safe for terminals, JSON and Parquet."""
+    """Return the beginning of a record, unprintable characters escaped: safe for terminals, JSON and Parquet."""
     head = raw[: 4 * EXCERPT]
     text = head if isinstance(head, str) else head.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)[:EXCERPT]
 
 
 def lookup(record: dict[str, Any], path: str, default: Any = None) -> Any:
-    """The value of a field: the one of that very name or, else, the one that the dots lead to. Else the default."""
+    """Return the value of a field: that of exactly this name or else the one that the dots lead to, or the default."""
     if path in record or "." not in path:
         return record.get(path, default)
     value: Any = record

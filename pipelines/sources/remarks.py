@@ -1,4 +1,4 @@
-"""What sources name and do not read, not twice, or maybe otherwise than meant: told by `plan` and at a run's end."""
+"""Remarks by `plan` and at the end of a run on files that are passed over, read once only, or perhaps not as meant."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.sources.discover import SourceFiles
 
-#: How many files a remark names.
+#: Number of files that a remark names.
 SHOWN = 3
 
 
 def remarks(found: Sequence[SourceFiles]) -> list[str]:
-    """A line each for files that several sources read alike, for links to files that are read, for what is no data."""
+    """Return a line each for texts of many lines, files of several sources, links to read files, files passed over."""
     again = [(name, first, of.source.name) for of in found for name, first in of.again]
     linked = list(dict.fromkeys(name for of in found for name in of.linked))
     passed = list(dict.fromkeys(name for of in found for name in of.passed))
@@ -35,7 +35,7 @@ def remarks(found: Sequence[SourceFiles]) -> list[str]:
 
 
 def counts(of: SourceFiles) -> dict[str, int]:
-    """The same for one source, in numbers."""
+    """Return the counts of a source: files read, read for earlier sources, links to files read, passed over."""
     return {
         "files": len({file.url for spec in of.specs for file in spec.files}),
         "read_for_earlier_sources": len(of.again),

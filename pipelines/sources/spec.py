@@ -1,4 +1,4 @@
-"""One entry of `sources` in a recipe: where documents lie, how they are read, what is carried along."""
+"""One entry of `sources` in a recipe: the paths of documents, the way to read them, the metadata to keep."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 from gristmill.operators.base import digest_of
 from gristmill.operators.columns import ID, TEXT, TYPES, URL
 
-AUTO = "auto"  #: the format of a source whose files are told by their names
+AUTO = "auto"  #: the format of a source whose files are each of the format that their name says
 MetadataType = Literal["string", "int", "float", "bool", "json"]
 Quoting = Literal["auto", "double", "none"]
 Unit = Literal["file", "paragraph", "line"]
 
-#: Raise it when the same file gives other documents or other rejects than before: measures are then made anew.
+#: Raise it when the same file gives other documents or other rejects than before: measures are then made again.
 READING_VERSION = 1
 
 METADATA_TYPES: dict[MetadataType, pa.DataType] = {
@@ -28,7 +28,7 @@ METADATA_TYPES: dict[MetadataType, pa.DataType] = {
     "json": pa.string(),  # the value as JSON text
 }
 
-#: Names that the pipeline gives to columns of its own: in batches, in measures of every run, in decisions.
+#: Names of the pipeline's own columns: in batches, in measures of every run, in decisions.
 RESERVED = frozenset(
     {*TYPES, "kept", "rule", "condition", "value", "limit", "survivor", "tokens", "text_hash", "shard", "reason"}
 )
@@ -44,7 +44,7 @@ class MetadataField(BaseModel):
 
 
 def _expand_metadata(given: Any) -> Any:
-    """`[lang]`, `{year: int}` and `{lang: {field: meta.lang}}` all become {column: {field, type}}."""
+    """Return `[lang]`, `{year: int}` or `{lang: {field: meta.lang}}` as {column: {field, type}}."""
     if isinstance(given, list):
         if (other := next((name for name in given if not isinstance(name, str)), None)) is not None or None in given:
             raise ValueError(
@@ -100,7 +100,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, description="What the column `source` says of these documents.")
-    path: str | list[str] = Field(
+    path: str | Annotated[list[str], Field(min_length=1)] = Field(
         description="Files, folders or globs, relative to the recipe's folder, or URLs of any fsspec store. "
         "For python_env a site-packages folder, or `auto` for the running interpreter's."
     )
@@ -131,21 +131,21 @@ class Source(BaseModel):
     document_bytes: Size = Field(default=Size(256_000_000), gt=0, description="A larger document is quarantined.")
 
     def patterns(self) -> list[str]:
-        """The paths as a list."""
+        """Return the paths as a list."""
         return [self.path] if isinstance(self.path, str) else list(self.path)
 
     def metadata_types(self) -> Iterator[tuple[str, str, MetadataType]]:
-        """(column, field, type) of each metadata column, in recipe order."""
+        """Yield (column, field, type) of each metadata column, in recipe order."""
         for column, wanted in self.metadata.items():
             yield column, wanted.field, wanted.type
 
     def fields(self) -> list[str]:
-        """The fields that are read from records, that of the text first."""
+        """Return the fields that are read from records, that of the text first, each once."""
         named = [self.text, self.id, self.url, *(field for _, field, _ in self.metadata_types())]
         return [field for field in dict.fromkeys(named) if field is not None]
 
     def schema(self) -> pa.Schema:  # type: ignore[override]
-        """Columns of the documents (besides `row`): id, url if asked for, metadata, text. All may be null but text."""
+        """Return the columns of documents without `row`: id, url if asked for, metadata, text (never null)."""
         columns = [pa.field(ID, TYPES[ID])]
         if self.url is not None:
             columns.append(pa.field(URL, TYPES[URL]))
@@ -153,10 +153,10 @@ class Source(BaseModel):
         return pa.schema([*columns, pa.field(TEXT, TYPES[TEXT])])
 
     def reading_fingerprint(self) -> str:
-        """A hex digest of all that decides what is read from a given shard; name and paths have no part in it."""
+        """Return a hex digest of all that affects the reading of a given shard; name and paths do not."""
         defaults = {"unit": "file", "quoting": "auto"}
         as_ever = {
             field for field, value in defaults.items() if getattr(self, field) == value
-        }  # older than these fields
+        }  # left out: digests from before these fields stay valid
         decisive: Mapping[str, Any] = self.model_dump(mode="json", exclude={"name", "path", "part_bytes", *as_ever})
         return digest_of([READING_VERSION, decisive, list(self.metadata)])

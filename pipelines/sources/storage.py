@@ -1,4 +1,4 @@
-"""Files of a source: what identifies them, how they are opened, and what their failures mean.
+"""Files of a source: their identity, ways to open them, and the meaning of their failures.
 
 Every failure of a file becomes one of two errors: ShardError where the file itself is at fault (damaged, gone, not
 readable, changed since it was listed) and RetryableError where the way to it is (network, a busy store).
@@ -30,9 +30,9 @@ from gristmill.pipelines.storage.failures import of_network
 from gristmill.pipelines.storage.files import filesystem, is_local, local_path
 from gristmill.pipelines.storage.remote import PatientFile, tried
 
-AT_ONCE = 4_000_000  #: bytes of a file on the network that is read by one request, whatever its format
+AT_ONCE = 4_000_000  #: bytes up to which a file on the network is read by one request, in any format
 
-#: What stores call the version of a file; the first that is there counts.
+#: Names that stores give to the version of a file; the first that is present counts.
 VERSION_KEYS = (
     "ETag",
     "etag",
@@ -47,15 +47,15 @@ VERSION_KEYS = (
 
 
 class DamagedFile(ShardError):
-    """The content of a file is not what its format promises."""
+    """A file with content that its format does not allow."""
 
 
 class UnreadableFiles(ShardError):
-    """Some files of a shard of several cannot be read; the others can."""
+    """Files that cannot be read in a shard of several; the others can."""
 
     def __init__(self, failures: tuple[tuple[int, str], ...]) -> None:
         super().__init__(failures)
-        self.failures = failures  #: position of the file in the shard, and what is wrong with it
+        self.failures = failures  #: position of the file in the shard, and the message of its error
 
     def __str__(self) -> str:
         return "; ".join(message for _, message in self.failures)
@@ -66,13 +66,13 @@ class FileRef:
     """A file as it was when the sources were listed. There may be very many of them."""
 
     url: str  #: absolute path or URL
-    name: str  #: for people and derived ids: relative to the recipe where the recipe's path is
+    name: str  #: for display and derived ids: relative to the recipe where the recipe's path is
     size: int  #: bytes as stored; 0 where an HTTP server does not say
     version: str  #: etag or the like; the modification time in nanoseconds on a local disk
 
 
 def size_and_version(fs: Any, path: str, details: Mapping[str, Any]) -> tuple[int, str]:
-    """Return what tells one state of a file from another. `details` come from a listing or from `fs.info`."""
+    """Return what distinguishes one state of a file from another; `details` come from a listing or from `fs.info`."""
     if "file" in _protocols(fs):
         status = os.stat(path)
         return status.st_size, str(status.st_mtime_ns)
@@ -88,7 +88,7 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def open_file(file: FileRef) -> Iterator[pa.NativeFile]:
-    """The bytes of a file as stored, seekable. The file must still be the one that was listed."""
+    """Open the bytes of a file as stored, seekable. Raises ShardError where the file changed since it was listed."""
     with failures_named(file), contextlib.ExitStack() as stack:
         if is_local(file.url):
             path = local_path(file.url)
@@ -106,10 +106,10 @@ def open_file(file: FileRef) -> Iterator[pa.NativeFile]:
 
 
 def _open_remote(file: FileRef) -> Any:
-    """A file on the network, opened with fsspec."""
+    """Open a file on the network with fsspec."""
     fs, path = filesystem(file.url)
     if "s3" in _protocols(fs) and file.size and file.version:
-        # Each request that reads it says which state of the file it means: none is needed to ask for that first.
+        # Each request names the state of the file that it means, so none is needed to ask for it first.
         opened = fs.open(path, "rb", size=file.size)
         opened.details = {"name": path, "size": file.size, "type": "file", "ETag": file.version}
         opened.read_kw = {**opened.read_kw, "IfMatch": file.version}
@@ -126,13 +126,13 @@ def _changed(file: FileRef) -> ShardError:
 
 @contextlib.contextmanager
 def open_stream(file: FileRef, compression: Compression, start: int | None = None) -> Iterator[Stream]:
-    """The bytes of a file, decompressed as they are read; seekable where only a part is read, that begins at `start`.
+    """Open the bytes of a file, decompressed as they are read; seekable if only a part from `start` on is read.
 
-    It is decompressed as its beginning says, should its name say otherwise. What is no text, and a compressed file that
-    ends too early, raises, so that neither is taken for a corpus.
+    A file whose beginning contradicts its name is decompressed as its beginning says. A file that is no text, and a
+    compressed file that ends too early, raise an error, so that neither is taken for a corpus.
     """
     with open_file(file) as raw:
-        if start and not is_local(file.url):  # whoever reads the first part looks at the beginning
+        if start and not is_local(file.url):  # the beginning is checked where the first part is read
             yield raw
             return
         head = beginning(raw)
@@ -152,13 +152,13 @@ def open_stream(file: FileRef, compression: Compression, start: int | None = Non
 
 
 def chunks(stream: Stream) -> Iterator[bytes]:
-    """The rest of a stream, piece by piece."""
+    """Yield the rest of a stream, in pieces of at most CHUNK bytes."""
     while chunk := stream.read(CHUNK):
         yield chunk
 
 
 def read_up_to(stream: Stream, limit: int) -> bytes | None:
-    """The rest of a stream, or None where it is longer than `limit` bytes."""
+    """Return the rest of a stream, or None where it is longer than `limit` bytes."""
     pieces, total = [], 0
     for chunk in chunks(stream):
         pieces.append(chunk)
@@ -195,7 +195,7 @@ def failures_named(file: FileRef) -> Iterator[None]:
 
 @contextlib.contextmanager
 def store_failures(what: str) -> Iterator[None]:
-    """Turn failures of listing into RecipeError (no right to) or RetryableError (network)."""
+    """Turn failures of listing into RecipeError (permission denied) or RetryableError (network)."""
     try:
         yield
     except Exception as error:
@@ -211,7 +211,7 @@ def store_failures(what: str) -> Iterator[None]:
 def hides_trouble(error: BaseException) -> bool:
     """Return whether a FileNotFoundError stands for another failure: over HTTP fsspec raises it for every one.
 
-    What lies behind it tells a page that is not there from a line or a server that is down.
+    Its cause distinguishes a page that does not exist from a network or a server that is down.
     """
     cause = error.__cause__
     from_http = isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp")
@@ -234,8 +234,10 @@ def _is_denied(error: BaseException) -> bool:
 
 
 class _RemoteFile(PatientFile):
-    """An fsspec file for Arrow. Whatever goes wrong while it is read lies on the way to the store, not in the file's
-    content, and must not be mistaken for a damaged file: it leaves as RetryableError.
+    """An fsspec file for Arrow.
+
+    A failure to read it lies on the way to the store, not in the file's content, and must not be mistaken for a damaged
+    file: it is raised as RetryableError.
     """
 
     def __init__(self, file: FileRef, opened: Any) -> None:
@@ -243,7 +245,7 @@ class _RemoteFile(PatientFile):
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes. Raises ShardError where the file is not the one that was listed."""
+        """Read the next bytes. Raises ShardError where the file is not the one that was listed."""
         try:
             return super().read(size)
         except Exception as error:

@@ -1,7 +1,7 @@
-"""What a file's bytes are: decompressed by what they are and not by what the file is called, or refused by name.
+"""Streams of a file's content: its bytes, not its name, decide on the decompression; other kinds of file are refused.
 
-Arrow decompresses; where it stops at what other tools read (zeros that archivers put behind the last member, members
-without content), Python's own modules go on.
+Arrow decompresses; where it stops at content that other tools read (zeros that archivers put after the last member,
+members without content), Python's own modules go on.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow as pa
 Compression = Literal["none", "gzip", "zstd", "bz2", "xz", "lz4"]
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz", ".lz4": "lz4"}
 
-CHUNK = 1 << 20  #: bytes asked of a stream at a time
-HEAD = 1 << 16  #: bytes by which one sees what a file is
+CHUNK = 1 << 20  #: bytes read from a stream at a time
+HEAD = 1 << 16  #: bytes by which the kind of a file is recognised
 
 _MAGIC: dict[Compression, re.Pattern[bytes]] = {
     "gzip": re.compile(rb"\x1f\x8b\x08"),
@@ -29,7 +29,7 @@ _MAGIC: dict[Compression, re.Pattern[bytes]] = {
     "xz": re.compile(rb"\xfd7zXZ\0"),
     "lz4": re.compile(rb"\x04\x22\x4d\x18"),
 }
-#: What reads one member after the other where Arrow stops.
+#: Decompressors of single members, for files where Arrow stops.
 _MEMBERS: dict[Compression, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(wbits=31),
     "bz2": bz2.BZ2Decompressor,
@@ -37,7 +37,7 @@ _MEMBERS: dict[Compression, Callable[[], Any]] = {
 
 
 class NotAsNamed(Exception):
-    """A file is something else than its name or its format says; the message goes on behind its name."""
+    """A file that is something else than its name or format says; the message follows the file's name."""
 
 
 _OTHER_KINDS = [
@@ -58,14 +58,14 @@ _OTHER_KINDS = [
 
 
 def refuse_other_kinds(head: bytes) -> None:
-    """Raise NotAsNamed where the beginning of a file is that of something that is no text."""
+    """Raise NotAsNamed where the beginning of a file is that of a known kind that is no text."""
     for magic, what in _OTHER_KINDS:
         if re.match(magic, head):
             raise NotAsNamed(what)
 
 
 def compression_of(head: bytes, named: Compression) -> Compression:
-    """How a file is compressed, by its beginning. Raises NotAsNamed where it is named so and is not compressed."""
+    """Return the compression of a file, by its beginning. Raises NotAsNamed where only its name is that of one."""
     if named == "none":
         return next((known for known, magic in _MAGIC.items() if magic.match(head)), "none")
     if not head:
@@ -86,18 +86,18 @@ def is_text(head: bytes) -> bool:
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not just a character that is cut apart
+        if error.start < len(head) - 3:  # not merely a character that is cut in two
             return False
     return re.search(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]", head) is None
 
 
 class Decompressed(io.RawIOBase):
-    """The content of a compressed file, from its beginning to its end. A file that is cut short raises OSError."""
+    """The content of a compressed file, read from beginning to end. A file that is cut short raises OSError."""
 
     def __init__(self, raw: pa.NativeFile, compression: Compression) -> None:
         self._raw, self._compression = raw, compression
         self._position = 0
-        self._ready = b""  # content that was read and not yet handed out
+        self._ready = b""  # content that was read and not yet returned
         self._pieces: Iterator[bytes] | None = None
         if compression == "xz":
             self._pieces = _members(raw, lzma.LZMADecompressor)
@@ -105,13 +105,13 @@ class Decompressed(io.RawIOBase):
             self._stream = pa.CompressedInputStream(raw, compression)
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, which stay to be read."""
+        """Return at most `size` of the next bytes without advancing."""
         while len(self._ready) < size and (piece := self._next(CHUNK)):
             self._ready += piece
         return self._ready[:size]
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, `size` of them, fewer at the end alone."""
+        """Read the next `size` bytes, fewer only at the end; all the rest if `size` is negative."""
         if size < 0:
             return self.readall()
         content = self._ready or self._next(size)
@@ -124,13 +124,13 @@ class Decompressed(io.RawIOBase):
         return content
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, for what reads through one."""
+        """Fill a buffer and return the number of bytes, as io.BufferedReader needs it."""
         content = self.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def _next(self, size: int) -> bytes:
@@ -145,7 +145,7 @@ class Decompressed(io.RawIOBase):
         return next(self._pieces, b"")
 
     def _continued(self, error: Exception) -> Iterator[bytes]:
-        """The rest as Python's module gives it. Raises the error of Arrow where that cannot go on either."""
+        """Yield the rest, decompressed by Python's module. Raises the error of Arrow where that cannot go on either."""
         if "too much memory" in str(error):
             self._raw.seek(0)
             raise NotAsNamed(_of_long_window(self._raw.read(HEAD))) from error
@@ -166,7 +166,7 @@ Stream: TypeAlias = pa.NativeFile | Decompressed
 
 
 def beginning(stream: Stream) -> bytes:
-    """The first bytes of what was just opened, which stay to be read."""
+    """Return the first bytes of a stream that was just opened, without advancing."""
     if isinstance(stream, Decompressed):
         return stream.peek(HEAD)
     head = stream.read(HEAD)
@@ -181,7 +181,7 @@ def refuse_carriage_returns(head: bytes) -> None:
 
 
 def _members(raw: pa.NativeFile, make: Callable[[], Any]) -> Iterator[bytes]:
-    """The content of one member after the other, piece by piece; zeros between and behind them are none."""
+    """Yield the content of one member after the other, piece by piece; zeros between and after members are skipped."""
     decompressor: Any = None
     while data := raw.read(CHUNK):
         while data:
@@ -204,7 +204,7 @@ def _members(raw: pa.NativeFile, make: Callable[[], Any]) -> Iterator[bytes]:
 
 
 def _of_long_window(head: bytes) -> str:
-    """Return what is told of a file of zstd whose window is over 128 MiB."""
+    """Return the message for a file of zstd whose window is over 128 MiB."""
     size = "more than 128 MiB"
     if re.match(_MAGIC["zstd"], head) and len(head) > 5 and not head[4] & 0x20:
         exponent, eighths = head[5] >> 3, head[5] & 7

@@ -1,12 +1,12 @@
-"""What a value means, whatever format it comes from: JSON, Parquet and cells of a table give the same columns.
+"""The meaning of values, the same for all formats: JSON, Parquet and cells of a table give the same columns.
 
 - NaN is null, as every type, and empty as an id; an infinite number is one as `float` and "Infinity" as `string`.
-- 2003.0 is 2003 where a whole number is asked for, and 1.0 is the id "1": tools write whole numbers so where some are
-  missing.
-- Whole numbers keep all their digits as `string`, as `json` and as ids, however many they are.
+- 2003.0 is 2003 where a whole number is asked for, and 1.0 is the id "1": tools write whole numbers in this way where
+  some are missing.
+- Whole numbers keep all their digits as `string`, as `json` and as ids, for any number of digits.
 - Bytes are text where they are UTF-8, and base64 where they are not.
 
-Every conversion takes a Python value that is not None, gives None for null, and raises ValueError for what it refuses.
+Every conversion takes a Python value that is not None, returns None for null, and raises ValueError for others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Convert = Callable[[Any], Any]
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is, for people."""
+    """Return the kind of a value in words, for messages."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float | Decimal):
@@ -42,12 +42,12 @@ def _refused(value: Any, wanted: str) -> ValueError:
 
 
 def is_nan(value: Any) -> bool:
-    """Return whether a value is the number that stands for a missing one."""
+    """Return whether a value is NaN, which stands for a missing number."""
     return isinstance(value, float | Decimal) and math.isnan(value)
 
 
 def _whole(value: Any) -> int | None:
-    """A number without a fraction as an int; None for everything else."""
+    """Return a number without a fraction as an int; None for everything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float):
@@ -64,7 +64,7 @@ def _text_of_bytes(value: bytes) -> str:
 
 
 def as_id(value: Any) -> str | None:
-    """An id as text; null where it is empty."""
+    """Return an id as text; None where it is empty."""
     if isinstance(value, str):
         return value or None
     if is_nan(value):
@@ -79,7 +79,7 @@ def as_id(value: Any) -> str | None:
 
 
 def as_url(value: Any) -> str | None:
-    """A URL as it is."""
+    """Return a URL unchanged; None for NaN."""
     if is_nan(value):
         return None
     if not isinstance(value, str):
@@ -88,7 +88,7 @@ def as_url(value: Any) -> str | None:
 
 
 def as_string(value: Any) -> str | None:
-    """Any value as text: texts as they are, numbers by their digits, what is nested as JSON."""
+    """Return any value as text: texts unchanged, numbers by their digits, nested values as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, float | Decimal) and not math.isfinite(value):
@@ -101,14 +101,14 @@ def as_string(value: Any) -> str | None:
 
 
 def as_json(value: Any) -> str | None:
-    """Any value as JSON text, keys in the order of the record; numbers that are not finite are null."""
+    """Return any value as JSON text, keys in the order of the record; numbers that are not finite are null."""
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         return None
     return _dumped(value)
 
 
 def as_int(value: Any) -> int | None:
-    """A whole number of 64 bits."""
+    """Return a whole number of 64 bits; None for NaN."""
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     if is_nan(value):
@@ -121,7 +121,7 @@ def as_int(value: Any) -> int | None:
 
 
 def as_float(value: Any) -> float | None:
-    """A number."""
+    """Return a number as a float; None for NaN."""
     if type(value) is float:
         return None if math.isnan(value) else value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -134,7 +134,7 @@ def as_float(value: Any) -> float | None:
 
 
 def as_bool(value: Any) -> bool:
-    """True or false."""
+    """Return a bool unchanged."""
     if not isinstance(value, bool):
         raise _refused(value, "true or false")
     return value
@@ -161,7 +161,7 @@ def _dumped(value: Any) -> str:
 
 
 def _with_digits(value: Any) -> Any:
-    """A value whose whole numbers orjson writes with all their digits, however many they are."""
+    """Return a value whose whole numbers of any length orjson writes with all their digits."""
     if isinstance(value, dict):
         return {key: _with_digits(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -171,7 +171,7 @@ def _with_digits(value: Any) -> Any:
 
 
 def _unusual(value: Any) -> Any:
-    """Return what orjson does not know: bytes and decimals, which Parquet holds."""
+    """Return a replacement for a value that orjson cannot write, such as bytes and decimals from Parquet."""
     if isinstance(value, bytes):
         return _text_of_bytes(value)
     if isinstance(value, Decimal):
@@ -179,14 +179,14 @@ def _unusual(value: Any) -> Any:
     return float(value) if hasattr(value, "__float__") else str(value)
 
 
-#: What a number beyond 2**63 looks like in what orjson writes (a text may look so as well).
+#: The form of a number beyond 2**63 in the output of orjson (a text may have it as well).
 _EXPONENT = re.compile(r"\de\+?\d")
 
 
 def may_lack_digits(value: Any, converted: Any) -> bool:
-    """Whether a value that orjson parsed may hold a whole number without its digits: beyond 64 bits it makes floats.
+    """Return whether a value that orjson parsed may have lost digits of a whole number: beyond 64 bits it makes floats.
 
-    `converted` is what the value became as a column.
+    `converted` is the value as it was converted for a column.
     """
     if type(value) is float:
         return abs(value) >= 2.0**63
@@ -194,7 +194,7 @@ def may_lack_digits(value: Any, converted: Any) -> bool:
 
 
 def _cell(convert: Convert, parse: Callable[[str], Any], wanted: str) -> Convert:
-    """A conversion of cells: empty cells become null, what cannot be parsed is refused by name."""
+    """Return a conversion of cells: empty cells become null, others that cannot be parsed raise ValueError."""
 
     def converted(cell: str) -> Any:
         try:
@@ -234,7 +234,7 @@ _WHOLE_CELL = re.compile(r"-?(?:0|[1-9][0-9]*)\.0")
 
 
 def id_of_cell(cell: str) -> str | None:
-    """An id as text; null where the cell is empty."""
+    """Return an id as text; None where the cell is empty or NaN."""
     if _WHOLE_CELL.fullmatch(cell):
         return cell[:-2]
     return None if cell in ("", "NaN") else cell

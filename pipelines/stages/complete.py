@@ -9,19 +9,17 @@ for all readers of the store, and with a version of the same documents. What is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.funnel import Funnel
-from gristmill.pipelines.engine.lazy import LateEngine
-from gristmill.pipelines.label.result import Confirm, LabelResult
-from gristmill.pipelines.planning.plan import Plan
-from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.shard_tasks.reread import Texts
+from gristmill.pipelines.label.result import LabelResult
+from gristmill.pipelines.planning.state import StoreState
+from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.stages.label import FOLDER as LABELS
-from gristmill.pipelines.stages.label import LabelSurvivors, label_survivors
-from gristmill.pipelines.stages.measure import Measured, measure_all, with_given_columns
+from gristmill.pipelines.stages.label import label_measured
+from gristmill.pipelines.stages.measure import measure_all, with_given_columns
+from gristmill.pipelines.stages.prepare import make_fits
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
@@ -32,36 +30,35 @@ from gristmill.pipelines.store.runs import Run, Standing
 _DECISIVE = ("transform", "measure", "decide", "label", "write")
 
 
-@dataclass(frozen=True)
-class Completed:
-    """The outcome of completing an earlier run's labels."""
-
-    run: Run | None  #: the run that takes its place; None where no answer came
-    labels: Sequence[LabelResult]
-
-
 def unanswered(run: Run) -> bool:
     """Return whether a run left texts without an answer to one of its tasks."""
     return not all(labelled["complete"] for labelled in run.record["result"].get("labels", ()))
 
 
-def complete_earlier(plan: Plan, engine: LateEngine, reporter: Reporter, confirm: Confirm) -> list[Completed]:
-    """Complete the labels of all earlier runs that left texts unanswered, the oldest run first.
+def complete_earlier(context: Context) -> Context:
+    """Continue the labels of all earlier runs that are not complete, the oldest first.
 
-    Only the holder of the writer lock may call this. Raises GristmillError; what was completed before it stays.
+    Raises GristmillError; what was completed before the error stays.
     """
-    found = []
-    for stands in reversed(runs.standing_runs(plan.loaded.store, plan.loaded.recipe.name)):
-        if plan.index is not None and stands.run.index == plan.index.name and unanswered(stands.run):
-            if hindrance := _hindrance(plan, stands):
-                reporter.warn(f"! the run {stands.run.name} left texts without an answer that stay so: {hindrance}")
-            else:
-                found.append(_complete(plan, stands.run, engine, reporter, confirm))
-    return found
+    index, plan = context.state.index, context.plan
+    if index is None or not plan.tasks:
+        return context
+    context = make_fits(context)
+    for stands in reversed(runs.standing_runs(context.store, plan.loaded.recipe.name)):
+        if stands.run.index != index.name or not unanswered(stands.run):
+            continue
+        if hindrance := _hindrance(context.state, stands):
+            context.reporter.warn(f"! the run {stands.run.name} left texts without an answer that stay so: {hindrance}")
+        else:
+            run, labels = _complete(context, stands.run)
+            came = context.completes or run is not None
+            context = replace(context, completed=[*context.completed, *labels], completes=came)
+    return context
 
 
-def _hindrance(plan: Plan, stands: Standing) -> str:
+def _hindrance(state: StoreState, stands: Standing) -> str:
     """Return why a run cannot be completed, with what to do about it; an empty string where it can."""
+    plan = state.plan
     written, now = stands.run.record["recipe"], plan.loaded.as_written
     if changed := [name for name in _DECISIVE if written.get(name) != now.get(name)]:
         return f"the recipe has another {changed[0]} now; give it as it was to go on with them"
@@ -70,29 +67,30 @@ def _hindrance(plan: Plan, stands: Standing) -> str:
     if asked != [task.fingerprint for task in plan.tasks]:
         return "its tasks ask something else now; give them as they were to go on with them"
     decided = {row["ordinal"] for row in stands.run.shards()}
-    if len(stands.shards) < len(decided) or not decided <= {shard.ordinal for shard in plan.registered()}:
+    if len(stands.shards) < len(decided) or not decided <= {shard.ordinal for shard in state.registered()}:
         return "some of its shards are no longer among the sources; add them again to go on with them"
     return ""
 
 
-def _complete(plan: Plan, earlier: Run, engine: LateEngine, reporter: Reporter, confirm: Confirm) -> Completed:
-    store = plan.loaded.store
+def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[LabelResult]]:
+    """Ask what a run left unanswered; return the run that takes its place, None where no answer came."""
+    plan, store, reporter = context.plan, context.store, context.reporter
     rows = {row["ordinal"]: row["documents"] for row in earlier.shards()}
-    shards = [shard for shard in plan.registered() if shard.ordinal in rows]
-    measured = measure_all(plan, shards, engine, reporter)
+    shards = [shard for shard in context.state.registered() if shard.ordinal in rows]
+    measured = measure_all(context.state, shards, context.engine, reporter)
     if {count.ordinal: count.documents for count in measured.counts} != rows:
         reporter.warn(f"! the run {earlier.name} left texts without an answer, and its files have changed since")
-        return Completed(None, ())
+        return None, ()
     name = runs.new_name(store, earlier.record["fingerprint"])
-    url = files.join(store, runs.FOLDER, name)
+    url = runs.folder_of(store, name)
     _copy_decisions(earlier, url)
-    given, labels = _label(plan, with_given_columns(plan, measured, url), url, engine, reporter, confirm)
+    given, labels = label_measured(context, with_given_columns(plan, measured, url), url)
     if not _differ(earlier.url, url):
         files.remove(url)
-        return Completed(None, labels)
-    reporter.say(f"  label    answers came to what the run {earlier.name} left: its version is written anew")
+        return None, labels
+    reporter.say(f"  label    answers came to what the run {earlier.name} left: its version is written again")
     funnel = Funnel.from_json(earlier.record["result"]["funnel"])
-    version, funnel, _ = write_dataset(plan, given, url, funnel, engine, reporter, completes=earlier)
+    version, funnel, _ = write_dataset(plan, given, url, funnel, context.engine, reporter, completes=earlier)
     runs.write_shards(url, store, plan.loaded.document, given.shards, given.counts, given.measures)
     now: dict[str, Any] = {
         "run": name,
@@ -104,7 +102,7 @@ def _complete(plan: Plan, earlier: Run, engine: LateEngine, reporter: Reporter, 
     record = {**earlier.record, "version": version.name, "result": held, "completes": earlier.name}
     run = Run(store, name, record)
     run.write_record()
-    return Completed(run, labels)
+    return run, labels
 
 
 def _copy_decisions(earlier: Run, url: str) -> None:
@@ -113,16 +111,6 @@ def _copy_decisions(earlier: Run, url: str) -> None:
         if path.endswith(".parquet") and not path.startswith(f"{LABELS}/") and path != "shards.parquet":
             files.check_table(files.join(earlier.url, path))
             files.write_bytes(files.join(url, path), files.read_bytes(files.join(earlier.url, path)))
-
-
-def _label(
-    plan: Plan, measured: Measured, url: str, engine: LateEngine, reporter: Reporter, confirm: Confirm
-) -> tuple[Measured, Sequence[LabelResult]]:
-    texts = Texts({shard.ordinal: shard for shard in measured.shards}, plan.transforms)
-    engine.start()
-    survivors = LabelSurvivors(plan.loaded.store, plan.loaded.recipe.name, url, measured, texts, rewrite_by(plan.rules))
-    measures, labels = label_survivors(plan.tasks, survivors, reporter, confirm)
-    return replace(measured, measures=measures), labels
 
 
 def _differ(earlier_url: str, url: str) -> bool:

@@ -7,15 +7,19 @@ from contextlib import ExitStack
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.lazy import LateEngine
 from gristmill.pipelines.index.generations import Addition, Kept, key_files_for, write_generation
 from gristmill.pipelines.index.recovery import recovered
 from gristmill.pipelines.planning.index_parameters import index_parameters, indexed_rule
-from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.planning.state import StoreState, plan_run
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, Write
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.stages import quarantine
-from gristmill.pipelines.stages.measure import measure_all
+from gristmill.pipelines.stages.context import Context
+from gristmill.pipelines.stages.measure import measure
+from gristmill.pipelines.stages.prepare import register_shards
+from gristmill.pipelines.stages.quarantine import check_quarantine
+from gristmill.pipelines.stages.run import run_stages
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.fuzzy_index import Generation, GenerationFiles
 from gristmill.pipelines.store.lock import writer_lock
@@ -40,18 +44,18 @@ def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporte
     alone = loaded.recipe.decide[position].model_copy(update={"keep": "first"})
     changes = {"sources": (source,), "measure": (), "decide": (alone,), "write": Write()}
     recipe = loaded.recipe.model_copy(update=changes)
-    plan = make_plan(LoadedRecipe(recipe, loaded.document, loaded.base, loaded.as_written))
+    changed = LoadedRecipe(recipe, loaded.document, loaded.base, loaded.as_written)
+    plan = plan_run(changed).plan
     with ExitStack() as stack:
         stack.enter_context(writer_lock(loaded.store, reporter.say))
         runs.sweep_unfinished(loaded.store)
         index = recovered(loaded.store, name)
-        plan.read_state()
-        if not plan.pending:
-            raise RecipeError(f"the index {name} holds all {plan.indexed} shards of {source.path} already")
-        shards = plan.registry.register(plan.pending, loaded.document)
-        measured = measure_all(plan, shards, engine, reporter)
-        rejects = quarantine.gather(measured.shards, measured.counts, measured.measures)
-        quarantine.check_limit(recipe, measured.shards, measured.counts, rejects)
+        state = StoreState.read(plan)
+        if not state.pending:
+            raise RecipeError(f"the index {name} holds all {state.indexed} shards of {source.path} already")
+        late = LateEngine(lambda: engine)
+        context = run_stages((register_shards, measure, check_quarantine), Context(state, late, reporter))
+        measured = context.all_measured
         held = [shard.ordinal for shard in measured.shards]
         content = digest_of([MADE_BY, plan.measured_by(), held, [g.name for g in index.generations]])
         documents = sum(counts.documents for counts in measured.counts)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gristmill.operators import columns
 from gristmill.operators.base import Rewrite
 from gristmill.operators.label.samplers import KEY
+from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.rule_columns import write_given
 from gristmill.pipelines.label.columns import labels_of
 from gristmill.pipelines.label.documents import DOCUMENT, SHARD, Documents
@@ -24,7 +25,8 @@ from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.shard_tasks.write import kept_rows
-from gristmill.pipelines.stages.measure import Measured
+from gristmill.pipelines.stages.context import Context, Measured
+from gristmill.pipelines.stages.measure import with_given_columns
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardMeasures
 from gristmill.pipelines.store.runs import decisions_file
@@ -71,6 +73,26 @@ def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
         told = kept[place] + repr(positions[place].as_py()).encode()
         kept[place] = hashlib.blake2b(told, digest_size=16).digest()
     return pa.array(kept, columns.TYPES[columns.CONTENT_ID])
+
+
+def label(context: Context) -> Context:
+    """Put the tasks of the recipe to what was kept; the shards get the columns that rules and tasks gave."""
+    given = with_given_columns(context.plan, context.all_measured, context.url)
+    measured, results = label_measured(context, given, context.url)
+    return replace(context, measured=measured, labels=results)
+
+
+def label_measured(context: Context, measured: Measured, run_url: str) -> tuple[Measured, Sequence[LabelResult]]:
+    """Put the tasks of the recipe to what a run kept; return the shards with their columns, and the results."""
+    plan = context.plan
+    if not plan.tasks:
+        return measured, ()
+    texts = Texts({shard.ordinal: shard for shard in measured.shards}, plan.transforms)
+    dataset, rewrite = plan.loaded.recipe.name, rewrite_by(plan.rules)
+    survivors = LabelSurvivors(context.store, dataset, run_url, measured, texts, rewrite)
+    context.engine.start()
+    measures, results = label_survivors(plan.tasks, survivors, context.reporter, context.confirm)
+    return replace(measured, measures=measures), results
 
 
 def label_survivors(

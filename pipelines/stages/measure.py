@@ -4,51 +4,48 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gristmill.operators.errors import FatalError, GristmillError, ShardError
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.decide import given_columns, given_parts
 from gristmill.pipelines.engine.base import Engine, check_reach
 from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.planning.state import StoreState
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.measure import MeasureShard, measure_shard
 from gristmill.pipelines.sources.discover import ShardSpec
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import UnreadableFiles
+from gristmill.pipelines.stages.context import Context, Measured
 from gristmill.pipelines.store.grouping import without
 from gristmill.pipelines.store.measures import HeldMeasures, Pass, ShardCounts, ShardMeasures, check_measures
 from gristmill.pipelines.store.registry import Shard
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The readable shards of a run, in ordinal order, with their counts and their columns."""
-
-    shards: Sequence[Shard]
-    counts: Sequence[ShardCounts]
-    measures: Sequence[ShardMeasures]
-    unreadable: tuple[str, ...]  #: messages of the shards left out, within the recipe's limit
-    measured_now: int  #: shards whose text was read by this run
-    seconds: Mapping[str, float]  #: processor seconds of this run's pass, by step
+def measure(context: Context) -> Context:
+    """Measure what no earlier run has measured."""
+    measured = measure_all(context.state, context.shards, context.engine, context.reporter)
+    context.seconds.update(measured.seconds)
+    return replace(context, measured=measured)
 
 
-def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> Measured:
+def measure_all(state: StoreState, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> Measured:
     """Measure what is missing. Raises ShardError where more shards are unreadable than the recipe allows.
 
     Measures of earlier runs are checked first: what is damaged is measured again.
     """
-    work = _Work(plan, engine, reporter, _check_held(plan, shards, engine, reporter))
+    work = _Work(state, engine, reporter, _check_held(state, shards, engine, reporter))
     broken = work.measure(shards)
     while broken:
         shards, again = work.regroup(shards, broken)
         broken = work.measure(again)
     failed = work.failed
-    _refuse(plan, failed, len(shards))
+    _refuse(state.plan, failed, len(shards))
     readable = [shard for shard in shards if shard.ordinal not in failed]
     counts_of = [work.counted[shard.ordinal] for shard in readable]
     measures = [
-        ShardMeasures(s.ordinal, counts.documents, s.source.name, _places(plan, s), plan.schema)
+        ShardMeasures(s.ordinal, counts.documents, s.source.name, _places(state, s), state.plan.schema)
         for s, counts in zip(readable, counts_of, strict=True)
     ]
     unreadable = tuple(_message(shard, failed[shard.ordinal]) for shard in shards if shard.ordinal in failed)
@@ -58,8 +55,8 @@ def measure_all(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: R
 class _Work:
     """The pass over what is missing, and its outcome."""
 
-    def __init__(self, plan: Plan, engine: Engine, reporter: Reporter, counted: dict[int, ShardCounts]) -> None:
-        self.plan, self.engine, self.reporter = plan, engine, reporter
+    def __init__(self, state: StoreState, engine: Engine, reporter: Reporter, counted: dict[int, ShardCounts]) -> None:
+        self.state, self.engine, self.reporter = state, engine, reporter
         self.counted = counted
         self.failed: dict[int, Exception] = {}
         self.seconds: Counter[str] = Counter()
@@ -67,15 +64,15 @@ class _Work:
 
     def measure(self, shards: Sequence[Shard]) -> dict[int, UnreadableFiles]:
         """Measure what is missing of some shards; return those of several files of which some cannot be read."""
-        tasks = [task for shard in shards if (task := _missing(self.plan, shard)) is not None]
+        tasks = [task for shard in shards if (task := _missing(self.state, shard)) is not None]
         if tasks:
             urls = (file.url for shard in shards for file in shard.spec.files)
-            check_reach(self.engine, [self.plan.loaded.store, *urls])
+            check_reach(self.engine, [self.state.plan.loaded.store, *urls])
         if len(tasks) < len(shards):
             done = f"{len(shards) - len(tasks)} of {len(shards)} shards are measured already"
             self.reporter.say(f"  measure  {done}: their text is not read for it")
         broken: dict[int, UnreadableFiles] = {}
-        passes = [_begin(self.plan, task) for task in tasks]
+        passes = [_begin(self.state, task) for task in tasks]
         sizes = _sizes([task.shard for task in tasks])
         with self.reporter.stage("measure", len(tasks), size=sum(sizes)) as stage:
             stage.watch({task.url: size for task, size in zip(tasks, sizes, strict=True)})
@@ -92,7 +89,7 @@ class _Work:
                     stage.advance()
                 else:
                     counts = outcome.unwrap()
-                    self.plan.store.done(passes[outcome.index], [counts.ordinal])
+                    self.state.measures.done(passes[outcome.index], [counts.ordinal])
                     self.seconds.update(counts.seconds)
                     self.counted.setdefault(counts.ordinal, counts)
                     self.measured += 1
@@ -113,7 +110,7 @@ class _Work:
             rest, unreadable = without(shard.spec, list(failures))
             rests += [] if rest is None else [(rest, shard.source)]
             alone += [(s, shard.source, m) for s, m in zip(unreadable, failures.values(), strict=True)]
-        document, registry = self.plan.loaded.document, self.plan.registry
+        document, registry = self.state.plan.loaded.document, self.state.registry
         new = registry.register([*rests, *((spec, source) for spec, source, _ in alone)], document)
         messages = {(spec.files[0].url, source.name): message for spec, source, message in alone}
         again = []
@@ -147,34 +144,38 @@ def _sizes(shards: Sequence[Shard]) -> list[float]:
     return [sum(file.size / parts[file.url] for file in shard.spec.files) for shard in shards]
 
 
-def all_measured(plan: Plan, shards: Sequence[Shard]) -> bool:
+def all_measured(state: StoreState, shards: Sequence[Shard]) -> bool:
     """Return whether nothing is missing of any shard."""
-    return all(m.ready is not None for m in plan.measures) and all(_missing(plan, shard) is None for shard in shards)
+    ready = all(measure.ready is not None for measure in state.plan.measures)
+    return ready and all(_missing(state, shard) is None for shard in shards)
 
 
-def _check_held(plan: Plan, shards: Sequence[Shard], engine: Engine, reporter: Reporter) -> dict[int, ShardCounts]:
+def _check_held(
+    state: StoreState, shards: Sequence[Shard], engine: Engine, reporter: Reporter
+) -> dict[int, ShardCounts]:
     """Return the counts of shards whose documents' own columns were measured before, by ordinal.
 
     Measure files that are not what was written are removed, with a warning.
     """
-    for url in plan.store.damaged:
+    for url in state.measures.damaged:
         reporter.warn(f"! {url} is damaged: what it describes is measured again")
-    held = [found for shard in shards if (found := _held(plan, shard)).urls]
+    held = [found for shard in shards if (found := _held(state, shard)).urls]
     counted: dict[int, ShardCounts] = {}
     for outcome in engine.map(check_measures, held):
         counts, damaged = outcome.unwrap()
         for url in damaged:
             reporter.warn(f"! {url} is damaged: its shard is measured again")
-            plan.store.forget(url, held[outcome.index].ordinal)
+            state.measures.forget(url, held[outcome.index].ordinal)
         if counts is not None:
             counted[counts.ordinal] = counts
     return counted
 
 
-def _held(plan: Plan, shard: Shard) -> HeldMeasures:
+def _held(state: StoreState, shard: Shard) -> HeldMeasures:
     """Return the files of a shard's measures that earlier runs wrote."""
+    plan = state.plan
     document, *others = (
-        plan.store.find(fingerprint, shard.ordinal)
+        state.measures.find(fingerprint, shard.ordinal)
         for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan))
     )
     urls = dict.fromkeys(place[0] for place in (document, *others) if place is not None)
@@ -185,19 +186,20 @@ def _fingerprints(plan: Plan) -> list[str]:
     return [plan.fingerprint(measure.ready) for measure in plan.measures if measure.ready is not None]
 
 
-def _missing(plan: Plan, shard: Shard) -> MeasureShard | None:
+def _missing(state: StoreState, shard: Shard) -> MeasureShard | None:
     """Return the task that measures what a shard lacks; None where nothing is missing."""
+    plan = state.plan
     measures = tuple(
         m.ready
         for m in plan.measures
-        if m.ready is not None and plan.store.find(plan.fingerprint(m.ready), shard.ordinal) is None
+        if m.ready is not None and state.measures.find(plan.fingerprint(m.ready), shard.ordinal) is None
     )
-    with_document = plan.store.find(plan.document_fingerprint(shard.source), shard.ordinal) is None
+    with_document = state.measures.find(plan.document_fingerprint(shard.source), shard.ordinal) is None
     if not measures and not with_document:
         return None
     task = MeasureShard(shard, plan.transforms, measures, with_document, "")
     return MeasureShard(
-        shard, plan.transforms, measures, with_document, plan.store.file(_pass(plan, task).name, shard.ordinal)
+        shard, plan.transforms, measures, with_document, state.measures.file(_pass(plan, task).name, shard.ordinal)
     )
 
 
@@ -208,17 +210,18 @@ def _pass(plan: Plan, task: MeasureShard) -> Pass:
     return Pass(given)
 
 
-def _begin(plan: Plan, task: MeasureShard) -> Pass:
-    new = _pass(plan, task)
-    plan.store.begin(new)
+def _begin(state: StoreState, task: MeasureShard) -> Pass:
+    new = _pass(state.plan, task)
+    state.measures.begin(new)
     return new
 
 
-def _places(plan: Plan, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _places(state: StoreState, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the files of a shard's columns, the one with the documents' own columns first, each file once."""
+    plan = state.plan
     held: dict[str, tuple[str, ...]] = {}
     for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan)):
-        found = plan.store.find(fingerprint, shard.ordinal)
+        found = state.measures.find(fingerprint, shard.ordinal)
         if found is None:
             raise FatalError(
                 f"{shard.spec.name} was measured but its measures are gone: does something else write to the store?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from gristmill.operators.errors import FatalError
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.shard_tasks.measure import REJECTS
 from gristmill.pipelines.sources.formats import FORMATS
+from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures, in_file, rejects_file
 from gristmill.pipelines.store.registry import Shard
@@ -21,6 +23,14 @@ from gristmill.pipelines.store.registry import Shard
 SCHEMA = pa.schema([("source", pa.string()), ("file", pa.string()), ("file_row", pa.int64()), *REJECTS])
 #: The number of kinds (file and reason) that are named on the console.
 SHOWN = 10
+
+
+def check_quarantine(context: Context) -> Context:
+    """Gather the quarantine. Raises FatalError where a source gave more bad records than the recipe allows."""
+    measured = context.all_measured
+    rejects = gather(measured.shards, measured.counts, measured.measures)
+    check_limit(context.plan.loaded.recipe, measured.shards, measured.counts, rejects)
+    return replace(context, rejects=rejects)
 
 
 def gather(shards: Sequence[Shard], counts: Sequence[ShardCounts], measures: Sequence[ShardMeasures]) -> pa.Table:

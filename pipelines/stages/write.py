@@ -14,6 +14,7 @@ from gristmill.pipelines.decide import rule_names
 from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.planning.index_parameters import indexed_rule
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.write import (
@@ -29,7 +30,7 @@ from gristmill.pipelines.shard_tasks.write import (
     write_files,
 )
 from gristmill.pipelines.stages import manifest
-from gristmill.pipelines.stages.measure import Measured
+from gristmill.pipelines.stages.context import Measured
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset, Version
@@ -70,7 +71,8 @@ def write_dataset(
         {key: held for key, held in funnel.to_json().items() if key not in COUNTED_BY},
     ]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
-    index = None if plan.index is None else plan.index.name
+    indexed = indexed_rule(plan.rules)
+    index = None if indexed is None else indexed[1].name
     replaced = None if completes is None else completes.record["version"]
     by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
     held = _held(version, [run for run in by if run.record["version"] == version.name], reporter)

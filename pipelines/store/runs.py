@@ -61,7 +61,7 @@ class Run:
     @property
     def url(self) -> str:
         """Return the run's folder."""
-        return files.join(self.store, FOLDER, self.name)
+        return folder_of(self.store, self.name)
 
     @property
     def index(self) -> str | None:
@@ -117,6 +117,11 @@ def new_name(store: str, content: str) -> str:
     """Return a name for a new run, after all others; `content` is the digest of everything that decides the run."""
     last = max((_age(name)[0] for name in run_names(store)), default=0)
     return f"{last + 1:08d}-{content[:8]}"
+
+
+def folder_of(store: str, name: str) -> str:
+    """Return the URL of a run's folder."""
+    return files.join(store, FOLDER, name)
 
 
 def finished_runs(store: str) -> Iterator[Run]:

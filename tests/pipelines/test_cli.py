@@ -129,7 +129,7 @@ def test_an_unexpected_error_is_one_line_but_for_debug(recipe: Path, monkeypatch
     def fail(*_: object) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("gristmill.pipelines.stages.run.make_plan", fail)
+    monkeypatch.setattr("gristmill.pipelines.stages.run.plan_run", fail)
     told = gristmill("run", recipe, code=1).stderr
     assert told.startswith("error: unexpected ZeroDivisionError: surprise (--debug shows the traceback")
     debugged = CliRunner().invoke(app, ["run", str(recipe), "--debug"])

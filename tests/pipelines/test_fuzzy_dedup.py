@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.query import connect, query
 from tests.pipelines.stages.test_run import content, dataset, execute
@@ -116,7 +116,7 @@ def test_later_rules_and_the_plan_know_the_columns(lookalikes: Path, make_recipe
         {"drop": "fuzzy_dedup_similarity > 0.9 and near_size is null"},
     ]
     recipe = make_recipe(lookalikes, decide=decide, write={"columns": ["id", "near_size", "fuzzy_dedup_size"]})
-    plan = make_plan(load_recipe(str(recipe)))
+    plan = plan_run(load_recipe(str(recipe))).plan
     assert [str(field.type) for field in plan.output] == ["string", "uint32", "uint32"]
     result = execute(recipe)
     assert dataset(result).schema.equals(plan.output)
@@ -151,7 +151,7 @@ def test_recipes_that_cannot_work(
     lookalikes: Path, make_recipe: MakeRecipe, keys: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message) as error:
-        make_plan(load_recipe(str(make_recipe(lookalikes, **keys))))
+        plan_run(load_recipe(str(make_recipe(lookalikes, **keys))))
     assert "recipe.yaml:" in str(error.value)
 
 

@@ -18,13 +18,13 @@ import yaml
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.index import generations
 from gristmill.pipelines.index.export import sign
-from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.plan_view import to_json as plan_to_json
 from gristmill.pipelines.report.query import query
+from gristmill.pipelines.stages import commit as committing
 from gristmill.pipelines.stages import measure as measuring
-from gristmill.pipelines.stages import run as run_module
-from gristmill.pipelines.stages.run import RunResult
+from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.store.fuzzy_index import Index
 from gristmill.pipelines.store.runs import latest_run
 from tests.pipelines.stages.test_run import content, dataset, execute, rows
@@ -140,7 +140,7 @@ def test_nothing_new_points_at_the_last_dataset(nights: Path) -> None:
     line = "index web holds 2 shards, whose documents earlier runs decided: nothing is new"
     assert line in " ".join(planned.stdout.split())
     add_night(nights.parent, 1)
-    plan = plan_to_json(make_plan(load_recipe(str(nights))))
+    plan = plan_to_json(plan_run(load_recipe(str(nights))))
     assert plan["index"] == {"name": "web", "shards": 2}
     assert [plan["sources"][0][what] for what in ("shards", "new", "indexed")] == [4, 2, 2]
     assert plan["shards"] == 2
@@ -186,7 +186,7 @@ def test_recipes_that_cannot_work(nights: Path, decide: list[Any], message: str)
     settings = yaml.safe_load(nights.read_text())
     nights.write_text(yaml.safe_dump({**settings, "decide": decide}))
     with pytest.raises(RecipeError, match=message):
-        make_plan(load_recipe(str(nights)))
+        plan_run(load_recipe(str(nights)))
 
 
 # Killed between two commits
@@ -209,7 +209,7 @@ def two_nights(nights: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("where", "what"),
-    [(run_module, "remember"), (run_module.runs, "write_shards"), (generations.Addition, "commit")],
+    [(committing, "remember"), (committing.runs, "write_shards"), (generations.Addition, "commit")],
     ids=["before the generation", "before the run's shards", "before the index"],
 )
 def test_killed_after_the_dataset_is_committed(
@@ -270,7 +270,7 @@ def test_killed_before_its_record_and_run_again_with_another_night(
         execute(nights)
     add_night(nights.parent, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "remember", kill)
+        patch.setattr(committing, "remember", kill)
         with pytest.raises(Killed):
             execute(nights)
     execute(nights, "name=other", "decide=[]", "write.columns=[id]", "sources.docs.path=data/docs-0-*")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.cli.main import app
-from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.sources import discover as discovering
 from gristmill.pipelines.sources.spec import Source
@@ -96,7 +96,7 @@ def test_many_sources_are_listed_without_looking_twice(
     for n in (60, 120):
         calls.clear()
         many = [{"name": f"s{i}", "path": f"data/{i:03d}-*.jsonl", "metadata": ["lang"]} for i in range(n)]
-        plan = make_plan(load_recipe(str(make_recipe(tmp_path, sources=many))))
+        plan = plan_run(load_recipe(str(make_recipe(tmp_path, sources=many))))
         assert len(plan.specs) == n
         assert calls["scandir"] <= 2
         assert calls["schema"] <= 6 * n

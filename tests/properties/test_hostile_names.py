@@ -56,7 +56,7 @@ def recipe_with(folder: Path, source: str, rule: str, column: str, ids: list[str
     held: dict[str, Any] = {
         "version": 1,
         "name": "hostile",
-        "store": str(folder / "store"),
+        "store": "./store",  # a folder called `${x}` is no variable
         "sources": [{"name": source, "path": "data/docs.jsonl", "metadata": {"kind": {"field": column}}}],
         "measure": ["gopher"],
         "decide": [{"drop": {"when": "gopher_words < 5", "name": rule}}, "exact_dedup", "fuzzy_dedup"],

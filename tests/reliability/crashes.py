@@ -122,12 +122,13 @@ def execute(recipe: Path) -> None:
 
 def load_kernels(recipe: Path) -> None:
     """Have this process load what the recipe's operators are made of, so that its forks need not."""
-    from gristmill.pipelines.planning.plan import make_plan
+    from gristmill.pipelines.planning.state import plan_run
     from gristmill.pipelines.recipe.recipe import load_recipe
 
-    for ready in make_plan(load_recipe(str(recipe))).transforms:
+    plan = plan_run(load_recipe(str(recipe))).plan
+    for ready in plan.transforms:
         ready.open()
-    for measure in make_plan(load_recipe(str(recipe))).measures:
+    for measure in plan.measures:
         if measure.ready is not None:
             measure.ready.open()
 

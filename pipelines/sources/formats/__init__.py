@@ -1,4 +1,4 @@
-"""File formats, one module for each: a new one is a file here and a row in FORMATS."""
+"""File formats, one module for each: a new one is a file here and a row in FORMATS. Nothing here groups shards."""
 
 from gristmill.pipelines.sources.formats.base import Format, Reading
 from gristmill.pipelines.sources.formats.delimited import CSV, TSV

@@ -1,4 +1,4 @@
-"""The contract of file formats: one object says how files of a format are told, cut, looked at and read."""
+"""The contract of file formats: one object recognises, cuts, previews and reads the files of a format."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Reading(NamedTuple):
     compression: Compression
     part: Part | None
     source: Source
-    #: Fields that are used, that of the text first; none of them may be there twice. Empty: all that there are.
+    #: Fields that are used, that of the text first; none of them may occur twice in a record. Empty: all fields.
     fields: Sequence[str]
     #: Rows, from 0, whose records are wanted; a format may leave the others empty. None: all.
     only: Container[int] | None = None
 
     @property
     def limit(self) -> int:
-        """Return how many bytes a document may have."""
+        """Return the number of bytes that a document may have."""
         return int(self.source.document_bytes)
 
 
@@ -49,7 +49,9 @@ class Batches(Protocol):
 
     def __call__(
         self, file: FileRef, part: Part | None, source: Source, wanted: pa.Schema, *, batch_bytes: int, batch_rows: int
-    ) -> Iterator[Batch]: ...
+    ) -> Iterator[Batch]:
+        """Yield the documents and rejects of a file or part, with the columns of `wanted`."""
+        ...
 
 
 def _whole(file: FileRef, source: Source) -> list[Part | None]:
@@ -58,33 +60,33 @@ def _whole(file: FileRef, source: Source) -> list[Part | None]:
 
 @dataclass(frozen=True)
 class Format:
-    """How files of one format are told, cut, looked at and read."""
+    """One file format: the ways to recognise, cut, preview and read its files."""
 
-    name: str  #: that recipes and stores use
+    name: str  #: as used in recipes and stores
     open: Callable[[Reading], AbstractContextManager[Opened]]
-    #: Records that stand for the fields of a file, from so many of its first bytes at most.
+    #: Records that stand for the fields of a file, from at most the given number of its first bytes.
     preview: Callable[[FileRef, Compression, int], list[dict[str, Any]]]
-    suffixes: tuple[str, ...] = ()  #: of files of this format, lower case
+    suffixes: tuple[str, ...] = ()  #: extensions of files of this format, lower case
     fields: tuple[str, ...] | None = None  #: of every record, where they are always the same
-    declares: bool = True  #: whether a preview shows every field that a file has
-    cells: bool = False  #: whether values are text to be parsed
+    declares: bool = True  #: true if a preview shows every field that a file has
+    cells: bool = False  #: true if values are text to be parsed
     batches: Batches | None = None  #: reads shards in place of `open`
-    #: Where a file larger than the source's `part_bytes` is cut; [None] where it is read whole.
+    #: The parts that a file larger than the source's `part_bytes` is cut into; [None] where it is read whole.
     parts: Callable[[FileRef, Source], list[Part | None]] = _whole
     parts_are_bytes: bool = True
-    compressed_inside: bool = False  #: a compressed file around it is refused
-    units: bool = False  #: whether the source's `unit` says what a document is
-    is_document: Callable[[Source], bool] = lambda source: False  #: whether a file is one document
-    #: Whether a file that is one document looks as if each of its lines were meant as one.
+    compressed_inside: bool = False  #: true if a compressed file around it is refused
+    units: bool = False  #: true if the source's `unit` defines a document
+    is_document: Callable[[Source], bool] = lambda source: False  #: says if a file is one document
+    #: Says if a file that is one document looks as if each of its lines were meant as one.
     has_many_lines: Callable[[FileRef, Compression], bool] = lambda file, compression: False
     #: Finds its files by the paths of a source and the folder that they start from, in place of a listing.
     find: Callable[[Sequence[str], str], list[FileRef]] | None = None
-    group_bytes: int | None = None  #: of files that are read as one shard, where it is not as for other formats
-    reading: int = 1  #: raise it when the same file gives other documents: shards are then others
+    group_bytes: int | None = None  #: of files read as one shard, where it differs from that of other formats
+    reading: int = 1  #: raise it when the same file gives other documents: its shards then count as new
 
 
 def by_lines(read: Callable[[Reading, LineReader], Iterator[Record]]) -> Callable[..., AbstractContextManager[Opened]]:
-    """Return an `open` of files that are read line by line."""
+    """Return an `open` for files that are read line by line."""
 
     @contextmanager
     def opened(reading: Reading) -> Iterator[Opened]:
@@ -95,7 +97,7 @@ def by_lines(read: Callable[[Reading, LineReader], Iterator[Record]]) -> Callabl
 
 
 def by_file(read: Callable[[Reading], Iterator[Record]]) -> Callable[..., AbstractContextManager[Opened]]:
-    """Return an `open` of files that are read as a whole; `read` is a generator."""
+    """Return an `open` for files that are read as a whole; `read` is a generator."""
 
     @contextmanager
     def opened(reading: Reading) -> Iterator[Opened]:
@@ -106,14 +108,14 @@ def by_file(read: Callable[[Reading], Iterator[Record]]) -> Callable[..., Abstra
 
 
 def fixed(fields: Sequence[str]) -> Callable[[FileRef, Compression, int], list[dict[str, Any]]]:
-    """Return a `preview` of files whose fields are always the same."""
+    """Return a `preview` for files whose fields are always the same."""
     return lambda file, compression, limit: [dict.fromkeys(fields)]
 
 
 def of_head(
     parse: Callable[[bytes, bool], list[dict[str, Any]]],
 ) -> Callable[[FileRef, Compression, int], list[dict[str, Any]]]:
-    """Return a `preview` by the first bytes of a file; `parse` is told whether they are all of it."""
+    """Return a `preview` by the first bytes of a file; `parse` gets them, and True if they are all of it."""
 
     def preview(file: FileRef, compression: Compression, limit: int) -> list[dict[str, Any]]:
         head = _head(file, compression, limit)
@@ -129,7 +131,7 @@ def byte_parts(file: FileRef, source: Source) -> list[Part | None]:
 
 
 def _head(file: FileRef, compression: Compression, limit: int) -> bytes:
-    """The first bytes of a file, decompressed; one request where it lies on another store."""
+    """Return the first bytes of a file, decompressed; a remote file takes one request."""
     if is_local(file.url):
         with open_stream(file, compression) as stream:
             return bytes(stream.read(limit))
@@ -142,6 +144,6 @@ def _head(file: FileRef, compression: Compression, limit: int) -> bytes:
         try:
             while len(held) < limit and (piece := stream.read(1 << 14)):
                 held += piece
-        except OSError:  # cut short, as we asked
+        except OSError:  # cut short at `limit`, as asked for
             pass
     return held

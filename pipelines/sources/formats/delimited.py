@@ -1,5 +1,6 @@
-"""Tables as text, with a header: CSV, whose cells are quoted where they hold delimiters, quotes or newlines (RFC 4180),
-and TSV, in which quotes are text.
+"""Tables as text, with a header: CSV and TSV.
+
+Cells of CSV are quoted where they hold delimiters, quotes or newlines (RFC 4180); in TSV quotes are text.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from gristmill.pipelines.sources.lines import LineReader
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.spec import Quoting, Source
 
-#: The csv module refuses cells of more than 131,072 characters unless told otherwise, for the whole process.
+#: The csv module refuses cells of more than 131,072 characters by default; the limit holds for the process.
 #: `_RecordLines` bounds what a record may hold.
 csv.field_size_limit(2**31 - 1)
 
-#: What separates cells in tables that are called CSV or TSV.
+#: Characters that separate cells in files named .csv or .tsv.
 DELIMITERS = ";\t|,"
 
 
 class _RecordLines:
-    """Feeds lines to a csv reader and remembers of which of them the current record is made."""
+    """Lines for a csv reader, with the place and the first line of the current record."""
 
     def __init__(self, name: str, lines: LineReader, limit: int) -> None:
         self._name, self._lines, self._limit = name, iter(lines), limit
@@ -62,10 +63,10 @@ class _RecordLines:
 
 
 def delimited(name: str, lines: LineReader, format_: str, source: Source) -> Iterator[Record]:
-    """One record for each row below the header, blank lines left out; its line is the one on which it begins.
+    """Yield one record for each row below the header, without blank lines; its line is the one on which it begins.
 
-    A column that the header lacks is null. Raises ShardError where it lacks the text, or has a column that is used more
-    than once, or a quote is never closed.
+    A column that the header lacks is null. Raises ShardError where it lacks the text, where it has a column that is
+    used more than once, and where a quote is never closed.
     """
     feed = _RecordLines(name, lines, int(source.document_bytes))
     delimiter = "\t" if format_ == "tsv" else ","
@@ -105,7 +106,7 @@ def delimited(name: str, lines: LineReader, format_: str, source: Source) -> Ite
 
 
 def _rows(feed: _RecordLines, delimiter: str, quoting: Quoting) -> Iterator[list[str]]:
-    """The cells of each row. Where tabs separate cells, quotes are text unless the source says otherwise."""
+    """Return the cells of each row; between tabs, quotes are text unless the source says otherwise."""
     if quoting == "double" or (quoting == "auto" and delimiter != "\t"):
         return csv.reader(feed, delimiter=delimiter, strict=True)
     lines = (line.removesuffix("\n").removesuffix("\r") for line in feed)
@@ -113,7 +114,7 @@ def _rows(feed: _RecordLines, delimiter: str, quoting: Quoting) -> Iterator[list
 
 
 def _other_delimiter(header: bytes, delimiter: str, text: str) -> str | None:
-    """What separates the names of a header so that the text is one of them, where the usual character does not."""
+    """Return another delimiter by which the text is one of the names of a header; None if there is none."""
     line = header.decode("utf-8", "replace")
     for other in DELIMITERS:
         with contextlib.suppress(csv.Error):  # a carriage return in a name, an open quote
@@ -142,7 +143,7 @@ def _table(delimiter: str) -> Callable[[bytes, bool], list[dict[str, Any]]]:
         if not whole and b"\n" not in head:
             return []
         text = head.decode("utf-8-sig", "replace")
-        for other in (delimiter, *DELIMITERS):  # what separates the names is judged when the file is read
+        for other in (delimiter, *DELIMITERS):  # the delimiter is decided when the file is read
             rows = csv.reader(io.StringIO(text, newline=""), delimiter=other)
             names = next(filter(None, rows), [])
             if len(names) > 1:
@@ -164,4 +165,4 @@ def _delimited(name: str, delimiter: str, suffix: str, reading: int) -> Format:
 
 
 CSV = _delimited("csv", ",", ".csv", reading=1)
-TSV = _delimited("tsv", "\t", ".tsv", reading=2)  # since quotes are text there
+TSV = _delimited("tsv", "\t", ".tsv", reading=2)  # version 1 did not take quotes as text

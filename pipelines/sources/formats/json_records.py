@@ -18,16 +18,16 @@ from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.storage import FileRef, open_stream, read_up_to
 from gristmill.pipelines.sources.streams import Compression
 
-#: An array is parsed as a whole; a larger one has to be turned into lines.
+#: Largest array that is read, since arrays are parsed as a whole; a larger one has to be turned into lines.
 ARRAY_BYTES = 512_000_000
 
 
 def json_lines(
     lines: LineReader, limit: int, fields: Sequence[str] = (), only: Container[int] | None = None
 ) -> Iterator[Record]:
-    """One record for each line that is not blank. Lines of records that are not in `only` are not parsed.
+    """Yield one record for each line that is not blank; lines of records that are not in `only` are not parsed.
 
-    `fields` are those that are used, that of the text first: none of them may be there twice.
+    `fields` are those that are used, that of the text first; none of them may occur twice in a record.
     """
     check = RepeatedKeys(fields).check
     row = -1
@@ -67,16 +67,16 @@ def _parse_line(line: bytes) -> Any:
 
 
 def is_array(file: FileRef, compression: Compression) -> bool:
-    """Return whether a file that is called .json holds one array rather than lines: it begins with a bracket."""
+    """Return whether a file named .json holds one array rather than lines: it begins with a bracket."""
     with open_stream(file, compression) as stream:
         head: bytes = stream.read(1 << 16).removeprefix(BOM)
     return head.lstrip().startswith(b"[")
 
 
 def json_array(file: FileRef, compression: Compression, fields: Sequence[str] = ()) -> Generator[Record]:
-    """One record for each element. Raises ShardError where the array is cut, broken or over ARRAY_BYTES.
+    """Yield one record for each element. Raises ShardError where the array is cut, broken or over ARRAY_BYTES.
 
-    `fields` are those that are used, that of the text first: none of them may be there twice.
+    `fields` are those that are used, that of the text first; none of them may occur twice in a record.
     """
     with open_stream(file, compression) as stream:
         data = read_up_to(stream, ARRAY_BYTES)
@@ -99,7 +99,7 @@ def json_array(file: FileRef, compression: Compression, fields: Sequence[str] = 
 
 
 class _ExactElements:
-    """The elements of an array as Python's parser gives them, which is asked only where one is needed."""
+    """The elements of an array as Python's parser gives them, parsed when the first is needed."""
 
     def __init__(self, name: str, data: bytes, refusal: str) -> None:
         self._name, self._data, self._refusal = name, data, refusal
@@ -120,11 +120,11 @@ class _ExactElements:
         return len(self._elements)
 
     def element(self, i: int) -> Any:
-        """An element with all digits of its numbers."""
+        """Return an element with all digits of its numbers."""
         return self._elements[i]
 
     def record(self, i: int, repeated: RepeatedKeys) -> Record:
-        """The record of an element, which may have texts that are no UTF-8 and keys that are there twice."""
+        """Return the record of an element, with a fault for texts that are not UTF-8 and for repeated keys."""
         element = self._elements[i]
         try:
             check_surrogates(element)

@@ -1,4 +1,4 @@
-"""Parquet: columns go from file to batch as Arrow arrays; only rows that look wrong are judged one by one."""
+"""Parquet: columns go from file to batch as Arrow arrays; only rows that look wrong are checked one by one."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from gristmill.pipelines.sources.streams import (
 )
 from gristmill.pipelines.storage.files import is_local
 
-#: Rows that are read first, to see how large they are.
+#: Rows that are read first, to learn their size.
 _FIRST_ROWS = 16
 #: Steps grow by this much at most, until they are as large as batches.
 _GROWTH = 16
 #: Bytes that the index of a value in a dictionary takes in a file, at most.
 _INDEX_BYTES = 4
-#: A list of so many bytes may hold long texts; shorter ones are those of a column of labels.
+#: Size of a dictionary in bytes from which it may hold long texts; a smaller one is that of a column of labels.
 _LONG_LIST = 300
 _OF_OFFSETS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
@@ -50,9 +50,9 @@ _OF_OFFSETS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 def parquet(
     file: FileRef, part: Part | None, source: Source, wanted: pa.Schema, *, batch_bytes: int, batch_rows: int
 ) -> Iterator[Batch]:
-    """The documents of a file, or of a range of its row groups. Columns that are not in `wanted` are not read.
+    """Yield the documents of a file, or of a range of its row groups; columns that are not in `wanted` are not read.
 
-    Raises ShardError where the file is damaged, or its columns are not what the source asks for.
+    Raises ShardError where the file is damaged, or its columns are not those that the source asks for.
     """
     with open_file(file) as opened:
         options = {"pre_buffer": not is_local(file.url)}
@@ -76,7 +76,7 @@ def parquet(
 
 
 def _opened(opened: pa.NativeFile, options: dict[str, bool]) -> pq.ParquetFile:
-    """The reader of a file. What is no Parquet file but something else is refused by what it is."""
+    """Return the reader of a file. Raises NotAsNamed with the actual kind of a file that is not Parquet."""
     try:
         return pq.ParquetFile(opened, **options)
     except (pa.ArrowInvalid, OSError):
@@ -92,9 +92,9 @@ def _opened(opened: pa.NativeFile, options: dict[str, bool]) -> pq.ParquetFile:
 
 
 def _is_dictionary(metadata: pq.FileMetaData, groups: list[int], path: str) -> bool:
-    """Return whether texts are stored as indices into a list of them alone, by the size of what is not the list.
+    """Return whether texts are stored only as indices into a dictionary, by the size of all but the dictionary.
 
-    A few bytes of a file may then be texts without end: they are taken out of the list when they are needed.
+    A few bytes of a file may then stand for very many texts: they are taken from the dictionary when they are needed.
     """
     chunks = [
         chunk
@@ -114,9 +114,9 @@ def _is_dictionary(metadata: pq.FileMetaData, groups: list[int], path: str) -> b
 def _pieces(
     reader: pq.ParquetFile, groups: list[int], paths: list[str], batch_bytes: int, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """All rows, in pieces that have about `batch_bytes` in memory, by how large the rows before were.
+    """Yield all rows, in pieces of about `batch_bytes` in memory, by the size of the rows before.
 
-    What a file says of its sizes is no guide: values that are alike may take next to nothing in it.
+    The sizes that a file states are no guide: equal values may take next to nothing in it.
     """
     step = min(_FIRST_ROWS, batch_rows)
     pieces: list[pa.RecordBatch] = []
@@ -140,7 +140,7 @@ def _bytes_held(values: pa.Array) -> int:
 
 
 def _sizes(held: pa.RecordBatch) -> NDArray[np.int64]:
-    """The bytes of each row, dictionaries decoded."""
+    """Return the bytes of each row, dictionaries decoded."""
     sizes = np.zeros(held.num_rows, np.int64)
     for values in held.columns:
         if pt.is_dictionary(values.type):
@@ -152,7 +152,7 @@ def _sizes(held: pa.RecordBatch) -> NDArray[np.int64]:
 
 
 def _lengths(values: pa.Array) -> NDArray[np.int64]:
-    """The bytes of each value; of what is nested about as many."""
+    """Return the bytes of each value; of nested values the average."""
     if is_string(values.type) or is_binary(values.type):
         measured = values if values.type in _OF_OFFSETS else values.cast(pa.large_binary())
         lengths = pc.binary_length(measured)
@@ -162,7 +162,7 @@ def _lengths(values: pa.Array) -> NDArray[np.int64]:
 
 
 class _Columns:
-    """How the columns of one file become the columns of documents. One that the file lacks is as `given`, or null."""
+    """Conversion of one file's columns to those of documents; a column that the file lacks is as `given`, or null."""
 
     def __init__(
         self, name: str, schema: pa.Schema, source: Source, wanted: pa.Schema, given: Mapping[str, Any]
@@ -185,12 +185,12 @@ class _Columns:
         self.paths = list(dict.fromkeys([self._text, *(other.field for other in self._others)]))
 
     def _type(self, field: str) -> pa.DataType | None:
-        """The type of the values of a column; None where there is no such column."""
+        """Return the type of the values of a column; None where there is no such column."""
         type_ = _type_of(self._schema, field, self._name)
         return type_.value_type if type_ is not None and pt.is_dictionary(type_) else type_
 
     def texts(self) -> list[str]:
-        """The text and columns of metadata that are texts or bytes; those inside others cannot be read otherwise."""
+        """Return the top-level text and metadata columns of texts or bytes: only those can be read as dictionaries."""
         metadata = [other.field for other in self._others if other.column != ID]
         named = [path for path in dict.fromkeys([self._text, *metadata]) if path in self._schema.names]
         return [path for path in named if self._type(path) in _OF_OFFSETS]
@@ -202,14 +202,14 @@ class _Columns:
         )
 
     def _texts(self, held: pa.RecordBatch) -> pa.LargeStringArray:
-        """The texts of rows as they are in the file: some may be null or no UTF-8."""
+        """Return the texts of rows as they are in the file: some may be null or not UTF-8."""
         values = _column(held, self._text)
         if is_string(values.type):
             return values.cast(pa.large_string())
-        return values.cast(pa.large_binary()).view(pa.large_string())  # judged as UTF-8 later on
+        return values.cast(pa.large_binary()).view(pa.large_string())  # checked for UTF-8 later
 
     def batch(self, held: pa.RecordBatch, first_row: int) -> Batch:
-        """Documents and rejects of consecutive rows, of which `first_row` is the first."""
+        """Return documents and rejects of consecutive rows, of which `first_row` is the first."""
         text = self._texts(held)
         faults = _text_faults(text, self._limit)
         arrays: dict[str, pa.Array] = {}
@@ -240,9 +240,9 @@ class _Columns:
 
 
 def _type_of(schema: pa.Schema, field: str, name: str) -> pa.DataType | None:
-    """The type of a column: the one of that very name or, else, the one that the dots lead to.
+    """Return the type of a column: that of exactly this name or else the one that the dots lead to; None if missing.
 
-    Raises ShardError where there are several of a name, so that nobody knows which is meant.
+    Raises ShardError where several columns share a name, so that the name is ambiguous.
     """
     steps = [field] if field in schema.names or "." not in field else field.split(".")
     fields = list(schema)
@@ -268,7 +268,7 @@ def _column(held: pa.RecordBatch, field: str) -> pa.Array:
 
 
 def _text_faults(text: pa.LargeStringArray, limit: int) -> dict[int, Fault]:
-    """Rows whose text is no text to keep, and why: found by whole columns, judged one by one."""
+    """Return the faults of rows whose text cannot be kept: found by whole columns, then checked one by one."""
     content, offsets = text_buffers(text)
     suspects = {*np.flatnonzero(np.diff(offsets) > limit).tolist(), *_not_utf8(text)}
     if text.null_count:
@@ -298,7 +298,7 @@ def _judge(text: bytes | None, limit: int) -> None:
 
 
 def _not_utf8(values: pa.Array) -> list[int]:
-    """Rows of a column that Arrow takes for text without having looked."""
+    """Return the rows of a text column that are not UTF-8, which Arrow does not check when it reads."""
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:
@@ -315,19 +315,19 @@ def _is_utf8(value: pa.Array) -> bool:
 
 
 def _bytes_at(values: pa.Array, i: int) -> bytes | None:
-    """The value of a text column as bytes, UTF-8 or not."""
+    """Return the value of a text column as bytes, UTF-8 or not; None for null."""
     scalar = values[i]
     return scalar.as_buffer().to_pybytes() if scalar.is_valid else None
 
 
 def _row_group_parts(file: FileRef, source: Source) -> list[Part | None]:
-    """Ranges of row groups of at most the source's `part_bytes` as stored, each of one row group at least."""
+    """Return ranges of row groups of at most the source's `part_bytes` as stored, each of one row group at least."""
     part_bytes = int(source.part_bytes)
     try:
         with open_file(file) as opened:
             metadata = pq.read_metadata(opened)
     except ShardError:
-        return [None]  # reading it will say what is wrong, and fail this file alone
+        return [None]  # reading it will report the error, and fail only this file
     sizes = [
         sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in _row_groups(metadata)
     ]
@@ -346,7 +346,7 @@ def _row_groups(metadata: pq.FileMetaData) -> Iterator[Any]:
 
 
 def _of_schema(schema: pa.Schema | pa.StructType) -> dict[str, Any]:
-    """A record that has the columns of a Parquet file."""
+    """Return a record with the columns of a Parquet file as keys."""
     return {field.name: _of_schema(field.type) if pt.is_struct(field.type) else None for field in schema}
 
 
@@ -356,7 +356,7 @@ def _preview(file: FileRef, compression: Compression, limit: int) -> list[dict[s
 
 
 def _rows(reading: Reading) -> Iterator[Record]:
-    """The rows of a file with all their fields, for readers of a few."""
+    """Yield the rows of a file with all their fields, for readers of a few rows."""
     with open_file(reading.file) as opened:
         held = pq.ParquetFile(opened)
         groups = range(*reading.part) if reading.part is not None else range(held.num_row_groups)

@@ -1,4 +1,4 @@
-"""Plain text: a file is one document, called by its name, or as many as it has paragraphs or lines."""
+"""Plain text: a file is one document, with its name as the id, or one for each of its paragraphs or lines."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gristmill.pipelines.sources.storage import DamagedFile, FileRef, open_strea
 from gristmill.pipelines.sources.streams import Compression
 
 FIELDS = ("id", "text")
-#: A file is said to have many short lines by its beginning: so many bytes, with MANY lines of SHORT bytes on average.
+#: A file has many short lines if its first HEAD bytes have at least MANY lines, of at most SHORT bytes on average.
 HEAD = 1 << 16
 MANY, SHORT = 100, 400
 
 
 def plain_text(file: FileRef, compression: Compression, limit: int) -> Generator[Record]:
-    """The one record of a file. A damaged compressed file is a bad record: the other files of the shard stand."""
+    """Yield the one record of a file. A damaged compressed file is a bad record: the shard's other files stay valid."""
     try:
         if compression == "none" and file.size > limit:
             raise Fault("too_large", f"{file.name} has {file.size:,} bytes, more than document_bytes ({limit:,})")
@@ -49,7 +49,7 @@ def _content(file: FileRef, compression: Compression, limit: int) -> bytes:
 
 
 def text_units(name: str, lines: Iterable[Line], unit: str, limit: int) -> Iterator[Record]:
-    """One record for each line that is not blank, or for the lines between blank ones.
+    """Yield one record for each line that is not blank, or for the lines between blank ones.
 
     Its id is the file's name and the byte where it begins. Carriage returns at the ends of lines are no part of it.
     """
@@ -84,7 +84,7 @@ def _unit(name: str, lines: Iterable[Line], limit: int) -> Record:
 
 
 def has_many_lines(file: FileRef, compression: Compression) -> bool:
-    """Return whether a file looks as if each of its lines were meant as a document; what cannot be read does not."""
+    """Return whether a file looks as if each of its lines were meant as a document; False if it cannot be read."""
     try:
         with open_stream(file, compression) as stream:
             head: bytes = stream.read(HEAD)

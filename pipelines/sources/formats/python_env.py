@@ -1,8 +1,8 @@
 """An installed Python environment as a corpus: docstrings, READMEs and licence files of its packages.
 
-Real text that is on every machine where gristmill runs, full of natural duplicates and of uneven quality: the demo
-curates it. A package is a distribution that pip or a like tool recorded in a `.dist-info` folder; its files are those
-of its RECORD. Tests are left out: there is little to read in them, and much to parse.
+It is real text on every machine where gristmill runs, with natural duplicates and of uneven quality; the demo curates
+it. A package is a distribution that pip or a similar tool recorded in a `.dist-info` folder; its files are those of its
+RECORD. Tests are left out: there is little to read in them, and much to parse.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from gristmill.pipelines.sources.storage import FileRef, failures_named
 from gristmill.pipelines.storage.locations import absolute
 
 FIELDS = ("id", "text", "kind", "package")
-#: Parsing Python is slow for its bytes, so shards are small: this much source in one.
+#: Bytes of source in one shard: few, since parsing Python takes long for its size.
 SHARD_BYTES = 16_000_000
 _LICENCE = re.compile(r"(?i)^(licen[cs]es?|copying|notice|authors|copyright)\b")
 #: CPython counts the depth of all parsers of a process together (python/cpython#106905), so one parses at a time.
 _PARSER = threading.Lock()
 _TESTS = frozenset({"test", "tests"})
-#: Invalid escapes and the like in other people's code are not this user's concern. The filter is set once, since
-#: `warnings.catch_warnings` is not for threads, and applies to this file name alone.
+#: Warnings of invalid escapes and the like in installed packages do not concern the user. The filter is set once, since
+#: `warnings.catch_warnings` is not safe in threads, and applies to this file name alone.
 _PARSED = "<python_env>"
 warnings.filterwarnings("ignore", module=re.escape(_PARSED))
 
 
 def site_packages() -> str:
-    """The running interpreter's site-packages folder."""
+    """Return the running interpreter's site-packages folder."""
     return sysconfig.get_paths()["purelib"]
 
 
 def packages(folder: str) -> list[FileRef]:
-    """The packages of a site-packages folder, by name. A package's version is a digest of its files' sizes and times.
+    """Return the packages of a site-packages folder, in the order of names.
 
-    Raises RecipeError where there is no package.
+    A package's version is a digest of its files' sizes and times. Raises RecipeError where there is no package.
     """
     found = [_package_ref(info) for info in sorted(Path(folder).glob("*.dist-info"))]
     if not found:
@@ -66,7 +66,7 @@ def _package_ref(info: Path) -> FileRef:
 
 
 def _documented_files(info: Path) -> list[tuple[Path, str]]:
-    """(path, path below site-packages) of the files that may hold documents, in order."""
+    """Return (path, path below site-packages) of the files that may hold documents, in order."""
     recorded = importlib.metadata.Distribution.at(info).files or []
     relative = {str(PurePosixPath(file)) for file in recorded if ".." not in file.parts}
     relative.add(f"{info.name}/METADATA")
@@ -87,10 +87,10 @@ def _kind(relative: str) -> str | None:
 
 
 def python_env(package: FileRef, limit: int) -> Iterator[Record]:
-    """The documents of one package, in the order of its files and of the definitions in each.
+    """Yield the documents of one package, in the order of its files and of the definitions in each.
 
-    Fields: id `package/file:qualified.name`, text, kind (docstring, readme or license), package. A file that is no
-    Python of this interpreter's, or no UTF-8, is a bad record.
+    Fields: id `package/file:qualified.name`, text, kind (docstring, readme or license), package. A file that this
+    interpreter cannot parse, or that is not UTF-8, is a bad record.
     """
     with failures_named(package):
         info = Path(package.url)
@@ -115,7 +115,7 @@ def _records(package: str, path: Path, relative: str, limit: int) -> Iterator[Re
 
 
 def _documents(kind: str | None, path: Path) -> Iterator[tuple[str, str]]:
-    """(suffix of the id, text) of each document of a file."""
+    """Yield (suffix of the id, text) of each document of a file."""
     content = path.read_bytes()
     if kind == "docstring":
         yield from ((f":{name}" if name else "", text) for name, text in _docstrings(path, content))
@@ -145,7 +145,7 @@ def _docstrings(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _docstrings_below(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(qualified name, docstring) of a definition and of all inside it, in source order."""
+    """Yield (qualified name, docstring) of a definition and of all inside it, in source order."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         first = node.body[0] if node.body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
@@ -160,7 +160,7 @@ def _docstrings_below(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[s
 
 
 def _find(paths: Sequence[str], base: str) -> list[FileRef]:
-    """The packages of the folders that paths name, folder by folder; `auto` is that of this interpreter."""
+    """Return the packages of the folders that paths name, folder by folder; `auto` is that of this interpreter."""
     folders = (site_packages() if path == "auto" else absolute(path, base) for path in paths)
     return list({ref.url: ref for folder in folders for ref in packages(folder)}.values())
 

@@ -1,8 +1,8 @@
 """WET: the plain text that Common Crawl extracts from pages, one `conversion` record of a WARC file for each page.
 
 The format is ISO 28500:2017, sections 4 to 6: a version line, named fields, an empty line, `Content-Length` bytes, two
-empty lines. It is read here and not by a library so that a file that is cut short is told from one that ends, and so
-that failures of the network pass through unchanged.
+empty lines. It is read here and not by a library so that a file that is cut short is distinguished from one that ends,
+and so that failures of the network pass through unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _WarcRecord(NamedTuple):
 
 
 def wet(file: FileRef, compression: Compression, limit: int) -> Iterator[Record]:
-    """One record for each conversion record. Raises ShardError where the file is cut or is no WARC file."""
+    """Yield one record for each conversion record. Raises ShardError where the file is cut or is no WARC file."""
     with open_stream(file, compression) as stream:
         for record in _WarcReader(file.name, stream, limit):
             if record.headers.get("warc-type") == "conversion":
@@ -58,7 +58,7 @@ def _document(record: _WarcRecord, limit: int) -> Record:
 
 
 class _WarcReader:
-    """Iterates over the records of a decompressed WARC stream, holding the content of conversion records only."""
+    """Iterator over the records of a decompressed WARC stream; only conversion records keep their content."""
 
     def __init__(self, name: str, stream: Stream, limit: int) -> None:
         self._name, self._stream, self._limit = name, io.BufferedReader(stream, CHUNK), limit
@@ -94,7 +94,7 @@ class _WarcReader:
         return headers
 
     def _content(self, offset: int, length: int, *, keep: bool) -> bytes:
-        """The content of a record, or nothing in its place. Raises ShardError where the stream ends before it does."""
+        """Read the content of a record, empty unless `keep`. Raises ShardError where the stream ends too early."""
         pieces, missing = [], length
         while missing:
             piece = self._stream.read(min(missing, CHUNK))

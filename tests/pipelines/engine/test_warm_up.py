@@ -27,8 +27,8 @@ kernels, create = [], compiling.Kernel.__init__
 groups = set()
 warm_up.compile_missing = lambda names, reporter=None: groups.update(names)
 from gristmill.pipelines.shard_tasks import measure
-from gristmill.pipelines.stages import run
-measure.compile_missing = run.compile_missing = warm_up.compile_missing
+from gristmill.pipelines.stages import prepare
+measure.compile_missing = prepare.compile_missing = warm_up.compile_missing
 from gristmill.pipelines.cli.main import app
 
 app(["run", sys.argv[1]], standalone_mode=False)

@@ -17,7 +17,8 @@ from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.report.verify import verify
-from gristmill.pipelines.stages.run import RunResult, run
+from gristmill.pipelines.stages.context import RunResult
+from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.runs import finished_runs, standing_runs
 from tests.pipelines.label.endpoint import Server, endpoint

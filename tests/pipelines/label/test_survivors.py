@@ -16,11 +16,12 @@ from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.importing import import_labels
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import load_task
-from gristmill.pipelines.planning.plan import make_plan
+from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report import query
+from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.stages.label import keys_after
-from gristmill.pipelines.stages.run import RunResult, run
+from gristmill.pipelines.stages.run import run
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, QUIET, TOPICS, task_file, topical
 from tests.support import write_jsonl
@@ -208,10 +209,10 @@ def test_what_is_wrong_is_told_before_anything_runs(
 ) -> None:
     recipe = make_recipe(folder, sources=[{"name": "docs", "path": "data/docs-*"}], **keys)
     if message is None:
-        make_plan(load_recipe(str(recipe)))
+        plan_run(load_recipe(str(recipe)))
         return
     with pytest.raises(RecipeError, match=message):
-        make_plan(load_recipe(str(recipe)))
+        plan_run(load_recipe(str(recipe)))
 
 
 def test_a_mistake_in_a_task_has_the_line_of_its_file_and_is_told_alone(folder: Path, make_recipe: MakeRecipe) -> None:
@@ -219,5 +220,5 @@ def test_a_mistake_in_a_task_has_the_line_of_its_file_and_is_told_alone(folder: 
     sources = [{"name": "docs", "path": "data/docs-*"}]
     recipe = make_recipe(folder, sources=sources, label=["task.yaml"], write={"columns": ["id", "t_answer"]})
     with pytest.raises(RecipeError, match=r"task\.yaml:4: answer") as told:
-        make_plan(load_recipe(str(recipe)))
+        plan_run(load_recipe(str(recipe)))
     assert "t_answer" not in str(told.value)

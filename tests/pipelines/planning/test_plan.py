@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from gristmill.pipelines.planning.plan import Plan, make_plan
+from gristmill.pipelines.planning.state import StoreState, plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.plan_view import to_json
 from tests.pipelines.stages.test_run import execute
@@ -17,13 +17,13 @@ from tests.support import make_documents, write_jsonl
 MakeRecipe = Callable[..., Path]
 
 
-def planned(recipe: Path, *overrides: str) -> Plan:
-    return make_plan(load_recipe(str(recipe), overrides))
+def planned(recipe: Path, *overrides: str) -> StoreState:
+    return plan_run(load_recipe(str(recipe), overrides))
 
 
-def cached(plan: Plan) -> dict[str, int]:
+def cached(state: StoreState) -> dict[str, int]:
     """Shards by measure for which it is in the store."""
-    return {m["name"]: m["cached_shards"] for m in to_json(plan)["measure"]}
+    return {m["name"]: m["cached_shards"] for m in to_json(state)["measure"]}
 
 
 def test_what_is_cached_follows_what_a_measure_depends_on(corpus: Path, make_recipe: MakeRecipe) -> None:
@@ -70,11 +70,10 @@ def test_secrets_are_not_shown(corpus: Path, make_recipe: MakeRecipe, monkeypatc
 
 def test_state_is_read_again_on_demand(corpus: Path, make_recipe: MakeRecipe) -> None:
     recipe = make_recipe(corpus)
-    plan = planned(recipe)
+    state = planned(recipe)
     execute(recipe)
-    assert cached(plan)["document"] == 0
-    plan.read_state()
-    assert cached(plan)["document"] == 4
+    assert cached(state)["document"] == 0
+    assert cached(StoreState.read(state.plan))["document"] == 4
 
 
 def test_signatures_come_with_the_rule_that_needs_them(corpus: Path, make_recipe: MakeRecipe) -> None:

@@ -11,7 +11,8 @@ import fsspec
 import pytest
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.planning.plan import Plan, make_plan
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, load_recipe, read_recipe
 from tests.operators.measures.fasttext_models import model_file
 from tests.support import make_documents, write_jsonl
@@ -96,6 +97,7 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
     ),
     "nothing as a size": ("  columns:", "  shard_bytes: 0\n  columns:", 17, "write.shard_bytes must be more than 0"),
     "unknown format": ("    meta", "    format: jsonlines\n    meta", 7, "did you mean jsonl?"),
+    "no path": ('"data/docs-*"', "[]", 6, "have at least 1 entry"),
     "path of another type": ('"data/docs-*"', "7", 6, "sources.path must be text, in quotes if need be or be a list"),
     "share out of range": ("write:", "limits: {rejects: 2}\nwrite:", 16, "limits.rejects must be 1 or less (found 2)"),
     "unknown metadata type": ("[lang]", "\n      lang: strng", 8, "did you mean string?"),
@@ -218,7 +220,7 @@ def test_a_mistake_is_told_with_its_line_before_anything_runs(
     assert right in RECIPE
     (corpus / "recipe.yaml").write_text(RECIPE.replace(right, wrong.replace("{model}", model), 1))
     with pytest.raises(RecipeError) as caught:
-        make_plan(load_recipe(str(corpus / "recipe.yaml")))
+        plan_run(load_recipe(str(corpus / "recipe.yaml")))
     assert str(caught.value).startswith(f"{corpus}/recipe.yaml:{line}: ")
     assert message.replace("{folder}", str(corpus)).replace("{model}", model) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -243,7 +245,7 @@ def test_mistakes_that_the_files_tell_are_told_at_once_too(corpus: Path) -> None
     for right, mistake in wrong.items():
         text = text.replace(right, mistake)
     with pytest.raises(RecipeError) as caught:
-        make_plan(read_recipe(text, "r.yaml", str(corpus)))
+        plan_run(read_recipe(text, "r.yaml", str(corpus)))
     assert re.findall(r"^ *r\.yaml:(\d+): ", str(caught.value), re.M) == ["6", "11", "13", "19"]
 
 
@@ -272,7 +274,7 @@ def test_a_list_is_no_recipe() -> None:
 def planned(folder: Path, make_recipe: MakeRecipe, *overrides: str, **keys: Any) -> Plan:
     """The plan of a recipe over a folder's data."""
     sources = [{"name": "docs", "path": "data/docs-*", "metadata": ["lang", "url"], "url": "url"}]
-    return make_plan(load_recipe(str(make_recipe(folder, **{"sources": sources, **keys})), overrides))
+    return plan_run(load_recipe(str(make_recipe(folder, **{"sources": sources, **keys})), overrides)).plan
 
 
 @pytest.fixture
@@ -362,11 +364,13 @@ def test_paths_start_from_the_recipes_folder(
     corpus: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    plan = make_plan(load_recipe(str(make_recipe(corpus))))
+    plan = plan_run(load_recipe(str(make_recipe(corpus)))).plan
     assert plan.loaded.store == str(corpus / "store")
-    assert [spec.files[0].url for spec, _ in plan.specs] == [str(corpus / f"data/docs-{i}.jsonl.gz") for i in range(4)]
+    assert [spec.files[0].url for spec, _ in plan.specs()] == [
+        str(corpus / f"data/docs-{i}.jsonl.gz") for i in range(4)
+    ]
     monkeypatch.chdir(corpus)
-    assert make_plan(load_recipe("recipe.yaml")).loaded.store == str(corpus / "store")
+    assert plan_run(load_recipe("recipe.yaml")).plan.loaded.store == str(corpus / "store")
     assert load_recipe("recipe.yaml", ["store=~/store"]).store == str(Path("~/store").expanduser())
 
 
@@ -375,9 +379,9 @@ def test_a_recipe_in_another_store() -> None:
     fs.pipe("/corpora/data/docs-0.jsonl", b'{"id": "a", "text": "one text"}\n')
     fs.pipe("/corpora/recipe.yaml", RECIPE.replace("    metadata: [lang]\n", "").encode())
     try:
-        plan = make_plan(load_recipe("memory://corpora/recipe.yaml"))
+        plan = plan_run(load_recipe("memory://corpora/recipe.yaml")).plan
         assert plan.loaded.store == "memory://corpora/store"
-        assert [file.url for spec, _ in plan.specs for file in spec.files] == ["memory:///corpora/data/docs-0.jsonl"]
+        assert [file.url for spec, _ in plan.specs() for file in spec.files] == ["memory:///corpora/data/docs-0.jsonl"]
     finally:
         fs.rm("/corpora", recursive=True)
 

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.planning.plan import Plan, make_plan
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe import source_fields
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.sources import preview
@@ -54,7 +55,7 @@ def written(folder: Path, name: str) -> None:
 
 
 def plan(recipe: Path) -> Plan:
-    return make_plan(load_recipe(str(recipe)))
+    return plan_run(load_recipe(str(recipe))).plan
 
 
 def source(**given: Any) -> list[dict[str, Any]]:
@@ -94,14 +95,14 @@ def test_fields_that_are_there(tmp_path: Path, make_recipe: MakeRecipe, name: st
     written(tmp_path, name)
     nested = {} if name[2:5] in ("csv", "tsv") else {"licence": {"field": "meta.licence"}}
     given = source(id="doc_id", metadata={"lang": {"field": "language"}, **nested})
-    assert plan(make_recipe(tmp_path, sources=given)).looked == []
+    assert plan(make_recipe(tmp_path, sources=given)).looked == ()
 
 
 def test_what_some_records_lack_is_remarked(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     written(tmp_path, "a.jsonl")
     (tmp_path / "data" / "b.jsonl").write_bytes(as_lines([{"body": "x"}, {"body": "y", "language": "en"}]))
     made = plan(make_recipe(tmp_path, sources=source(metadata=["language"])))
-    assert made.looked == [
+    assert list(made.looked) == [
         "1 of 7 records looked at of source docs have no field language (metadata language), such as in data/b.jsonl"
     ]
     assert made.looked[0] in execute(make_recipe(tmp_path, sources=source(metadata=["language"]))).listed
@@ -120,7 +121,7 @@ def test_what_cannot_be_looked_at_is_left_to_the_run(tmp_path: Path, make_recipe
     (tmp_path / "data").mkdir()
     for name in ("a.jsonl", "a.json", "a.jsonl.gz", "a.parquet"):
         (tmp_path / "data" / name).write_bytes(content)
-    assert plan(make_recipe(tmp_path, sources=source(metadata=["language"]))).looked == []
+    assert plan(make_recipe(tmp_path, sources=source(metadata=["language"]))).looked == ()
 
 
 def test_a_night_may_lack_what_others_have(tmp_path: Path, make_recipe: MakeRecipe) -> None:

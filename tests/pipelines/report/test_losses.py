@@ -16,7 +16,7 @@ from gristmill.pipelines.decide import GroupLoss
 from gristmill.pipelines.decide.losses import Losses, check_limit
 from gristmill.pipelines.report.funnel import show
 from gristmill.pipelines.report.query import query
-from gristmill.pipelines.stages.run import RunResult
+from gristmill.pipelines.stages.context import RunResult
 from tests.pipelines.stages.test_run import content, execute
 from tests.support import sentences, write_jsonl
 

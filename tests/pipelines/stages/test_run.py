@@ -17,7 +17,9 @@ from gristmill.operators.errors import FatalError, RecipeError, ShardError
 from gristmill.pipelines.engine import open_engine
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import load_recipe
-from gristmill.pipelines.stages.run import RunResult, run
+from gristmill.pipelines.stages import decide as deciding
+from gristmill.pipelines.stages.context import RunResult
+from gristmill.pipelines.stages.run import run
 from tests.support import make_documents, write_jsonl
 
 MakeRecipe = Callable[..., Path]
@@ -182,15 +184,13 @@ def test_a_file_that_changes_between_measure_and_write_is_noticed(
     corpus: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(corpus)
-    from gristmill.pipelines.stages import run as running
-
-    decide = running.decide
+    decide = deciding.decide_all
 
     def decide_while_a_file_changes(*arguments: Any, **options: Any) -> Any:
         write_jsonl(corpus / "data" / "docs-1.jsonl.gz", make_documents(100, seed=8))
         return decide(*arguments, **options)
 
-    monkeypatch.setattr(running, "decide", decide_while_a_file_changes)
+    monkeypatch.setattr(deciding, "decide_all", decide_while_a_file_changes)
     with pytest.raises(ShardError, match=r"docs-1.jsonl.gz.*run again"):
         execute(recipe)
     assert not (corpus / "store" / "datasets" / "test" / "CURRENT").exists()
@@ -201,10 +201,8 @@ def test_counts_that_do_not_add_up_are_never_committed(
 ) -> None:
     from dataclasses import replace
 
-    from gristmill.pipelines.stages import run as running
-
-    build = running.build_funnel
-    monkeypatch.setattr(running, "build_funnel", lambda *a: replace(build(*a), documents=399))
+    build = deciding.build_funnel
+    monkeypatch.setattr(deciding, "build_funnel", lambda *a: replace(build(*a), documents=399))
     with pytest.raises(FatalError, match="do not add up"):
         execute(make_recipe(corpus))
     assert not (corpus / "store" / "datasets").exists()

@@ -1,0 +1,113 @@
+"""The context that the stages of a run hand on, and its result."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.operators.errors import FatalError
+from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.engine.lazy import LateEngine
+from gristmill.pipelines.label.result import Confirm, LabelResult
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.planning.state import StoreState
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.sources import remarks
+from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
+from gristmill.pipelines.store.registry import Shard
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The readable shards of a run, in ordinal order, with their counts and their columns."""
+
+    shards: Sequence[Shard]
+    counts: Sequence[ShardCounts]
+    measures: Sequence[ShardMeasures]
+    unreadable: tuple[str, ...]  #: messages of the shards left out, within the recipe's limit
+    measured_now: int  #: shards whose text was read by this run
+    seconds: Mapping[str, float]  #: processor seconds of this run's pass, by step
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of a run."""
+
+    recipe: str
+    run: str
+    dataset: str  #: URL of the version's folder
+    funnel: Funnel
+    cached: bool  #: nothing had to be done: an earlier run did just this
+    shards: int
+    measured_now: int
+    quarantined: Sequence[str]  #: lines for the console
+    duplicate_ids: Mapping[str, Any]
+    unreadable: Sequence[str]
+    seconds: float
+    processor_seconds: Mapping[str, float]  #: by step, of what this run did
+    indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
+    nothing_new: bool = False  #: the index holds all shards: nothing was decided
+    labels: Sequence[LabelResult] = ()  #: the result of each labelling task
+    listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        labels = [result.to_json() for result in self.labels]
+        return {**asdict(self), "funnel": self.funnel.to_json(), "labels": labels}
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that a stage may need, and the results of the stages before it."""
+
+    state: StoreState
+    engine: LateEngine
+    reporter: Reporter
+    confirm: Confirm = lambda plan: True
+    shards: Sequence[Shard] = ()  #: shards that the run decides, registered
+    started: float = field(default_factory=time.monotonic)
+    seconds: Counter[str] = field(default_factory=Counter)  #: processor seconds by step
+    completed: Sequence[LabelResult] = ()  #: results of tasks that earlier runs left unanswered
+    completes: bool = False  #: whether answers to those came
+    measured: Measured | None = None
+    rejects: pa.Table | None = None  #: the quarantine
+    fingerprint: str = ""  #: of all that decides the dataset
+    run: str = ""  #: name of the run
+    url: str = ""  #: of its folder
+    funnel: Funnel | None = None
+    duplicate_ids: Mapping[str, Any] = field(default_factory=dict)
+    labels: Sequence[LabelResult] = ()
+    result: RunResult | None = None  #: the run has come to its end
+
+    @property
+    def plan(self) -> Plan:
+        """Return the plan of the run."""
+        return self.state.plan
+
+    @property
+    def store(self) -> str:
+        """Return the URL of the store."""
+        return self.plan.loaded.store
+
+    @property
+    def all_measured(self) -> Measured:
+        """Return the measured shards. Raises FatalError before the measure stage."""
+        if self.measured is None:
+            raise FatalError("a stage asked for measures before there were any; please report it")
+        return self.measured
+
+    def listed(self) -> list[str]:
+        """Return remarks on files that sources name and that are not read, or not twice."""
+        redacted: list[str] = self.plan.loaded.document.redact_value(
+            [*remarks.remarks(self.plan.found), *self.plan.looked]
+        )
+        return redacted
+
+    def with_plan(self, plan: Plan) -> Context:
+        """Return the context with another plan of the same run."""
+        return replace(self, state=replace(self.state, plan=plan))

@@ -1,0 +1,108 @@
+"""The stages that end a run early: an earlier run did just what is asked, and its version stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from gristmill.operators.base import digest_of
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.table import name_of
+from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.stages.context import Context, RunResult
+from gristmill.pipelines.stages.decide import check_source_losses
+from gristmill.pipelines.stages.measure import all_measured, with_given_columns
+from gristmill.pipelines.stages.remember import remember
+from gristmill.pipelines.store import runs
+from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.registry import Shard
+from gristmill.pipelines.store.version import RESULTS
+
+
+def end_where_nothing_is_new(context: Context) -> Context:
+    """End a run whose shards are all in the index: the dataset of the last run stands.
+
+    Raises RecipeError where no run of the recipe decided them.
+    """
+    state, name = context.state, context.plan.loaded.recipe.name
+    if state.pending:
+        return context
+    context = replace(context, shards=state.registry.register(state.specs, context.plan.loaded.document))
+    current = runs.current_run(context.store, name)
+    if current is not None:
+        version = Dataset(context.store, name).named(current.record["version"])
+        return _ended(context, current, version, unreadable=(), nothing_new=True)
+    raise RecipeError(
+        f"the index holds all {state.indexed} shards, but no run of {name} decided them: there is nothing to do. Add "
+        "sources, or take shards out of the index with `gristmill index remove`"
+    )
+
+
+def end_where_all_is_cached(context: Context) -> Context:
+    """End a run, before anything is read or compiled, where everything is measured and an earlier run did just this."""
+    if context.state.index is not None or not all_measured(context.state, context.shards):
+        return context
+    earlier = _earlier(context, _fingerprint(context, context.shards))
+    return context if earlier is None else _ended(context, *earlier, unreadable=())
+
+
+def end_where_decided_before(context: Context) -> Context:
+    """End a run after its measures where an earlier run decided just this; else name the run that decides it."""
+    measured = context.all_measured
+    asked = _fingerprint(context, measured.shards)
+    earlier = _earlier(context, asked)
+    if earlier is None:
+        name = runs.new_name(context.store, asked)
+        return replace(context, fingerprint=asked, run=name, url=runs.folder_of(context.store, name))
+    run, version = earlier
+    kept = int(run.record["result"]["funnel"]["kept"])
+    given = with_given_columns(context.plan, measured, run.url)
+    addition = remember(context.state, given, run, asked, kept, context.engine)
+    if addition is not None:  # its shards have been taken out of the index since
+        addition.commit()
+    return _ended(context, run, version, unreadable=measured.unreadable, measured_now=measured.measured_now)
+
+
+def _fingerprint(context: Context, measured: Sequence[Shard]) -> str:
+    """Return a digest of all that decides the dataset: inputs as measured, rules, output, the results' version."""
+    plan, index = context.plan, context.state.index
+    recipe = plan.loaded.recipe
+    rules = [[name_of(rule), rule.fingerprint({})] for rule in plan.rules]
+    documents = [plan.document_fingerprint(source) for source in recipe.sources]
+    shards = [[shard.ordinal, shard.source.name] for shard in measured]
+    output = [recipe.name, recipe.write.shard_bytes, plan.output.names, plan.by]
+    generations = [] if index is None else [generation.name for generation in index.generations]
+    labels = [task.fingerprint for task in plan.tasks]
+    return digest_of([output, rules, plan.measured_by(), documents, shards, generations, *labels, RESULTS])
+
+
+def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
+    """Return an earlier run that did just what is asked, and its whole version; None where there is none."""
+    for earlier in () if context.plan.tasks else runs.finished_runs(context.store):  # answers may have come since
+        if earlier.record["fingerprint"] == asked:
+            version, faults = runs.whole_version(earlier, context.reporter.warn)
+            if not faults:
+                check_source_losses(context.plan, Funnel.from_json(earlier.record["result"]["funnel"]))
+                context.reporter.say(f"  the run {earlier.name} did just this: nothing is read, decided or written")
+                return earlier, version
+            return None
+    return None
+
+
+def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) -> Context:
+    """Return the context with an earlier run's result and what is different now; readers take its version."""
+    Dataset(context.store, context.plan.loaded.recipe.name).point_at(version)
+    held = {**earlier.record["result"], "funnel": Funnel.from_json(earlier.record["result"]["funnel"])}
+    now = {
+        "measured_now": 0,
+        **now,
+        "dataset": version.url,
+        "indexed": context.state.indexed,
+        "processor_seconds": {},
+        "labels": (),
+        "listed": context.listed(),
+    }
+    seconds = time.monotonic() - context.started
+    return replace(context, result=RunResult(**{**held, **now, "cached": True, "seconds": seconds}))
