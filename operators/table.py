@@ -110,7 +110,7 @@ def _plugins() -> dict[str, Row]:
         try:
             found = point.load()
         except Exception as error:
-            message = f"{where} cannot be loaded: {type(error).__name__}: {error}; mend the package or uninstall it"
+            message = f"{where} cannot be loaded: {type(error).__name__}: {error}; fix the package or uninstall it"
             raise RecipeError(message) from error
         row = found if isinstance(found, Row) else Row(found)
         if not (isinstance(row.operator, type) and issubclass(row.operator, (Transform, Measure, Rule))):

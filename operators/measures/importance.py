@@ -170,7 +170,7 @@ class Importance(FittedMeasure):
         if fit.buckets != self.buckets or list(fit.targets) != list(self.targets()):
             raise RecipeError(
                 f"{files['fit']} was fitted with {fit.buckets} buckets on {', '.join(fit.targets)}, the recipe asks "
-                f"for {self.buckets} on {', '.join(self.targets())}; remove it and it is fitted anew"
+                f"for {self.buckets} on {', '.join(self.targets())}; remove it and it is fitted again"
             )
         return fit
 

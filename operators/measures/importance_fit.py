@@ -82,7 +82,7 @@ class ImportanceFit:
             )
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
             problem = f"{path} is not a fit of importance weights ({error})"
-            raise RecipeError(f"{problem}; remove it and it is fitted anew") from None
+            raise RecipeError(f"{problem}; remove it and it is fitted again") from None
 
 
 def estimate(

@@ -42,7 +42,7 @@ class FuzzyDedup(Rule):
     `verify: none` takes every candidate for a copy and keeps one document of each cluster.
 
     `index: {name: web}` remembers in the store what a run keeps, and decides each shard once: a later run leaves out
-    the shards that the index holds, and a new document that is like one that was kept goes for it.
+    the shards that the index holds, and drops a new document that is a near-duplicate of one that was kept.
     """
 
     shorthand: ClassVar[str | None] = "threshold"

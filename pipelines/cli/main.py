@@ -74,7 +74,7 @@ def run(
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
     refit: Annotated[
-        bool, typer.Option("--refit", help="Fit measures such as importance anew on the corpus as it is now.")
+        bool, typer.Option("--refit", help="Fit measures such as importance again, on the corpus as it is now.")
     ] = False,
     examples: Annotated[int, typer.Option(min=0, help="Show some documents that were dropped, with the reason.")] = 0,
     yes: Yes = False,
@@ -229,7 +229,7 @@ def operators(
 
 @train_app.command()
 def quality(
-    model: Annotated[str, typer.Option("--out", help="Where the model goes; its report goes beside it.")],
+    model: Annotated[str, typer.Option("--out", help="Where the model goes; its report goes next to it.")],
     positive: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Documents of good quality; may be repeated.")
     ] = None,

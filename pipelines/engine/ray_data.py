@@ -206,7 +206,7 @@ def _given_up(what: str, error: Exception, exceptions: Any) -> FatalError:
             "install it there, or send it along with `ray job submit --working-dir`"
         )
     return FatalError(
-        f"{what} ended its worker process {RETRIES + 2} times, the last time with nothing beside it "
+        f"{what} ended its worker process {RETRIES + 2} times, the last time with nothing else running "
         f"({type(error).__name__}). Memory is the usual cause: use nodes with more, or cut the input into smaller "
         "shards. What is finished is kept; run the same command to go on"
     )

@@ -188,7 +188,7 @@ def make_fit(
         raise StoreDamaged(
             fit.artefact,
             f"{fit.artefact} is damaged or gone, and what is made again of the sources is not what it was. Restore it "
-            "from a backup, or let `gristmill run RECIPE --refit` fit anew",
+            "from a backup, or let `gristmill run RECIPE --refit` fit again",
         )
     files.write_bytes(fit.artefact, artefact)
 

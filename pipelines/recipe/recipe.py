@@ -72,8 +72,8 @@ class Report(Section):
 
     by: tuple[str, ...] | None = Field(
         default=None,
-        description="columns by whose values losses are counted, beside the sources; by default those that are called "
-        "lang or language",
+        description="columns by whose values losses are counted, in addition to the sources; by default those that are "
+        "called lang or language",
     )
 
 
@@ -94,7 +94,7 @@ class Recipe(Section):
     )
     write: Write = Field(description="how the dataset is written; {} for the defaults")
     limits: Limits = Field(default=Limits(), description="when a run refuses to commit")
-    report: Report = Field(default=Report(), description="what is told of a run")
+    report: Report = Field(default=Report(), description="contents of the report of a run")
 
 
 class LoadedRecipe:

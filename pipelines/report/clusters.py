@@ -160,9 +160,10 @@ def show(found: Sequence[dict[str, Any]], console: Console) -> None:
             markup=False,
         )
         for member in cluster["members"]:
-            like = "" if member["similarity"] is None else f" ({member['similarity']:.3f} alike)"
+            like = "" if member["similarity"] is None else f" (similarity {member['similarity']:.3f})"
             by = ", which the index holds" if member["earlier"] else ""
-            console.print(f"  {member['id']} went for {member['survivor_id']}{like}{by}", style="yellow", markup=False)
+            dropped = f"{member['id']} dropped as a near-duplicate of {member['survivor_id']}{like}{by}"
+            console.print(f"  {dropped}", style="yellow", markup=False)
             if not member["earlier"]:
                 console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))
 

@@ -133,9 +133,9 @@ def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], conso
         return
     console.print(f"    {document['excerpt']}", style="dim", markup=False)
     if cluster["survivor"] != document["address"]:
-        alike = "" if cluster["similarity"] is None else f" ({cluster['similarity']:.3f} alike)"
+        similarity = "" if cluster["similarity"] is None else f" (similarity {cluster['similarity']:.3f})"
         by = ", by what the index holds" if cluster["earlier"] else ""
-        console.print(f"  kept in its place{by}: {cluster['survivor_id']}{alike}", style="dim", markup=False)
+        console.print(f"  kept in its place{by}: {cluster['survivor_id']}{similarity}", style="dim", markup=False)
         if cluster["survivor_excerpt"] is not None:
             console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)
 
@@ -145,8 +145,8 @@ def sentence(fate: Mapping[str, Any]) -> str:
     if fate["kept"]:
         return "kept"
     if fate["survivor"] is not None:
-        alike = "" if fate["value"] is None else f" ({fate['value']:.3f} alike)"
-        return f"dropped by {fate['rule']}: a copy of {fate['survivor_id']}{alike}, which was kept in its place"
+        near, similarity = ("", "") if fate["value"] is None else ("near-", f" (similarity {fate['value']:.3f})")
+        return f"dropped by {fate['rule']} as a {near}duplicate of {fate['survivor_id']}{similarity}, which was kept"
     told = f"dropped by {fate['rule']}"
     if fate["condition"]:
         told += f": {fate['condition']}"

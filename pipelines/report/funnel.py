@@ -142,10 +142,9 @@ def warnings(rule: RuleCount) -> list[str]:
         found.append(f"puts {share:.0%} of the documents that reach it into one cluster: see `gristmill clusters`")
     if "clusters" in rule.details and rule.details["quality"]["caught_midway"] < REACHED:
         told, quality = rule.details, rule.details["quality"]
-        found.append(
-            f"finds only {quality['caught_midway']:.0%} of the pairs that are {(1 + told['threshold']) / 2:g} alike: "
-            f"{told['bands']} bands of {told['rows']} rows do not suit the threshold {told['threshold']:g}"
-        )
+        midway = f"{quality['caught_midway']:.0%} of the pairs with a similarity of {(1 + told['threshold']) / 2:g}"
+        banding = f"{told['bands']} bands of {told['rows']} rows"
+        found.append(f"finds only {midway}: {banding} do not suit the threshold {told['threshold']:g}")
     if rule.details.get("never_taken"):
         missing = plural(rule.details["never_taken"], "document")
         found.append(f"never takes {missing} whose {rule.details['by']} is null")

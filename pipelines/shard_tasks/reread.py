@@ -34,14 +34,14 @@ def read_texts(
         with watch.step("verify"):
             same_rows = batch.documents[columns.ROW].equals(rows.slice(done, len(text)))
             if not same_rows or not content_ids(text).equals(ids.slice(done, len(text))):
-                raise ShardError(f"{shard.spec.name} changed while the run was using it; run again to measure it anew")
+                raise ShardError(f"{shard.spec.name} changed while the run was using it; run again to measure it again")
         for transform in transforms:
             with watch.step(transform.name):
                 text = transform.open()(text)
         yield text
         done += len(text)
     if done < len(rows):
-        raise ShardError(f"{shard.spec.name} is shorter than when it was measured; run again to measure it anew")
+        raise ShardError(f"{shard.spec.name} is shorter than when it was measured; run again to measure it again")
 
 
 @dataclass(frozen=True)

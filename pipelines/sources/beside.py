@@ -91,7 +91,7 @@ def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed],
         if formats[found.file.url] is None and _extension(found) in _OTHER_DATA:
             raise RecipeError(
                 f"{found.file.name}: {_extension(found)} files are not read; unpack or convert it, or make `path` "
-                "match the files beside it alone"
+                "match the other files alone"
             )
     sizes: Counter[str] = Counter()
     for found in known:

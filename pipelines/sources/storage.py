@@ -180,7 +180,7 @@ def failures_named(file: FileRef) -> Iterator[None]:
                 "or leave it out of the source's path"
             ) from error
         if isinstance(error, FileNotFoundError) and not hides_trouble(error):
-            raise ShardError(f"{file.name} was listed but is gone; run again to list the source anew") from error
+            raise ShardError(f"{file.name} was listed but is gone; run again to list the source again") from error
         if of_network(error) or hides_trouble(error) or getattr(error, "errno", None) is not None:
             raise RetryableError(f"{file.name} could not be read: {_named(error)}") from error
         if isinstance(error, NotAsNamed):

@@ -211,5 +211,5 @@ def _of_long_window(head: bytes) -> str:
         size = f"{((8 + eighths) << (7 + exponent)) / 2**20:,.0f} MiB"
     return (
         f"was written by zstd with a window of {size} (--long), which takes as much memory to read; up to 128 MiB are "
-        "read; write it anew: zstd -dc --long=31 OLD.zst | zstd > NEW.zst"
+        "read; write it again: zstd -dc --long=31 OLD.zst | zstd > NEW.zst"
     )

@@ -260,6 +260,6 @@ def _refuse(plan: Plan, failed: Mapping[int, Exception], shards: int) -> None:
     if len(failed) > plan.loaded.recipe.limits.unreadable_shards:
         raise ShardError(
             f"{len(failed)} of {shards} shards cannot be read (named above): nothing is committed, the other shards "
-            "are measured and kept. Mend or remove the files and run again, or leave them out with "
+            "are measured and kept. Fix or remove the files and run again, or leave them out with "
             f"limits: {{unreadable_shards: {len(failed)}}}"
         )

@@ -38,7 +38,7 @@ KINDS = (
         f"{_BACKUP}: without it, addresses that documents have would be given to others. Else begin a new store",
     ),
     _kind("fit", r"fits/[^/]+/fit\.bin", _AGAIN, derived=True),
-    _kind("record of a fit", r"fits/[^/]+/fit\.json", f"{_BACKUP}, or let `gristmill run RECIPE --refit` fit anew"),
+    _kind("record of a fit", r"fits/[^/]+/fit\.json", f"{_BACKUP}, or let `gristmill run RECIPE --refit` fit again"),
     _kind(
         "measures",
         r"measures/[^/]+/(pass\.json|\d{8}(\.rejects)?\.parquet)",

@@ -180,7 +180,7 @@ def test_explain_tells_every_fate(recipe: Path) -> None:
     assert "test: kept" in told[None]
     assert re.search(r"test: dropped by length: gopher_words < 50 \(value \d+, limit 50\)", told["length"])
     assert re.search(
-        r"test: dropped by exact_dedup: a copy of doc-0-\d+, which was kept in its place", told["exact_dedup"]
+        r"test: dropped by exact_dedup as a duplicate of doc-0-\d+, which was kept", told["exact_dedup"]
     )
     assert re.search(r"test: dropped by select \(value 0\.\d+, limit 0\.\d+\)", told["select"])
     assert re.search(r"source docs, data/docs-\d.jsonl.gz row \d+, address \d+", told["length"])

@@ -413,11 +413,12 @@ def test_documents_of_earlier_runs_are_explained_and_compared(two_nights: Path) 
     execute(two_nights)
     store = two_nights.parent / "store"
     told = gristmill("explain", "near-0-1", "--store", store).stdout
-    assert "a copy of doc-0-1 (0." in told
-    assert "kept in its place: doc-0-1 (0." in told
+    assert "near-duplicate of doc-0-1 (similarity 0." in told
+    assert "kept in its place: doc-0-1 (similarity 0." in told
     assert re.search(r"test.*: kept", gristmill("explain", "doc-0-1", "--store", store).stdout)
     shown = gristmill("clusters", "--store", store).stdout
-    assert re.search(r"near-0-2 went for doc-0-2 \(0\.\d+ alike\)\n +\S", shown), "with how they differ"
+    compared = r"near-0-2 dropped as a near-duplicate of doc-0-2 \(similarity 0\.\d+\)\n +\S"
+    assert re.search(compared, shown), "with how they differ"
     found = fates(two_nights)
     assert {id for id in found if id.startswith("doc-0")} == {f"doc-0-{i}" for i in range(20)}, "of both nights"
 
@@ -431,11 +432,11 @@ def test_a_survivor_that_was_imported_is_named(nights: Path, tmp_path: Path) -> 
         "kept in its place, by what the index holds: own-2 ("
         in gristmill("explain", "doc-0-2", "--store", store).stdout
     )
-    assert "doc-0-2 went for own-2" in gristmill("clusters", "--store", store).stdout
+    assert "doc-0-2 dropped as a near-duplicate of own-2" in gristmill("clusters", "--store", store).stdout
     index = index_of(nights)
     gristmill("index", "remove", "web", "--generation", index.generations[0].name, "--store", store)
     address = fates(nights)["doc-0-2"]["fuzzy_dedup_survivor"]
-    assert f"a copy of document {address}" in gristmill("explain", "doc-0-2", "--store", store).stdout
+    assert f"duplicate of document {address}" in gristmill("explain", "doc-0-2", "--store", store).stdout
 
 
 def test_examples_of_a_night_are_shown(two_nights: Path) -> None:

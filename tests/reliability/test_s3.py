@@ -92,7 +92,7 @@ def test_the_dataset_is_that_of_a_local_run(recipe: Path, on_s3: Path, tmp_path:
     assert code == 0, err
     code, out, err = gristmill("explain", "doc-0-00009", "--store", f"{BUCKET}/store")
     assert code == 0, err
-    assert "dropped by exact_dedup: a copy of doc-0-00008" in out
+    assert "dropped by exact_dedup as a duplicate of doc-0-00008" in out
     code, out, err = gristmill("query", "SELECT count(*) AS n FROM test", "--store", f"{BUCKET}/store", "--json")
     assert code == 0, err
     assert json.loads(out) == [{"n": 200}]

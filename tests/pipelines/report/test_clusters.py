@@ -107,7 +107,7 @@ def test_wrong_requests(store: str) -> None:
 def test_the_page(store: str) -> None:
     lines = command("clusters", "near", "--store", store, "--largest", "1").splitlines()
     assert lines[0] == "cluster 0 of near: 3 documents, 1 survivor"
-    assert any(re.match(r"  a2 went for a \([01]\.\d{3} alike\)", line) for line in lines)
+    assert any(re.match(r"  a2 dropped as a near-duplicate of a \(similarity [01]\.\d{3}\)", line) for line in lines)
     assert any("{+tail+}" in line for line in lines)
     found = json.loads(command("clusters", "near", "--store", store, "--id", "b2", "--json"))
     assert [member["id"] for member in found[0]["members"]] == ["b2"]
@@ -132,9 +132,9 @@ def test_explain_shows_both_texts(store: str) -> None:
     assert cluster["survivor_excerpt"] == text[:300]
     assert found["excerpt"] == f"Head {text}"[:300]
     page = command("explain", "a3", "--store", store)
-    assert re.search(r"dropped by near: a copy of a \([01]\.\d{3} alike\), which was kept in its place", page)
+    assert re.search(r"dropped by near as a near-duplicate of a \(similarity [01]\.\d{3}\), which was kept", page)
     assert "near: in a cluster of 3 documents" in page
-    assert re.search(r"kept in its place: a \([01]\.\d{3} alike\)", page)
+    assert re.search(r"kept in its place: a \(similarity [01]\.\d{3}\)", page)
     assert near_fate(store, "h")[1]["clusters"] == []
 
 

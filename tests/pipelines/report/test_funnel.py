@@ -99,7 +99,10 @@ def test_it_survives_json(funnel: Funnel) -> None:
         ),
         (
             rule(**{**CLUSTERS, "bands": 3, "rows": 30, "quality": {"caught_midway": 0.053}}),
-            ["finds only 5% of the pairs that are 0.875 alike: 3 bands of 30 rows do not suit the threshold 0.75"],
+            [
+                "finds only 5% of the pairs with a similarity of 0.875: 3 bands of 30 rows do not suit the threshold "
+                "0.75"
+            ],
         ),
         (rule(operator="select", shortage="asked for 9, there are 3"), ["asked for 9, there are 3"]),
     ],
