@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# `make test PYTEST_OPTIONS="--cov=operators --cov=pipelines"` prints the coverage of operators and pipelines as well.
+PYTEST_OPTIONS ?=
 # `make test-lm TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"` takes the small build for machines without a GPU.
 TORCH_PIP ?=
 
@@ -15,7 +17,7 @@ demo: .venv/run
 	$(BIN)/python configs/demo/texts.py
 
 test: .venv/test
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_OPTIONS)
 
 test-lm: .venv/lm
 	$(BIN)/pytest -m lm
