@@ -179,9 +179,7 @@ def test_explain_tells_every_fate(recipe: Path) -> None:
     told = {rule: gristmill("explain", id_, "--store", store).stdout for rule, id_ in some.items()}
     assert "test: kept" in told[None]
     assert re.search(r"test: dropped by length: gopher_words < 50 \(value \d+, limit 50\)", told["length"])
-    assert re.search(
-        r"test: dropped by exact_dedup as a duplicate of doc-0-\d+, which was kept", told["exact_dedup"]
-    )
+    assert re.search(r"test: dropped by exact_dedup as a duplicate of doc-0-\d+, which was kept", told["exact_dedup"])
     assert re.search(r"test: dropped by select \(value 0\.\d+, limit 0\.\d+\)", told["select"])
     assert re.search(r"source docs, data/docs-\d.jsonl.gz row \d+, address \d+", told["length"])
     assert re.search(r"gopher_words +\d+", told["length"])
