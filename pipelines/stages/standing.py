@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from gristmill.operators.base import digest_of
@@ -94,7 +94,9 @@ def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
 def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) -> Context:
     """Return the context with an earlier run's result and what is different now; readers take its version."""
     Dataset(context.store, context.plan.loaded.recipe.name).point_at(version)
-    held = {**earlier.record["result"], "funnel": Funnel.from_json(earlier.record["result"]["funnel"])}
+    known = {field.name for field in fields(RunResult)}  # an earlier version wrote more into its records
+    held = {name: value for name, value in earlier.record["result"].items() if name in known}
+    held["funnel"] = Funnel.from_json(held["funnel"])
     now = {
         "measured_now": 0,
         **now,

@@ -20,6 +20,7 @@ from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.stages import decide as deciding
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.stages.run import run
+from gristmill.pipelines.storage import files
 from tests.support import make_documents, write_jsonl
 
 MakeRecipe = Callable[..., Path]
@@ -206,6 +207,18 @@ def test_counts_that_do_not_add_up_are_never_committed(
     with pytest.raises(FatalError, match="do not add up"):
         execute(make_recipe(corpus))
     assert not (corpus / "store" / "datasets").exists()
+
+
+def test_a_record_of_an_earlier_version_stands(corpus: Path, make_recipe: MakeRecipe) -> None:
+    """Records of 0.1.0 have the examples that were asked for among their results."""
+    recipe = make_recipe(corpus)
+    first = execute(recipe)
+    path = corpus / "store" / "runs" / first.run / "run.json"
+    record = files.read_record(str(path))
+    files.write_record(str(path), {**record, "result": {**record["result"], "examples": []}})
+    again = execute(recipe)
+    assert again.cached
+    assert again.dataset == first.dataset
 
 
 def test_secrets_stay_out_of_the_store(corpus: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
