@@ -1,4 +1,4 @@
-"""The http engine of labelling: documents per second of an endpoint that takes 100 ms a request.
+"""The http backend of labelling: documents per second of an endpoint that takes 100 ms a request.
 
     python -m benchmarks.label_http --concurrency 64
 
@@ -18,7 +18,7 @@ from benchmarks.common import print_table
 from gristmill.operators.label.contract import Question
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator
-from gristmill.pipelines.label.engines.http import open_asker
+from gristmill.pipelines.label.http.backend import open_asker
 from tests.pipelines.label.endpoint import endpoint
 from tests.support import sentences
 

@@ -1,4 +1,4 @@
-"""What labelling costs besides the model: documents/s from dataset to stored labels, the engine answering at once.
+"""What labelling costs besides the model: documents/s from dataset to stored labels, the backend answering at once.
 
     python -m benchmarks.label_overhead
 
@@ -23,8 +23,8 @@ from gristmill.operators.label.cutting import Estimate
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.annotators import AnyAnnotator
+from gristmill.pipelines.label.documents import scan, source_of
 from gristmill.pipelines.label.run import label
-from gristmill.pipelines.label.scan import scan, source_of
 from gristmill.pipelines.label.task import LoadedTask, read_task
 from gristmill.pipelines.progress.reporter import Reporter
 from tests.support import sentences

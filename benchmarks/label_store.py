@@ -23,10 +23,9 @@ import pyarrow as pa
 
 from benchmarks.common import print_table
 from gristmill.operators.columns import CONTENT_ID, TYPES
-from gristmill.pipelines.label.answer_rows import SCHEMA, Annotation, AnswerRow
 from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.lookup import MISSING
 from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.store.schema import MISSING, SCHEMA, Annotation, AnswerRow
 from gristmill.pipelines.storage import files
 
 BIG = Annotation("big", "some/model", "revision")

@@ -1,4 +1,4 @@
-"""Labelling by the engine `transformers`: documents/s of this machine, beside a plain loop over transformers.
+"""Labelling by the backend `transformers`: documents/s of this machine, beside a plain loop over transformers.
 
     python -m benchmarks.label_transformers --model FOLDER_OR_ID
 
@@ -23,7 +23,7 @@ from gristmill.operators.label.contract import Asker, Question
 from gristmill.operators.label.cutting import Cutter
 from gristmill.operators.label.prompt import Prompt
 from gristmill.pipelines.label.annotators import TransformersAnnotator
-from gristmill.pipelines.label.engines.transformers import open_asker
+from gristmill.pipelines.label.local.backend import open_asker
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts
 
 TOGETHER = 256  # questions that a labelling run hands over at once
@@ -32,8 +32,8 @@ PLAIN_BATCH = 32
 Answers = dict[bytes, str]  # code by key
 
 
-def by_engine(asker: Asker, questions: Sequence[Question]) -> Answers:
-    """Answers of the engine."""
+def by_backend(asker: Asker, questions: Sequence[Question]) -> Answers:
+    """Answers of the backend."""
     batches = (questions[i : i + TOGETHER] for i in range(0, len(questions), TOGETHER))
     replies = [reply for some in asker.answer(batches) for reply in some]
     return {reply.key: reply.completion.text for reply in replies if reply.completion is not None}
@@ -87,7 +87,7 @@ def main() -> None:
 
     loop = plain_loop(model)
     ways: dict[str, Callable[[Sequence[Question]], Answers]] = {
-        "engine transformers": lambda some: by_engine(asker, some),
+        "engine transformers": lambda some: by_backend(asker, some),
         "plain loop": loop,
     }
     runs = {name: [timed(way, questions) for _ in range(arguments.runs)] for name, way in ways.items()}

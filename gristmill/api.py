@@ -102,8 +102,8 @@ def label(
     Raises:
         GristmillError: The task is wrong or cannot go on; answers received so far stay in the store.
     """
+    from gristmill.pipelines.label.documents import source_of
     from gristmill.pipelines.label.run import label_source
-    from gristmill.pipelines.label.scan import source_of
     from gristmill.pipelines.label.task import load_task
     from gristmill.pipelines.storage import files
     from gristmill.pipelines.storage.locations import absolute

@@ -1,1 +1,1 @@
-"""Labelling by language models, the pure part: answers, prompts, cutting, samples. No engine, no file, no network."""
+"""Labelling by language models, the pure part: answers, prompts, cutting, samples. No backend, no file, no network."""

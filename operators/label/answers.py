@@ -1,4 +1,4 @@
-"""Kinds of answers: how each is asked for, what an engine may enforce of it, how it is read, how sure it is.
+"""Kinds of answers: how each is asked for, what a backend may enforce of it, how it is read, how sure it is.
 
 | kind                        | a completion            | the answer                     |
 |-----------------------------|-------------------------|--------------------------------|
@@ -15,15 +15,25 @@ from __future__ import annotations
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from gristmill.operators.label.contract import Constraint
-from gristmill.operators.label.free import Free
-from gristmill.operators.label.labels import LETTERS, Definitions, known_labels
+from gristmill.operators.label.labels import (
+    LETTERS,
+    UNKNOWN,
+    Definitions,
+    Slots,
+    Soft,
+    TaskSection,
+    each_of,
+    known_labels,
+    mass,
+    one_of,
+)
 from gristmill.operators.label.reading import (
     InvalidAnswer,
     as_json,
@@ -32,16 +42,17 @@ from gristmill.operators.label.reading import (
     quoted,
     read_json,
     read_one,
+    shortened,
     told,
 )
-from gristmill.operators.label.section import TaskSection
-from gristmill.operators.label.soft import UNKNOWN, Slots, Soft, each_of, one_of
 
 YES, NO = "Y", "N"
 #: Tokens that a code is given where nothing enforces it: a model may put a few words around it.
 CODE_TOKENS = 16
-
 _YES_OR_NO = {"y": True, "yes": True, "n": False, "no": False}
+if TYPE_CHECKING:  # recipes without such a task do not load it
+    from jsonschema import Draft202012Validator
+SCHEMA_TOKENS = 512
 
 
 class _OneOf(TaskSection):
@@ -237,6 +248,93 @@ class Multi(TaskSection):
     def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
         """Return the probability that each label fits, given the answers before it; the answer's is their product."""
         return each_of(json.loads(answer), slots, self.multi, YES, NO)
+
+
+class Free(TaskSection):
+    """JSON, by a schema."""
+
+    json_schema: dict[str, Any] = Field(alias="schema", description="JSON schema (2020-12) of the answer")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _check(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        from jsonschema import Draft202012Validator, SchemaError
+        from referencing import Registry
+        from referencing.exceptions import Unresolvable
+        from referencing.jsonschema import DRAFT202012
+
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise ValueError(f"this is no JSON schema: {error.json_path}: {shortened(error.message)}") from None
+        resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+        for reference in _references(schema):
+            try:
+                resolver.lookup(reference)
+            except Unresolvable:
+                raise ValueError(f"$ref {reference!r} leads nowhere in this schema; no other is looked up") from None
+        return schema
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        from jsonschema import Draft202012Validator
+        from referencing import Registry
+
+        return Draft202012Validator(self.json_schema, registry=Registry())
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return the state without the validator, which cannot be pickled."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {"json_schema": self.json_schema}}
+
+    def constraint(self) -> Constraint:
+        """Return a constraint without slots: the schema."""
+        return Constraint((), "", None, None, self.json_schema, SCHEMA_TOKENS)
+
+    def describe(self) -> str:
+        """Return the schema, and how to answer."""
+        return f"JSON schema:\n{json.dumps(self.json_schema, ensure_ascii=False)}\n\n{self.how}"
+
+    @property
+    def how(self) -> str:
+        """Return how to answer, in a sentence."""
+        return "Answer with JSON that fits this schema and nothing else."
+
+    def completion(self, answer: str) -> str:
+        """Return what a model writes to give an answer."""
+        return answer
+
+    def canonical(self, value: Any) -> str:
+        """Return the answer as it is stored, from a person's value or JSON text; raise InvalidAnswer otherwise."""
+        return self._stored(parsed(value if isinstance(value, str) else as_json(value)))
+
+    def read(self, text: str) -> str:
+        """Return the JSON, with no blanks and keys as given; raise InvalidAnswer where there is none that fits."""
+        return self._stored(read_json(text))
+
+    def _stored(self, value: Any) -> str:
+        try:
+            error = next(self._validator.iter_errors(value), None)
+        except (RecursionError, ArithmeticError) as limit:
+            raise InvalidAnswer(f"it cannot be held against the schema ({limit})") from None
+        if error is not None:
+            raise InvalidAnswer(f"{error.json_path}: {shortened(error.message)}")
+        return as_json(value)
+
+    def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
+        """Return the probability of all that was generated."""
+        return Soft(None if logprob is None else mass(logprob), None, None, None)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """Yield all `$ref` of a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _references(inner)
 
 
 KINDS = {"choice": Choice, "scale": Scale, "multi": Multi, "schema": Free}

@@ -1,4 +1,4 @@
-"""Messages between a labelling run and the engines that answer: questions, completions, replies.
+"""Messages between a labelling run and the backends that answer: questions, completions, replies.
 
 An answer is read from *slots*. A slot is a place in the completion where one of a few one-token *codes* stands: the
 letter of a choice, the digit of a scale, a yes or no for each label of a multi-label task. A free answer (a JSON
@@ -40,7 +40,7 @@ class Completion(NamedTuple):
 
     text: str
     #: for each slot the natural log-probability of each code (variants such as a leading space added up);
-    #: None where the engine does not report them, a code missing where it was not among those reported
+    #: None where the backend does not report them, a code missing where it was not among those reported
     slots: tuple[dict[str, float], ...] | None
     logprob: float | None  #: of all that was generated (nats); None where unknown
     input_tokens: int
@@ -53,7 +53,7 @@ class Reply(NamedTuple):
 
     A lasting error is a fact about this document (too long for the model, refused by the endpoint): it goes to
     quarantine. Any other has passed all retries and may be asked again. `billed` says that the tokens of a reply
-    without a completion may have been charged (a connection lost after the request was sent): an engine does not try
+    without a completion may have been charged (a connection lost after the request was sent): a backend does not try
     such a question again by itself, because the budget has to admit it again. `empty` says of such a reply that it
     arrived with nothing in it: asking again seldom helps.
     """
@@ -68,7 +68,7 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Constraint:
-    """The form that a completion must have, for engines that can enforce it.
+    """The form that a completion must have, for backends that can enforce it.
 
     Every task with slots has `slots` (the codes allowed at each) and `pattern`, a regular expression for all its
     completions; `text_choices` lists them where they are few (one slot). Tasks without slots have a JSON `schema`.
@@ -98,12 +98,12 @@ class Tokenizer(Protocol):
 
 
 class Asker(Protocol):
-    """An annotator that is ready to answer: an engine with a model and a prompt.
+    """An annotator that is ready to answer: a backend with a model and a prompt.
 
     `answer` takes batches of questions as it has room for them and gives replies in any order, one for each question;
     closing its generator ends what is in flight.
     Pulling the next batch may block (a budget is waited for), and pulling may happen in another thread than the one
-    that consumes replies; an engine must hand out every reply that it has before it waits for more questions.
+    that consumes replies; a backend must hand out every reply that it has before it waits for more questions.
     """
 
     @property

@@ -1,7 +1,8 @@
 """Reading what a model wrote: one of several answers, or JSON, from text that may have words around it.
 
-A wrong reading is worse than none: an answer that is rejected costs one repair, a wrong one spoils a label. So words
-around an answer are accepted in a few plain forms only, and never where another answer is mentioned as well.
+Thoughts, tags, a box and the tokens that end a turn are taken off first. A wrong reading is worse than none: an answer
+that is rejected costs one repair, a wrong one spoils a label. So words around an answer are accepted in a few plain
+forms only, and never where another answer is mentioned as well.
 """
 
 from __future__ import annotations
@@ -15,8 +16,29 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gristmill.operators.label.lenient import read_value
-from gristmill.operators.label.wrapping import bare_turn, marked, thoughts_end
 
+#: The end of the reasoning that comes before an answer, as models and servers in use write it.
+_THOUGHT = re.compile(
+    r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<\|channel\|>final<\|message\|>|<\|end_thinking\|>",
+    re.IGNORECASE,
+)
+_THINKS = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|<\|channel\|>analysis)", re.IGNORECASE)
+#: The tokens that end a turn, and those that begin one, where a server has left them in the text.
+_END = re.compile(
+    r"<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|eos|end|return|endofturn|end_of_turn_token|user|observation)\|>"
+    r"|</s>|<eos>|<end_of_turn>|<turn\|>|<\uff5cend\u2581of\u2581sentence\uff5c>|\[/?EOS\]",
+    re.IGNORECASE,
+)
+_BEGIN = re.compile(
+    rf"\s*(?:{_END.pattern}|<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>(?:assistant\b)?|<start_of_turn>(?:model\b)?|"
+    r"<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>)",
+    re.IGNORECASE,
+)
+_TAGGED = re.compile(r"<(answer|final_answer|final)>(.*?)(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)
+#: `\boxed{B}`; a model that wrote JSON by hand may have made a backspace of its beginning.
+_BOXED = re.compile(r"(?:\\f?boxed|\\fbox|\x08oxed)\s*\{((?:[^{}]|\{[^{}]*\}){0,1000})\}")
+_STYLED = re.compile(r"\\(?:text|math)\w*\s*\{([^{}]*)\}")
+_MOST_TAGS = 100  # a model that repeats itself has said what it says long before
 _QUOTES = "\"'`´“”„‟‘’‚‛«»‹›「」『』"
 _BLANKS = " \t\r\n\u00a0\u200b\u3000\ufeff"
 # Not in them: `-`, `<`, `>`, `+`, `=`, which make another answer of a number, and `?`, which makes none.
@@ -39,13 +61,47 @@ _JSON_BEGINS = re.compile(
 _SHOWN = 80  # characters of an answer that a message quotes
 
 
+def _thoughts_end(text: str) -> int | None:
+    """Return where the answer begins, after the reasoning that some models print first; None if that never ends."""
+    end = None
+    for found in _THOUGHT.finditer(text):
+        end = found.end()
+    if end is None:
+        return None if _THINKS.match(text) else 0
+    return end
+
+
+def _bare_turn(text: str) -> str:
+    """Return the text of one turn, without the tokens that begin or end it and what was written after its end."""
+    start = 0
+    while begin := _BEGIN.match(text, start):
+        start = begin.end()
+    end = _END.search(text, start)
+    return text[start:] if end is None else text[start : end.start()]
+
+
+def _marks(text: str) -> tuple[list[str], str]:
+    r"""Return what a text marks as its answers, by `<answer>` or `\boxed{}`, and what stands after the last of them."""
+    for pattern, group in ((_TAGGED, 2), (_BOXED, 1)):
+        found = []
+        end = 0
+        for match in pattern.finditer(text):
+            found.append(_STYLED.sub(r"\1", match[group]).strip(" $\r\n\t"))
+            end = match.end()
+            if len(found) > _MOST_TAGS:
+                break
+        if found:
+            return list(dict.fromkeys(found)), text[end:]
+    return [], ""
+
+
 class InvalidAnswer(ValueError):
     """A text that is no answer of the task; the message says why, to the model and to people."""
 
 
 def without_thoughts(text: str) -> str:
     """Return the text after the reasoning that some models print first; raise InvalidAnswer if that has no end."""
-    end = thoughts_end(text)
+    end = _thoughts_end(text)
     if end is None:
         raise InvalidAnswer("the reasoning does not end, so there is no answer")
     return text[end:]
@@ -53,13 +109,13 @@ def without_thoughts(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return the text without reasoning and the tokens around its turn; raise InvalidAnswer if reasoning has no end."""
-    return bare_turn(without_thoughts(text))
+    return _bare_turn(without_thoughts(text))
 
 
 def told(text: str) -> str:
     """Return the answer that a model marks as its own where it marks one, else all that it said."""
     text = plain(text)
-    answers, after = marked(text)
+    answers, after = _marks(text)
     return answers[0] if len(answers) == 1 and not after.strip(_AFTER) else text
 
 
@@ -215,7 +271,7 @@ def _as_text(value: Any) -> str:
 
 def _marked(text: str, codes: Mapping[str, str]) -> str | None:
     """Return the label of all that a text marks as its answer, if they agree and nothing after them names another."""
-    answers, after = marked(text)
+    answers, after = _marks(text)
     found = {_named(answer, codes) or _in_json(answer, codes) or _announced(answer, codes) for answer in answers}
     label = found.pop() if len(found) == 1 else None
     return label if label is not None and not _mentions_another(after, label, codes) else None

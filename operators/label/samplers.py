@@ -18,7 +18,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import id_words
 from gristmill.operators.kernels.noise import uniform
 from gristmill.operators.label.clusters import cluster
-from gristmill.operators.label.sample import Sample
+from gristmill.operators.label.task import Sample
 from gristmill.operators.runs import is_first
 
 KEY = "key"

@@ -1,4 +1,4 @@
-"""Annotators, which answer the questions of a task: one kind for each engine."""
+"""Annotators, which answer the questions of a task: one kind for each backend."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class VllmAnnotator(Annotator):
 
 
 def _engine(value: Any) -> str:
-    """Return the tag of an annotator's engine: if none is named, the one that needs neither endpoint nor cluster."""
+    """Return the tag of an annotator: of no `engine`, the backend that needs neither endpoint nor cluster."""
     named = value.get("engine", "transformers") if isinstance(value, dict) else getattr(value, "engine", None)
     return f"annotator[{named}]"
 
@@ -86,7 +86,7 @@ AnyAnnotator = Annotated[
 def revision_of(annotator: Annotator, found: str | None = None) -> str:
     """Return the model revision that answers are stored under.
 
-    found: what the engine knows of the model itself (a commit, a digest of its files); if it knows nothing, the
+    found: what the backend knows of the model itself (a commit, a digest of its files); if it knows nothing, the
     model's name stands for it. A folder's name has no part in it if its files have.
     """
     return digest_of([annotator.revision, found or annotator.model])[:16]

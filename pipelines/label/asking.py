@@ -16,15 +16,14 @@ from gristmill.operators.errors import FatalError
 from gristmill.operators.label.answers import UNKNOWN, AnswerFormat
 from gristmill.operators.label.contract import Asker, Completion, Question, Reply
 from gristmill.operators.label.reading import InvalidAnswer
-from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 from gristmill.pipelines.label.budget import FREE, Bound, Ledger, Prices
-from gristmill.pipelines.label.chunks import StreamingAsker
 from gristmill.pipelines.label.forecast import Sizes
-from gristmill.pipelines.label.questions import BATCH, ReadingChunk
-from gristmill.pipelines.label.writer import Writer
+from gristmill.pipelines.label.questions import BATCH, ReadingChunk, StreamingAsker
+from gristmill.pipelines.label.store.schema import Annotation, AnswerRow
+from gristmill.pipelines.label.store.writer import Writer
 from gristmill.pipelines.progress.reporter import Stage
 
-#: Batches of questions that are read ahead of the engine.
+#: Batches of questions that are read ahead of the backend.
 AHEAD = 8
 #: Documents of one execution on Ray; the most that each may cost is held in memory.
 WINDOW = 500_000
@@ -107,7 +106,7 @@ class InFlight:
                 yield now
 
     def streamed(self, asker: StreamingAsker, chunks: Sequence[ReadingChunk]) -> Generator[Sequence[Reply]]:
-        """Yield replies to chunks that an engine reads itself; as many go out at once as the budget admits at worst."""
+        """Yield replies to chunks that a backend reads itself; as many go out at once as the budget admits at worst."""
         for window in _windows(chunks):
             left = window
             while left:
@@ -147,7 +146,7 @@ class InFlight:
     def _next(self, replies: Iterator[Sequence[Reply]]) -> Sequence[Reply] | None:
         """Return the next replies; None after the last.
 
-        An engine that gives up has handed out all that may be charged.
+        A backend that gives up has handed out all that may be charged.
         """
         try:
             return next(replies, None)
@@ -163,7 +162,7 @@ class InFlight:
         actual: list[Bound] = []
         for reply in replies:
             known = self.pending.pop(reply.key, None)
-            if known is None:  # asked twice by an engine whose worker died: the first reply counts
+            if known is None:  # asked twice by a backend whose worker died: the first reply counts
                 continue
             cut_tokens, bound = known
             reserved.append(bound)

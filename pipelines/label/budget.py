@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gristmill.operators.base import Count
-from gristmill.operators.label.section import TaskSection
+from gristmill.operators.label.task import TaskSection
 
 
 class Budget(TaskSection):

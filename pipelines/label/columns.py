@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.answers import Multi, Scale
-from gristmill.pipelines.label.answer_rows import first_of_each, halves, sorted_order
 from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.store.schema import first_of_each, halves, sorted_order
 from gristmill.pipelines.label.task import LabelTask, LoadedTask
 
 ANSWER, PROBABILITY, ANNOTATOR, ENTROPY = "answer", "probability", "annotator", "entropy"

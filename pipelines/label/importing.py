@@ -15,9 +15,9 @@ from gristmill.operators.label.answers import AnswerFormat
 from gristmill.operators.label.reading import InvalidAnswer
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 from gristmill.pipelines.label.budget import NOTHING
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
+from gristmill.pipelines.label.store.schema import Annotation, AnswerRow
 from gristmill.pipelines.sources.discover import ShardSpec, discover
 from gristmill.pipelines.sources.formats import FORMATS, Reading
 from gristmill.pipelines.sources.records import Record

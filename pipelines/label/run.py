@@ -20,27 +20,24 @@ from gristmill.operators.label.samplers import KEY
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.annotators import AnyAnnotator
-from gristmill.pipelines.label.answer_rows import Annotation
 from gristmill.pipelines.label.asking import Round, Tally
+from gristmill.pipelines.label.backends import OpenAsker, open_asker
 from gristmill.pipelines.label.budget import Amount, Ledger
-from gristmill.pipelines.label.chunks import StreamingAsker
-from gristmill.pipelines.label.documents import Documents
-from gristmill.pipelines.label.engines import OpenAsker, open_asker
+from gristmill.pipelines.label.documents import Documents, imported_ids, scan
 from gristmill.pipelines.label.forecast import Forecast, Sizes, forecast
-from gristmill.pipelines.label.lookup import MISSING, QUARANTINED, REPAIR, Known
-from gristmill.pipelines.label.questions import BATCH, ReadingChunk
+from gristmill.pipelines.label.questions import BATCH, ReadingChunk, StreamingAsker
 from gristmill.pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
-from gristmill.pipelines.label.scan import imported_ids, scan
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
+from gristmill.pipelines.label.store.schema import MISSING, QUARANTINED, REPAIR, Annotation, Known
+from gristmill.pipelines.label.store.writer import Writer
 from gristmill.pipelines.label.task import LoadedTask
-from gristmill.pipelines.label.writer import Writer
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.datasets import FOLDER as DATASETS
 
-#: Documents, and bytes of their text, that travel together to an engine on Ray.
+#: Documents, and bytes of their text, that travel together to a backend on Ray.
 CHUNK_DOCUMENTS = 2048
 CHUNK_BYTES = 16_000_000
 #: Times that questions that were lost on the way to an endpoint or back are asked again.
@@ -130,7 +127,7 @@ class AnnotatorWork:
 
     @property
     def streams(self) -> bool:
-        """Return whether the engine's own workers read the documents."""
+        """Return whether the backend's own workers read the documents."""
         return isinstance(self.asker, StreamingAsker)
 
 

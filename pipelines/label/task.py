@@ -9,8 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.label.sample import Sample
-from gristmill.operators.label.task import TaskQuestion
+from gristmill.operators.label.task import Sample, TaskQuestion
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.config.mistakes import Mistakes
@@ -18,7 +17,7 @@ from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.label.annotators import Annotator, AnyAnnotator
 from gristmill.pipelines.label.budget import Budget, Prices
-from gristmill.pipelines.label.engines.model_files import THREE_WAYS, is_path
+from gristmill.pipelines.label.models import THREE_WAYS, is_path
 from gristmill.pipelines.storage.locations import absolute, folder_of
 
 USAGE = "`gristmill label TASK` takes the path of a YAML file"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.engines.model_files import is_path
+from gristmill.pipelines.label.models import is_path
 from gristmill.pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
 
 #: The words for a ceiling's name in a sentence.

@@ -15,8 +15,8 @@ from rich.console import Console
 from gristmill.operators.errors import RecipeError, StoreDamaged
 from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.config.wording import did_you_mean, plural
-from gristmill.pipelines.label.journal import replay
-from gristmill.pipelines.label.listing import list_folder
+from gristmill.pipelines.label.store.folder import list_folder
+from gristmill.pipelines.label.store.journal import replay
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import CURRENT, kind_of

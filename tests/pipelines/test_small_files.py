@@ -18,7 +18,7 @@ import pytest
 
 from gristmill.operators.errors import RecipeError, ShardError
 from gristmill.pipelines.engine.local import LocalEngine
-from gristmill.pipelines.label.scan import scan
+from gristmill.pipelines.label.documents import scan
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.report.explain import explain
 from gristmill.pipelines.report.query import query

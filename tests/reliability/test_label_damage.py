@@ -14,11 +14,11 @@ import pytest
 from gristmill.operators.errors import GristmillError
 from gristmill.pipelines.label.run import label
 from gristmill.pipelines.label.store import LabelStore
-from gristmill.pipelines.label.writer import LocalWriter
+from gristmill.pipelines.label.store.writer import LocalWriter
 from gristmill.pipelines.report.labels import query
 from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.storage import files
-from tests.pipelines.label.rows_made import BIG, answered
+from tests.pipelines.label.store.rows_made import BIG, answered
 from tests.pipelines.label.tasks import QUIET, Scripted, loaded_task, scanned, topical, truth
 from tests.reliability.damage import DAMAGES
 

@@ -21,8 +21,8 @@ from gristmill.operators.label.cutting import Cutter
 from gristmill.operators.label.prompt import Prompt
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import VllmAnnotator
-from gristmill.pipelines.label.chunks import HeldChunk
-from gristmill.pipelines.label.engines.vllm import open_asker
+from gristmill.pipelines.label.questions import HeldChunk
+from gristmill.pipelines.label.ray.vllm import open_asker
 from tests.label_model import TOPIC, TOPICS, cached_tiny_model, labelled_texts
 
 pytestmark = [pytest.mark.vllm, pytest.mark.ray]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.label.documents import source_of
 from gristmill.pipelines.label.result import LabelPlan, LabelResult
 from gristmill.pipelines.label.run import label_source
-from gristmill.pipelines.label.scan import source_of
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import LoadedTask, load_task
 from gristmill.pipelines.progress.reporter import Reporter

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gristmill.operators.label.clusters import Space, cluster, nearest, ngram_vectors, squared_distances
-from gristmill.operators.label.sample import Sample
 from gristmill.operators.label.samplers import choose
+from gristmill.operators.label.task import Sample
 from tests.support import sentences
 
 WORDS = "abcdefgh"

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from gristmill.operators.label.answers import Choice, Multi, Scale
 from gristmill.operators.label.contract import Constraint, Message, Rejected
-from gristmill.operators.label.prompt import Prompt, slots_from_tokens
-from gristmill.operators.label.structure import structure
+from gristmill.operators.label.prompt import Prompt, slots_from_tokens, structure
 from gristmill.operators.label.task import TaskQuestion
 
 SPECIAL = frozenset(

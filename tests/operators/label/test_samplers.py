@@ -18,8 +18,8 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import id_words
 from gristmill.operators.kernels.noise import uniform
 from gristmill.operators.label import samplers
-from gristmill.operators.label.sample import Sample
 from gristmill.operators.label.samplers import choose, distinct_texts
+from gristmill.operators.label.task import Sample
 
 Row = dict[str, Any]
 

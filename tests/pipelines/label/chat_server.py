@@ -1,6 +1,6 @@
 """An OpenAI-compatible server on loopback around the tiny model, in a process of its own.
 
-It shares no code with the engines: prompts by the tokenizer's own chat template, one at a time, the model's plain
+It shares no code with the backends: prompts by the tokenizer's own chat template, one at a time, the model's plain
 forward pass over the whole text for every token. `/v1/chat/completions` knows messages, max_tokens, logprobs,
 top_logprobs, and `structured_outputs: {"choice": [...]}` of one-token choices.
 """

@@ -1,4 +1,4 @@
-"""Tasks, documents and engines of tests."""
+"""Tasks, documents and backends of tests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from gristmill.operators.label.cutting import Estimate
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.annotators import AnyAnnotator
-from gristmill.pipelines.label.documents import Documents
-from gristmill.pipelines.label.scan import scan, source_of
+from gristmill.pipelines.label.documents import Documents, scan, source_of
 from gristmill.pipelines.label.task import LoadedTask, load_task
 from gristmill.pipelines.progress.reporter import Reporter
 from tests.support import sentences, write_jsonl
@@ -68,7 +67,7 @@ def scanned(folder: Path, documents: Sequence[dict[str, Any]], task: LoadedTask)
 
 
 class Scripted:
-    """An engine in this process: `say` tells what comes of each question."""
+    """A backend in this process: `say` tells what comes of each question."""
 
     revision = "scripted"
     tokenizer = Estimate()

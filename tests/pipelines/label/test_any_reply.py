@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.cli.main import app
-from gristmill.pipelines.label.engines.http_errors import Failure
-from gristmill.pipelines.label.engines.http_reply import reply_in
+from gristmill.pipelines.label.http.errors import Failure
+from gristmill.pipelines.label.http.replies import reply_in
 from gristmill.pipelines.label.run import label
 from gristmill.pipelines.label.store import LabelStore
-from tests.pipelines.label.engines.http_support import OUTAGE, asker
-from tests.pipelines.label.engines.test_http_reply import GOOD, PAID, READ
+from tests.pipelines.label.http.http_support import OUTAGE, asker
+from tests.pipelines.label.http.test_replies import GOOD, PAID, READ
 from tests.pipelines.label.tasks import QUIET, loaded_task, scanned
 from tests.support import write_jsonl
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gristmill.operators.label.sample import Sample
+from gristmill.operators.label.task import Sample
 from gristmill.operators.rules.select import Select
 from gristmill.pipelines.label.budget import FREE, NOTHING, Amount, Bound, Budget, Ledger, Prices
 

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 from gristmill.pipelines.label.export import EXPORTED, export_labels
 from gristmill.pipelines.label.store import LabelStore
-from tests.pipelines.label.rows_made import BIG, answered, key, rejected
+from gristmill.pipelines.label.store.schema import Annotation, AnswerRow
+from tests.pipelines.label.store.rows_made import BIG, answered, key, rejected
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.label.answer_rows import Annotation, AnswerRow
 from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.store.schema import Annotation, AnswerRow
 from gristmill.pipelines.report.labels import info, query, show
 from gristmill.pipelines.report.tables import show as show_rows
 from gristmill.pipelines.report.tables import to_json
-from tests.pipelines.label.rows_made import BIG, answered, key, rejected
+from tests.pipelines.label.store.rows_made import BIG, answered, key, rejected
 
 
 @pytest.fixture

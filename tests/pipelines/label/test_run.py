@@ -1,4 +1,4 @@
-"""Labelling runs as a whole, with an engine in this process and with a failing endpoint."""
+"""Labelling runs as a whole, with a backend in this process and with a failing endpoint."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.pipelines.label.tasks import QUIET, Scripted, loaded_task, right, sca
 
 
 def run(
-    folder: Path, task: LoadedTask, documents: list[dict[str, Any]], engine: Scripted | None = None, yes: bool = True
+    folder: Path, task: LoadedTask, documents: list[dict[str, Any]], backend: Scripted | None = None, yes: bool = True
 ) -> LabelResult:
     found = scanned(folder, documents, task)
-    options = {} if engine is None else {"opener": engine}
+    options = {} if backend is None else {"opener": backend}
     return label(task, str(folder / "store"), found, QUIET, lambda plan: yes, **options)
 
 
@@ -40,10 +40,10 @@ def answers(folder: Path, task: LoadedTask) -> dict[str, str]:
 
 def test_every_document_gets_its_answer_and_none_is_asked_again(tmp_path: Path) -> None:
     task, documents = loaded_task(tmp_path), topical(300)
-    engine = Scripted()
-    result = run(tmp_path, task, documents, engine)
+    backend = Scripted()
+    result = run(tmp_path, task, documents, backend)
     assert result.complete
-    assert result.annotators[0].answered == len(engine.asked) == 300
+    assert result.annotators[0].answered == len(backend.asked) == 300
     assert answers(tmp_path, task) == truth(documents)
     again = Scripted()
     result = run(tmp_path, task, documents + topical(20, seed=1), again)
@@ -54,9 +54,9 @@ def test_every_document_gets_its_answer_and_none_is_asked_again(tmp_path: Path) 
 def test_the_same_text_is_asked_once_and_exported_for_every_id(tmp_path: Path) -> None:
     task, documents = loaded_task(tmp_path), topical(40)
     copies = [{**row, "id": f"copy-{row['id']}"} for row in documents]
-    engine = Scripted()
-    result = run(tmp_path, task, documents + copies, engine)
-    assert (result.documents, result.texts, len(engine.asked)) == (80, 40, 40)
+    backend = Scripted()
+    result = run(tmp_path, task, documents + copies, backend)
+    assert (result.documents, result.texts, len(backend.asked)) == (80, 40, 40)
     assert answers(tmp_path, task) == truth(documents + copies)
 
 
@@ -78,9 +78,9 @@ def test_a_changed_sample_pays_only_for_what_is_new(tmp_path: Path) -> None:
 def test_another_instruction_is_another_task(tmp_path: Path) -> None:
     documents = topical(20)
     run(tmp_path, loaded_task(tmp_path), documents, Scripted())
-    engine = Scripted()
-    run(tmp_path, loaded_task(tmp_path, instruction="Which science is it?"), documents, engine)
-    assert len(engine.asked) == 20
+    backend = Scripted()
+    run(tmp_path, loaded_task(tmp_path, instruction="Which science is it?"), documents, backend)
+    assert len(backend.asked) == 20
 
 
 def test_ids_from_a_file(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_an_answer_that_is_not_valid_is_repaired_once_and_then_in_quarantine(tmp
             return Reply(question.key, Completion("I'd rather not", None, None, 50, 4))
         return right(question)
 
-    engine = Scripted(say)
-    result = run(tmp_path, task, documents, engine).annotators[0]
-    repairs = [q for q in engine.asked if q.rejected is not None]
+    backend = Scripted(say)
+    result = run(tmp_path, task, documents, backend).annotators[0]
+    repairs = [q for q in backend.asked if q.rejected is not None]
     assert all(q.rejected and q.rejected.raw == "I'd rather not" for q in repairs)
     wrong_first = sum(i % 10 == 0 or i % 3 == 0 for i in range(60))
     assert len(repairs) == wrong_first
@@ -148,12 +148,12 @@ def test_what_has_no_answer_is_told_and_asked_the_next_time(tmp_path: Path) -> N
     )
     assert not result.complete
     assert (result.annotators[0].unanswered, result.annotators[0].first_failure) == (1, "HTTP 503")
-    engine = Scripted()
-    assert run(tmp_path, task, documents, engine).complete
-    assert len(engine.asked) == 1
+    backend = Scripted()
+    assert run(tmp_path, task, documents, backend).complete
+    assert len(backend.asked) == 1
 
 
-def test_an_engine_that_dies_loses_nothing_that_it_said(tmp_path: Path) -> None:
+def test_a_backend_that_dies_loses_nothing_that_it_said(tmp_path: Path) -> None:
     task, documents = loaded_task(tmp_path), topical(600)
     said: list[bytes] = []
 
@@ -166,11 +166,11 @@ def test_an_engine_that_dies_loses_nothing_that_it_said(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match="gone"):
         run(tmp_path, task, documents, Scripted(say))
     stored = LabelStore(str(tmp_path / "store"), task.fingerprint).rows()
-    batches = len(said) // 256 * 256  # of an engine that raises, the batch that it was at is lost
+    batches = len(said) // 256 * 256  # of a backend that raises, the batch that it was at is lost
     assert stored.num_rows >= batches > 0
-    engine = Scripted()
-    assert run(tmp_path, task, documents, engine).complete
-    assert len(engine.asked) == 600 - stored.num_rows
+    backend = Scripted()
+    assert run(tmp_path, task, documents, backend).complete
+    assert len(backend.asked) == 600 - stored.num_rows
 
 
 def test_what_an_endpoint_refused_is_not_spent(tmp_path: Path) -> None:
@@ -191,17 +191,17 @@ def test_the_forecast_comes_before_the_first_question_and_a_no_asks_nothing(tmp_
     documents = topical(200)
     run(tmp_path, task, documents[:50], Scripted())
     plans: list[LabelPlan] = []
-    engine = Scripted()
+    backend = Scripted()
     found = scanned(tmp_path, documents, task)
 
     def confirm(plan: LabelPlan) -> bool:
-        assert not engine.asked
+        assert not backend.asked
         plans.append(plan)
         return False
 
-    result = label(task, str(tmp_path / "store"), found, QUIET, confirm, engine)
+    result = label(task, str(tmp_path / "store"), found, QUIET, confirm, backend)
     assert result.declined
-    assert not engine.asked
+    assert not backend.asked
     (forecast,) = plans[0].forecasts
     assert (forecast.known, forecast.asked, forecast.exact) == (50, 150, False)
     assert forecast.cost == pytest.approx((2 * forecast.input_tokens + 8 * forecast.output_tokens) / 1e6)
@@ -224,9 +224,9 @@ def test_a_ceiling_ends_the_run_and_holds_over_all_runs(tmp_path: Path, budget: 
     for result in (first, second):
         assert 0 < getattr(result.spent, ceiling) <= budget[ceiling]
     raised = loaded_task(tmp_path, budget={ceiling: 100_000_000}, **keys)
-    engine = Scripted()
-    assert run(tmp_path, raised, documents, engine).complete
-    assert len(engine.asked) == 400 - second.annotators[0].answered
+    backend = Scripted()
+    assert run(tmp_path, raised, documents, backend).complete
+    assert len(backend.asked) == 400 - second.annotators[0].answered
 
 
 def test_two_annotators_share_a_budget(tmp_path: Path) -> None:
@@ -270,13 +270,13 @@ def test_long_texts_are_cut_and_the_cut_is_stored(tmp_path: Path) -> None:
     task = loaded_task(tmp_path, text={"max_tokens": 50, "take": "head"})
     documents = topical(10)
     documents[3]["text"] += " and so on" * 500
-    engine = Scripted()
-    run(tmp_path, task, documents, engine)
+    backend = Scripted()
+    run(tmp_path, task, documents, backend)
     rows = LabelStore(str(tmp_path / "store"), task.fingerprint).rows()
     cut = rows.filter(pc.greater(rows["cut_tokens"], 0))
     assert cut.num_rows >= 1
     assert max(rows["cut_tokens"].to_pylist()) > 800
-    assert max(len(question.document) for question in engine.asked) < 600
+    assert max(len(question.document) for question in backend.asked) < 600
 
 
 def test_a_shard_that_changes_is_an_error_that_names_it(tmp_path: Path) -> None:

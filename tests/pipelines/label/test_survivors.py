@@ -110,8 +110,8 @@ def test_a_sample_goes_by_measures_and_leaves_the_others_null(
 def test_what_a_dataset_was_labelled_with_is_known_in_the_recipe(
     folder: Path, make_recipe: MakeRecipe, server: Server
 ) -> None:
+    from gristmill.pipelines.label.documents import source_of
     from gristmill.pipelines.label.run import label_source
-    from gristmill.pipelines.label.scan import source_of
 
     recipe = make_recipe(
         folder, transform=["normalize_unicode"], sources=[{"name": "docs", "path": "data/docs-*"}], label=["task.yaml"]

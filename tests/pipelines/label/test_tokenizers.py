@@ -10,7 +10,7 @@ import pytest
 import tokenizers
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.label.tokenizers import HubTokenizer, load_tokenizer
+from gristmill.pipelines.label.models import HubTokenizer, load_tokenizer
 
 SPECIAL = ["<|im_start|>", "<|im_end|>"]
 ADDED = ["<think>", "<tool call>", "covid", "two words", "😀", "    ", "x"]

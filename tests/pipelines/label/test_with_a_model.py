@@ -68,7 +68,7 @@ def test_models_and_people_label_the_same_documents(folder: Path) -> None:
     told = json.loads(done.stdout)
     texts = len(NEWS) + len(HOSTILE)
     assert [part["answered"] + part["quarantined"] for part in told["annotators"]] == [texts, texts]
-    assert told["annotators"][0]["answered"] == texts, "nothing but codes can come of the engine transformers"
+    assert told["annotators"][0]["answered"] == texts, "nothing but codes can come of the backend transformers"
 
     gold = [{"id": id, "answer": topic} for id, _, topic in NEWS]
     write_jsonl(Path("gold.jsonl"), gold)

@@ -1,0 +1,1 @@
+"""The backend `http`: a model behind an OpenAI-compatible endpoint."""

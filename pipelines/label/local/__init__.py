@@ -1,0 +1,1 @@
+"""The backend `transformers`: a model in this process."""

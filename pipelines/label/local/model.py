@@ -1,0 +1,182 @@
+"""A causal language model by transformers: loaded, and computed over batches of prompts with the same beginning.
+
+The beginning that all prompts of a task share (instruction, options, examples) is computed once, and its keys and
+values are shared by all rows of all batches. All that can be wrong with a model is told in a plain message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.utils import logging
+
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.annotators import TransformersAnnotator
+from gristmill.pipelines.label.local.tokens import OutOfMemory
+
+
+class Loaded(NamedTuple):
+    """A model on its device, and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    context: int | None  #: tokens that it can look at; None if it has no limit of its own
+    ends: frozenset[int]  #: ids of the tokens with which it ends a turn
+
+
+def load(annotator: TransformersAnnotator) -> Loaded:
+    """Load the annotator's model. Raises RecipeError if there is no such model or device, or no room for it."""
+    device = _device(annotator)
+    # A CPU computes float32 exactly and no slower; an accelerator takes weights as they were published.
+    dtype: Any = getattr(torch, annotator.dtype) if annotator.dtype != "auto" else "auto"
+    if annotator.dtype == "auto" and device.type == "cpu":
+        dtype = torch.float32
+    try:
+        with _without_progress_bars():
+            tokenizer = AutoTokenizer.from_pretrained(annotator.model, revision=annotator.revision)
+            model = AutoModelForCausalLM.from_pretrained(annotator.model, revision=annotator.revision, dtype=dtype)
+        model = model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise RecipeError(
+            f"{device} has no room for {annotator.model} ({_first_line(error)}); "
+            "take a device with more memory, or a smaller dtype"
+        ) from None
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # errors of transformers
+        raise RecipeError(f"transformers cannot load {annotator.model} ({_first_line(error)})") from None
+    if not tokenizer.is_fast:
+        raise RecipeError(f"{annotator.model} has no fast tokenizer (tokenizer.json); save one there")
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return Loaded(model, tokenizer, context, _ends(model, tokenizer))
+
+
+def _device(annotator: TransformersAnnotator) -> Any:
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    there[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if annotator.device == "auto":
+        return torch.device(there[0])
+    wanted = "cuda:0" if annotator.device == "cuda" else annotator.device
+    if wanted not in there:
+        raise RecipeError(
+            f"device {annotator.device} is not on this machine, which has {', '.join(there)}; name "
+            "one of these, or auto"
+        )
+    return torch.device(wanted)
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    stated = model.generation_config.eos_token_id
+    ids = stated if isinstance(stated, list) else [stated]
+    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class Forward:
+    """A causal language model with the beginning that its prompts share. Prompts are token ids."""
+
+    def __init__(self, model: Any, shared: Sequence[int]) -> None:
+        """Compute the first tokens of nearly all prompts; those that begin in another way are computed in full."""
+        self._model = model
+        self._device = model.device
+        self._shared, self._cache = _cached(model, list(shared))
+
+    def start(self, prompts: Sequence[Sequence[int]], keep: bool) -> Rows:
+        """Return the state (n rows) after n prompts. keep: for tokens to follow. Raises OutOfMemory."""
+        with_shared = all(list(prompt[: len(self._shared)]) == self._shared for prompt in prompts)
+        done = len(self._shared) if with_shared else 0
+        rests = [prompt[done:] for prompt in prompts]
+        longest = max(map(len, rests))
+        # Padding comes first, so that the last tokens of all rows share one position, the only one that needs logits.
+        ids = torch.tensor([[0] * (longest - len(rest)) + list(rest) for rest in rests], device=self._device)
+        mask = torch.tensor(
+            [[1] * done + [0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=self._device
+        )
+        cache = _expanded(self._cache, len(prompts)) if done else DynamicCache(config=self._model.config)
+        rows = Rows(self._model, mask, cache if done or keep else None)
+        rows.feed(ids)
+        return rows
+
+
+class Rows:
+    """Rows (n) of tokens, with the model's distribution of the next one."""
+
+    #: float32 (n, vocabulary): natural log-probabilities of the next token
+    logprobs: Any
+
+    def __init__(self, model: Any, mask: Any, cache: Any) -> None:
+        """Take mask: int64 (n, tokens with those that are fed first), 0 for padding; cache: None if nothing follows."""
+        self._model, self._mask, self._cache = model, mask, cache
+
+    def extend(self, ids: Any) -> None:
+        """Add tokens, int64 (n, m), to all rows. Raises OutOfMemory."""
+        self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
+        self.feed(ids)
+
+    def keep(self, rows: Any) -> None:
+        """Keep some rows only, int64 (k)."""
+        self._mask = self._mask[rows]
+        self._cache.batch_select_indices(rows)
+
+    def feed(self, ids: Any) -> None:
+        """Compute tokens, int64 (n, m), which the mask knows already. Raises OutOfMemory."""
+        # Positions count tokens, not padding: the same prompt has the same positions in every batch.
+        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        try:
+            with torch.inference_mode():
+                said = self._model(
+                    input_ids=ids,
+                    attention_mask=self._mask,
+                    position_ids=positions,
+                    past_key_values=self._cache,
+                    use_cache=self._cache is not None,
+                    logits_to_keep=1,
+                )
+                self.logprobs = said.logits[:, -1].float().log_softmax(dim=-1)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(str(error)) from None
+
+
+def _cached(model: Any, shared: list[int]) -> tuple[list[int], Any]:
+    """Return the tokens, and their keys and values; neither if the model's layers see no more than a window.
+
+    In a batch padding comes between the beginning and the rest of a prompt. Attention over all tokens is masked there;
+    a window would reach less far back in a row with more padding, and a recurrent state would pass through it.
+    """
+    if not shared:
+        return [], None
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model(input_ids=torch.tensor([shared], device=model.device), past_key_values=cache, use_cache=True)
+    return (shared, cache) if all(type(layer) is DynamicLayer for layer in cache.layers) else ([], None)
+
+
+def _expanded(cache: Any, rows: int) -> Any:
+    """Return the cache for a number of rows, by views: the first tokens that are added make the copy."""
+    several = copy.copy(cache)
+    several.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in several.layers:
+        layer.keys = layer.keys.expand(rows, -1, -1, -1)
+        layer.values = layer.values.expand(rows, -1, -1, -1)
+    return several
