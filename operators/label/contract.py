@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 
 class Message(TypedDict):
@@ -125,4 +125,14 @@ class Asker(Protocol):
 
     def close(self) -> None:
         """Give back what was opened."""
+        ...
+
+
+@runtime_checkable
+class PullingAsker(Asker, Protocol):
+    """An asker that pulls questions in a thread of its own, ahead of those that it sends: nothing else need do so."""
+
+    @property
+    def pulled_ahead(self) -> int:
+        """Return how many questions it pulls ahead of those that it sends, at most."""
         ...

@@ -14,7 +14,7 @@ import numpy as np
 
 from gristmill.operators.errors import FatalError
 from gristmill.operators.label.answers import UNKNOWN, AnswerFormat
-from gristmill.operators.label.contract import Asker, Completion, Question, Reply
+from gristmill.operators.label.contract import Asker, Completion, PullingAsker, Question, Reply
 from gristmill.operators.label.reading import InvalidAnswer
 from gristmill.pipelines.label.budget import FREE, Bound, Ledger, Prices
 from gristmill.pipelines.label.forecast import Sizes
@@ -78,7 +78,9 @@ class Round:
         if isinstance(self.asker, StreamingAsker):
             asked.consume(asked.streamed(self.asker, chunks))
         else:
-            with closing(ahead(batch for chunk in chunks for batch in chunk.batches())) as batches:
+            questions = (batch for chunk in chunks for batch in chunk.batches())
+            pulled = isinstance(self.asker, PullingAsker)
+            with closing(questions if pulled else ahead(questions)) as batches:
                 asked.consume(self.asker.answer(asked.admitted(batches)))
         return asked.tally
 

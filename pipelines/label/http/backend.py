@@ -85,9 +85,14 @@ class HttpAsker:
         """Return the dialect of the requests in words; empty before the first answer."""
         return "" if self._dialect is None else str(self._dialect)
 
+    @property
+    def pulled_ahead(self) -> int:
+        """Return how many questions are pulled ahead of those that are sent, in a thread of its own."""
+        return self._terms.annotator.concurrency
+
     def answer(self, batches: Iterable[Sequence[Question]]) -> Iterator[Sequence[Reply]]:
         """Yield replies as they come, in lists of all that are there; see Asker."""
-        stream = through_loop(batches, self._work, self._terms.annotator.concurrency)
+        stream = through_loop(batches, self._work, self.pulled_ahead)
         self._streams.add(stream)
         return stream
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def test_label_then_look_at_the_labels(folder: Path) -> None:
     assert call("labels", "import", "task.yaml", "gold.jsonl", "--annotator", "gold").exit_code == 0
     assert "answers to topic in 1 file" in call("labels", "compact", "task.yaml").stdout
     assert "120 rows" in call("labels", "export", "task.yaml", "--out", "all.csv").stdout
+
+
+def test_one_thread_reads_ahead_of_an_endpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (started.append(self.name), start(self))[1])
+    assert call("label", "task.yaml", "--input", "docs.jsonl.gz", "--yes").exit_code == 0
+    assert started.count("label-pull") == 1
+    assert "gristmill-questions" not in started
 
 
 def test_labels_are_read_where_the_keys_of_annotators_are_not_known(
