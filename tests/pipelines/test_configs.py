@@ -24,7 +24,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """The folder configs/ of a place where there is nothing else."""
-    shutil.copytree(CONFIGS, tmp_path / "configs")
+    made = shutil.ignore_patterns("data", "store", "target", "models")  # by `make demo`
+    shutil.copytree(CONFIGS, tmp_path / "configs", ignore=made)
     return tmp_path / "configs"
 
 

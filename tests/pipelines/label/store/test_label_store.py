@@ -42,7 +42,7 @@ from gristmill.pipelines.storage import files
 from tests.pipelines.label.store.rows_made import BIG, answered, key, refused, rejected
 from tests.reliability.object_store import bucket
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SMALL = Annotation("small", "other", "rev-1")
 BUCKET = "s3://label-store"
 
