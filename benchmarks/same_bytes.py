@@ -3,8 +3,9 @@
     python -m benchmarks.same_bytes --baseline CHECKOUT [--engines local ray]
 
 Each code runs its own recipes over copies of the same packages, from an empty store. All files of all datasets are
-compared byte by byte. Then this code runs every recipe once more on the store that the earlier code left: no text may
-be measured again, and each dataset must be the one that is there. Ends with 1 where anything differs.
+compared byte by byte, manifests but for the version of the code. Then this code runs every recipe once more on the
+store that the earlier code left: no text may be measured again, and each dataset must be the one that is there. Ends
+with 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus import ROOT, WORK
 from benchmarks.end_to_end import entry
 from tests.pipelines.label.endpoint import endpoint
+from tests.support import copy_package
 
 PACKAGES = ("numpy", "rich", "typer", "pip")
 SIDES = {"positive": "explained", "negative": "reference"}
@@ -88,12 +89,7 @@ def prepare(folder: Path, code: Path) -> None:
     left_out = shutil.ignore_patterns("data", "store", "target", "models")
     shutil.copytree(code / "configs", folder / "configs", ignore=left_out)
     for name in PACKAGES:
-        installed = distribution(name)
-        for file in installed.files or ():
-            source, target = Path(str(installed.locate_file(file))), folder / "site-packages" / file
-            if not {"..", "tests"} & {*file.parts} and source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+        copy_package(name, folder / "site-packages")
     recipe = folder / "configs" / "demo" / "harvest.yaml"
     recipe.write_text(recipe.read_text().replace("path: auto", "path: ../../site-packages"))
     recipe = folder / "configs" / "demo" / "curate.yaml"

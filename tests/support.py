@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Sequence
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +47,14 @@ def write_jsonl(path: Path, documents: Sequence[dict[str, Any]]) -> Path:
     content = "".join(json.dumps(d, ensure_ascii=False) + "\n" for d in documents).encode()
     path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     return path
+
+
+def copy_package(name: str, to: Path) -> None:
+    """An installed package and what is known of it, tests left out, in another site-packages folder."""
+    installed = distribution(name)
+    for file in installed.files or ():
+        if file.suffix in (".py", "") or ".dist-info" in file.parts[0]:
+            source, target = Path(str(installed.locate_file(file))), to / file
+            if not {"..", "tests"} & {*file.parts} and source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)

@@ -131,5 +131,6 @@ def test_a_wheel_leaves_the_packages_of_others_alone(recipe: Path, tmp_path: Pat
         path.name for path in site.glob("gristmill-*.dist-info")
     }
     assert not [path for path in site.rglob("*") if path.is_symlink()]
+    assert (site / "gristmill" / "py.typed").exists(), "type checkers look for it beside __init__.py"
     program = "import gristmill; print(gristmill.__file__, gristmill.run('recipe.yaml', engine='local').funnel.kept)"
     assert python(recipe.parent, program, site) == f"{site / 'gristmill' / '__init__.py'} 90"

@@ -110,7 +110,7 @@ def index_import(
     """
     with errors(debug):
         from gristmill.pipelines.engine import open_engine
-        from gristmill.pipelines.planning.index_parameters import indexed_rule
+        from gristmill.pipelines.planning.plan import indexed_rule
         from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.recipe.recipe import load_recipe
         from gristmill.pipelines.sources.spec import Source

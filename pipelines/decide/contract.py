@@ -40,7 +40,11 @@ class Resolved(Protocol):
         ...
 
     def details(self, tally: Tally) -> dict[str, Any]:
-        """Return the report's details on the rule, from the tallies of all shards: JSON values."""
+        """Return the details for the report, from the tallies of all shards, as JSON values.
+
+        Reports know some keys, whatever the rule: `conditions` and `quantiles`, `budget` of a rule that is asked to
+        take what it takes, `clusters` of one that gives the columns of clusters, `repeated` and `most_frequent`.
+        """
         ...
 
 

@@ -95,7 +95,7 @@ def decide(
     `history` for the one that has an index; losses are counted by the values of the columns in `by`. The decisions
     depend on the documents, their addresses, the rules and the history alone: not on the engine, the number of workers
     or the order of the shards. `on_progress` is called after each rule. Raises the error of a shard that cannot be read
-    or computed, and FatalError where the counts do not add up.
+    or computed, and FatalError where a rule drops a document twice; the counts are checked by `Funnel.check`.
     """
     names = rule_names(rules)
     if not shards:

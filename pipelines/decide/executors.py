@@ -50,12 +50,17 @@ def rule_names(rules: Sequence[Rule]) -> list[str]:
     return names
 
 
+def named_rules(rules: Sequence[Rule]) -> list[tuple[str, Rule]]:
+    """Return the rules, each with its name in the funnel."""
+    return list(zip(rule_names(rules), rules, strict=True))
+
+
 def rewrite_by(rules: Sequence[Rule]) -> Rewrite | None:
     """Return the change that one of the rules makes to the written texts; None where none does."""
-    named = zip(rules, rule_names(rules), strict=True)
-    return next((rewrite for rule, name in named if (rewrite := rule.rewrites(name)) is not None), None)
+    rewrites = (rule.rewrites(name) for name, rule in named_rules(rules))
+    return next((rewrite for rewrite in rewrites if rewrite is not None), None)
 
 
 def given_columns(rules: Sequence[Rule]) -> list[pa.Schema]:
     """Return the columns that each rule gives, under its name in the funnel."""
-    return [rule.gives(name) for rule, name in zip(rules, rule_names(rules), strict=True)]
+    return [rule.gives(name) for name, rule in named_rules(rules)]

@@ -25,8 +25,7 @@ from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.store.schema import first_of_each, halves, sorted_order
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.measure import lengths
-from gristmill.pipelines.shard_tasks.reread import Texts
-from gristmill.pipelines.shard_tasks.rewriting import rewritten
+from gristmill.pipelines.shard_tasks.reread import Texts, rewritten
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import Reject, derived_ids, read_documents, read_shard
 from gristmill.pipelines.sources.spec import MetadataField, Source

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
 from gristmill.operators import columns
-from gristmill.operators.base import FittedMeasure, Measure, Operator, Rule, digest_of
+from gristmill.operators.base import FittedMeasure, Measure, Memory, Operator, Rule, digest_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.table import name_of
 from gristmill.pipelines.config.located_yaml import Path
@@ -18,7 +19,6 @@ from gristmill.pipelines.label.columns import label_columns, with_labels
 from gristmill.pipelines.label.task import LoadedTask, load_task
 from gristmill.pipelines.planning.fits import Fit, find_fit, fit_resource
 from gristmill.pipelines.planning.implied_measures import TOKENS, implied_measures
-from gristmill.pipelines.planning.index_parameters import indexed_rule
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, Recipe, document_schema
 from gristmill.pipelines.recipe.source_fields import remedy
 from gristmill.pipelines.shard_tasks.measure import DOCUMENT_VERSION
@@ -219,3 +219,23 @@ def _output_schema(recipe: Recipe, schema: pa.Schema, labelled: pa.Schema, tasks
         labels = (name for task in tasks for name in label_columns(task.task).names)
         chosen = tuple(dict.fromkeys([columns.ID, columns.TEXT, *measured, *labels]))
     return pa.schema([available[name] for name in chosen])
+
+
+def indexed_rule(rules: Sequence[Rule]) -> tuple[int, Memory] | None:
+    """Return the position of the rule that has an index, and its memory; None where none has.
+
+    Raises RecipeError where several have: the documents that a run keeps go to one index.
+    """
+    found = [(i, memory) for i, rule in enumerate(rules) if (memory := rule.remembers()) is not None]
+    if len(found) > 1:
+        named = " and ".join(memory.name for _, memory in found)
+        raise RecipeError(
+            f"{len(found)} rules have an index ({named}); what a run keeps can go to one: leave one of them"
+        )
+    return found[0] if found else None
+
+
+def index_parameters(memory: Memory, transforms: Sequence[ReadyOperator]) -> dict[str, Any]:
+    """Return all that decides signatures, keys and verdicts: runs may share an index if these parameters are equal."""
+    chain = [f"{transform.name} {transform.fingerprint[:16]}" for transform in transforms]
+    return {**memory.parameters, "transform": chain}

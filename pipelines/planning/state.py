@@ -8,8 +8,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.table import name_of
 from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.planning.index_parameters import index_parameters, indexed_rule
-from gristmill.pipelines.planning.plan import Plan, PlannedMeasure, make_plan
+from gristmill.pipelines.planning.plan import Plan, PlannedMeasure, index_parameters, indexed_rule, make_plan
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
 from gristmill.pipelines.recipe.source_fields import check_fields
 from gristmill.pipelines.sources.discover import ShardSpec

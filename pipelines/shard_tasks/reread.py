@@ -1,16 +1,19 @@
-"""A second look at documents that were measured: their texts, each checked against its measured content id."""
+"""A second look at documents that were measured: their texts, each checked, and as a rule has them rewritten."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.operators.errors import ShardError
+from gristmill.operators.base import Rewrite
+from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.measures.content_id import content_ids
-from gristmill.pipelines.shard_tasks.measure import Stopwatch, timed
+from gristmill.pipelines.shard_tasks.measure import Stopwatch, lengths, timed
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
@@ -54,3 +57,20 @@ class Texts:
     def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
         """Yield the texts of some of a shard's documents; see `read_texts`."""
         return read_texts(self.shards[ordinal], known, self.transforms)
+
+
+def rewritten(rewrite: Rewrite, texts: pa.LargeStringArray, documents: pa.Table) -> pa.LargeStringArray:
+    """Return the texts (n) of documents (n rows of `rewrite.columns` and `bytes`) as they are written.
+
+    Raises FatalError where they are not as long as was decided.
+    """
+    rest = rewrite.apply(texts, documents)
+    if not np.array_equal(lengths(rest), rewrite.lengths(documents)):
+        raise FatalError(f"{rewrite.name} left other texts than it decided; nothing is committed: please report it")
+    return rest
+
+
+def written_bytes(documents: pa.Table, rewrite: Rewrite | None) -> NDArray[np.uint64]:
+    """Return the UTF-8 bytes (n) of the texts of documents (n rows) as they are written."""
+    measured: NDArray[np.uint64] = documents[columns.BYTES].to_numpy()
+    return measured if rewrite is None else rewrite.lengths(documents)

@@ -6,12 +6,18 @@ import time
 from dataclasses import replace
 
 from gristmill.operators.errors import FatalError
+from gristmill.pipelines.decide import given_columns
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.index.generations import Addition, Kept, key_files_for, write_generation
+from gristmill.pipelines.planning.plan import index_parameters, indexed_rule
+from gristmill.pipelines.planning.state import StoreState
 from gristmill.pipelines.stages import quarantine
-from gristmill.pipelines.stages.context import Context, RunResult
-from gristmill.pipelines.stages.remember import remember
+from gristmill.pipelines.stages.context import Context, Measured, RunResult
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
+from gristmill.pipelines.store.fuzzy_index import GenerationFiles
+from gristmill.pipelines.store.runs import Run
 
 
 def commit(context: Context) -> Context:
@@ -55,3 +61,22 @@ def commit(context: Context) -> Context:
     if addition is not None:
         addition.commit()
     return replace(context, result=result)
+
+
+def remember(
+    state: StoreState, measured: Measured, run: Run, content: str, kept: int, engine: Engine
+) -> Addition | None:
+    """Write down what a run kept (`kept` documents), to be committed once the run is finished.
+
+    `measured` has the columns that rules gave; `content` is the digest of all that decided the run. None where no rule
+    has an index.
+    """
+    plan, index, indexed = state.plan, state.index, indexed_rule(state.plan.rules)
+    if indexed is None or index is None:
+        return None
+    position, memory = indexed
+    cluster = given_columns(plan.rules)[position].names[0]
+    at = GenerationFiles(index.folder(index.next_name(content)), key_files_for(memory.bands, kept))
+    shards = [Kept(shard, shard.source, run.decisions(shard.ordinal)) for shard in measured.measures]
+    generation = write_generation(at, run.name, memory, cluster, shards, engine)
+    return Addition(index, index_parameters(memory, plan.transforms), generation)

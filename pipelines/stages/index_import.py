@@ -10,7 +10,7 @@ from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.lazy import LateEngine
 from gristmill.pipelines.index.generations import Addition, Kept, key_files_for, write_generation
 from gristmill.pipelines.index.recovery import recovered
-from gristmill.pipelines.planning.index_parameters import index_parameters, indexed_rule
+from gristmill.pipelines.planning.plan import index_parameters, indexed_rule
 from gristmill.pipelines.planning.state import StoreState, plan_run
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, Write

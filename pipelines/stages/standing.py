@@ -11,14 +11,13 @@ from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.table import name_of
 from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.stages.commit import remember
 from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.decide import check_source_losses
 from gristmill.pipelines.stages.measure import all_measured, with_given_columns
-from gristmill.pipelines.stages.remember import remember
 from gristmill.pipelines.store import runs
-from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.registry import Shard
-from gristmill.pipelines.store.version import RESULTS
 
 
 def end_where_nothing_is_new(context: Context) -> Context:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gristmill.operators.base import Measure, Rewrite, Rule, digest_of
+from gristmill.operators.base import Measure, Rewrite, digest_of
 from gristmill.operators.errors import FatalError, StoreDamaged
-from gristmill.pipelines.decide import rule_names
-from gristmill.pipelines.decide.executors import rewrite_by
+from gristmill.pipelines.decide.executors import named_rules, rewrite_by
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.planning.index_parameters import indexed_rule
-from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.planning.plan import Plan, indexed_rule
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.write import (
     RECEIPTS,
@@ -33,10 +31,9 @@ from gristmill.pipelines.stages import manifest
 from gristmill.pipelines.stages.context import Measured
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
-from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.resources import ReadyOperator
 from gristmill.pipelines.store.runs import decisions_file
-from gristmill.pipelines.store.version import RESULTS
 
 #: Parts of the funnel that only say how it is reported, which changes no document.
 COUNTED_BY = ("groups", "crowded", "estimated")
@@ -183,12 +180,8 @@ def _observations(
         given = ready.operator.gives().names
         counts = sum(receipt.observed[given[0]] for receipt in receipts)
         described = ready.operator.describe(ready.local_files(), counts)
-        told |= {name: described for rule, name in _named(plan) if rule.observes() & {*given}}
+        told |= {name: described for name, rule in named_rules(plan.rules) if rule.observes() & {*given}}
     return told
-
-
-def _named(plan: Plan) -> Iterator[tuple[Rule, str]]:
-    return zip(plan.rules, rule_names(plan.rules), strict=True)
 
 
 def _removed(rewrite: Rewrite | None, survivors: Sequence[ShardSurvivors]) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,9 @@ from gristmill.pipelines.store.lock import check_held
 if TYPE_CHECKING:
     import pyarrow.dataset
 
+#: The version of gristmill since which the same recipe, sources and history give the same dataset. Raise it when rules
+#: decide or files are written differently: datasets are then written again. Measures have versions of their own.
+RESULTS = "0.1.0"
 FOLDER = "datasets"
 MANIFEST = "manifest.json"
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from gristmill.pipelines.cli.main import app
 from tests.pipelines.label.endpoint import endpoint
+from tests.support import copy_package
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -61,17 +61,6 @@ def demo_commands() -> str:
     run = f"{sys.executable} -m gristmill"
     commands = target[1].replace("$(BIN)/gristmill", run).replace("$(BIN)/python", sys.executable)
     return commands.replace("\t", "").replace("$$", "$")
-
-
-def copy_package(name: str, to: Path) -> None:
-    """An installed package and what is known of it, tests left out, in another site-packages folder."""
-    installed = distribution(name)
-    for file in installed.files or ():
-        if file.suffix in (".py", "") or ".dist-info" in file.parts[0]:
-            source, target = Path(str(installed.locate_file(file))), to / file
-            if not {"..", "tests"} & {*file.parts} and source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
 
 
 def test_the_demo_can_be_believed(checkout: Path) -> None:

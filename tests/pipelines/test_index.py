@@ -306,7 +306,7 @@ def three_nights(two_nights: Path) -> Path:
 
 
 def test_compaction_changes_no_answer(three_nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.pipelines.stages.remember.key_files_for", lambda bands, documents: 3)
+    monkeypatch.setattr("gristmill.pipelines.stages.commit.key_files_for", lambda bands, documents: 3)
     monkeypatch.setattr("gristmill.pipelines.index.upkeep.key_files_for", lambda bands, documents: 5)
     twin = "store=./twin"
     for path in ("data/docs-0-*", "data/docs-[01]-*", "data/docs-*"):

@@ -179,7 +179,8 @@ def _limit(kind: int, most: int) -> None:
     import resource
 
     hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    # below a hard limit, at which a process is killed without a signal that tells which limit it was
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard - 1), hard))
 
 
 def _answer(function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str, Any]:

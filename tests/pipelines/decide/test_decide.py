@@ -6,6 +6,7 @@ import math
 import pickle
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from hypothesis import strategies as st
 
 from gristmill.operators import columns
 from gristmill.operators.base import Rule
-from gristmill.operators.errors import ShardError
+from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import DECISIONS, Decided, decide, order_statistics, shuffle
+from gristmill.pipelines.decide.funnel import build_funnel
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.store.measures import ShardCounts
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
 
 N = 400
@@ -287,3 +290,15 @@ def test_leftovers_of_a_killed_run_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "exchange" / "drops-0" / "00000005.arrow").write_bytes(b"half a file")
     decided, _ = run([Drop(when="bytes > 1001")], split(documents(3), [3]), tmp_path, LocalEngine(1))
     assert decided.kept == 2
+
+
+def test_counts_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
+    decided, _ = run([Drop(when="bytes > 1001")], split(documents(3), [3]), tmp_path, LocalEngine(1))
+    counts = ShardCounts(0, documents=3, records=3, rejects=0, text_bytes=0)
+    build_funnel([counts], decided).check()
+    with pytest.raises(FatalError, match="documents \\+ quarantined"):
+        build_funnel([replace(counts, documents=4)], decided).check()
+    with pytest.raises(FatalError, match="documents seen by drop = 3, documents left by the rules before it = 4"):
+        build_funnel([replace(counts, documents=4, records=4)], decided).check()
+    with pytest.raises(FatalError, match="documents kept = 0, documents - dropped = 2"):
+        build_funnel([counts], replace(decided, shards=[])).check()
