@@ -20,8 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.common import print_table
 from gristmill.operators.label.contract import Asker, Question
-from gristmill.operators.label.cutting import Cutter
-from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.prompt import Cutter, Prompt
 from gristmill.pipelines.label.annotators import TransformersAnnotator
 from gristmill.pipelines.label.local.backend import open_asker
 from tests.label_model import TOPIC, cached_tiny_model, labelled_texts

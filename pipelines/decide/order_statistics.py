@@ -15,13 +15,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.base import Engine, run_all
 
 KEY_BITS = 64
 STEP_BITS = 16
-#: With at most this many keys left, their values are tabulated whole.
-FEW = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Bracket:
     @property
     def step(self) -> int:
         """Return the number of bits that the next pass finds."""
-        return KEY_BITS - self.bits if self.documents <= FEW else min(STEP_BITS, KEY_BITS - self.bits)
+        return KEY_BITS - self.bits if self.documents <= sizes().tabulated else min(STEP_BITS, KEY_BITS - self.bits)
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class _Sum:
     def add(self, table: Table) -> None:
         self._tables.append(table)
         self._waiting += len(table.digits)
-        if self._waiting > FEW:
+        if self._waiting > sizes().tabulated:
             self._tables, self._waiting = [self.table()], 0
 
     def table(self) -> Table:

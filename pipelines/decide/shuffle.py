@@ -16,12 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.storage import files
 
-#: Rows of a partition: what one task of a resolve step holds (37 bytes a row in exact dedup, as much again to sort).
-PARTITION_ROWS = 1 << 22
-#: A sender's block of rows for a partition has at least PARTITION_ROWS / BLOCKS rows on average.
+#: A sender's block of rows for a partition has at least one in so many of a partition's rows on average.
 BLOCKS = 1 << 12
 
 
@@ -60,13 +59,14 @@ class Exchange:
 
 
 def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
-    """Return the number of partitions for about PARTITION_ROWS / `weight` rows in each; fewer for many senders.
+    """Return the number of partitions for rows that weigh as much as `weight` others; fewer for many senders.
 
-    A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of PARTITION_ROWS: with
-    a million shards and partitions, reading tiny blocks would be all the work.
+    A sender has a block of rows for each partition. On average it is no smaller than 1 / BLOCKS of a partition: with a
+    million shards and partitions, reading tiny blocks would be all the work.
     """
-    fitting = -(-rows * weight // PARTITION_ROWS)
-    smallest_block = max(1, PARTITION_ROWS // BLOCKS)
+    partition_rows = sizes().partition_rows
+    fitting = -(-rows * weight // partition_rows)
+    smallest_block = max(1, partition_rows // BLOCKS)
     return max(1, min(fitting, -(-rows // (smallest_block * max(1, senders)))))
 
 

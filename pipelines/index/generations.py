@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.operators.base import Memory
+from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
@@ -28,9 +29,6 @@ from gristmill.pipelines.store.fuzzy_index import (
     Index,
     documents_schema,
 )
-
-#: Rows of a row group of keys, the least that is read where one of them may be wanted.
-KEY_GROUP = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def _merge_keys(at: GenerationFiles, parts: Sequence[GenerationFiles], ordinals:
 
 def _write_keys(url: str, table: pa.Table) -> int:
     order = np.lexsort((np.asarray(table["address"]), np.asarray(table["key"])))
-    files.write_table(url, table.take(pa.array(order)), row_group_size=KEY_GROUP)
+    files.write_table(url, table.take(pa.array(order)), row_group_size=sizes().key_group)
     return int(table.num_rows)
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from gristmill.operators.label.contract import Asker, Question, Rejected, Reply, Tokenizer
-from gristmill.operators.label.cutting import Cutter
-from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.prompt import Cutter, Prompt
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.documents import ShardDocuments
 

@@ -21,10 +21,11 @@ from gristmill.operators import columns
 from gristmill.operators.base import FittedMeasure, digest_of
 from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged, StoreFileGone
 from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.engine.base import Engine, check_reach
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
 from gristmill.pipelines.sources.discover import ShardSpec, discover_files
-from gristmill.pipelines.sources.read import BATCH_BYTES, Batch, read_documents, read_shard
+from gristmill.pipelines.sources.read import Batch, read_documents, read_shard
 from gristmill.pipelines.sources.storage import UnreadableFiles
 from gristmill.pipelines.storage import files, seal
 from gristmill.pipelines.storage.file_kinds import way_back
@@ -72,7 +73,7 @@ class SampleShard:
         transforms = [t.open() for t in self.transforms]
         taken: list[pa.RecordBatch] = []
         start = 0
-        size = max(1, min(BATCH_BYTES, self.allowance))
+        size = max(1, min(sizes().batch_bytes, self.allowance))
         for batch in _readable(read_shard(self.shard.spec, self.shard.source, columns=(), batch_bytes=size)):
             text = batch.documents[columns.TEXT]
             _, offsets = text_buffers(text)

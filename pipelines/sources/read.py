@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gristmill.operators.columns import ID, ROW, TEXT, TYPES, address
 from gristmill.operators.errors import RecipeError, ShardError
+from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.sources.batches import Batch, BatchBuilder, joined
 from gristmill.pipelines.sources.discover import ShardSpec, discover
 from gristmill.pipelines.sources.formats import FORMATS, Reading
@@ -22,9 +23,6 @@ from gristmill.pipelines.sources.partitions import given_by_path
 from gristmill.pipelines.sources.records import Reject
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.storage import FileRef, UnreadableFiles
-
-BATCH_BYTES = 8_000_000
-BATCH_ROWS = 16_384
 
 __all__ = ["Batch", "Reject", "derived_id", "derived_ids", "read_documents", "read_shard"]
 
@@ -35,31 +33,32 @@ def read_shard(
     *,
     columns: Sequence[str] | None = None,
     rows: NDArray[np.uint32] | None = None,
-    batch_bytes: int = BATCH_BYTES,
-    batch_rows: int = BATCH_ROWS,
+    batch_bytes: int | None = None,
+    batch_rows: int | None = None,
 ) -> Iterator[Batch]:
     """Yield the documents and rejects of a shard, in order, independent of the size of batches.
 
     Batches have `row` (uint32) and the columns of `source.schema()`, or only those of them that `columns` names and the
     text. With `rows` (ascending) only the records of these rows are given, and reading stops after the last of them,
     to read known documents a second time. A batch holds about `batch_bytes` of text (one record at least) and
-    at most `batch_rows` records. Closing the generator early closes the file.
+    at most `batch_rows` records, by default those of `Tuning`. Closing the generator early closes the file.
 
     Raises ShardError where the shard cannot be read as a whole (damaged, gone, changed, other columns), UnreadableFiles
     where that is so of some of its files, and RetryableError where the store did not answer.
     """
-    wanted, sizes = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
+    batch_bytes, batch_rows = batch_bytes or sizes().batch_bytes, batch_rows or sizes().batch_rows
+    wanted, limits = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
     format_ = FORMATS[spec.format]
     if format_.batches is not None:
         if len(spec.files) == 1:
-            batches = format_.batches(spec.files[0], spec.part, source, wanted, **sizes)
+            batches = format_.batches(spec.files[0], spec.part, source, wanted, **limits)
         else:
-            batches = joined(_several(format_.batches, spec, source, wanted, sizes), batch_bytes, batch_rows)
+            batches = joined(_several(format_.batches, spec, source, wanted, limits), batch_bytes, batch_rows)
         yield from batches if rows is None else _rows_of(batches, rows)
         return
     only = None if rows is None else frozenset(rows.tolist())
     stop = None if rows is None else int(rows[-1]) + 1 if len(rows) else 0
-    builder = BatchBuilder(source, wanted, cells=format_.cells, only=only, **sizes)
+    builder = BatchBuilder(source, wanted, cells=format_.cells, only=only, **limits)
     lines_before = 0
     failures = Failures(spec)
     for file in spec.files:
@@ -112,7 +111,7 @@ class Failures:
 
 
 def _several(
-    read: Batches, spec: ShardSpec, source: Source, wanted: pa.Schema, sizes: Mapping[str, int]
+    read: Batches, spec: ShardSpec, source: Source, wanted: pa.Schema, limits: Mapping[str, int]
 ) -> Iterator[Batch]:
     """Yield the batches of several files, with rows counted through all files."""
     before = 0
@@ -120,7 +119,7 @@ def _several(
     for file in spec.files:
         held = None
         with failures.of(file):
-            for batch in read(file, None, source, wanted, **sizes):
+            for batch in read(file, None, source, wanted, **limits):
                 if held is not None:
                     yield held
                 held = _moved(batch, before)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import datasketch
@@ -23,10 +24,10 @@ from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.plan_view import to_json as plan_to_json
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.stages import commit as committing
-from gristmill.pipelines.stages import measure as measuring
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.store.fuzzy_index import Index
 from gristmill.pipelines.store.runs import latest_run
+from tests.pipelines.engine.work import Fault
 from tests.pipelines.stages.test_run import content, dataset, execute, rows
 from tests.pipelines.test_cli import gristmill
 from tests.pipelines.test_fuzzy_dedup import GIVEN, changed, document, jaccard, near_copy
@@ -479,8 +480,8 @@ def test_export_gives_objects_that_datasketch_looks_up(two_nights: Path, tmp_pat
 class Bench:
     """Nights over the corpus, in a store of their own."""
 
-    def __init__(self, bench: Path, folder: Path) -> None:
-        self.bench, self.folder = bench, folder
+    def __init__(self, bench: Path, folder: Path, faults: Mapping[str, Fault] = MappingProxyType({})) -> None:
+        self.bench, self.folder, self.faults = bench, folder, faults
 
     def run(self, parts: range, store: str = "nights", index: bool = True) -> RunResult:
         paths = [f"{self.bench}/part-{i:05d}-of-00008.parquet" for i in parts]
@@ -488,7 +489,7 @@ class Bench:
         recipe = {"version": 1, "name": "bench", "store": f"./{store}", "write": {"columns": ["id"]}}
         recipe |= {"sources": [{"name": "bench", "path": paths}], "decide": [{"fuzzy_dedup": options}]}
         (self.folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-        return execute(self.folder / "recipe.yaml")
+        return execute(self.folder / "recipe.yaml", faults=self.faults)
 
     def caught(self, kept: set[str]) -> float:
         """The share of the planted pairs of 0.85 and more of which one went."""
@@ -496,16 +497,13 @@ class Bench:
         return float(np.mean([not {row["id"], row["dup_of"]} <= kept for row in truth]))
 
 
-def test_three_nights_leave_no_planted_pair(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_nights_leave_no_planted_pair(shared_data: Path, tmp_path: Path) -> None:
     read: list[str] = []
-    measure = measuring.measure_shard
 
-    def note(task: Any) -> Any:
-        read.append(task.shard.spec.name.rsplit("/", 1)[-1])
-        return measure(task)
+    def noting(measure: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda task: (read.append(task.shard.spec.name.rsplit("/", 1)[-1]), measure(task))[1]
 
-    monkeypatch.setattr(measuring, "measure_shard", note)
-    bench = Bench(shared_data / "bench", tmp_path)
+    bench = Bench(shared_data / "bench", tmp_path, {"measure_shard": noting})
     versions = []
     for end, new in ((3, range(3)), (6, range(3, 6)), (8, range(6, 8))):
         read.clear()

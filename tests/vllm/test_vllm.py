@@ -17,8 +17,7 @@ import pytest
 
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.label.contract import Completion, Question, Reply
-from gristmill.operators.label.cutting import Cutter
-from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.prompt import Cutter, Prompt
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import VllmAnnotator
 from gristmill.pipelines.label.questions import HeldChunk

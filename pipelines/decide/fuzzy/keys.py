@@ -17,7 +17,8 @@ from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of
 
 KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
-#: A partition of keys has PARTITION_ROWS / KEYS_FACTOR rows: its bitmaps and its sort stay in the processor's cache.
+#: A partition of keys has this many times fewer rows than others: its bitmaps and its sort stay in the processor's
+#: cache.
 KEYS_FACTOR = 4
 
 

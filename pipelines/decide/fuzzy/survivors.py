@@ -27,7 +27,7 @@ from gristmill.pipelines.store.fuzzy_index import CLUSTER
 
 #: Survivors of a component that others are compared with; a document unlike all of them survives without more.
 COMPARED = 256
-#: The weight of a member with its evidence, in rows of PARTITION_ROWS.
+#: The weight of a member with its evidence, in rows of a partition.
 MEMBER_FACTOR = 32
 
 

@@ -20,15 +20,21 @@ from yarl import URL
 
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.label.contract import Constraint, Message, Question, Reply, Tokenizer
-from gristmill.operators.label.cutting import Estimate
-from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.prompt import Estimate, Prompt
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import HttpAnnotator, revision_of
 from gristmill.pipelines.label.http.dialect import Dialect, richest
-from gristmill.pipelines.label.http.errors import Failure, FailureKind, one_line, refused
 from gristmill.pipelines.label.http.flow import Backoff, Breaker, Limiter, Outage
 from gristmill.pipelines.label.http.loop import Inbox, through_loop
-from gristmill.pipelines.label.http.replies import Answered, completion_of, reply_in
+from gristmill.pipelines.label.http.replies import (
+    Answered,
+    Failure,
+    FailureKind,
+    completion_of,
+    one_line,
+    refused,
+    reply_in,
+)
 from gristmill.pipelines.label.models import load_tokenizer
 
 #: Questions that are refused in every dialect, before the first answer, until the endpoint is given up.

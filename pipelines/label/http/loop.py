@@ -9,10 +9,10 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from gristmill.pipelines.config.tuning import sizes
+
 Q = TypeVar("Q")
 R = TypeVar("R")
-#: Replies that may wait for a slow consumer before no more questions are pulled.
-UNDELIVERED = 4096
 _LEAVE = 1.0  # seconds that the thread which pulls has to end; one that is blocked in `batches` ends when that returns
 
 
@@ -132,7 +132,7 @@ class _Run(Generic[Q, R]):
         """Wait until questions are wanted; False when they no longer are."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopped or (self._waiting < self._ahead and self._outbox.qsize() < UNDELIVERED)
+                lambda: self._stopped or (self._waiting < self._ahead and self._outbox.qsize() < sizes().undelivered)
             )
             return not self._stopped
 

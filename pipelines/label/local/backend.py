@@ -14,8 +14,7 @@ from gristmill.pipelines.label.local.tokens import Batcher, Prompted, Renderer, 
 from gristmill.pipelines.label.models import THREE_WAYS, HubTokenizer, found_revision
 
 if TYPE_CHECKING:  # a task without such an annotator does not load torch
-    from gristmill.pipelines.label.local.decoding import Codes, Text
-    from gristmill.pipelines.label.local.model import Loaded
+    from gristmill.pipelines.label.local.model import Codes, Loaded, Text
 
 #: Documents that show the beginning that prompts share. A line feed may be one token with what stands before it.
 _PROBES = ("a", "\n")
@@ -92,7 +91,7 @@ class ModelAsker:
         return [Reply(prompt.key, completion) for prompt, completion in zip(prompts, completions, strict=True)]
 
     def _completer_of(self, annotator: TransformersAnnotator, asked: TaskQuestion, loaded: Loaded) -> Codes | Text:
-        from gristmill.pipelines.label.local.decoding import completer  # by torch, which is there: the model is loaded
+        from gristmill.pipelines.label.local.model import completer  # by torch, which is there: the model is loaded
 
         return completer(annotator, asked.answer.constraint(), loaded, self._renderer, self._shared())
 

@@ -35,8 +35,7 @@ from gristmill.pipelines.label.store.schema import (
     sorted_order,
     to_table,
 )
-from gristmill.pipelines.label.store.upkeep import compact, compact_if_many, recover
-from gristmill.pipelines.label.store.writer import Writer, open_writer
+from gristmill.pipelines.label.store.writer import Writer, compact, compact_if_many, open_writer, recover
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.lock import writer_lock
 

@@ -1,21 +1,27 @@
 """Writers that append to the label store: what was paid for is kept, even if the process is killed.
 
 On the local disk each append is written to the journal at once and survives `kill -9`. Other stores cannot append to a
-file: there rows are held back for up to FLUSH_SECONDS and written as small Parquet files, and a process that is killed
-loses those of its last seconds. What was reserved for them is on record, so they count as spent.
+file: there rows are held back for some seconds and written as small Parquet files, and a process that is killed loses
+those of its last seconds. What was reserved for them is on record, so they count as spent.
+
+The writer also keeps the folder in order: journals of ended runs become answers, many small files become few large
+ones. If killed at any moment, it leaves all rows, each once, and can be run again.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.operators.errors import RetryableError
+from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.label.budget import NOTHING, Amount
-from gristmill.pipelines.label.store.folder import TaskFiles, list_folder, note
+from gristmill.pipelines.label.store.folder import REPLACES, TaskFiles, list_folder, note
 from gristmill.pipelines.label.store.journal import (
     LocalJournal,
     Name,
@@ -26,14 +32,112 @@ from gristmill.pipelines.label.store.journal import (
     rows_line,
     unanswered_lines,
 )
-from gristmill.pipelines.label.store.schema import Annotation, AnswerRow, to_table
-from gristmill.pipelines.label.store.upkeep import compact_if_many, recover, store_rows
+from gristmill.pipelines.label.store.schema import SCHEMA, Annotation, AnswerRow, merged, to_table
 from gristmill.pipelines.storage import files
 
-#: A journal becomes a Parquet file when it has that many rows or bytes.
-JOURNAL_ROWS = 50_000
-JOURNAL_BYTES = 64_000_000
-FLUSH_SECONDS = 2.0
+
+def compact(url: str) -> None:
+    """Merge the files of a task's folder, except large ones. Only the folder's writer may call this.
+
+    The rows that count stay the same (`schema.merged`), and so does the sum paid. If killed at any moment, it leaves
+    all rows, each once: a compacted file names those that it replaces.
+    """
+    listing = list_folder(url)
+    # first those that an earlier compaction left: once the file that names them is replaced itself, they would count
+    note(url, arrived=listing.answers, removed=listing.replaced)
+    _remove(listing, listing.replaced)
+    number = listing.compacted
+    for group in list(_groups(listing)):
+        number += 1
+        tables = [files.read_table(listing.place(name)) for name in group]
+        _write_compacted(listing, number, merged(pa.concat_tables([SCHEMA.empty_table(), *tables])), group)
+        _remove(listing, group)
+
+
+def compact_if_many(url: str) -> None:
+    """Compact a folder of more than `Tuning.answer_files` files."""
+    if len(list_folder(url).answers) > sizes().answer_files:
+        compact(url)
+
+
+def _remove(listing: TaskFiles, names: list[str]) -> None:
+    for name in names:
+        files.remove(listing.place(name))
+
+
+def _groups(listing: TaskFiles) -> Iterator[list[str]]:
+    """Yield groups of files to merge with one another: two files at least, `Tuning.merged_rows` rows at most."""
+    group: list[str] = []
+    held = 0
+    for name in listing.answers:
+        rows = _rows_in(listing.place(name))
+        if rows > sizes().merged_rows // 2:
+            continue
+        if held + rows > sizes().merged_rows:
+            yield group
+            group, held = [], 0
+        group.append(name)
+        held += rows
+    if len(group) > 1:
+        yield group
+
+
+def _rows_in(url: str) -> int:
+    """Return the number of rows of a Parquet file."""
+    with files.open_table(url) as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
+def _write_compacted(listing: TaskFiles, number: int, table: pa.Table, replaces: Sequence[str]) -> None:
+    """Write a compacted file that stands for others."""
+    marked = table.replace_schema_metadata({REPLACES: json.dumps(list(replaces)).encode()})
+    name = f"compacted-{number:06d}.parquet"
+    files.write_table(listing.place(name), marked, row_group_size=1 << 17)
+    note(listing.url, arrived=[name], removed=replaces)
+
+
+def recover(url: str) -> None:
+    """Turn the journals of ended runs into Parquet files. Only the folder's writer may call this.
+
+    What they had reserved and never settled becomes rows without a key. If killed at any moment, it can be run again.
+    """
+    listing = list_folder(url)
+    for journal in listing.last_journals():
+        _settle_all(listing, journal)
+    listing = list_folder(url)
+    stored = [name for journal in sorted(listing.journals) for name in store_rows(listing, journal)]
+    ended = sorted([*listing.journals, *listing.absorbed])
+    note(url, arrived=[*stored, *listing.answers], removed=[journal.journal for journal in ended])
+    for journal in ended:
+        files.remove(listing.place(journal.journal))
+
+
+def _settle_all(listing: TaskFiles, journal: Name) -> None:
+    """End a run's journal with what is outstanding as rows.
+
+    If the rows of the last one are stored, and the run was killed before it opened the next, the next one is written.
+    """
+    url = listing.place(journal.journal)
+    content = files.read_bytes(url)
+    held = replay(content, url)
+    if not (lines := unanswered_lines(held.outstanding)):
+        return
+    before = content[: held.size]
+    if journal in listing.absorbed:
+        url = listing.place(Name(journal.run, listing.next_number(journal.run)).journal)
+        before = outstanding_line(held.outstanding)
+    files.write_bytes(url, before + lines)
+
+
+def store_rows(listing: TaskFiles, journal: Name) -> list[str]:
+    """Write a journal's rows as answers; return the name of the file, if there are any rows."""
+    batches = listing.replay(journal).batches
+    if not any(batch["attempt"] for batch in batches):
+        return []
+    files.write_table(listing.place(journal.answers), to_table(batches, journal.run))
+    return [journal.answers]
+
+
 #: Factor by which the record on other stores exceeds what may be charged, so that it is seldom written.
 HEADROOM = 1.25
 
@@ -106,7 +210,7 @@ class LocalWriter(Writer):
         self._journal.write(line)
         self._outstanding.take(annotator, settled)
         self._rows += rows
-        if self._rows >= JOURNAL_ROWS or self._journal.bytes >= JOURNAL_BYTES:
+        if self._rows >= sizes().journal_rows or self._journal.bytes >= sizes().journal_bytes:
             self._roll()
 
     def _reserve(self, annotator: str, amount: Amount) -> None:
@@ -160,7 +264,7 @@ class BufferedWriter(Writer):
         files.write_bytes(files.join(self.url, self._record.journal), outstanding_line(self._recorded))
 
     def _keep_flushing(self) -> None:
-        while not self._closing.wait(FLUSH_SECONDS):
+        while not self._closing.wait(sizes().flush_seconds):
             try:
                 self._flush()
                 compact_if_many(self.url)

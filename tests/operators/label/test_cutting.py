@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.operators.label.contract import Tokenizer
-from gristmill.operators.label.cutting import LEFT_OUT, Cut, Cutter, Estimate
+from gristmill.operators.label.prompt import LEFT_OUT, Cut, Cutter, Estimate
 from gristmill.operators.label.task import TextPart
 from gristmill.pipelines.label.models import HubTokenizer
 from tests.support import sentences

@@ -6,6 +6,7 @@ import math
 import pickle
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.select import Select
-from gristmill.pipelines.decide import DECISIONS, Decided, decide, order_statistics, shuffle
+from gristmill.pipelines.config.tuning import tuned
+from gristmill.pipelines.decide import DECISIONS, Decided, decide
 from gristmill.pipelines.decide.funnel import build_funnel
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
@@ -169,19 +171,16 @@ RESAMPLED: list[Rule] = [
 
 
 @pytest.mark.parametrize("rules", [CHAIN, RESAMPLED], ids=["chain", "resampled"])
-def test_engines_splits_and_orders_change_nothing(
-    table: pa.Table, tmp_path: Path, rules: list[Rule], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_engines_splits_and_orders_change_nothing(table: pa.Table, tmp_path: Path, rules: list[Rule]) -> None:
     whole = split(table, [N])
     expected, decisions = run(rules, whole, tmp_path / "whole", LocalEngine(1))
     rows = by_content(decisions, whole)
     engines: list[Engine] = [LocalEngine(1), LocalEngine(2), LocalEngine(4), ShufflingEngine(1), ShufflingEngine(2)]
     for i, engine in enumerate(engines):
-        monkeypatch.setattr(order_statistics, "FEW", 10 if i % 2 else order_statistics.FEW)
-        monkeypatch.setattr(shuffle, "PARTITION_ROWS", 90 if i % 2 else shuffle.PARTITION_ROWS)
         shards = split(table, [50, 1, 0, 149, 130, 70])
         random.Random(i).shuffle(shards)
-        decided, decisions = run(rules, shards, tmp_path / str(i), engine)
+        with tuned(tabulated=10, partition_rows=90) if i % 2 else nullcontext():
+            decided, decisions = run(rules, shards, tmp_path / str(i), engine)
         assert by_content(decisions, shards) == rows
         assert [without_addresses(count.details) for count in decided.funnel] == [
             without_addresses(count.details) for count in expected.funnel

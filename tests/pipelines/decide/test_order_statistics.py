@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators.rules.drop import Drop
-from gristmill.pipelines.decide import decide, order_statistics
+from gristmill.pipelines.config.tuning import sizes, tuned
+from gristmill.pipelines.decide import decide
 from gristmill.pipelines.decide.order_statistics import Crossing, Located, Weighted, find_crossings
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.local import LocalEngine
@@ -42,7 +43,7 @@ near = st.integers(0, 40)  # keys that differ in their last bits
 far = st.sampled_from([0, 2**16, 2**48 + 1, 2**63, 2**63 + 2**32, 2**64 - 50])
 
 
-@pytest.mark.parametrize("few", [0, 5, order_statistics.FEW])
+@pytest.mark.parametrize("few", [0, 5, sizes().tabulated])
 @settings(max_examples=50)
 @given(
     rows=st.lists(st.tuples(near, far, st.integers(0, 5)), max_size=60),
@@ -54,8 +55,7 @@ def test_crossings(few: int, rows: list[Any], cuts: tuple[int, int], budgets: tu
     table = pa.table({"key": pa.array(keys, pa.uint64()), "weight": pa.array(weights, pa.int64())})
     first, second = sorted(min(cut, len(rows)) for cut in cuts)
     shards = [SurvivingShard(s) for s in split(table, [first, second - first, len(rows) - second])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order_statistics, "FEW", few)
+    with tuned(tabulated=few):
         searches = [lambda n, budget=budget: budget for budget in budgets]
         found = find_crossings(ShufflingEngine(), Survivors(shards, len(rows)), low_and_high, searches)
     sides = [[i for i, key in enumerate(keys) if (key < 2**63) == low] for low in (True, False)]
@@ -65,7 +65,7 @@ def test_crossings(few: int, rows: list[Any], cuts: tuple[int, int], budgets: tu
     ]
 
 
-@pytest.mark.parametrize("few", [10, order_statistics.FEW])
+@pytest.mark.parametrize("few", [10, sizes().tabulated])
 @settings(max_examples=30)
 @given(
     values=st.lists(st.one_of(st.none(), st.floats(), st.integers(-3, 3).map(float)), min_size=1, max_size=50),
@@ -73,8 +73,7 @@ def test_crossings(few: int, rows: list[Any], cuts: tuple[int, int], budgets: tu
 )
 def test_quantiles_against_the_definition_and_duckdb(few: int, values: list[float | None], p: str) -> None:
     table = documents(len(values)).append_column("x", pa.array(values, pa.float64()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order_statistics, "FEW", few)
+    with tuned(tabulated=few):
         decided = decide(
             [Drop(when=f"x < quantile({p})")], split(table, [len(values)]), LocalEngine(1), "memory://decide"
         )

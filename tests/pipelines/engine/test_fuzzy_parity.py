@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gristmill.pipelines.engine.base import Engine, run_all
-from gristmill.pipelines.stages import measure as measuring
-from tests.pipelines.engine.work import Killing, name_of
+from gristmill.pipelines.engine.base import Engine
+from tests.pipelines.engine.work import Killing
 from tests.pipelines.stages.test_run import content, execute
 from tests.support import sentences, write_jsonl
 
 #: One step over shards and one over partitions.
 KILLED_STEPS = ("attach", "settle")
+STEPS = ("measure_shard", *KILLED_STEPS)
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def recipe(tmp_path: Path, make_recipe: Callable[..., Path]) -> Path:
     return make_recipe(tmp_path, decide=[{"fuzzy_dedup": {"keep": "longest"}}], write={"shard_bytes": "40KB"})
 
 
-def written(recipe: Path, engine: str, *overrides: str) -> dict[str, bytes]:
-    result = execute(recipe, f"store=./{engine}", *overrides, engine=engine)
+def written(recipe: Path, engine: str, *overrides: str, **options: Any) -> dict[str, bytes]:
+    result = execute(recipe, f"store=./{engine}", *overrides, engine=engine, **options)
     assert result.funnel.rules[0].dropped == 90
     return content(result)
 
@@ -50,20 +50,14 @@ def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine, verify: str)
 
 @pytest.mark.ray
 def test_workers_killed_while_signing_and_while_resolving_do_not_show(
-    recipe: Path, ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Path, ray_engine: Engine, tmp_path: Path
 ) -> None:
     quiet = written(recipe, "local")
     marks = tmp_path / "killed"
     marks.mkdir()
 
-    def run_killing(engine: Engine, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        if name_of(function) in KILLED_STEPS:
-            function = Killing(function, marks, after=True, most=2)
-        return run_all(engine, function, items)
-
-    monkeypatch.setattr(measuring, "measure_shard", Killing(measuring.measure_shard, marks, after=False, most=2))
-    monkeypatch.setattr(import_module("gristmill.pipelines.decide.fuzzy.resolve"), "run_all", run_killing)
-    assert written(recipe, "ray") == quiet
+    faults = {step: partial(Killing, folder=marks, after=step in KILLED_STEPS, most=2) for step in STEPS}
+    assert written(recipe, "ray", faults=faults) == quiet
     killed = [mark.name.split("-")[0] for mark in marks.iterdir()]
     assert killed.count("measure_shard") >= 2
     assert killed.count("attach") >= 2

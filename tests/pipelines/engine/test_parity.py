@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gristmill.operators.errors import FatalError
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import load_recipe
-from gristmill.pipelines.stages import measure as measuring
-from gristmill.pipelines.stages import write as writing
 from gristmill.pipelines.stages.run import run
-from tests.pipelines.engine.work import Killing
+from tests.pipelines.engine.work import Fault, FaultyEngine, Killing, KillingAlways
 from tests.support import make_documents, write_jsonl
 
 RULES = [
@@ -40,14 +39,14 @@ def recipe(corpus: Path, make_recipe: Callable[..., Path]) -> Path:
     )
 
 
-def datasets(recipe: Path, engine: str, workers: int, **keys: Any) -> dict[str, bytes]:
-    """Every file below datasets/ of a fresh store, after a run."""
+def datasets(recipe: Path, engine: str, workers: int, **faults: Fault) -> dict[str, bytes]:
+    """Every file below datasets/ of a fresh store, after a run; faults by the functions that go wrong."""
     from gristmill.pipelines.engine import open_engine
 
     store = recipe.parent / f"store-{engine}-{workers}"
     run(
         load_recipe(str(recipe), [f"store={store}"]),
-        lambda: open_engine(engine, workers),  # type: ignore[arg-type]
+        lambda: FaultyEngine(open_engine(engine, workers), faults),  # type: ignore[arg-type]
         Reporter(quiet=True),
     )
     folder = store / "datasets"
@@ -60,6 +59,12 @@ def test_the_number_of_threads_does_not_show(recipe: Path) -> None:
     assert datasets(recipe, "local", 2) == datasets(recipe, "local", 4) == one
 
 
+def test_the_sizes_at_which_work_is_divided_do_not_show(recipe: Path) -> None:
+    plain = datasets(recipe, "local", 1)
+    with tuned(batch_rows=7, batch_bytes=1000, partition_rows=16, tabulated=10):
+        assert datasets(recipe, "local", 2) == plain
+
+
 @pytest.mark.ray
 def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine) -> None:
     assert datasets(recipe, "ray", 2) == datasets(recipe, "local", 2)
@@ -70,37 +75,22 @@ def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine) -> None:
     "after",
     [pytest.param(False, id="before-the-work", marks=pytest.mark.slow), pytest.param(True, id="after-the-work")],
 )
-def test_killed_workers_do_not_show(
-    recipe: Path, ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
-) -> None:
+def test_killed_workers_do_not_show(recipe: Path, ray_engine: Engine, tmp_path: Path, after: bool) -> None:
     quiet = datasets(recipe, "local", 2)
     marks = tmp_path / "killed"
     marks.mkdir()
-    monkeypatch.setattr(measuring, "measure_shard", Killing(measuring.measure_shard, marks, after))
-    monkeypatch.setattr(writing, "write_files", Killing(writing.write_files, marks, after))
-    assert datasets(recipe, "ray", 2) == quiet
+    killing = partial(Killing, folder=marks, after=after)
+    assert datasets(recipe, "ray", 2, measure_shard=killing, write_files=killing) == quiet
     killed = [mark.name.split("-")[0] for mark in marks.iterdir()]
     assert killed.count("measure_shard") == 5
     assert killed.count("write_files") > 1
 
 
-def kill_this_process(item: Any) -> Any:
-    import os
-    import signal
-
-    return os.kill(os.getpid(), signal.SIGKILL) if "docs-2" in str(item) else measuring.measure_shard(item)
-
-
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_shard_that_always_kills_its_worker_ends_the_run_by_name(
-    recipe: Path, ray_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = measuring.measure_shard
-    monkeypatch.setattr(measuring, "measure_shard", kill_this_process)
-    with pytest.raises(FatalError, match=r"kill_this_process\(data/docs-2.jsonl.gz\) ended its worker process 5 times"):
-        datasets(recipe, "ray", 2)
+def test_a_shard_that_always_kills_its_worker_ends_the_run_by_name(recipe: Path, ray_engine: Engine) -> None:
+    with pytest.raises(FatalError, match=r"KillingAlways\(data/docs-2.jsonl.gz\) ended its worker process 5 times"):
+        datasets(recipe, "ray", 2, measure_shard=partial(KillingAlways, word="docs-2"))
     measured = list((recipe.parent / "store-ray-2" / "measures").glob("*/0*.parquet"))
     assert len(measured) == 4, "the other shards are measured and kept"
-    monkeypatch.setattr(measuring, "measure_shard", original)
     assert datasets(recipe, "ray", 2) == datasets(recipe, "local", 2)

@@ -6,13 +6,14 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gristmill.operators.errors import RetryableError
+from gristmill.pipelines.engine.base import Engine, Outcome
 
 
 def square(x: int) -> int:
@@ -55,8 +56,35 @@ class Flaky:
 
 
 def name_of(function: Callable[[Any], Any]) -> str:
-    """The name of a function, of that in a partial, or of a method."""
-    return str(function.func.__name__ if isinstance(function, partial) else function.__name__)
+    """The name of a function, of that in a partial, of a method, or of the class of an object that is called."""
+    plain = function.func if isinstance(function, partial) else function
+    return str(getattr(plain, "__name__", type(plain).__name__))
+
+
+Fault = Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+
+
+@dataclass(frozen=True)
+class FaultyEngine:
+    """An engine whose work goes wrong: of each function that is named here the fault makes the one that runs."""
+
+    engine: Engine
+    faults: Mapping[str, Fault]
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    @property
+    def workers(self) -> int:
+        return self.engine.workers
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Outcome[Any]]:
+        fault = self.faults.get(name_of(function))
+        return self.engine.map(function if fault is None else fault(function), items)
+
+    def close(self) -> None:
+        self.engine.close()
 
 
 @dataclass(frozen=True)
@@ -77,6 +105,17 @@ class Killing:
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return result if self.after else self.function(item)
+
+
+@dataclass(frozen=True)
+class KillingAlways:
+    """Runs a function, but the worker process of an item with this word in its name is killed each time."""
+
+    function: Callable[[Any], Any]
+    word: str
+
+    def __call__(self, item: Any) -> Any:
+        return os.kill(os.getpid(), signal.SIGKILL) if self.word in str(item) else self.function(item)
 
 
 @dataclass(frozen=True)

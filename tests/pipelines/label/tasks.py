@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from gristmill.operators.label.contract import Completion, Question, Reply
-from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.prompt import Estimate
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.annotators import AnyAnnotator

@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.cli.main import app
-from gristmill.pipelines.label.http.errors import Failure
-from gristmill.pipelines.label.http.replies import reply_in
+from gristmill.pipelines.label.http.replies import Failure, reply_in
 from gristmill.pipelines.label.run import label
 from gristmill.pipelines.label.store import LabelStore
 from tests.pipelines.label.http.http_support import OUTAGE, asker

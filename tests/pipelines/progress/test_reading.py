@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.progress.reading import AT_WORK, Reached, share_read
 from gristmill.pipelines.shard_tasks import measure
 from gristmill.pipelines.shard_tasks.measure import MeasureShard
@@ -61,9 +62,9 @@ def test_measuring_says_how_far_it_is_and_leaves_nothing_behind(
 
     noted = Noted()
     monkeypatch.setattr(measure, "AT_WORK", noted)
-    monkeypatch.setattr(measure, "read_shard", lambda spec, source: read_shard(spec, source, batch_rows=100))
     task = MeasureShard(Shard(0, spec, source), (), (), True, str(tmp_path / "out.parquet"))
-    counts = task.run()
+    with tuned(batch_rows=100):
+        counts = task.run()
     assert [reached.documents for reached in said] == sorted(reached.documents for reached in said)
     assert said[0].documents == 0
     assert counts.documents - 100 <= said[-1].documents <= counts.documents == ROWS

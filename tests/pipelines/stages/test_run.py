@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.operators.errors import FatalError, RecipeError, ShardError
-from gristmill.pipelines.engine import open_engine
+from gristmill.pipelines.engine import EngineName, open_engine
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.stages import decide as deciding
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.storage import files
+from tests.pipelines.engine.work import Fault, FaultyEngine
 from tests.support import make_documents, write_jsonl
 
 MakeRecipe = Callable[..., Path]
@@ -31,11 +32,21 @@ DECIDE = [
 ]
 
 
-def execute(recipe: Path, *overrides: str, engine: str = "local", workers: int = 2, **options: Any) -> RunResult:
-    """Run a recipe in this process."""
+def execute(
+    recipe: Path,
+    *overrides: str,
+    engine: EngineName = "local",
+    workers: int = 2,
+    faults: Mapping[str, Fault] = MappingProxyType({}),
+    **options: Any,
+) -> RunResult:
+    """Run a recipe in this process, on an engine with these faults."""
     return run(
-        load_recipe(str(recipe), overrides), partial(open_engine, engine, workers), Reporter(quiet=True), **options
-    )  # type: ignore[arg-type]
+        load_recipe(str(recipe), overrides),
+        lambda: FaultyEngine(open_engine(engine, workers), faults),
+        Reporter(quiet=True),
+        **options,
+    )
 
 
 def content(result: RunResult) -> dict[str, bytes]:
@@ -181,19 +192,13 @@ def test_nothing_survives_is_still_a_dataset(corpus: Path, make_recipe: MakeReci
     assert "text" in dataset(result).column_names
 
 
-def test_a_file_that_changes_between_measure_and_write_is_noticed(
-    corpus: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = make_recipe(corpus)
-    decide = deciding.decide_all
-
-    def decide_while_a_file_changes(*arguments: Any, **options: Any) -> Any:
+def test_a_file_that_changes_between_measure_and_write_is_noticed(corpus: Path, make_recipe: MakeRecipe) -> None:
+    def after_a_file_has_changed(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         write_jsonl(corpus / "data" / "docs-1.jsonl.gz", make_documents(100, seed=8))
-        return decide(*arguments, **options)
+        return function
 
-    monkeypatch.setattr(deciding, "decide_all", decide_while_a_file_changes)
     with pytest.raises(ShardError, match=r"docs-1.jsonl.gz.*run again"):
-        execute(recipe)
+        execute(make_recipe(corpus), faults={"write_files": after_a_file_has_changed})
     assert not (corpus / "store" / "datasets" / "test" / "CURRENT").exists()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide import shuffle
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.decide.fuzzy.components import find_components
 from gristmill.pipelines.decide.fuzzy.pairs import PAIRS, pair_table
 from gristmill.pipelines.decide.shuffle import Exchange, shard_of
@@ -37,8 +37,7 @@ def roots(
     for i, ordinal in enumerate(ORDINALS):
         kept = ends[shard_of(ORDINALS, ends[:, 1]) == i]
         edges.keep(ordinal, pair_table(kept[:, 0], kept[:, 1]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffle, "PARTITION_ROWS", partition_rows)
+    with tuned(partition_rows=partition_rows):
         members = find_components(ORDINALS, edges, len(ends), budget, engine, str(folder))
     found: dict[int, int] = {}
     for i in range(3):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.decide import shuffle
 from gristmill.pipelines.decide.fuzzy.history import MET, History
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
@@ -23,7 +24,6 @@ from gristmill.pipelines.decide.fuzzy.similarity import SignatureEvidence
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
-from gristmill.pipelines.index import generations
 from gristmill.pipelines.index.generations import Kept, write_generation
 from gristmill.pipelines.store.fuzzy_index import GenerationFiles, HeldShard, Index
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine
@@ -144,9 +144,7 @@ def test_against_the_definition(
     new_shards = shards_of(signatures[~is_old], ordinals[1], [0] * n)
     engine: Engine = ShufflingEngine(seed) if shuffled else LocalEngine(2)
     folder = tmp_path_factory.mktemp("history")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffle, "PARTITION_ROWS", rows)
-        patch.setattr(generations, "KEY_GROUP", group)
+    with tuned(partition_rows=rows, key_group=group):
         history = history_of(old_shards, folder, parts)
         survivors = Survivors([SurvivingShard(shard) for shard in new_shards], int((~is_old).sum()))
         parameters = Parameters(rule().signature.column, BANDS, ROWS, THRESHOLD, verify)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gristmill.pipelines.decide import shuffle, shuffle_files
+from gristmill.pipelines.config.tuning import tuned
+from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.fuzzy import survivors as survivors_of_components
 from gristmill.pipelines.decide.fuzzy.clusters import Clusters
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
@@ -94,8 +95,7 @@ def test_against_the_definition(
     shards = shards_of(signatures, np.diff(bounds).tolist(), null, quality=pa.array(quality, pa.int64()))
     engine: Engine = ShufflingEngine(seed) if shuffled else LocalEngine(2)
     given_order = [shards[i] for i in rng.permutation(len(shards))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffle, "PARTITION_ROWS", rows)
+    with tuned(partition_rows=rows):
         found = clusters_of(
             given_order, tmp_path_factory.mktemp("fuzzy"), engine, verify=verify, keep=keep, edge_budget=budget
         )
@@ -254,8 +254,7 @@ def test_the_sample_depends_on_the_documents_alone(tmp_path: Path) -> None:
     signatures = family(np.random.default_rng(1), 2000)
     shards = shards_of(signatures, [1000, 400, 600])
     one = clusters_of(shards, tmp_path / "a").sample
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffle, "PARTITION_ROWS", 500)
+    with tuned(partition_rows=500):
         other = clusters_of(shards[::-1], tmp_path / "b", ShufflingEngine()).sample
     assert len(one.left) == 1000
     row_of = {address: i for i, address in enumerate(addresses(shards))}

@@ -9,19 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gristmill.pipelines.decide import count_duplicates, shuffle
+from gristmill.pipelines.config.tuning import sizes, tuned
+from gristmill.pipelines.decide import count_duplicates
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 
 
-@pytest.mark.parametrize("partition_rows", [10, shuffle.PARTITION_ROWS])
-def test_repeated_ids(tmp_path: Path, partition_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shuffle, "PARTITION_ROWS", partition_rows)
+@pytest.mark.parametrize("partition_rows", [10, sizes().partition_rows])
+def test_repeated_ids(tmp_path: Path, partition_rows: int) -> None:
     ids = [None if i % 10 == 0 else f"id-{i * i % 37}" for i in range(100)]
     table = documents(100).drop_columns(["id"]).append_column("id", pa.array(ids))
     counts = Counter(i for i in ids if i is not None)
-    found = count_duplicates(split(table, [30, 30, 40]), "id", ShufflingEngine(), str(tmp_path))
+    with tuned(partition_rows=partition_rows):
+        found = count_duplicates(split(table, [30, 30, 40]), "id", ShufflingEngine(), str(tmp_path))
     assert found["documents"] == sum(counts.values()) - len(counts)
     assert found["values"] == sum(n > 1 for n in counts.values())
     assert [counts[value] for value in found["examples"]] == sorted(counts.values(), reverse=True)[:3]

@@ -14,7 +14,8 @@ from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
-from gristmill.pipelines.decide import decide, given_file, shuffle
+from gristmill.pipelines.config.tuning import sizes, tuned
+from gristmill.pipelines.decide import decide, given_file
 from gristmill.pipelines.decide.rules.paragraph_dedup import MOST_FREQUENT
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
@@ -86,17 +87,15 @@ def test_it_agrees_with_plain_python(tmp_path: Path, by: str, keep: str, limit: 
             assert len(rest.encode()) == len(text.encode()) - sum(removed)
 
 
-@pytest.mark.parametrize("partition_rows", [7, shuffle.PARTITION_ROWS])
-@pytest.mark.parametrize("sizes", SPLITS)
-def test_shards_partitions_and_engines_do_not_show(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partition_rows: int, sizes: list[int]
-) -> None:
+@pytest.mark.parametrize("partition_rows", [7, sizes().partition_rows])
+@pytest.mark.parametrize("split", SPLITS)
+def test_shards_partitions_and_engines_do_not_show(tmp_path: Path, partition_rows: int, split: list[int]) -> None:
     rule = ParagraphDedup(limit=20, min_characters=2)
     expected = decided(rule, [N], LocalEngine(1), tmp_path / "plain")
     assert expected["details"]["repeated"] == 13
     assert len(expected["details"]["most_frequent"]) == MOST_FREQUENT
-    monkeypatch.setattr(shuffle, "PARTITION_ROWS", partition_rows)
-    assert decided(rule, sizes, ShufflingEngine(3), tmp_path / "other") == expected
+    with tuned(partition_rows=partition_rows):
+        assert decided(rule, split, ShufflingEngine(3), tmp_path / "other") == expected
 
 
 def test_nothing_repeats(tmp_path: Path) -> None:

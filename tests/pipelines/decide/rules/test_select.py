@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators.rules.select import Select
-from gristmill.pipelines.decide import RuleCount, decide, order_statistics
+from gristmill.pipelines.config.tuning import sizes, tuned
+from gristmill.pipelines.decide import RuleCount, decide
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import documents, split
 
@@ -65,15 +66,14 @@ def make(values: list[Any], copies: int) -> pa.Table:
     budget=st.sampled_from([{"documents": 7}, {"tokens": 40}, {"fraction": 0.4}, {"documents": 0}, {"documents": 99}]),
     quotas=st.sampled_from([None, {"shares": SHARES}]),
     cut=st.integers(0, 60),
-    few=st.sampled_from([2, order_statistics.FEW]),
+    few=st.sampled_from([2, sizes().tabulated]),
 )
 def test_against_brute_force(
     values: list[Any], copies: int, by: Any, budget: Any, quotas: Any, cut: int, few: int, tmp_path_factory: Any
 ) -> None:
     table, rule = make(values, copies), Select(**by, **budget, seed=5, quotas=quotas)
     cut = min(cut, len(values))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order_statistics, "FEW", few)
+    with tuned(tabulated=few):
         found, _ = select(rule, table, [cut, len(values) - cut], tmp_path_factory.mktemp("select"))
     assert found == brute_force(rule, table)
 

@@ -7,7 +7,7 @@ import pytest
 
 from gristmill.operators.label.answers import Choice
 from gristmill.operators.label.contract import Message
-from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.prompt import Estimate
 from gristmill.pipelines.label.http.replies import Answered, completion_of
 
 CONSTRAINT = Choice(choice=["physics", "biology"]).constraint()  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.pipelines.label.http.errors import FailureKind, error_in_answer, refused
+from gristmill.pipelines.label.http.replies import FailureKind, error_in_answer, refused
 
 
 def openai(message: str, **more: Any) -> bytes:

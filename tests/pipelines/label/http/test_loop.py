@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.pipelines.label.http import loop
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.label.http.loop import Inbox, through_loop
 
 
@@ -77,8 +77,8 @@ def test_only_a_little_is_pulled_ahead_of_what_is_taken() -> None:
     assert sum(map(len, stream)) == 1999
 
 
-def test_a_slow_consumer_stops_the_pulling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "UNDELIVERED", 10)
+@tuned(undelivered=10)
+def test_a_slow_consumer_stops_the_pulling() -> None:
     pulled = 0
 
     def batches() -> Iterator[list[int]]:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from gristmill.operators.label.answers import Choice, Free
 from gristmill.operators.label.contract import Completion, Message
-from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.prompt import Estimate
 from gristmill.operators.label.reading import InvalidAnswer
-from gristmill.pipelines.label.http.errors import Failure, FailureKind
-from gristmill.pipelines.label.http.replies import Answered, completion_of, reply_in
+from gristmill.pipelines.label.http.replies import Answered, Failure, FailureKind, completion_of, reply_in
 
 TOPIC = Choice(choice=["history", "physics", "cooking"])  # type: ignore[arg-type]
 MESSAGES: list[Message] = [{"role": "user", "content": "What is it about?"}]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.operators.label.contract import Asker, Question, Reply
-from gristmill.operators.label.cutting import Cutter
-from gristmill.operators.label.prompt import Prompt
+from gristmill.operators.label.prompt import Cutter, Prompt
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import TransformersAnnotator
 

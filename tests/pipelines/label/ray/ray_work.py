@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.label.contract import Completion, Question, Reply, Tokenizer
-from gristmill.operators.label.cutting import Estimate
+from gristmill.operators.label.prompt import Estimate
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.label.contract import Question, Reply
 from gristmill.pipelines.engine.base import RETRIES
 from gristmill.pipelines.label.questions import HeldChunk
-from gristmill.pipelines.label.ray.retries import Ask, ReplyBatch, answer_in_rounds
+from gristmill.pipelines.label.ray.backend import Ask, ReplyBatch, answer_in_rounds
 
 
 @dataclass

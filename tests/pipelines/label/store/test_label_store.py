@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone, StoreLocked
 from gristmill.operators.label.contract import Rejected
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.store import DOCUMENTS, LabelStore, open_stored, upkeep, writer
+from gristmill.pipelines.label.store import DOCUMENTS, LabelStore, open_stored, writer
 from gristmill.pipelines.label.store.journal import LocalJournal
 from gristmill.pipelines.label.store.schema import (
     ANSWERED,
@@ -53,10 +54,10 @@ def store(tmp_path: Path) -> LabelStore:
 
 
 @pytest.fixture
-def small_journals(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_journals() -> Iterator[None]:
     """Journals that are full after three rows, and few files that count as many."""
-    monkeypatch.setattr(writer, "JOURNAL_ROWS", 3)
-    monkeypatch.setattr(upkeep, "MANY", 4)
+    with tuned(journal_rows=3, answer_files=4):
+        yield
 
 
 def keys_of(numbers: list[int]) -> pa.Array:
@@ -177,9 +178,7 @@ def test_a_store_holds_what_a_dict_says(tmp_path_factory: pytest.TempPathFactory
     store = LabelStore(str(tmp_path_factory.mktemp("store")), "f")
     held: dict[tuple[bytes, str], tuple[int, str | None]] = {}
     tokens = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer, "JOURNAL_ROWS", 3)
-        patch.setattr(upkeep, "MANY", 4)
+    with tuned(journal_rows=3, answer_files=4):
         runs = iter(range(100))
         opened = store.open_run("r0")
         run = opened.__enter__()
@@ -222,8 +221,8 @@ def test_many_files_become_one_and_nothing_changes(store: LabelStore) -> None:
     assert store.rows().num_rows == len(before[0]) + 1, "a run of the same name goes on after its files were compacted"
 
 
-def test_large_files_are_left_as_they_are(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "MERGED_ROWS", 10)
+@tuned(merged_rows=10)
+def test_large_files_are_left_as_they_are(store: LabelStore) -> None:
     for i in range(5):
         with store.open_run(f"r{i}") as run:
             run.append(BIG, [answered(10 * i + j) for j in range(6 if i == 2 else 4)])
@@ -287,7 +286,7 @@ def test_compaction_killed_at_each_step(store: LabelStore) -> None:
             run.append(BIG, [answered(i), rejected(i + 1), AnswerRow(None, 1, None, input_tokens=3)])
     before = store.rows().to_pylist(), store.spent()
     steps = 0
-    for step in killed_everywhere(store, lambda step: upkeep.compact(store.url)):
+    for step in killed_everywhere(store, lambda step: writer.compact(store.url)):
         assert (store.rows().to_pylist(), store.spent()) == before, f"killed at step {step}"
         with store.open_run(f"more{step}") as run:
             run.append(BIG, [answered(100 + step)])
@@ -327,12 +326,12 @@ def test_a_run_killed_at_each_step_of_its_files(store: LabelStore, small_journal
 
 APPENDING = """
 import sys
+from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.label.budget import Amount
-from gristmill.pipelines.label.store import LabelStore, upkeep, writer
+from gristmill.pipelines.label.store import LabelStore
 from tests.pipelines.label.store.rows_made import BIG, answered
-writer.JOURNAL_ROWS, upkeep.MANY = 40, 3
 url, run, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with LabelStore(url, "f").open_run(run) as run:
+with tuned(journal_rows=40, answer_files=3), LabelStore(url, "f").open_run(run) as run:
     for i in range(first, first + 100_000, 4):
         run.reserve("big", Amount(4, 40, 4, 0.04))
         print("reserved", i, flush=True)
@@ -418,9 +417,8 @@ def on_s3(request: pytest.FixtureRequest) -> Iterator[LabelStore]:
         yield LabelStore(f"{BUCKET}/{request.node.name}", "f")
 
 
-def test_on_s3(on_s3: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.05)
-    monkeypatch.setattr(upkeep, "MANY", 3)
+@tuned(flush_seconds=0.05, answer_files=3)
+def test_on_s3(on_s3: LabelStore) -> None:
     store = on_s3
     with store.open_run("r") as run:
         for i in range(6):
