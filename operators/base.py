@@ -41,8 +41,8 @@ _COUNT = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*([kmgbt]?)", re.IGNORECASE | r
 
 def as_count(value: Any) -> Any:
     """Return the number that a text such as `80M` stands for; return any other value unchanged."""
-    if isinstance(value, str) and (found := _COUNT.fullmatch(value.strip().replace(",", "").replace("_", ""))):
-        return round(Fraction(found[1]) * _UNITS[found[2].lower()])
+    if isinstance(value, str) and (match := _COUNT.fullmatch(value.strip().replace(",", "").replace("_", ""))):
+        return round(Fraction(match[1]) * _UNITS[match[2].lower()])
     return value
 
 

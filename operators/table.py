@@ -108,11 +108,11 @@ def _plugins() -> dict[str, Row]:
         if point.name in OPERATORS or point.name in added:
             raise RecipeError(f"{where} has the name of another; uninstall one of the two")
         try:
-            found = point.load()
+            plugin = point.load()
         except Exception as error:
             message = f"{where} cannot be loaded: {type(error).__name__}: {error}; fix the package or uninstall it"
             raise RecipeError(message) from error
-        row = found if isinstance(found, Row) else Row(found)
+        row = plugin if isinstance(plugin, Row) else Row(plugin)
         if not (isinstance(row.operator, type) and issubclass(row.operator, (Transform, Measure, Rule))):
             raise RecipeError(f"{where} is no Transform, Measure or Rule, and no Row of one")
         added[point.name] = row

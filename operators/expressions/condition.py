@@ -78,9 +78,9 @@ class Condition:
             reason = f"{self.text!r} cannot be computed for every document: {_reason(error)}"
             raise ShardError(f"{reason}; guard it with try_cast or CASE") from error
         rows = np.flatnonzero(np.asarray(fired.is_valid()))
-        found = fired.take(pa.array(rows))
-        clauses = np.asarray(found.field("clause")).astype(np.int64)
-        return Fired(rows, clauses, found.field("value"), found.field("limit"))
+        matches = fired.take(pa.array(rows))
+        clauses = np.asarray(matches.field("clause")).astype(np.int64)
+        return Fired(rows, clauses, matches.field("value"), matches.field("limit"))
 
 
 def compile_condition(text: str, schema: pa.Schema) -> Condition:

@@ -50,9 +50,9 @@ _SIZED_TYPES = {"array"}
 
 def may_grow(tree: Any) -> bool:
     """Return whether the result of an expression, given by its tree, may be far larger than its columns."""
-    left = [(tree, 0)]  # nodes, and how many functions are around each
-    while left:
-        node, depth = left.pop()
+    stack = [(tree, 0)]  # nodes, and how many functions are around each
+    while stack:
+        node, depth = stack.pop()
         if isinstance(node, dict):
             kind = node.get("class")
             if kind == "LAMBDA" or (kind == "TYPE" and str(node.get("type_name", "")).lower() in _SIZED_TYPES):
@@ -63,7 +63,7 @@ def may_grow(tree: Any) -> bool:
             if depth > _DEEPEST:
                 return True
         if isinstance(node, dict | list):
-            left += [(inner, depth) for inner in (node.values() if isinstance(node, dict) else node)]
+            stack += [(inner, depth) for inner in (node.values() if isinstance(node, dict) else node)]
     return False
 
 

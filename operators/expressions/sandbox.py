@@ -84,7 +84,7 @@ def functions() -> dict[str, bool]:
     kinds: dict[str, set[str]] = {}
     for name, kind, consistent in rows:
         kinds.setdefault(name, set()).add(kind if consistent else "volatile")
-    return {name: _is_pure(name, found) for name, found in kinds.items()}
+    return {name: _is_pure(name, function_kinds) for name, function_kinds in kinds.items()}
 
 
 def _is_pure(name: str, kinds: set[str]) -> bool:

@@ -143,7 +143,7 @@ def _check_function(node: Node, text: str) -> None:
         if node["filter"] is not None or node["distinct"] or node["order_bys"]["orders"]:
             raise refused("FILTER, DISTINCT or ORDER BY in quantile", node, text)
     elif name not in functions():
-        near = difflib.get_close_matches(name, [known for known, pure in functions().items() if pure], n=1)
+        near = difflib.get_close_matches(name, [candidate for candidate, pure in functions().items() if pure], n=1)
         remedy = f"; did you mean {near[0]}?" if near else ": rules use the scalar functions of DuckDB"
         raise RecipeError(f"unknown function {name} at character {position(node, text)} of {text!r}{remedy}")
     elif not functions()[name]:
@@ -164,8 +164,8 @@ def refused(what: str, node: Node, text: str) -> RecipeError:
 def hint(text: str) -> str:
     """Return advice on what to write for operators of other languages; an empty text where there are none."""
     code = _QUOTED.sub("", text)
-    found = [f"; `{sign}` {meaning}: write `{word}`" for sign, meaning, word in _FOREIGN if sign in code]
-    return "".join(found)
+    hints = [f"; `{sign}` {meaning}: write `{word}`" for sign, meaning, word in _FOREIGN if sign in code]
+    return "".join(hints)
 
 
 def _syntax_error(text: str, parsed: Node) -> RecipeError:

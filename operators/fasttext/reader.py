@@ -167,10 +167,10 @@ def _read_arguments(cursor: Cursor, version: int) -> Arguments:
 
 def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, Labels, int]:
     """Read the dictionary and the labels; return them and the number of rows of the input matrix."""
-    size, words, n_labels, _, kept = cursor.numbers("iiiqq")
-    pruned = kept >= 0  # -1: every bucket has its row
-    if words < 0 or n_labels <= 0 or size != words + n_labels or not -1 <= kept <= arguments.buckets:
-        cursor.refuse_as_damaged(f"{size} entries, {words} words, {n_labels} labels, {kept} buckets kept")
+    size, words, n_labels, _, n_kept = cursor.numbers("iiiqq")
+    pruned = n_kept >= 0  # -1: every bucket has its row
+    if words < 0 or n_labels <= 0 or size != words + n_labels or not -1 <= n_kept <= arguments.buckets:
+        cursor.refuse_as_damaged(f"{size} entries, {words} words, {n_labels} labels, {n_kept} buckets kept")
 
     if size * SMALLEST_ENTRY > cursor.left:
         cursor.refuse_as_damaged(f"{size:,} entries of a dictionary do not fit in {cursor.left:,} bytes")
@@ -188,7 +188,7 @@ def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, 
     ):
         cursor.refuse_as_damaged("its dictionary is not words followed by labels, with counts")
 
-    buckets, rows = cursor.array("<i4", 2 * max(kept, 0)).reshape(-1, 2).T
+    buckets, rows = cursor.array("<i4", 2 * max(n_kept, 0)).reshape(-1, 2).T
     if (np.sort(rows) != np.arange(len(rows))).any():
         cursor.refuse_as_damaged("the rows of the kept buckets are not 0, 1, 2, ...")
     kept_buckets = buckets[np.argsort(rows)].astype(np.uint64)
@@ -202,7 +202,7 @@ def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, 
     )
     spellings = (bytes(cursor.content[starts[e] : starts[e] + lengths[e]]) for e in range(words, size))
     names = [spelling.decode(errors="backslashreplace") for spelling in spellings]
-    return dictionary, Labels(names, counts[words:].tolist()), words + (kept if pruned else arguments.buckets)
+    return dictionary, Labels(names, counts[words:].tolist()), words + (n_kept if pruned else arguments.buckets)
 
 
 def _read_matrix(cursor: Cursor, rows: int, dim: int, quantised: bool) -> Matrix:
@@ -231,9 +231,11 @@ def _read_quantised_matrix(cursor: Cursor, rows: int, dim: int) -> Matrix:
 
 def _read_quantiser(cursor: Cursor, dim: int) -> tuple[NDArray[np.float32], int]:
     """Read the centroids of a product quantiser of `dim` dimensions, and how many dimensions one code stands for."""
-    found, parts, stretch, last = cursor.numbers("4i")
-    if found != dim or stretch <= 0 or parts != -(-dim // stretch) or last != dim - (parts - 1) * stretch:
-        cursor.refuse_as_damaged(f"a quantiser of {found} dimensions in {parts} parts of {stretch}, the last of {last}")
+    dimensions, parts, stretch, last = cursor.numbers("4i")
+    if dimensions != dim or stretch <= 0 or parts != -(-dim // stretch) or last != dim - (parts - 1) * stretch:
+        cursor.refuse_as_damaged(
+            f"a quantiser of {dimensions} dimensions in {parts} parts of {stretch}, the last of {last}"
+        )
     return cursor.array("<f4", dim * CENTROIDS), stretch
 
 

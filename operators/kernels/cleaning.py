@@ -49,11 +49,11 @@ def inspect_texts(data, offsets, class_of, as_first, as_second):
 @kernel
 def _has_control(text):
     """Return whether there is an ASCII control character but tab and line feed. No branches: it is vectorised."""
-    found = False
+    result = False
     for k in range(text.shape[0]):
         c = text[k]
-        found |= ((c < _SPACE) & (c != _TAB) & (c != _LINE_FEED)) | (c == _DELETE)
-    return found
+        result |= ((c < _SPACE) & (c != _TAB) & (c != _LINE_FEED)) | (c == _DELETE)
+    return result
 
 
 @kernel
@@ -71,21 +71,21 @@ def clean_texts(data, offsets, unclean):
     count = offsets.shape[0] - 1
     out = np.empty(offsets[count] - offsets[0], np.uint8)
     new_offsets = np.zeros(count + 1, np.int64)
-    written = 0
+    size = 0
     for d in range(count):
         text = data[offsets[d] : offsets[d + 1]]
         if unclean[d]:
-            written += _clean(text, out[written:])
+            size += _clean(text, out[size:])
         else:
-            out[written : written + text.shape[0]] = text
-            written += text.shape[0]
-        new_offsets[d + 1] = written
-    return out[:written], new_offsets
+            out[size : size + text.shape[0]] = text
+            size += text.shape[0]
+        new_offsets[d + 1] = size
+    return out[:size], new_offsets
 
 
 @kernel
 def _clean(text, out):
-    written, i, end = 0, 0, text.shape[0]
+    size, i, end = 0, 0, text.shape[0]
     while i < end:
         c, width = np.int64(text[i]), 1
         if c == 0xE2:
@@ -102,7 +102,7 @@ def _clean(text, out):
             if c != _LINE_FEED and c != _TAB:
                 i += 1
                 continue
-        out[written] = c
-        written += 1
+        out[size] = c
+        size += 1
         i += width
-    return written
+    return size

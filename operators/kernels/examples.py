@@ -101,15 +101,15 @@ def _pieces() -> tuple[Any, ...]:
 
 def _near_duplicates() -> list[_Call]:
     lanes, word = _fixed(np.zeros((1, 8), np.uint16)), np.ones(1, np.uint64)
-    held, numbers = _fixed(word.copy()), np.zeros(1, np.int64)
+    fixed_word, numbers = _fixed(word.copy()), np.zeros(1, np.int64)
     return [
         (band_keys, (lanes, 1, 8, np.zeros((1, 1), np.uint64))),
         (agreements, (lanes, lanes)),
-        (may_repeat, (held,)),
+        (may_repeat, (fixed_word,)),
         (bucket_pairs, (word, np.array([0, 1]), 2, 1)),
-        (first_occurrences, (held, held)),
+        (first_occurrences, (fixed_word, fixed_word)),
         (hash_pairs, (word, word)),
-        (hash_pairs, (held, held)),
+        (hash_pairs, (fixed_word, fixed_word)),
         (smallest_members, (1, numbers, numbers)),
     ]
 

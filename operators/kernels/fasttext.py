@@ -191,7 +191,7 @@ def add_words(entries, matrix, rows, total):
 def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total):
     """Add the features of words first to stop - 1 and of their character n-grams; return how many there are."""
     starts, stops, entries = words.starts, words.stops, words.entries
-    n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
+    n_words, buckets, kept_buckets = dictionary.words, dictionary.buckets, dictionary.kept
     fewest, most = dictionary.ngrams[0], dictionary.ngrams[1]
     features = n = 0
     for w in range(first, stop):
@@ -204,7 +204,7 @@ def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, 
                 add_rows(matrix, rows, n, total)
                 features += n
                 n = 0
-            n = character_ngrams(bracketed, i, length, fewest, most, n_words, buckets, kept, rows, n)
+            n = character_ngrams(bracketed, i, length, fewest, most, n_words, buckets, kept_buckets, rows, n)
     add_rows(matrix, rows, n, total)
     return features + n
 
@@ -249,7 +249,7 @@ def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, k
 @kernel
 def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
     """Add the features of n-grams, of two words or more, that start at the first `starts` words; return how many."""
-    n_words, buckets, kept = dictionary.words, dictionary.buckets, dictionary.kept
+    n_words, buckets, kept_buckets = dictionary.words, dictionary.buckets, dictionary.kept
     features = n = 0
     for i in range(starts):
         if n + LONGEST_NGRAM >= SEGMENT:
@@ -259,7 +259,7 @@ def add_word_ngrams(hashes, starts, dictionary, matrix, rows, total):
         ngram_hash = np.uint64(np.int64(hashes[i]))
         for j in range(i + 1, min(i + dictionary.word_ngrams, hashes.shape[0])):
             ngram_hash = ngram_hash * _NGRAM_FACTOR + np.uint64(np.int64(hashes[j]))
-            row = bucket_row(ngram_hash, buckets, kept)
+            row = bucket_row(ngram_hash, buckets, kept_buckets)
             if row >= 0:
                 rows[n] = n_words + row
                 n += 1

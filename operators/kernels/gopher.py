@@ -102,13 +102,13 @@ def gopher_statistics(data, offsets, table):
         total = max(length if is_ascii else count_characters(text, 0, length), 1)
         statistics[_BULLET_LINES], statistics[_ELLIPSIS_LINES] = line_shapes(text, classes, length)
         lines = split_lines(text, length, is_ascii, keys, characters)
-        repeats, held = count_repeats(keys, characters, lines, slots, first)
+        repeats, repeated_characters = count_repeats(keys, characters, lines, slots, first)
         statistics[_DUP_LINES] = repeats / max(lines, 1)
-        statistics[_DUP_LINE_CHARS] = held / total
+        statistics[_DUP_LINE_CHARS] = repeated_characters / total
         paragraphs = split_paragraphs(text, classes, length, is_ascii, keys, characters)
-        repeats, held = count_repeats(keys, characters, paragraphs, slots, first)
+        repeats, repeated_characters = count_repeats(keys, characters, paragraphs, slots, first)
         statistics[_DUP_PARAGRAPHS] = repeats / max(paragraphs, 1)
-        statistics[_DUP_PARAGRAPH_CHARS] = held / total
+        statistics[_DUP_PARAGRAPH_CHARS] = repeated_characters / total
         words = _split_words(text, classes, length, is_ascii, keys, characters, statistics)
         _ngram_shares(keys, characters, words, total, positions, slots, first, members, statistics[_TOP_2GRAM:])
     return out
@@ -216,8 +216,8 @@ def _ngram_shares(keys, characters, words, total, positions, slots, first, membe
         first_equal(keys, candidates, slots, first)
         count_members(first, candidates, members)
         if n <= 4:
-            held = characters_of_most_frequent(n, words, characters, positions, first, members, candidates)
+            ngram_characters = characters_of_most_frequent(n, words, characters, positions, first, members, candidates)
         else:
-            held = characters_in_repeats(n, characters, positions, first, slots, candidates)
-        out[n - 2] = held / total
+            ngram_characters = characters_in_repeats(n, characters, positions, first, slots, candidates)
+        out[n - 2] = ngram_characters / total
         candidates = longer_candidates(positions, keys, first, members, candidates)

@@ -28,8 +28,8 @@ def hash_ngrams(data, offsets, order, alphabet, vectors):
     for d in range(offsets.shape[0] - 1):
         counts[:] = 0
         for n in range(1, order + 1):
-            found = fill_shingles(data, offsets[d], offsets[d + 1], n, alphabet, scratch)
-            _add_signed(scratch.hashes[:found], counts)
+            n_shingles = fill_shingles(data, offsets[d], offsets[d + 1], n, alphabet, scratch)
+            _add_signed(scratch.hashes[:n_shingles], counts)
         _write_unit(counts, vectors[d])
 
 

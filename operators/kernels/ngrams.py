@@ -117,23 +117,23 @@ def _next_buckets(features, scratch, length, position, carried):
     carried tokens to go on with, and the number of new tokens.
     """
     text, starts, ends, hashes, grams = scratch.text, scratch.starts, scratch.ends, scratch.hashes, scratch.grams
-    found, position = find_tokens(scratch.marks, length, position, starts, ends, carried)
-    for t in range(found):
+    tokens, position = find_tokens(scratch.marks, length, position, starts, ends, carried)
+    for t in range(tokens):
         hashes[t] = grams[t] = hash_word(text, starts[t], ends[t] - starts[t])
     n = 0
     for order in range(1, features.order + 1):
         if order > 1:
-            for t in range(found - 1, order - 2, -1):
+            for t in range(tokens - 1, order - 2, -1):
                 grams[t] = multiply_fold(grams[t - 1] * GOLDEN + hashes[t], SECRET_2)
         first = max(carried, order - 1)
-        new = max(0, found - first)
+        new = max(0, tokens - first)
         buckets = scratch.buckets[n : n + new]
         _fill(text, starts, ends, grams, first, order, features.buckets, features.cache, scratch, buckets)
         n += new
-    kept = min(found, features.order - 1)
-    for t in range(kept):
-        starts[t], ends[t] = starts[found - kept + t], ends[found - kept + t]
-    return n, position, kept, found - carried
+    overlap = min(tokens, features.order - 1)
+    for t in range(overlap):
+        starts[t], ends[t] = starts[tokens - overlap + t], ends[tokens - overlap + t]
+    return n, position, overlap, tokens - carried
 
 
 @kernel

@@ -34,8 +34,8 @@ def entry(function: Callable[..., Any]) -> Any:
 
 def machine() -> str:
     """Return a digest of what machine code depends on besides its source: processor, numba and Python."""
-    known = (sys.version, numba.__version__, cpu_target.target_context.codegen().magic_tuple())
-    return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
+    parts = (sys.version, numba.__version__, cpu_target.target_context.codegen().magic_tuple())
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 class _Part(types.Dispatcher):

@@ -62,29 +62,29 @@ def remove_pieces(data, offsets, by_line, positions, bounds, classes):
     out = np.empty(offsets[count] - offsets[0], np.uint8)
     new_offsets = np.zeros(count + 1, np.int64)
     text = np.empty(longest(offsets) + PADDING, np.uint8)
-    written = 0
+    size = 0
     for d in range(count):
         if bounds[d] == bounds[d + 1]:
-            written = _append(data, offsets[d], offsets[d + 1], out, written)
+            size = _append(data, offsets[d], offsets[d + 1], out, size)
         else:
             length = _append(data, offsets[d], offsets[d + 1], text, 0)
             gone = positions[bounds[d] : bounds[d + 1]]
-            written = _append_rest(text, length, by_line, gone, classes, out, written)
-        new_offsets[d + 1] = written
-    return out[:written], new_offsets
+            size = _append_rest(text, length, by_line, gone, classes, out, size)
+        new_offsets[d + 1] = size
+    return out[:size], new_offsets
 
 
 @kernel
 def _append_rest(text, length, by_line, gone, classes, out, written):
     """Append text[:length] without the pieces at `gone` to out[:written]; return its new length."""
-    piece, kept, start, end = -1, 0, 0, 0
+    piece, rest_start, start, end = -1, 0, 0, 0
     for position in gone:
         while piece < position:
             start, end = _next_piece(text, end, length, by_line, classes)
             piece += 1
-        written = _append(text, kept, start, out, written)
-        kept = end
-    return _append(text, kept, length, out, written)
+        written = _append(text, rest_start, start, out, written)
+        rest_start = end
+    return _append(text, rest_start, length, out, written)
 
 
 @kernel

@@ -73,14 +73,14 @@ def longer_candidates(positions, keys, first, members, count):
     positions: int32, ascending, where each n-gram starts (in words); keys: uint64. An (n+1)-gram stays a candidate
     where the n-grams at p and p + 1 both repeat.
     """
-    kept = 0
+    size = 0
     for k in range(count - 1):
         here, behind = first[k], first[k + 1]
         adjacent = positions[k + 1] == positions[k] + 1
-        positions[kept] = positions[k]
-        keys[kept] = np.uint64(here) << np.uint64(32) | np.uint64(behind)
-        kept += adjacent & (members[here] > 1) & (members[behind] > 1)  # without a branch: nothing predicts it
-    return kept
+        positions[size] = positions[k]
+        keys[size] = np.uint64(here) << np.uint64(32) | np.uint64(behind)
+        size += adjacent & (members[here] > 1) & (members[behind] > 1)  # without a branch: nothing predicts it
+    return size
 
 
 @kernel

@@ -80,10 +80,10 @@ def characters(like_re: bool) -> Characters:
             letters[letters == WORD] = SINGLE
     # A sigma is final after a cased letter and characters to ignore between them: str.lower tells which are which.
     # They all lie in planes 0, 1 and 14.
-    some = every[np.isin(every >> 16, (0, 1, 14))]
-    after_it, after_a_letter_and_it = _sigma_is_final("", some), _sigma_is_final("a", some)
-    kinds[some[after_it]] |= _CASED
-    kinds[some[after_a_letter_and_it & ~after_it]] |= _IGNORED
+    code_points = every[np.isin(every >> 16, (0, 1, 14))]
+    after_it, after_a_letter_and_it = _sigma_is_final("", code_points), _sigma_is_final("a", code_points)
+    kinds[code_points[after_it]] |= _CASED
+    kinds[code_points[after_a_letter_and_it & ~after_it]] |= _IGNORED
     return Characters(kinds, _lower(every))
 
 

@@ -209,8 +209,8 @@ class Multi(TaskSection):
 
     def completion(self, answer: str) -> str:
         """Return what a model writes to give an answer."""
-        chosen = json.loads(answer)
-        return " ".join(YES if label in chosen else NO for label in self.multi)
+        labels = json.loads(answer)
+        return " ".join(YES if label in labels else NO for label in self.multi)
 
     def canonical(self, value: Any) -> str:
         """Return a JSON list of labels in order, from a person's list or one in JSON; raise InvalidAnswer otherwise."""
@@ -240,10 +240,10 @@ class Multi(TaskSection):
         if not isinstance(value, list | tuple):
             raise InvalidAnswer(f"{quoted(str(value))} is no list of labels")
         labels = tuple(self.multi)
-        chosen = [None if label is None else by_name(str(label), labels) for label in value]
-        if None in chosen:
-            raise InvalidAnswer(f"{quoted(str(value[chosen.index(None)]))} is none of {', '.join(labels)}")
-        return as_json([label for label in labels if label in chosen])
+        matches = [None if label is None else by_name(str(label), labels) for label in value]
+        if None in matches:
+            raise InvalidAnswer(f"{quoted(str(value[matches.index(None)]))} is none of {', '.join(labels)}")
+        return as_json([label for label in labels if label in matches])
 
     def soft(self, answer: str, slots: Slots | None, logprob: float | None) -> Soft:
         """Return the probability that each label fits, given the answers before it; the answer's is their product."""

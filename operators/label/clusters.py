@@ -65,7 +65,7 @@ def cluster(vectors: Vectors, rows: NDArray[np.int64], clusters: int, seed: int)
         centres[seen] = np.rint(sums[seen] / counts[seen, np.newaxis])
     step = max(1, _DISTANCES // len(centres))
     slices = [rows[start : start + step] for start in range(0, len(rows), step)]
-    return np.concatenate([nearest(space.points(some), centres) for some in slices])
+    return np.concatenate([nearest(space.points(chunk), centres) for chunk in slices])
 
 
 class Space(NamedTuple):
@@ -113,20 +113,20 @@ def _first_centres(points: Vectors, clusters: int, seed: int) -> Vectors:
     """
     candidates = 2 + int(np.log(clusters))
     chances = _chances(seed, clusters, candidates)
-    chosen: list[int] = []
+    centre_rows: list[int] = []
     distances = np.ones(len(points))
     for i in range(clusters):
         weights = np.cumsum(distances)
         if weights[-1] == 0:
             break
-        drawn = np.searchsorted(weights, chances[i] * weights[-1], side="right")
-        left = squared_distances(points, points[drawn])
-        if chosen:
-            left = np.minimum(left, distances)
-        best = int(left.sum(axis=1).argmin())
-        chosen.append(int(drawn[best]))
-        distances = left[best]
-    return points[chosen]
+        candidate_rows = np.searchsorted(weights, chances[i] * weights[-1], side="right")
+        candidate_distances = squared_distances(points, points[candidate_rows])
+        if centre_rows:
+            candidate_distances = np.minimum(candidate_distances, distances)
+        best = int(candidate_distances.sum(axis=1).argmin())
+        centre_rows.append(int(candidate_rows[best]))
+        distances = candidate_distances[best]
+    return points[centre_rows]
 
 
 def _chances(seed: int, *shape: int) -> NDArray[np.float64]:

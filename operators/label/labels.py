@@ -90,7 +90,7 @@ def one_of(answer: str, slots: Slots | None, codes: Mapping[str, str]) -> Soft:
     coverage = sum(masses)
     if coverage == 0.0:
         return UNKNOWN
-    shares = [found / coverage for found in masses]
+    shares = [value / coverage for value in masses]
     by_label = dict(zip(codes.values(), shares, strict=True))
     return Soft(by_label[answer], by_label, min(1.0, coverage), _entropy(shares))
 

@@ -35,8 +35,8 @@ def read_value(text: str, at: int, constant: Constant) -> tuple[Any, int]:
 
 
 def _after_blanks(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return at if found is None else found.end()
+    match = _BLANK.match(text, at)
+    return at if match is None else match.end()
 
 
 class _Reader:
@@ -54,8 +54,8 @@ class _Reader:
         if first in _PLAIN:
             return self._string(at)
         if number := _NUMBER.match(self._text, at):
-            told = number[0]
-            return (int(told) if told.lstrip("-").isdigit() else self._float(told)), number.end()
+            literal = number[0]
+            return (int(literal) if literal.lstrip("-").isdigit() else self._float(literal)), number.end()
         if word := _WORD.match(self._text, at):
             if word[0] in _WORDS:
                 return _WORDS[word[0]], word.end()
@@ -68,16 +68,16 @@ class _Reader:
         return self._constant(told) if value in (float("inf"), float("-inf")) else value
 
     def _list(self, at: int, depth: int) -> tuple[list[Any], int]:
-        found: list[Any] = []
+        items: list[Any] = []
         at = _after_blanks(self._text, at)
         while self._text[at : at + 1] != "]":
             value, at = self.value(at, depth)
-            found.append(value)
+            items.append(value)
             at = self._after_comma(at, "]")
-        return found, at + 1
+        return items, at + 1
 
     def _object(self, at: int, depth: int) -> tuple[dict[str, Any], int]:
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         at = _after_blanks(self._text, at)
         while self._text[at : at + 1] != "}":
             key, at = self._key(at)
@@ -85,11 +85,11 @@ class _Reader:
             if self._text[at : at + 1] != ":":
                 raise ValueError(f"no colon at character {at}")
             value, at = self.value(_after_blanks(self._text, at + 1), depth)
-            if key in found:
+            if key in members:
                 raise ValueError("an object with the same key twice")
-            found[key] = value
+            members[key] = value
             at = self._after_comma(at, "}")
-        return found, at + 1
+        return members, at + 1
 
     def _key(self, at: int) -> tuple[str, int]:
         if self._text[at : at + 1] in _PLAIN:

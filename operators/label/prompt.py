@@ -162,12 +162,12 @@ class Prompt:
 
         A first answer that was rejected is shown again, with the reason.
         """
-        asked: list[Message] = [*self._turns, {"role": "user", "content": self._head + _delimited(document)}]
+        turns: list[Message] = [*self._turns, {"role": "user", "content": self._head + _delimited(document)}]
         if rejected is None:
-            return asked
+            return turns
         complaint = f"This is no valid answer: {self.neutralise(rejected.reason)}. {self._asked.answer.how}"
         return [
-            *asked,
+            *turns,
             {"role": "assistant", "content": self.neutralise(rejected.raw[:_RAW_SHOWN]) or "(nothing)"},
             {"role": "user", "content": complaint},
         ]
@@ -196,15 +196,15 @@ def slots_from_tokens(
     """
     if not constraint.slots:
         return None
-    found: list[dict[str, float]] = []
+    slots: list[dict[str, float]] = []
     for token, alternatives in tokens:
         bare = _bare(token)
         if not bare or _TURN.fullmatch(bare):
             continue
-        if len(found) == len(constraint.slots) or bare not in constraint.slots[len(found)]:
+        if len(slots) == len(constraint.slots) or bare not in constraint.slots[len(slots)]:
             return None
-        found.append(_added_up(alternatives, constraint.slots[len(found)]))
-    return tuple(found) if len(found) == len(constraint.slots) else None
+        slots.append(_added_up(alternatives, constraint.slots[len(slots)]))
+    return tuple(slots) if len(slots) == len(constraint.slots) else None
 
 
 def _added_up(alternatives: Mapping[str, float], codes: Sequence[str]) -> dict[str, float]:
@@ -212,7 +212,7 @@ def _added_up(alternatives: Mapping[str, float], codes: Sequence[str]) -> dict[s
     for token, logprob in alternatives.items():
         if (bare := _bare(token)) in codes:
             masses[bare] = masses.get(bare, 0.0) + mass(logprob)
-    return {code: math.log(found) for code, found in masses.items() if found > 0.0}
+    return {code: math.log(total) for code, total in masses.items() if total > 0.0}
 
 
 def _bare(token: str) -> str:
@@ -248,8 +248,8 @@ class Structure:
             text = text.encode("utf-8", "replace").decode()
         if not any(first in text for first in self._firsts):
             return text
-        while found := self._found(text):  # a break may show another that overlapped
-            text = _break(text, found)
+        while matches := self._found(text):  # a break may show another that overlapped
+            text = _break(text, matches)
         return text
 
     def _found(self, text: str) -> list[tuple[int, bool]]:

@@ -64,8 +64,8 @@ _SHOWN = 80  # characters of an answer that a message quotes
 def _thoughts_end(text: str) -> int | None:
     """Return where the answer begins, after the reasoning that some models print first; None if that never ends."""
     end = None
-    for found in _THOUGHT.finditer(text):
-        end = found.end()
+    for match in _THOUGHT.finditer(text):
+        end = match.end()
     if end is None:
         return None if _THINKS.match(text) else 0
     return end
@@ -83,15 +83,15 @@ def _bare_turn(text: str) -> str:
 def _marks(text: str) -> tuple[list[str], str]:
     r"""Return what a text marks as its answers, by `<answer>` or `\boxed{}`, and what stands after the last of them."""
     for pattern, group in ((_TAGGED, 2), (_BOXED, 1)):
-        found = []
+        answers = []
         end = 0
         for match in pattern.finditer(text):
-            found.append(_STYLED.sub(r"\1", match[group]).strip(" $\r\n\t"))
+            answers.append(_STYLED.sub(r"\1", match[group]).strip(" $\r\n\t"))
             end = match.end()
-            if len(found) > _MOST_TAGS:
+            if len(answers) > _MOST_TAGS:
                 break
-        if found:
-            return list(dict.fromkeys(found)), text[end:]
+        if answers:
+            return list(dict.fromkeys(answers)), text[end:]
     return [], ""
 
 
@@ -125,10 +125,10 @@ def read_one(text: str, codes: Mapping[str, str]) -> str:
     codes: code -> label. Raises InvalidAnswer where it names none, or not clearly one.
     """
     text = plain(text)
-    found = _named(text, codes) or _in_json(text, codes) or _marked(text, codes) or _stated(text, codes)
-    if found is None:
+    label = _named(text, codes) or _in_json(text, codes) or _marked(text, codes) or _stated(text, codes)
+    if label is None:
         raise InvalidAnswer(f"{quoted(text)} is none of {', '.join(codes)}")
-    return found
+    return label
 
 
 def read_json(text: str) -> Any:
@@ -199,10 +199,10 @@ def folded(label: str) -> str:
 
 def by_name(text: str, labels: Sequence[str]) -> str | None:
     """Return the label that a text is, quotes and a full stop around it aside; None where it is none."""
-    known = _names(tuple(labels))
-    if len(text) > known.longest:
+    names = _names(tuple(labels))
+    if len(text) > names.longest:
         return None
-    return known.exact.get(folded(text)) or known.bare.get(folded(_bare(text)))
+    return names.exact.get(folded(text)) or names.bare.get(folded(_bare(text)))
 
 
 class _Names(NamedTuple):
@@ -259,8 +259,8 @@ def _in_json(text: str, codes: Mapping[str, str]) -> str | None:
     except InvalidAnswer:
         return None
     answers = [value[key] for key in value if folded(key) in _ANSWER_KEYS] if isinstance(value, dict) else []
-    found = {_named(_as_text(answer), codes) for answer in answers}
-    return found.pop() if len(found) == 1 else None
+    labels = {_named(_as_text(answer), codes) for answer in answers}
+    return labels.pop() if len(labels) == 1 else None
 
 
 def _as_text(value: Any) -> str:
@@ -272,8 +272,8 @@ def _as_text(value: Any) -> str:
 def _marked(text: str, codes: Mapping[str, str]) -> str | None:
     """Return the label of all that a text marks as its answer, if they agree and nothing after them names another."""
     answers, after = _marks(text)
-    found = {_named(answer, codes) or _in_json(answer, codes) or _announced(answer, codes) for answer in answers}
-    label = found.pop() if len(found) == 1 else None
+    labels = {_named(answer, codes) or _in_json(answer, codes) or _announced(answer, codes) for answer in answers}
+    label = labels.pop() if len(labels) == 1 else None
     return label if label is not None and not _mentions_another(after, label, codes) else None
 
 

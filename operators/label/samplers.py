@@ -73,10 +73,10 @@ def smallest(priority: NDArray[np.float64], documents: int) -> NDArray[np.bool_]
     if documents == 0:
         return np.zeros(len(priority), np.bool_)
     last = np.partition(priority, documents - 1)[documents - 1]
-    chosen: NDArray[np.bool_] = priority < last
+    mask: NDArray[np.bool_] = priority < last
     ties = np.flatnonzero(priority == last)
-    chosen[ties[: documents - np.count_nonzero(chosen)]] = True
-    return chosen
+    mask[ties[: documents - np.count_nonzero(mask)]] = True
+    return mask
 
 
 def position_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -174,8 +174,8 @@ def _check_columns(sample: Sample, documents: pa.Table) -> None:
     goes_by = f"sample: by: {sample.by} goes by"
     missing = sorted(sample.columns_needed() - set(documents.column_names))
     if missing:
-        found = ", ".join(sorted(set(documents.column_names) - {KEY})) or "none"
-        raise RecipeError(f"{goes_by} {', '.join(missing)}; the documents have {found}")
+        names = ", ".join(sorted(set(documents.column_names) - {KEY})) or "none"
+        raise RecipeError(f"{goes_by} {', '.join(missing)}; the documents have {names}")
     for name in sample.columns_needed():
         kind = documents.schema.field(name).type
         if pa.types.is_nested(kind):

@@ -58,9 +58,9 @@ class TaskQuestion(TaskSection):
 
     def asked_fingerprint(self) -> str:
         """Return a hex digest of all that decides the prompt and how its answer is read."""
-        asked = self.model_dump(mode="json", by_alias=True, include=set(TaskQuestion.model_fields))
+        fields = self.model_dump(mode="json", by_alias=True, include=set(TaskQuestion.model_fields))
         # As text, because the order of labels, and of a schema's keys, is part of the prompt.
-        return digest_of([PROMPT_VERSION, json.dumps(asked, ensure_ascii=False)])
+        return digest_of([PROMPT_VERSION, json.dumps(fields, ensure_ascii=False)])
 
 
 class Sample(TaskSection):

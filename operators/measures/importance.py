@@ -80,11 +80,11 @@ class Importance(FittedMeasure):
     @model_validator(mode="after")
     def _check_target(self) -> Importance:
         if isinstance(self.target, dict):
-            given = [name for name, target in self.target.items() if isinstance(target, Target)]
+            names = [name for name, target in self.target.items() if isinstance(target, Target)]
             if not self.target:
                 raise ValueError("target names no documents; give a glob, or a mapping of names to globs")
-            if given and len(given) < len(self.target):
-                missing = ", ".join(name for name in self.target if name not in given)
+            if names and len(names) < len(self.target):
+                missing = ", ".join(name for name in self.target if name not in names)
                 raise ValueError(f"some targets have a proportion, {missing} not; give all of them one, or none")
         return self
 

@@ -56,12 +56,12 @@ class ImportanceFit:
         columns = {_RAW: self.raw.counts}
         columns |= {_TARGET + name: sample.counts for name, sample in self.targets.items()}
         columns |= {f"{_LOG_RATIO}{i}": row for i, row in enumerate(self.log_ratios)}
-        seen = {
+        metadata = {
             "raw": {"documents": self.raw.documents, "tokens": self.raw.tokens},
             "targets": {name: {"documents": s.documents, "tokens": s.tokens} for name, s in self.targets.items()},
             "proportions": dict(self.proportions),
         }
-        table = pa.table(columns).replace_schema_metadata({"importance": json.dumps(seen)})
+        table = pa.table(columns).replace_schema_metadata({"importance": json.dumps(metadata)})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
@@ -72,12 +72,12 @@ class ImportanceFit:
         """Read the fit from a file that `to_bytes` gave; raise RecipeError where the file is something else."""
         try:
             table = pa.ipc.open_file(path.read_bytes()).read_all()
-            seen = json.loads(table.schema.metadata[b"importance"])
+            metadata = json.loads(table.schema.metadata[b"importance"])
             columns = {name: table[name].combine_chunks().to_numpy() for name in table.column_names}
             return cls(
-                raw=FeatureSample(columns[_RAW], **seen["raw"]),
-                targets={name: FeatureSample(columns[_TARGET + name], **s) for name, s in seen["targets"].items()},
-                proportions=seen["proportions"],
+                raw=FeatureSample(columns[_RAW], **metadata["raw"]),
+                targets={name: FeatureSample(columns[_TARGET + name], **s) for name, s in metadata["targets"].items()},
+                proportions=metadata["proportions"],
                 log_ratios=np.stack([column for name, column in columns.items() if name.startswith(_LOG_RATIO)]),
             )
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:

@@ -60,7 +60,7 @@ class ParagraphHashes(Measure):
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)
             hashes, lengths, bounds = hash_pieces(*text_buffers(texts), by_line, self.min_characters, classes, lower)
-            found = [list_column(values, bounds, texts) for values in (hashes, lengths)]
-            return pa.record_batch(found, schema=schema)
+            arrays = [list_column(values, bounds, texts) for values in (hashes, lengths)]
+            return pa.record_batch(arrays, schema=schema)
 
         return measure

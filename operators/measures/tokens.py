@@ -94,7 +94,7 @@ def _load(path: Path, name: str) -> Any:
 def _count(tokenizer: Any, texts: pa.Array) -> np.ndarray[Any, np.dtype[np.uint32]]:
     counts = np.zeros(len(texts), np.uint32)
     for start in range(0, len(texts), _DOCUMENTS_AT_ONCE):
-        some = texts.slice(start, _DOCUMENTS_AT_ONCE).fill_null("").to_pylist()
-        encodings = tokenizer.encode_batch_fast(some, add_special_tokens=False)
-        counts[start : start + len(some)] = [len(encoding.ids) for encoding in encodings]
+        batch = texts.slice(start, _DOCUMENTS_AT_ONCE).fill_null("").to_pylist()
+        encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        counts[start : start + len(batch)] = [len(encoding.ids) for encoding in encodings]
     return counts

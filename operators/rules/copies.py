@@ -28,9 +28,9 @@ def group_copies(candidates: Candidates) -> tuple[NDArray[np.int64], NDArray[np.
     Returns rows (m) and starts (g + 1 bounds into rows). Rows with a key of their own are left out.
     """
     shared = _repeated(candidates.keys[:, 0])
-    some = candidates.take(shared)
-    low, high = some.keys[:, 0], some.keys[:, 1]
-    order = np.lexsort((some.addresses, some.ranks, some.unranked, high, low))
+    subset = candidates.take(shared)
+    low, high = subset.keys[:, 0], subset.keys[:, 1]
+    order = np.lexsort((subset.addresses, subset.ranks, subset.unranked, high, low))
     low, high = low[order], high[order]
     is_start = np.ones(len(order) + 1, np.bool_)
     is_start[1:-1] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])

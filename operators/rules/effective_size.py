@@ -29,10 +29,10 @@ def exponential_terms(logarithms: NDArray[np.float64], power: int = 1) -> Counte
     powers = power * (finite / math.log(2))
     exponents = np.floor(powers)
     mantissas = np.rint(np.exp2(powers - exponents + _UNIT)).astype(np.int64)
-    found, places = np.unique(exponents.astype(np.int64), return_inverse=True)
-    sums = np.zeros(len(found), np.int64)
+    unique_exponents, places = np.unique(exponents.astype(np.int64), return_inverse=True)
+    sums = np.zeros(len(unique_exponents), np.int64)
     np.add.at(sums, places, mantissas)
-    return Counter(dict(zip(found.tolist(), sums.tolist(), strict=True)))
+    return Counter(dict(zip(unique_exponents.tolist(), sums.tolist(), strict=True)))
 
 
 def effective_size(weights: Mapping[int, int], squares: Mapping[int, int]) -> float:

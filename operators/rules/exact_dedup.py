@@ -85,8 +85,8 @@ def hash_columns(arrays: list[pa.ChunkedArray]) -> tuple[NDArray[np.uint64], NDA
     keyed = np.logical_and.reduce([valid for _, valid in hashed])
     if len(hashed) == 1:
         return hashed[0][0], keyed
-    joined = np.hstack([keys for keys, _ in hashed])
-    return hash_texts(*_fixed(joined)), keyed
+    matrix = np.hstack([keys for keys, _ in hashed])
+    return hash_texts(*_fixed(matrix)), keyed
 
 
 def _hash(array: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:

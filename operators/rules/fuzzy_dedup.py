@@ -69,8 +69,8 @@ class FuzzyDedup(Rule):
     @model_validator(mode="after")
     def _check_banding(self) -> FuzzyDedup:
         if (self.bands is None) != (self.rows is None):
-            given, missing = ("rows", "bands") if self.bands is None else ("bands", "rows")
-            raise ValueError(f"{given} without {missing}: give both, or neither for those that suit the threshold")
+            option, missing = ("rows", "bands") if self.bands is None else ("bands", "rows")
+            raise ValueError(f"{option} without {missing}: give both, or neither for those that suit the threshold")
         if self.bands is not None and self.rows is not None and self.bands * self.rows > self.permutations:
             raise ValueError(
                 f"{self.bands} bands of {self.rows} rows take {self.bands * self.rows} permutations; "

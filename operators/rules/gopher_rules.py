@@ -16,8 +16,8 @@ ENGLISH = "for English"
 
 def threshold(value: float, statistic: str, meant_for: str = "") -> Any:
     """Return the field of a statistic's threshold: by default the paper's, with the languages it is meant for."""
-    told = DESCRIPTIONS[statistic] + (f" ({meant_for})" if meant_for else "")
-    return Field(default=value, description=told)
+    description = DESCRIPTIONS[statistic] + (f" ({meant_for})" if meant_for else "")
+    return Field(default=value, description=description)
 
 
 class GopherRules(Rule):

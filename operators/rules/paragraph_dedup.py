@@ -115,9 +115,9 @@ class ParagraphRemoval:
 
     def lengths(self, documents: pa.Table) -> NDArray[np.uint64]:
         """Return the UTF-8 bytes (n) of the texts as they are written."""
-        before, removed = (documents[name].to_numpy() for name in (columns.BYTES, self.removed_bytes))
-        left: NDArray[np.uint64] = before - removed
-        return left
+        before, removed_bytes = (documents[name].to_numpy() for name in (columns.BYTES, self.removed_bytes))
+        sizes: NDArray[np.uint64] = before - removed_bytes
+        return sizes
 
     def apply(self, texts: pa.LargeStringArray, documents: pa.Table) -> pa.LargeStringArray:
         """Return the texts (n) without the pieces."""
@@ -125,7 +125,7 @@ class ParagraphRemoval:
 
     def count(self, documents: pa.Table) -> dict[str, int]:
         """Return the numbers of documents changed, of pieces and of UTF-8 bytes removed."""
-        removed = documents[self.removed]
-        some = int(pc.sum(pc.greater(removed, 0), min_count=0).as_py())
+        piece_counts = documents[self.removed]
+        changed_documents = int(pc.sum(pc.greater(piece_counts, 0), min_count=0).as_py())
         pieces, size = (int(pc.sum(documents[n], min_count=0).as_py()) for n in (self.removed, self.removed_bytes))
-        return {"documents": some, "pieces": pieces, "bytes": size}
+        return {"documents": changed_documents, "pieces": pieces, "bytes": size}

@@ -80,10 +80,10 @@ class Select(Rule):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Select:
-        given = [name for name in self.BUDGETS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"give exactly one budget, documents, tokens or fraction (found {found})")
+        budgets = [name for name in self.BUDGETS if getattr(self, name) is not None]
+        if len(budgets) != 1:
+            names = " and ".join(budgets) or "none"
+            raise ValueError(f"give exactly one budget, documents, tokens or fraction (found {names})")
         if self.temperature != 1.0 and not self.is_weighted:
             raise ValueError("temperature has a meaning only for method: resample by a column")
         return self
@@ -104,10 +104,10 @@ class Select(Rule):
 
     def reads(self) -> set[str]:
         """Return the columns that it reads."""
-        read = {columns.CONTENT_ID} if self.method == "resample" or self.by == RANDOM else set()
-        read |= {self.by} - {RANDOM}
-        read |= {TOKENS} if self.tokens is not None else set()
-        return read | ({self.quotas.column} if self.quotas is not None else set())
+        names = {columns.CONTENT_ID} if self.method == "resample" or self.by == RANDOM else set()
+        names |= {self.by} - {RANDOM}
+        names |= {TOKENS} if self.tokens is not None else set()
+        return names | ({self.quotas.column} if self.quotas is not None else set())
 
     def observes(self) -> set[str]:
         """Return the column that documents are chosen by; nothing at random."""
@@ -152,8 +152,8 @@ class Select(Rule):
         else:
             budget = self.documents if self.documents is not None else self.tokens or 0
         shares = [] if self.quotas is None else self.quotas.fractions()
-        given = max(Fraction(1), sum(shares, Fraction()))
-        return _apportion(budget, [*(share / given for share in shares), 1 - sum(shares, Fraction()) / given])
+        total = max(Fraction(1), sum(shares, Fraction()))
+        return _apportion(budget, [*(share / total for share in shares), 1 - sum(shares, Fraction()) / total])
 
     def _values(self, documents: pa.Table) -> NDArray[np.float64]:
         if self.by == RANDOM:

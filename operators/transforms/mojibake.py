@@ -111,17 +111,17 @@ def _uncomposed() -> list[int]:
     A text without any of them is in that form: the quick check of Unicode Standard Annex 15, section 9, answers yes to
     each of its characters, and none has a combining class.
     """
-    found = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # vowels and final consonants join Hangul syllables
+    code_points = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # vowels and final consonants join Hangul syllables
     for code in range(CLASSIFIED):
         character = chr(code)
         parts = unicodedata.decomposition(character)
         if unicodedata.combining(character):
-            found.add(code)
+            code_points.add(code)
         if parts and not parts.startswith("<"):
-            found.update(int(part, 16) for part in parts.split()[1:])
+            code_points.update(int(part, 16) for part in parts.split()[1:])
             if unicodedata.normalize("NFC", character) != character:
-                found.add(code)
-    return sorted(found)
+                code_points.add(code)
+    return sorted(code_points)
 
 
 def repair(text: str) -> str:
@@ -135,7 +135,7 @@ def repair(text: str) -> str:
     lines = text.split("\n")
     beyond_ascii = [i for i, line in enumerate(lines) if not line.isascii()]
     looked_at = pa.array([lines[i] for i in beyond_ascii], pa.large_string())
-    found = inspect_texts(*text_buffers(looked_at), *clues()) & MOJIBAKE
-    for k in np.flatnonzero(found):
+    flags = inspect_texts(*text_buffers(looked_at), *clues()) & MOJIBAKE
+    for k in np.flatnonzero(flags):
         lines[beyond_ascii[k]] = ftfy.fix_encoding(lines[beyond_ascii[k]])
     return _C1_CONTROLS.sub("", "\n".join(lines))

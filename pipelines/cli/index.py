@@ -41,8 +41,8 @@ def index_info(
     with errors(debug):
         from gristmill.pipelines.report import index as index_report
 
-        found = index_report.info(store, name)
-        print_result(as_json, found, lambda: index_report.show(found, out))
+        indexes = index_report.info(store, name)
+        print_result(as_json, indexes, lambda: index_report.show(indexes, out))
 
 
 @index_app.command("compact")
@@ -140,13 +140,13 @@ def index_export(
         from gristmill.pipelines.config.wording import plural
         from gristmill.pipelines.index.export import export_datasketch
 
-        written = export_datasketch(store, name, datasketch)
-        told = {"documents": written, "path": datasketch}
-        print_result(as_json, told, lambda: out.print(f"{plural(written, 'document')} in {datasketch}", markup=False))
+        count = export_datasketch(store, name, datasketch)
+        result = {"documents": count, "path": datasketch}
+        print_result(as_json, result, lambda: out.print(f"{plural(count, 'document')} in {datasketch}", markup=False))
 
 
 def _show_index(store: str, name: str, as_json: bool) -> None:
     from gristmill.pipelines.report import index as index_report
 
-    found = index_report.info(store, name)
-    print_result(as_json, found, lambda: index_report.show(found, out))
+    indexes = index_report.info(store, name)
+    print_result(as_json, indexes, lambda: index_report.show(indexes, out))

@@ -105,8 +105,8 @@ def labels_info(
         from gristmill.pipelines.label.task import load_task
         from gristmill.pipelines.report import labels
 
-        found = labels.info(store, None if task is None else load_task(task, asks=False).fingerprint)
-        print_result(as_json, found, lambda: labels.show(found, out))
+        tasks = labels.info(store, None if task is None else load_task(task, asks=False).fingerprint)
+        print_result(as_json, tasks, lambda: labels.show(tasks, out))
 
 
 @labels_app.command("export")
@@ -132,9 +132,9 @@ def labels_export(
 
         fingerprint = load_task(task, asks=False).fingerprint
         texts = partial(texts_of, inputs=input_ or ()) if text or input_ else None
-        written = export_labels(absolute(store, "."), fingerprint, to, annotator, texts)
-        told = f"{plural(written, 'row')} in {to}"
-        print_result(as_json, {"rows": written, "file": to}, lambda: out.print(told, markup=False))
+        rows = export_labels(absolute(store, "."), fingerprint, to, annotator, texts)
+        message = f"{plural(rows, 'row')} in {to}"
+        print_result(as_json, {"rows": rows, "file": to}, lambda: out.print(message, markup=False))
 
 
 @labels_app.command("import")
@@ -163,13 +163,13 @@ def labels_import(
         from gristmill.pipelines.storage.locations import absolute
 
         loaded = load_task(task, asks=False)
-        if annotator in (one.name for one in loaded.task.annotators):
+        if annotator in (model.name for model in loaded.task.annotators):
             raise RecipeError(f"{annotator} is a model of {task}; give the labels another --annotator")
         labels = LabelStore(absolute(store, "."), loaded.fingerprint)
         imported = import_labels(labels, loaded.task.answer, path, annotator, mapping=mapping)
         labels.write_task(loaded.name, loaded.as_written)
-        told = f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}"
-        print_result(as_json, imported._asdict(), lambda: out.print(told, markup=False))
+        message = f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}"
+        print_result(as_json, imported._asdict(), lambda: out.print(message, markup=False))
 
 
 @labels_app.command("compact")
@@ -189,16 +189,16 @@ def labels_compact(
         from gristmill.pipelines.label.store import open_stored
         from gristmill.pipelines.label.task import load_task
 
-        found = open_stored(store, load_task(task, asks=False).fingerprint)
-        lost = found.let_go() if let_go else []
-        held = found.compact()
+        labels = open_stored(store, load_task(task, asks=False).fingerprint)
+        lost = labels.let_go() if let_go else []
+        count = labels.compact()
 
         def show() -> None:
             for name in lost:
                 out.print(f"! let go of {name}", style="yellow", markup=False)
-            out.print(f"answers to {found.task()['name']} in {plural(held, 'file')}", markup=False)
+            out.print(f"answers to {labels.task()['name']} in {plural(count, 'file')}", markup=False)
 
-        print_result(as_json, {"task": found.task()["name"], "files": held, "let_go": lost}, show)
+        print_result(as_json, {"task": labels.task()["name"], "files": count, "let_go": lost}, show)
 
 
 @labels_app.command("query")
@@ -216,8 +216,8 @@ def labels_query(
     with errors(debug):
         from gristmill.pipelines.report import labels, tables
 
-        found = labels.query(store, sql, unsafe)
+        table = labels.query(store, sql, unsafe)
         if as_json:
-            print(tables.to_json(found))
+            print(tables.to_json(table))
         else:
-            tables.show(found, out)
+            tables.show(table, out)

@@ -126,8 +126,8 @@ def explain(
     with errors(debug):
         from gristmill.pipelines.report import explain as explanation
 
-        found = explanation.explain(store, id)
-        print_result(as_json, found, lambda: explanation.show(found, out))
+        documents = explanation.explain(store, id)
+        print_result(as_json, documents, lambda: explanation.show(documents, out))
 
 
 @app.command()
@@ -150,8 +150,8 @@ def clusters(
         from gristmill.pipelines.report import clusters as cluster_report
 
         most = largest if largest is not None else 0 if sample else 5
-        found = cluster_report.clusters(store, dataset, most, sample, id)
-        print_result(as_json, found, lambda: cluster_report.show(found, out))
+        result = cluster_report.clusters(store, dataset, most, sample, id)
+        print_result(as_json, result, lambda: cluster_report.show(result, out))
 
 
 @app.command()
@@ -199,9 +199,9 @@ def verify(
         from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report import verify as verification
 
-        found = verification.verify(store, dataset, repair, Reporter(err, quiet))
-        print_result(as_json, found.to_json(), lambda: verification.show(found, out))
-    if found.wrong:
+        result = verification.verify(store, dataset, repair, Reporter(err, quiet))
+        print_result(as_json, result.to_json(), lambda: verification.show(result, out))
+    if result.wrong:
         raise typer.Exit(1)
 
 

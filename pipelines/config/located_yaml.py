@@ -189,15 +189,15 @@ def resolved(value: Any, file: str, environment: Mapping[str, str] = os.environ)
 
     def copied(inner: Any, path: Path) -> Any:
         if isinstance(inner, dict):
-            return {key: copied(held, (*path, key)) for key, held in inner.items()}
+            return {key: copied(child, (*path, key)) for key, child in inner.items()}
         if isinstance(inner, list):
-            return [copied(held, (*path, i)) for i, held in enumerate(inner)]
+            return [copied(child, (*path, i)) for i, child in enumerate(inner)]
         return _resolve(inner, path, document, variables) if isinstance(inner, str) else inner
 
-    found = copied(value, ())
+    result = copied(value, ())
     if variables.unset:
         raise RecipeError("\n".join(variables.unset))
-    return found
+    return result
 
 
 def parse_value(text: str, option: str) -> Any:
@@ -215,12 +215,12 @@ def parse_value(text: str, option: str) -> Any:
 
 def _syntax_error(error: yaml.MarkedYAMLError) -> str:
     """Return `:7: this is not valid YAML: ...`; for an unclosed bracket or quote, the line is the one that opens it."""
-    noticed, began = error.problem_mark, error.context_mark
+    problem_mark, context_mark = error.problem_mark, error.context_mark
     what = ", ".join(filter(None, [error.context, error.problem]))
-    if noticed is None or began is None or began.line == noticed.line:
-        mark = noticed or began
+    if problem_mark is None or context_mark is None or context_mark.line == problem_mark.line:
+        mark = problem_mark or context_mark
         return f"{f':{mark.line + 1}' if mark else ''}: this is not valid YAML: {what}"
-    return f":{began.line + 1}: this is not valid YAML: {what} in line {noticed.line + 1}"
+    return f":{context_mark.line + 1}: this is not valid YAML: {what} in line {problem_mark.line + 1}"
 
 
 def _construct(node: Any, path: Path, document: LocatedYaml, constructor: Any, variables: _Variables | None) -> Any:
@@ -242,8 +242,8 @@ def _scalar(node: Any, document: LocatedYaml, constructor: Any) -> Any:
         return constructor.construct_object(node)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
         kind = node.tag.rpartition(":")[2]
-        found = in_short_form(node.value)
-        raise RecipeError(f"{_place(document, node)}: {found} is no {kind}; write it in quotes if it is text") from None
+        text = in_short_form(node.value)
+        raise RecipeError(f"{_place(document, node)}: {text} is no {kind}; write it in quotes if it is text") from None
 
 
 def _place(document: LocatedYaml, node: Any) -> str:
@@ -254,7 +254,7 @@ def _place(document: LocatedYaml, node: Any) -> str:
 def _construct_mapping(
     node: Any, path: Path, document: LocatedYaml, constructor: Any, variables: _Variables | None
 ) -> Iterator[tuple[str, Any]]:
-    seen: dict[Any, int] = {}
+    key_lines: dict[Any, int] = {}
     for key_node, value_node in node.value:
         line, place = key_node.start_mark.line + 1, _place(document, key_node)
         if key_node.tag == "tag:yaml.org,2002:merge":
@@ -266,9 +266,9 @@ def _construct_mapping(
         key = _scalar(key_node, document, constructor)
         if not isinstance(key, str):
             raise RecipeError(f"{place}: the key {key!r} is not text; write it in quotes if it is a name")
-        if key in seen:
-            raise RecipeError(f"{place}: {key} stands here a second time (first in line {seen[key]})")
-        seen[key] = line
+        if key in key_lines:
+            raise RecipeError(f"{place}: {key} stands here a second time (first in line {key_lines[key]})")
+        key_lines[key] = line
         document.spans[(*path, key)] = _span(key_node, value_node)
         yield key, _construct(value_node, (*path, key), document, constructor, variables)
 

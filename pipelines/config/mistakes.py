@@ -93,13 +93,13 @@ class Mistakes:
         if len(lines) == 1:
             raise RecipeError(lines[0])
         if lines:
-            told = "".join(f"\n  {line}" for line in lines)
-            raise RecipeError(f"{self._document.file} has {plural(len(lines), 'mistake')}{told}")
+            listing = "".join(f"\n  {line}" for line in lines)
+            raise RecipeError(f"{self._document.file} has {plural(len(lines), 'mistake')}{listing}")
 
 
 def _complaint(place: Path, errors: Sequence[ErrorDetails], path: Path, model: type[BaseModel]) -> tuple[str, str]:
     """Return the complaint about a value, and the word in it that is wrong. Several errors: it fits no alternative."""
-    kind, given = errors[0]["type"], errors[0]["input"]
+    kind, value = errors[0]["type"], errors[0]["input"]
     name = ".".join(part for part in (*path, *place) if isinstance(part, str)) or "the recipe"
     if kind == "extra_forbidden":
         key = str(place[-1])
@@ -108,10 +108,10 @@ def _complaint(place: Path, errors: Sequence[ErrorDetails], path: Path, model: t
         return f"{name} is missing", ""
     if kind == "value_error":
         message = str(errors[0]["ctx"]["error"])
-        return f"{name}: {message}", _quoted_part(given, message)
-    found = "" if isinstance(given, dict | list) else f" (found {_as_yaml(given)})"
-    wanted = dict.fromkeys(map(_wanted, errors))
-    return f"{name} must {' or '.join(wanted)}{found}{_nearest(given, errors)}", ""
+        return f"{name}: {message}", _quoted_part(value, message)
+    detail = "" if isinstance(value, dict | list) else f" (found {_as_yaml(value)})"
+    requirements = dict.fromkeys(map(_wanted, errors))
+    return f"{name} must {' or '.join(requirements)}{detail}{_nearest(value, errors)}", ""
 
 
 def _wanted(error: ErrorDetails) -> str:

@@ -16,10 +16,10 @@ from gristmill.pipelines.config.wording import did_you_mean
 
 def override(document: LocatedYaml, text: str) -> None:
     """Apply one `key=value` to the document. Raises RecipeError where the key leads nowhere."""
-    key, found, value = text.partition("=")
+    key, separator, value = text.partition("=")
     parts = key.strip().split(".")
     option = f"--set {text}"
-    if not found or not all(parts):
+    if not separator or not all(parts):
         raise RecipeError(f"{option}: write --set key=value, such as --set decide.select.documents=500")
     holder: Any = document.value
     path: Path = ()
@@ -38,23 +38,23 @@ def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | i
         return holder, part, (*path, part)
     if not isinstance(holder, list):
         raise RecipeError(f"{option}: there is nothing below {holder!r}")
-    found = [i for i, item in enumerate(holder) if part in (str(i), *_names(item))]
-    if len(found) > 1:
+    positions = [i for i, item in enumerate(holder) if part in (str(i), *_names(item))]
+    if len(positions) > 1:
         raise RecipeError(
-            f"{option}: {len(found)} entries are called {part}; name one by its position, "
-            f"{' or '.join('.'.join(map(str, (*path, i))) for i in found)}"
+            f"{option}: {len(positions)} entries are called {part}; name one by its position, "
+            f"{' or '.join('.'.join(map(str, (*path, i))) for i in positions)}"
         )
-    if not found:
+    if not positions:
         raise RecipeError(
             f"{option}: there is no {part}{did_you_mean(part, {name for item in holder for name in _names(item)})}"
         )
-    item = holder[found[0]]
+    item = holder[positions[0]]
     if isinstance(item, str) and item in operators():  # `- exact_dedup` is `- exact_dedup: {}`
-        holder[found[0]] = item = {item: None}
+        holder[positions[0]] = item = {item: None}
     operator = next(iter(item)) if isinstance(item, dict) and len(item) == 1 else None
     if operator in operators():
-        return item, operator, (*path, found[0], operator)
-    return holder, found[0], (*path, found[0])
+        return item, operator, (*path, positions[0], operator)
+    return holder, positions[0], (*path, positions[0])
 
 
 def _names(item: Any) -> list[str]:
@@ -64,7 +64,7 @@ def _names(item: Any) -> list[str]:
     if not isinstance(item, dict):
         return []
     options = next(iter(item.values())) if len(item) == 1 else None
-    named = [given.get("name") for given in (item, options) if isinstance(given, dict)]
+    named = [entry.get("name") for entry in (item, options) if isinstance(entry, dict)]
     return [str(name) for name in [*named, *(key for key in item if key in operators())] if name is not None]
 
 

@@ -143,8 +143,8 @@ def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequenc
 
 
 def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> RulePass:
-    read = {*COUNTED, *(name for rule in resolved for name in rule.reads)}
-    return RulePass(first, resolved, sorted(read), files.join(folder, f"drops-{first}"), run)
+    names = {*COUNTED, *(name for rule in resolved for name in rule.reads)}
+    return RulePass(first, resolved, sorted(names), files.join(folder, f"drops-{first}"), run)
 
 
 def _after(step: RulePass, survivors: Survivors, kept: int, last: int, given: pa.Schema) -> Survivors:
@@ -152,8 +152,8 @@ def _after(step: RulePass, survivors: Survivors, kept: int, last: int, given: pa
     shards = []
     for shard in survivors.shards:
         url = given_file(step.run, last, shard.ordinal)
-        held = WithColumns(shard.shard, url, given) if given.names else shard.shard
-        shards.append(replace(shard, shard=held, drops=_drops_file(step, shard)))
+        shard_columns = WithColumns(shard.shard, url, given) if given.names else shard.shard
+        shards.append(replace(shard, shard=shard_columns, drops=_drops_file(step, shard)))
     return Survivors(shards, kept)
 
 
@@ -165,7 +165,7 @@ def _apply_to_all(step: RulePass, survivors: Survivors, engine: Engine) -> list[
     """Apply a step to every shard; return the count of each rule."""
     sums = [Count() for _ in step.rules]
     for counts in run_all(engine, partial(_apply, step), survivors.shards):
-        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+        sums = [count + other for count, other in zip(sums, counts, strict=True)]
     return sums
 
 
@@ -190,21 +190,21 @@ def _apply(step: RulePass, shard: SurvivingShard) -> list[Count]:
 
 
 def _count(documents: pa.Table, stays: NDArray[np.bool_], verdict: Verdict) -> Count:
-    seen, lost = documents.num_rows, documents.filter(pa.array(~stays))
+    n, lost = documents.num_rows, documents.filter(pa.array(~stays))
     if lost.num_rows != verdict.losses.num_rows:
         raise FatalError(f"a rule dropped {verdict.losses.num_rows} documents, of which {lost.num_rows} are distinct")
-    return Count(seen, lost.num_rows, total(lost[columns.BYTES]), total(lost[TOKENS]), verdict.tally)
+    return Count(n, lost.num_rows, total(lost[columns.BYTES]), total(lost[TOKENS]), verdict.tally)
 
 
 def _write_all(
     names: Sequence[str], folder: str, by: Sequence[str], decided: Decided, survivors: Survivors, engine: Engine
 ) -> Decided:
     """Write the decisions on all shards; return `decided` with what is left of each shard and group."""
-    groups, kept = GroupTally(), {}
+    groups, kept_shards = GroupTally(), {}
     for shard in run_all(engine, partial(_write_decisions, names, folder, by), survivors.shards):
         groups.add(shard.groups)
-        kept[shard.ordinal] = replace(shard, groups=GroupTally())
-    in_order = [kept[shard.ordinal] for shard in survivors.shards]
+        kept_shards[shard.ordinal] = replace(shard, groups=GroupTally())
+    in_order = [kept_shards[shard.ordinal] for shard in survivors.shards]
     return replace(decided, shards=in_order, groups=groups.losses(names), crowded=sorted(groups.crowded))
 
 
@@ -215,12 +215,14 @@ def _write_decisions(names: Sequence[str], folder: str, by: Sequence[str], shard
     reason[np.asarray(drops["row"])] = np.arange(drops.num_rows)
     reasons = drops.take(pa.array(reason, mask=kept)).combine_chunks()
     rules = pa.DictionaryArray.from_arrays(reasons["rule"].combine_chunks(), pa.array(names, pa.string()))
-    given = {columns.ADDRESS: documents[columns.ADDRESS], "kept": pa.array(kept), "rule": rules}
-    given |= {name: reasons[name] for name in ("condition", "value", "limit", "survivor")}
-    table = pa.table([given[name] for name in DECISIONS.names], schema=DECISIONS)
+    arrays = {columns.ADDRESS: documents[columns.ADDRESS], "kept": pa.array(kept), "rule": rules}
+    arrays |= {name: reasons[name] for name in ("condition", "value", "limit", "survivor")}
+    table = pa.table([arrays[name] for name in DECISIONS.names], schema=DECISIONS)
     files.write_table(decisions_file(folder, shard.ordinal), table)
-    left = documents.select(COUNTED).filter(pa.array(kept))
+    survivors = documents.select(COUNTED).filter(pa.array(kept))
     dropped_by = np.full(documents.num_rows, KEPT)
     dropped_by[np.asarray(drops["row"])] = np.asarray(drops["rule"])
     groups = count_groups(documents, documents[TOKENS], by, dropped_by, len(names))
-    return ShardKept(shard.ordinal, left.num_rows, total(left[columns.BYTES]), total(left[TOKENS]), groups)
+    return ShardKept(
+        shard.ordinal, survivors.num_rows, total(survivors[columns.BYTES]), total(survivors[TOKENS]), groups
+    )

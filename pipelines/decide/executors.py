@@ -37,13 +37,13 @@ def rule_names(rules: Sequence[Rule]) -> list[str]:
 
     Raises RecipeError where two rules are given the same name.
     """
-    given = [rule.name for rule in rules if rule.name is not None]
-    if repeated := sorted({name for name in given if given.count(name) > 1}):
+    own_names = [rule.name for rule in rules if rule.name is not None]
+    if repeated := sorted({name for name in own_names if own_names.count(name) > 1}):
         raise RecipeError(f"two rules are called {repeated[0]}: give each a name of its own")
     names: list[str] = []
     for rule in rules:
         name, n = rule.name or name_of(rule), 1
-        while rule.name is None and (name in names or name in given):
+        while rule.name is None and (name in names or name in own_names):
             n += 1
             name = f"{name_of(rule)}_{n}"
         names.append(name)

@@ -87,20 +87,22 @@ class Funnel:
     def check(self) -> None:
         """Raise FatalError unless every record is accounted for."""
         balance = [("records read", self.records, self.documents + self.quarantined, "documents + quarantined")]
-        left = self.documents
+        documents = self.documents
         for rule in self.rules:
-            balance.append((f"documents seen by {rule.name}", rule.seen, left, "documents left by the rules before it"))
-            left -= rule.dropped
-        balance.append(("documents kept", self.kept, left, "documents - dropped"))
+            balance.append(
+                (f"documents seen by {rule.name}", rule.seen, documents, "documents left by the rules before it")
+            )
+            documents -= rule.dropped
+        balance.append(("documents kept", self.kept, documents, "documents - dropped"))
         for column in dict.fromkeys(group.column for group in self.groups):
             groups = [group for group in self.groups if group.column == column]
             balance.append((f"documents by {column}", sum(g.documents for g in groups), self.documents, "documents"))
             lost = sum(group.lost(r.name for r in self.rules)[0] for group in groups)
             balance.append((f"documents dropped by {column}", lost, self.documents - self.kept, "documents - kept"))
-        for what, found, expected, sum_of in balance:
-            if found != expected:
+        for what, count, expected, sum_of in balance:
+            if count != expected:
                 raise FatalError(
-                    f"the counts do not add up: {what} = {found:,}, {sum_of} = {expected:,}. Nothing is committed. "
+                    f"the counts do not add up: {what} = {count:,}, {sum_of} = {expected:,}. Nothing is committed. "
                     "This is a fault of gristmill: please report it with the store's runs/ folder"
                 )
 

@@ -41,8 +41,8 @@ class GroupLoss:
 
     def lost(self, rules: Iterable[str]) -> tuple[int, int]:
         """Return the documents and tokens that some rules took of it."""
-        taken = [self.dropped[rule] for rule in rules if rule in self.dropped]
-        return sum(documents for documents, _ in taken), sum(tokens for _, tokens in taken)
+        counts = [self.dropped[rule] for rule in rules if rule in self.dropped]
+        return sum(documents for documents, _ in counts), sum(tokens for _, tokens in counts)
 
 
 @dataclass
@@ -60,9 +60,9 @@ class GroupTally:
         self.tokens.update(other.tokens)
         self.crowded |= other.crowded
         for column, values in other.values.items():
-            held = self.values.setdefault(column, set())
-            held |= values
-            if len(held) > _most(column):
+            own_values = self.values.setdefault(column, set())
+            own_values |= values
+            if len(own_values) > _most(column):
                 self.crowded.add(column)
         for column in self.crowded & {*self.values}:
             del self.values[column]
@@ -75,12 +75,12 @@ class GroupTally:
         dropped: dict[tuple[str, str | None], dict[int, tuple[int, int]]] = {}
         for (column, value, rule), n in self.documents.items():
             dropped.setdefault((column, value), {})[rule] = (n, self.tokens[column, value, rule])
-        found = []
+        losses = []
         for (column, value), by in dropped.items():
             documents, tokens = map(sum, zip(*by.values(), strict=True))
-            taken = {rules[position]: by[position] for position in sorted(by) if position != KEPT}
-            found.append(GroupLoss(column, value, documents, tokens, taken))
-        return tuple(sorted(found, key=_order))
+            counts = {rules[position]: by[position] for position in sorted(by) if position != KEPT}
+            losses.append(GroupLoss(column, value, documents, tokens, counts))
+        return tuple(sorted(losses, key=_order))
 
 
 def _order(group: GroupLoss) -> tuple[Any, ...]:
@@ -97,22 +97,22 @@ def count_groups(
     documents: pa.Table, tokens: pa.ChunkedArray, by: Sequence[str], rules: NDArray[np.integer[Any]], n_rules: int
 ) -> GroupTally:
     """Return the counts of one shard: `rules` (n) is the position of the rule that dropped each document, or KEPT."""
-    found = GroupTally()
+    tally = GroupTally()
     weights = np.asarray(pc.fill_null(tokens, 0)).astype(np.float64)  # whole numbers: their sums are exact below 2**53
     for name in by:
         encoded = pc.dictionary_encode(documents[name].combine_chunks(), null_encoding="encode")
         values = encoded.dictionary.cast(pa.string()).to_pylist()
         if len(values) > _most(name):
-            found.crowded.add(name)
+            tally.crowded.add(name)
             continue
-        found.values[name] = {*values}
+        tally.values[name] = {*values}
         slots = np.asarray(encoded.indices).astype(np.int64) * (n_rules + 1) + rules + 1
         counts, sums = np.bincount(slots), np.bincount(slots, weights)
         for slot in np.flatnonzero(counts).tolist():
             value, rule = divmod(slot, n_rules + 1)
             key = (name, values[value], rule - 1)
-            found.documents[key], found.tokens[key] = int(counts[slot]), int(sums[slot])
-    return found
+            tally.documents[key], tally.tokens[key] = int(counts[slot]), int(sums[slot])
+    return tally
 
 
 def grouped_by(asked: Sequence[str] | None, schema: pa.Schema) -> tuple[str, ...]:

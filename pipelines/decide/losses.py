@@ -92,50 +92,50 @@ class Losses:
         counts = {}
         totals: dict[str, list[int]] = {}
         for group in self.groups:
-            seen, dropped = group.documents - group.lost(before)[0], group.lost(rules)[0]
-            counts[group.column, group.value] = seen, dropped
+            documents, dropped = group.documents - group.lost(before)[0], group.lost(rules)[0]
+            counts[group.column, group.value] = documents, dropped
             total = totals.setdefault(group.column, [0, 0])
-            total[0] += seen
+            total[0] += documents
             total[1] += dropped
         return [
-            Loss(group, seen, dropped, totals[group.column][0] - seen, totals[group.column][1] - dropped)
+            Loss(group, documents, dropped, totals[group.column][0] - documents, totals[group.column][1] - dropped)
             for group in self.groups
-            for seen, dropped in [counts[group.column, group.value]]
+            for documents, dropped in [counts[group.column, group.value]]
         ]
 
     def remarks(self, rule: str) -> Iterator[str]:
         """Yield remarks on the source and the language that a rule took most of: far from even, but not remarkable."""
         for _, losses in groupby(self.of_rule(rule), key=lambda loss: loss.group.column):
-            found = [loss for loss in losses if loss.uneven and loss.share >= 2 * loss.others]
-            most = max(found, key=lambda loss: loss.share, default=None)
+            candidates = [loss for loss in losses if loss.uneven and loss.share >= 2 * loss.others]
+            most = max(candidates, key=lambda loss: loss.share, default=None)
             if most is not None and not most.remarkable:
                 shares = f"{_share(most.share)}, and {_share(most.others)} of all others"
                 yield f"took most of {name_of(most.group)}: {shares}"
 
     def warnings(self) -> list[str]:
         """Return lines for the console: the groups that a rule took most of, then those that went by several rules."""
-        found: list[str] = []
-        told = set()
+        lines: list[str] = []
+        keys = set()
         for rule in self.rules:
             losses = self.of_rule(rule)
-            told |= {(loss.group.column, loss.group.value) for loss in losses if loss.remarkable}
-            found += _told(losses, f"{rule} takes")
-        rest = [loss for loss in self.in_all() if (loss.group.column, loss.group.value) not in told]
-        found += _told(rest, "the rules together take")
-        if found:
-            found.append(f"`{EVERYTHING}` shows what each rule took of each source{_beside(self.groups)}")
-        found += [f"not counted by {column}: it has more values than groups can have" for column in self.crowded]
-        return found
+            keys |= {(loss.group.column, loss.group.value) for loss in losses if loss.remarkable}
+            lines += _told(losses, f"{rule} takes")
+        rest = [loss for loss in self.in_all() if (loss.group.column, loss.group.value) not in keys]
+        lines += _told(rest, "the rules together take")
+        if lines:
+            lines.append(f"`{EVERYTHING}` shows what each rule took of each source{_beside(self.groups)}")
+        lines += [f"not counted by {column}: it has more values than groups can have" for column in self.crowded]
+        return lines
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield a row (LOSS_COLUMNS) for each group and rule, in the order of the rules."""
         for group in self.groups:
-            seen, tokens = group.documents, group.tokens
+            documents, tokens = group.documents, group.tokens
             for rule in self.rules:
                 dropped, dropped_tokens = group.lost([rule])
-                counts = dict(zip(COUNTS, (seen, dropped, tokens, dropped_tokens), strict=True))
+                counts = dict(zip(COUNTS, (documents, dropped, tokens, dropped_tokens), strict=True))
                 yield {"counted_by": group.column, "value": group.value, "rule": rule, **counts}
-                seen, tokens = seen - dropped, tokens - dropped_tokens
+                documents, tokens = documents - dropped, tokens - dropped_tokens
 
 
 def check_limit(losses: Losses, limit: float | None, where: str, by: Sequence[str] = ()) -> None:
@@ -148,12 +148,12 @@ def check_limit(losses: Losses, limit: float | None, where: str, by: Sequence[st
         return
     over = [loss for loss in losses.in_all() if loss.group.column in (columns.SOURCE, *by) and loss.share > limit]
     if over:
-        told = "\n  ".join(_refusal(loss) for loss in sorted(over, key=lambda loss: -loss.share)[:NAMED])
+        lines = "\n  ".join(_refusal(loss) for loss in sorted(over, key=lambda loss: -loss.share)[:NAMED])
         what = "source" if all(loss.group.column == columns.SOURCE for loss in over) else "group"
         more = f"\n  and {plural(len(over) - NAMED, f'more {what}')}" if len(over) > NAMED else ""
         raise FatalError(
             f"{where}: {plural(len(over), what)} lost more than limits: {{source_loss: {limit:g}}} allows; nothing "
-            f"is committed\n  {told}{more}\nLook at the rule, take the {what} out of the recipe, or raise the limit"
+            f"is committed\n  {lines}{more}\nLook at the rule, take the {what} out of the recipe, or raise the limit"
         )
 
 
@@ -168,10 +168,10 @@ def _refusal(loss: Loss) -> str:
 def _told(losses: Sequence[Loss], begins: str) -> Iterator[str]:
     """Yield lines on the remarkable losses, those of the most documents first, a few for each column."""
     for column, those in groupby(losses, key=lambda loss: loss.group.column):
-        found = sorted((loss for loss in those if loss.remarkable), key=lambda loss: -loss.dropped)
-        for loss in found[:SHOWN]:
+        ranking = sorted((loss for loss in those if loss.remarkable), key=lambda loss: -loss.dropped)
+        for loss in ranking[:SHOWN]:
             yield f"{begins} {loss.sentence()}: is that meant?"
-        if rest := [str(loss.group.value) for loss in found[SHOWN:]]:
+        if rest := [str(loss.group.value) for loss in ranking[SHOWN:]]:
             more = f" and {len(rest) - NAMED:,} more" if len(rest) > NAMED else ""
             yield f"{begins} more than half of {column} {', '.join(rest[:NAMED])}{more} too"
 

@@ -82,21 +82,21 @@ def find_crossings(
 ) -> list[Located]:
     """Return the crossing of each search, in the order of `budgets`, which give a budget from the number of keys."""
     brackets: list[Bracket | None] = [Bracket(0, 0, survivors.documents) for _ in budgets]
-    found: dict[int, Located] = {}
+    results: dict[int, Located] = {}
     while any(brackets):
         tables = _tabulate_all(engine, survivors, source, brackets)
         for i, (bracket, table) in enumerate(zip(brackets, tables, strict=True)):
             if bracket is None or table is None:
                 continue
-            if i not in found:  # the first pass sees all keys
-                found[i] = Located(int(table.documents.sum()), int(table.weights.sum()), None)
-            narrowed = _narrow(bracket, table, budgets[i](found[i].documents))
+            if i not in results:  # the first pass sees all keys
+                results[i] = Located(int(table.documents.sum()), int(table.weights.sum()), None)
+            narrowed = _narrow(bracket, table, budgets[i](results[i].documents))
             if narrowed is not None and narrowed.bits == KEY_BITS:
                 crossing = Crossing(narrowed.prefix, narrowed.before, narrowed.documents)
-                found[i] = Located(found[i].documents, found[i].weight, crossing)
+                results[i] = Located(results[i].documents, results[i].weight, crossing)
                 narrowed = None
             brackets[i] = narrowed
-    return [found[i] for i in range(len(budgets))]
+    return [results[i] for i in range(len(budgets))]
 
 
 def _narrow(bracket: Bracket, table: Table, budget: int) -> Bracket | None:
@@ -116,10 +116,10 @@ def _tabulate_all(
     """Make one pass: return the tables of all shards added up, for each search that is not over."""
     sums = [_Sum() for _ in brackets]
     for tables in run_all(engine, partial(_tabulate_shard, source, tuple(brackets)), survivors.shards):
-        for held, table in zip(sums, tables, strict=True):
+        for total, table in zip(sums, tables, strict=True):
             if table is not None:
-                held.add(table)
-    return [held.table() if bracket else None for held, bracket in zip(sums, brackets, strict=True)]
+                total.add(table)
+    return [total.table() if bracket else None for total, bracket in zip(sums, brackets, strict=True)]
 
 
 def _tabulate_shard(source: Source, brackets: tuple[Bracket | None, ...], shard: SurvivingShard) -> list[Table | None]:

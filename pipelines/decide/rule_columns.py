@@ -50,8 +50,8 @@ class WithColumns:
         added = [name for name in names if name in self.given.names]
         if not added:
             return measured
-        given = files.read_table(self.url, columns=added)
-        return pa.table({name: (given if name in added else measured)[name] for name in names})
+        table = files.read_table(self.url, columns=added)
+        return pa.table({name: (table if name in added else measured)[name] for name in names})
 
 
 def given_file(folder: str, position: int, ordinal: int) -> str:
@@ -61,7 +61,7 @@ def given_file(folder: str, position: int, ordinal: int) -> str:
 
 def given_parts(gives: Sequence[pa.Schema], folder: str, ordinal: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the files of the columns that rules gave to a shard, each with the columns' names; `gives` is by rule."""
-    files_of = ((given_file(folder, i, ordinal), tuple(given.names)) for i, given in enumerate(gives))
+    files_of = ((given_file(folder, i, ordinal), tuple(schema.names)) for i, schema in enumerate(gives))
     return tuple((url, names) for url, names in files_of if names)
 
 
@@ -79,10 +79,10 @@ def with_given(schema: pa.Schema, gives: Sequence[pa.Schema]) -> list[pa.Schema]
     Raises RecipeError where a rule would give a column that there is already.
     """
     schemas = [schema]
-    for given in gives:
-        if clash := sorted({*given.names} & {*schemas[-1].names}):
+    for rule_schema in gives:
+        if clash := sorted({*rule_schema.names} & {*schemas[-1].names}):
             raise RecipeError(f"there is a column {clash[0]} already; give this rule another `name`")
-        schemas.append(joined(schemas[-1], given))
+        schemas.append(joined(schemas[-1], rule_schema))
     return schemas
 
 

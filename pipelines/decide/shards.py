@@ -73,8 +73,8 @@ class SurvivingShard:
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return columns of the survivors, with their addresses as column `address`, in the shard's order."""
-        wanted = dict.fromkeys([*names, columns.ROW])
-        table = self.shard.read([name for name in wanted if name != columns.ADDRESS])
+        wanted_names = dict.fromkeys([*names, columns.ROW])
+        table = self.shard.read([name for name in wanted_names if name != columns.ADDRESS])
         rows = np.asarray(table[columns.ROW]).astype(np.uint64)
         addresses = pa.array(rows | np.uint64(columns.address(self.ordinal, 0)))
         return table.append_column(columns.ADDRESS, addresses).filter(pa.array(self.kept()))
@@ -102,8 +102,8 @@ def losses(
     survivor: pa.Array | None = None,
 ) -> pa.Table:
     """Return a table of LOSSES; what is left out is null."""
-    given = {"row": pa.array(rows), "condition": condition, "value": value, "limit": limit, "survivor": survivor}
-    arrays = (pa.nulls(len(rows), f.type) if given[f.name] is None else given[f.name] for f in LOSSES)
+    values = {"row": pa.array(rows), "condition": condition, "value": value, "limit": limit, "survivor": survivor}
+    arrays = (pa.nulls(len(rows), f.type) if values[f.name] is None else values[f.name] for f in LOSSES)
     return pa.table(list(arrays), schema=LOSSES)
 
 

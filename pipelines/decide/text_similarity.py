@@ -38,21 +38,23 @@ class TextEvidence:
     def of(self, shard: SurvivingShard, addresses: NDArray[np.uint64], /) -> pa.Array:
         """Return the shingles (n sets) of some of a shard's documents. Raises ShardError if the shard has changed."""
         folder = files.join(self.folder, f"{shard.ordinal:08d}")
-        kept = [shuffle_files.read_table(files.join(folder, name)) for name in files.names(folder)]
-        held = pa.concat_tables([self._schema.empty_table(), *kept])
-        missing = np.setdiff1d(addresses, np.asarray(held[columns.ADDRESS]))
+        tables = [shuffle_files.read_table(files.join(folder, name)) for name in files.names(folder)]
+        table = pa.concat_tables([self._schema.empty_table(), *tables])
+        missing = np.setdiff1d(addresses, np.asarray(table[columns.ADDRESS]))
         if len(missing):
-            read = pa.table([pa.array(missing), self._read(shard, missing)], schema=self._schema)
-            shuffle_files.write_table(files.join(folder, f"{digest_of(missing.tolist())}-{len(missing)}.arrow"), read)
-            held = pa.concat_tables([held, read])
-        at = np.asarray(held[columns.ADDRESS])
+            new_rows = pa.table([pa.array(missing), self._read(shard, missing)], schema=self._schema)
+            shuffle_files.write_table(
+                files.join(folder, f"{digest_of(missing.tolist())}-{len(missing)}.arrow"), new_rows
+            )
+            table = pa.concat_tables([table, new_rows])
+        at = np.asarray(table[columns.ADDRESS])
         order = np.argsort(at)
-        return held["shingles"].combine_chunks().take(pa.array(order[np.searchsorted(at, addresses, sorter=order)]))
+        return table["shingles"].combine_chunks().take(pa.array(order[np.searchsorted(at, addresses, sorter=order)]))
 
     def similarity(self, left: pa.Array, right: pa.Array, /) -> NDArray[np.float64]:
         """Return the exact Jaccard similarities (n) of n pairs of sets."""
-        found: NDArray[np.float64] = jaccard_of_sets(*_buffers(left), *_buffers(right))
-        return found
+        result: NDArray[np.float64] = jaccard_of_sets(*_buffers(left), *_buffers(right))
+        return result
 
     def read(self) -> int:
         """Return the number of texts that were read."""
@@ -66,8 +68,8 @@ class TextEvidence:
 
     def _read(self, shard: SurvivingShard, addresses: NDArray[np.uint64]) -> pa.Array:
         documents = shard.read(KNOWN)
-        known = documents.take(pa.array(np.searchsorted(addresses_of(documents), addresses)))
-        return pa.concat_arrays([self._shingles(texts) for texts in self.texts.read(shard.ordinal, known)])
+        table = documents.take(pa.array(np.searchsorted(addresses_of(documents), addresses)))
+        return pa.concat_arrays([self._shingles(texts) for texts in self.texts.read(shard.ordinal, table)])
 
     def _shingles(self, texts: pa.LargeStringArray) -> pa.Array:
         values, offsets = shingle_sets(*text_buffers(texts), self.ngram, alphabet())

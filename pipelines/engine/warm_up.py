@@ -29,22 +29,22 @@ _DONE: set[str] = set()
 
 def compile_missing(groups: Iterable[str], reporter: Reporter | None = None) -> None:
     """Compile the groups of kernels that are not compiled on this machine, and report it if there are any."""
-    wanted = [name for name in EXAMPLES if name in {*groups} - _DONE]
-    if not wanted:
+    names = [name for name in EXAMPLES if name in {*groups} - _DONE]
+    if not names:
         return
     reporter = reporter or Reporter(quiet=True)
     try:
-        if missing := _missing(wanted):
+        if missing := _missing(names):
             reporter.say(f"  compile  {plural(len(missing), 'kernel group')}, once for this machine and version ...")
             with FileLock(code_folder() / "compiling.lock"):  # another process may be compiling the same
-                missing = _missing(wanted)
+                missing = _missing(names)
                 with reporter.stage("compile", len(missing), "kernel group") as stage:
                     for name in compiled(missing):
                         _mark(name).touch()
                         stage.advance()
     except OSError:  # no room, no rights, no locks: kernels are compiled as they are called
         pass
-    _DONE.update(wanted)
+    _DONE.update(names)
 
 
 def compiled(groups: Iterable[str]) -> Iterator[str]:

@@ -26,7 +26,7 @@ def export_datasketch(store: str, name: str, url: str) -> int:
     Returns their number. A row group holds those of one shard. Raises FatalError where datasketch is missing.
     """
     index = open_index(store, name)
-    written = 0
+    count = 0
     with files.replacing(url) as file, pq.ParquetWriter(file, LOOK_UP, compression="zstd") as writer:
         for _, shard in sorted(index.held.items()):
             table = files.read_table(shard.url)
@@ -34,8 +34,8 @@ def export_datasketch(store: str, name: str, url: str) -> int:
             objects = lean_minhashes(table[SIGNATURE].combine_chunks(), index.parameters)
             serialised = pa.array([_serialised(minhash) for minhash in objects], pa.binary())
             writer.write_table(pa.table([table[columns.ID], table[columns.ADDRESS], serialised], schema=LOOK_UP))
-            written += table.num_rows
-    return written
+            count += table.num_rows
+    return count
 
 
 def sign(store: str, name: str, texts: Sequence[str]) -> list[Any]:
@@ -51,8 +51,8 @@ def sign(store: str, name: str, texts: Sequence[str]) -> list[Any]:
         raise RecipeError(f"the index {name} was made by another version of gristmill, whose signatures differ")
     batch = pa.record_batch({columns.TEXT: pa.array(texts, columns.TYPES[columns.TEXT])})
     signatures = measure.open({})(batch)[measure.column]
-    found = iter(lean_minhashes(signatures.drop_null(), parameters))
-    return [next(found) if signed else None for signed in signatures.is_valid().to_pylist()]
+    minhashes = iter(lean_minhashes(signatures.drop_null(), parameters))
+    return [next(minhashes) if signed else None for signed in signatures.is_valid().to_pylist()]
 
 
 def lean_minhashes(signatures: pa.Array, parameters: dict[str, Any]) -> list[Any]:

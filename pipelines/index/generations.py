@@ -92,8 +92,8 @@ class GenerationWriter:
 
     def add(self, kept: Kept) -> dict[str, Any]:
         """Write the survivors of a shard, and send their keys. Returns its row of SHARDS."""
-        told = [self.cluster] if self.cluster else []
-        documents = SurvivingShard(kept.shard).read([columns.ID, self.column, *told])
+        cluster_columns = [self.cluster] if self.cluster else []
+        documents = SurvivingShard(kept.shard).read([columns.ID, self.column, *cluster_columns])
         if kept.decisions is not None:
             documents = documents.filter(kept_rows(kept.decisions))
         addresses, signatures = documents[columns.ADDRESS], documents[self.column].combine_chunks()
@@ -104,8 +104,8 @@ class GenerationWriter:
         )
         files.write_table(self.at.documents(kept.shard.ordinal), table)
         signed = signatures.is_valid()
-        found = np.asarray(addresses.filter(signed))
-        send_bands(self.bands, self.rows, self.keys, kept.shard.ordinal, signatures.filter(signed), found)
+        signed_addresses = np.asarray(addresses.filter(signed))
+        send_bands(self.bands, self.rows, self.keys, kept.shard.ordinal, signatures.filter(signed), signed_addresses)
         return {"ordinal": kept.shard.ordinal, "source": kept.source, "documents": documents.num_rows}
 
     def sort(self, ordinals: Sequence[int], part: int) -> int:

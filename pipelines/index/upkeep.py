@@ -21,9 +21,9 @@ def compact(store: str, name: str, engine: Engine) -> Index:
         index = recovered(store, name)
         if len(index.generations) < 2:
             return index
-        kept = sorted(index.held.values(), key=lambda shard: shard.ordinal)
-        merged = _merged(index, index.generations, kept, "compaction", 0, engine)
-        return index.commit(index.parameters, [merged])
+        shards = sorted(index.held.values(), key=lambda shard: shard.ordinal)
+        generation = _merged(index, index.generations, shards, "compaction", 0, engine)
+        return index.commit(index.parameters, [generation])
 
 
 def remove_generation(store: str, name: str, generation: str) -> Index:
@@ -34,11 +34,11 @@ def remove_generation(store: str, name: str, generation: str) -> Index:
     with writer_lock(store):
         open_index(store, name)
         index = recovered(store, name)
-        left = [held for held in index.generations if held.name != generation]
-        if len(left) == len(index.generations):
-            known = [held.name for held in index.generations]
-            raise RecipeError(f"the index {name} has no generation {generation}{did_you_mean(generation, known)}")
-        return index.commit(index.parameters, left)
+        generations = [entry for entry in index.generations if entry.name != generation]
+        if len(generations) == len(index.generations):
+            names = [entry.name for entry in index.generations]
+            raise RecipeError(f"the index {name} has no generation {generation}{did_you_mean(generation, names)}")
+        return index.commit(index.parameters, generations)
 
 
 def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
@@ -49,18 +49,20 @@ def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
     with writer_lock(store):
         open_index(store, name)
         index = recovered(store, name)
-        known = {shard.source for shard in index.held.values()}
-        if source not in known:
-            raise RecipeError(f"the index {name} holds no shard of a source {source}{did_you_mean(source, known)}")
-        left: list[Generation] = []
+        sources = {shard.source for shard in index.held.values()}
+        if source not in sources:
+            raise RecipeError(f"the index {name} holds no shard of a source {source}{did_you_mean(source, sources)}")
+        generations: list[Generation] = []
         for generation in index.generations:
             shards = index.shards_of(generation)
-            kept = [shard for shard in shards if shard.source != source]
-            if len(kept) == len(shards):
-                left.append(generation)
-            elif kept:
-                left.append(_merged(index, [generation], kept, generation.made_by, len(left), engine))
-        return index.commit(index.parameters, left)
+            kept_shards = [shard for shard in shards if shard.source != source]
+            if len(kept_shards) == len(shards):
+                generations.append(generation)
+            elif kept_shards:
+                generations.append(
+                    _merged(index, [generation], kept_shards, generation.made_by, len(generations), engine)
+                )
+        return index.commit(index.parameters, generations)
 
 
 def _merged(

@@ -37,34 +37,34 @@ def texts_of(store: LabelStore, keys: Iterable[bytes], inputs: Sequence[str] = (
     A text of which something was removed before it was labelled is found by its document's id. Raises RecipeError if
     there is nothing to look in, or a file is not there any more.
     """
-    wanted = {*keys}
+    key_set = {*keys}
     by_id: defaultdict[str, list[bytes]] = defaultdict(list)
-    held = store.documents()
-    for key, id in zip(held[CONTENT_ID].to_pylist(), held[ID].to_pylist(), strict=True):
+    table = store.documents()
+    for key, id in zip(table[CONTENT_ID].to_pylist(), table[ID].to_pylist(), strict=True):
         by_id[id].append(key)
-    found: dict[bytes, str] = {}
+    matches: dict[bytes, str] = {}
     named: dict[bytes, str] = {}
     for source in _sources(store, inputs):
         for documents in _read(source):
             texts = documents.column(TEXT)
             own = content_ids(texts)
-            here = pc.is_in(own, pa.array(list(wanted), own.type))
+            here = pc.is_in(own, pa.array(list(key_set), own.type))
             for key, text in zip(own.filter(here).to_pylist(), texts.filter(here).to_pylist(), strict=True):
-                found.setdefault(key, text)
+                matches.setdefault(key, text)
             for id, text in zip(documents.column(ID).to_pylist(), texts, strict=True):
                 for key in by_id.get(id, ()):
-                    if key in wanted and key not in found:
+                    if key in key_set and key not in matches:
                         named.setdefault(key, text.as_py())
-    return named | found
+    return named | matches
 
 
 def _sources(store: LabelStore, inputs: Sequence[str]) -> list[Source]:
     if inputs:
         return [Source(name="labelled", path=list(inputs))]
-    told = store.task().get("sources", ())
-    if not told:
+    records = store.task().get("sources", ())
+    if not records:
         raise RecipeError("the store does not say which files were labelled; name them with --input GLOB")
-    return [_source(store.store, one) for one in told]
+    return [_source(store.store, record) for record in records]
 
 
 def _source(store: str, told: Mapping[str, Any]) -> Source:
@@ -96,12 +96,12 @@ class Taught:
         """
         self._good = _good_of(loaded, good)
         keys = store.rows(columns=("answer",)).filter(pc.field("answer").is_valid())[CONTENT_ID].unique()
-        given = labels_of(loaded.task, store, pa.chunked_array([keys])).column(0).to_pylist()
+        answers = labels_of(loaded.task, store, pa.chunked_array([keys])).column(0).to_pylist()
         texts = texts_of(store, keys.to_pylist(), inputs)
-        held = store.documents()
-        ids = dict(zip(held[CONTENT_ID].to_pylist(), held[ID].to_pylist(), strict=True))
+        table = store.documents()
+        ids = dict(zip(table[CONTENT_ID].to_pylist(), table[ID].to_pylist(), strict=True))
         sides: dict[bool, list[tuple[str | None, str]]] = {True: [], False: []}
-        for key, answer in zip(keys.to_pylist(), given, strict=True):
+        for key, answer in zip(keys.to_pylist(), answers, strict=True):
             if answer is not None and key in texts:
                 sides[self._is_good(answer)].append((ids.get(key), texts[key]))
         #: names of the sides in messages
@@ -128,12 +128,12 @@ def _good_of(loaded: LoadedTask, good: Sequence[str]) -> int | frozenset[str]:
     answer = loaded.task.answer
     if isinstance(answer, Scale):
         low, high = answer.scale
-        told = good[0] if good else str((low + high + 1) // 2)
-        if len(good) > 1 or not told.lstrip("-").isdigit() or not low < int(told) <= high:
+        threshold = good[0] if good else str((low + high + 1) // 2)
+        if len(good) > 1 or not threshold.lstrip("-").isdigit() or not low < int(threshold) <= high:
             raise RecipeError(
                 f"--good {' '.join(good)}: {loaded.name} asks for a number; give one above {low}, to {high}"
             )
-        return int(told)
+        return int(threshold)
     labels = answer.multi if isinstance(answer, Multi) else getattr(answer, "choice", None)
     if labels is None:
         raise RecipeError(f"{loaded.name} asks for JSON, which has no good and bad; train on a choice or a scale")

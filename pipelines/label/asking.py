@@ -74,15 +74,15 @@ class Round:
 
         Answers that were stored stay, even if an error is raised.
         """
-        asked = InFlight(self, {}, Tally())
+        in_flight = InFlight(self, {}, Tally())
         if isinstance(self.asker, StreamingAsker):
-            asked.consume(asked.streamed(self.asker, chunks))
+            in_flight.consume(in_flight.streamed(self.asker, chunks))
         else:
             questions = (batch for chunk in chunks for batch in chunk.batches())
             pulled = isinstance(self.asker, PullingAsker)
             with closing(questions if pulled else ahead(questions)) as batches:
-                asked.consume(self.asker.answer(asked.admitted(batches)))
-        return asked.tally
+                in_flight.consume(self.asker.answer(in_flight.admitted(batches)))
+        return in_flight.tally
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class InFlight:
         sizes, ledger, name = self.round.sizes, self.round.ledger, self.round.annotation.annotator
         for batch in batches:
             while batch:
-                some = batch[: self.round.at_once]
-                reserved = ledger.admit(name, [sizes.bound(question) for question in some])
+                group = batch[: self.round.at_once]
+                reserved = ledger.admit(name, [sizes.bound(question) for question in group])
                 if not reserved:
                     return
                 now, batch = batch[: len(reserved)], batch[len(reserved) :]
@@ -110,9 +110,9 @@ class InFlight:
     def streamed(self, asker: StreamingAsker, chunks: Sequence[ReadingChunk]) -> Generator[Sequence[Reply]]:
         """Yield replies to chunks that a backend reads itself; as many go out at once as the budget admits at worst."""
         for window in _windows(chunks):
-            left = window
-            while left:
-                now, left = self._admitted_chunks(left)
+            rest = window
+            while rest:
+                now, rest = self._admitted_chunks(rest)
                 if not now:
                     return
                 with closing(asker.answer_chunks(now)) as replies:
@@ -125,20 +125,20 @@ class InFlight:
         keys = [key for chunk in chunks for key in chunk.part.keys]
         self.pending.update((key, (0, bound)) for key, bound in zip(keys, reserved, strict=False))
         now: list[ReadingChunk] = []
-        left: list[ReadingChunk] = []
+        others: list[ReadingChunk] = []
         room = len(reserved)
         for chunk in chunks:
             first, rest = chunk.split(room)
             now += [first] if first.documents else []
-            left += [rest] if rest.documents else []
+            others += [rest] if rest.documents else []
             room -= first.documents
-        return now, left
+        return now, others
 
     def consume(self, replies: Generator[Sequence[Reply]]) -> None:
         """Store replies as they come."""
         try:
-            while (some := self._next(replies)) is not None:
-                self._store(some)
+            while (batch := self._next(replies)) is not None:
+                self._store(batch)
         except BaseException:
             self.round.ledger.stop()  # wakes a thread that waits for room to ask more
             raise
@@ -163,10 +163,10 @@ class InFlight:
         reserved: list[Bound] = []
         actual: list[Bound] = []
         for reply in replies:
-            known = self.pending.pop(reply.key, None)
-            if known is None:  # asked twice by a backend whose worker died: the first reply counts
+            entry = self.pending.pop(reply.key, None)
+            if entry is None:  # asked twice by a backend whose worker died: the first reply counts
                 continue
-            cut_tokens, bound = known
+            cut_tokens, bound = entry
             reserved.append(bound)
             actual.append(self._judged(reply, cut_tokens, bound, rows))
         self._settle(rows, reserved, actual)

@@ -82,7 +82,7 @@ class Amount(NamedTuple):
 NOTHING = Amount()
 
 
-class _Held:
+class _Account:
     """Account of one annotator in a ledger; whole numbers, so that nothing drifts."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Ledger:
         self._prices = defaultdict(Prices, prices)
         self._before = spent
         self._on_reserve = on_reserve
-        self._annotators: defaultdict[str, _Held] = defaultdict(_Held)
+        self._annotators: defaultdict[str, _Account] = defaultdict(_Account)
         self._changed = threading.Condition()
         self._stopped = False
 
@@ -125,13 +125,13 @@ class Ledger:
         """
         if not bounds:
             return []
-        asked = np.array(bounds, np.int64)
+        costs = np.array(bounds, np.int64)
         with self._changed:
             while True:
                 if self._stopped:
                     return []
-                held = self._annotators[annotator]
-                reserved = _widened(asked, held.widening)
+                account = self._annotators[annotator]
+                reserved = _widened(costs, account.widening)
                 n, ceiling = self._fitting(annotator, reserved)
                 if n:
                     break
@@ -140,14 +140,14 @@ class Ledger:
                     return []
                 self._changed.wait()
             reserved = reserved[:n]
-            self._reserve(held, reserved, 1)
+            self._reserve(account, reserved, 1)
         admitted = [Bound(*row) for row in reserved.tolist()]
         if self._on_reserve is not None:
             try:
                 self._on_reserve(annotator, self.worth(annotator, admitted))
             except BaseException:
                 with self._changed:
-                    self._reserve(held, reserved, -1)
+                    self._reserve(account, reserved, -1)
                 raise
         return admitted
 
@@ -162,12 +162,12 @@ class Ledger:
             return
         before, after = np.array(reserved, np.int64), np.array(actual, np.int64)
         with self._changed:
-            held = self._annotators[annotator]
-            self._reserve(held, before, -1)
-            held.settled += after.sum(axis=0)
+            account = self._annotators[annotator]
+            self._reserve(account, before, -1)
+            account.settled += after.sum(axis=0)
             exceeded = (after[:, :2] / np.maximum(before[:, :2], 1)).max(axis=0)
             if (exceeded > 1).any():
-                held.widening *= np.maximum(exceeded, 1)
+                account.widening *= np.maximum(exceeded, 1)
 
     def stop(self) -> None:
         """Wake the threads that wait in `admit`; nothing is admitted from now on."""
@@ -194,7 +194,7 @@ class Ledger:
         with self._changed:
             return self._sum(lambda held: held.settled + held.outstanding)
 
-    def _reserve(self, held: _Held, reserved: NDArray[np.int64], sign: int) -> None:
+    def _reserve(self, held: _Account, reserved: NDArray[np.int64], sign: int) -> None:
         held.outstanding += sign * reserved.sum(axis=0)
         held.questions += sign * len(reserved)
         if sign < 0:
@@ -202,13 +202,13 @@ class Ledger:
 
     def _fitting(self, annotator: str, reserved: NDArray[np.int64]) -> tuple[int, str | None]:
         """Return the number of these questions that fit, and the ceiling that the next one would pass."""
-        together = self._sum(lambda held: held.settled + held.outstanding)
+        total = self._sum(lambda held: held.settled + held.outstanding)
         sums = np.cumsum(reserved, axis=0)
         fitting: dict[str, int] = {}
         for i, name in enumerate(Bound._fields):
             ceiling = getattr(self.budget, name)
             if ceiling is not None:
-                room = max(0, ceiling - getattr(together, name))  # bounds that take none fit even where it is passed
+                room = max(0, ceiling - getattr(total, name))  # bounds that take none fit even where it is passed
                 fitting[name] = int(np.searchsorted(sums[:, i], room, side="right"))
         if self.budget.cost is not None:
             fitting["cost"] = self._within_cost(annotator, sums)
@@ -232,14 +232,14 @@ class Ledger:
 
     def _sum(
         self,
-        of: Callable[[_Held], NDArray[np.int64]],
+        of: Callable[[_Account], NDArray[np.int64]],
         annotator: str | None = None,
         more: NDArray[np.int64] | None = None,
     ) -> Amount:
         """Return the sum of all annotators and of what was spent before; `more` is added to one annotator's."""
         total = self._before
-        for name, held in self._annotators.items():
-            counts = of(held) if more is None or name != annotator else of(held) + more
+        for name, account in self._annotators.items():
+            counts = of(account) if more is None or name != annotator else of(account) + more
             input_tokens, output_tokens, documents = counts.tolist()
             cost = self._prices[name].cost(input_tokens, output_tokens)
             total = total.plus(Amount(documents, input_tokens, output_tokens, cost))

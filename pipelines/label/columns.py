@@ -71,7 +71,7 @@ def labels_of(task: LabelTask, store: LabelStore, keys: pa.ChunkedArray) -> pa.T
 
 def with_labels(schema: pa.Schema, loaded: LoadedTask) -> pa.Schema:
     """Return a schema with the columns of a task added; RecipeError if it has one of that name already."""
-    given = label_columns(loaded.task)
-    if clash := next((name for name in given.names if name in schema.names), None):
+    columns = label_columns(loaded.task)
+    if clash := next((name for name in columns.names if name in schema.names), None):
         raise RecipeError(f"there is a column {clash} already; give the task {loaded.name} another name")
-    return pa.schema([*schema, *given])
+    return pa.schema([*schema, *columns])

@@ -81,11 +81,11 @@ class Documents:
 
     def _vectors(self) -> NDArray[np.float32]:
         """Return n-gram vectors (n, d) of the documents, in the table's order."""
-        found = [(places, pa.concat_arrays(list(part.read()))) for places, part in self.by_shard()]
-        vectors = np.concatenate([ngram_vectors(texts) for _, texts in found])
-        ordered = np.empty_like(vectors)
-        ordered[np.concatenate([places for places, _ in found])] = vectors
-        return ordered
+        parts = [(places, pa.concat_arrays(list(part.read()))) for places, part in self.by_shard()]
+        vectors = np.concatenate([ngram_vectors(texts) for _, texts in parts])
+        result = np.empty_like(vectors)
+        result[np.concatenate([places for places, _ in parts])] = vectors
+        return result
 
     def by_shard(self) -> Iterator[tuple[NDArray[np.int64], ShardDocuments]]:
         """Yield the documents of each shard: their places in the table, and what is known of them."""
@@ -93,10 +93,10 @@ class Documents:
         order = np.lexsort((rows, shards))
         for places in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
             if len(places):
-                known = self.table.take(pa.array(places)).combine_chunks()
+                table = self.table.take(pa.array(places)).combine_chunks()
                 ordinal = int(shards[places[0]])
                 texts = replace(self.texts, shards={ordinal: self.texts.shards[ordinal]})
-                yield places, ShardDocuments(known, texts, self.rewrite)
+                yield places, ShardDocuments(table, texts, self.rewrite)
 
     def filter(self, mask: NDArray[np.bool_]) -> Documents:
         """Return the documents that a mask (n) selects."""
@@ -173,13 +173,13 @@ def scan(source: Source, base: str, engine: Engine, reporter: Reporter) -> Docum
     scanned: dict[int, Scanned] = {}
     with reporter.stage("scan", len(shards)) as stage:
         for outcome in engine.map(scan_shard, shards):
-            scanned[outcome.index] = found = outcome.unwrap()
-            stage.advance(1, found.text_bytes)
+            scanned[outcome.index] = result = outcome.unwrap()
+            stage.advance(1, result.text_bytes)
     in_order = [scanned[i] for i in range(len(shards))]
-    table = pa.concat_tables([found.table for found in in_order])
-    first = next((found.first_reject for found in in_order if found.first_reject), "")
+    table = pa.concat_tables([result.table for result in in_order])
+    first = next((result.first_reject for result in in_order if result.first_reject), "")
     texts = Texts({shard.ordinal: shard for shard in shards}, ())
-    return Documents(table, texts, rejects=sum(found.rejects for found in in_order), first_reject=first)
+    return Documents(table, texts, rejects=sum(result.rejects for result in in_order), first_reject=first)
 
 
 @dataclass(frozen=True)
@@ -202,21 +202,21 @@ def scan_shard(shard: Shard) -> Scanned:
     for batch in read_shard(shard.spec, shard.source):
         rejected += batch.rejects
         ends += batch.ends
-        found = batch.documents
-        text, rows = found[columns.TEXT], found[columns.ROW]
+        documents = batch.documents
+        text, rows = documents[columns.TEXT], documents[columns.ROW]
         keys, sizes = content_ids(text), lengths(text)
         text_bytes += pc.sum(sizes, min_count=0).as_py()
-        held = [
+        arrays = [
             pa.repeat(pa.scalar(shard.ordinal, pa.uint32()), len(text)),
             rows,
             keys,
             keys,
-            derived_ids(found[columns.ID], keys, shard.ordinal, rows),
+            derived_ids(documents[columns.ID], keys, shard.ordinal, rows),
             pa.repeat(pa.scalar(shard.source.name, pa.string()), len(text)),
             sizes,
         ]
-        named = dict(zip(DOCUMENT.names, held, strict=True))
-        batches.append(pa.table(named | {field: found[column] for column, field in sampled.items()}))
+        named = dict(zip(DOCUMENT.names, arrays, strict=True))
+        batches.append(pa.table(named | {field: documents[column] for column, field in sampled.items()}))
     first_reject = _place(shard, rejected[0], ends) if rejected else ""
     return Scanned(pa.concat_tables(batches), len(rejected), first_reject, text_bytes)
 

@@ -66,27 +66,27 @@ def export_labels(
     opened = _FORMATS.get("." + out.rsplit(".", 1)[-1].lower())
     if opened is None:
         raise RecipeError(f"--out {out}: labels are written as {', '.join(_FORMATS)}; end the name in one of these")
-    found = open_stored(store, fingerprint)
+    labels = open_stored(store, fingerprint)
     connection = connected()
-    rows = found.rows(annotator)
+    rows = labels.rows(annotator)
     connection.register("rows", rows)
-    connection.register("documents", found.documents())
+    connection.register("documents", labels.documents())
     place = EXPORTED.get_field_index("answer")
-    schema = EXPORTED.set(place, pa.field("answer", pa.int64())) if is_scale(found.task()) else EXPORTED
-    known = None
+    schema = EXPORTED.set(place, pa.field("answer", pa.int64())) if is_scale(labels.task()) else EXPORTED
+    text_by_key = None
     if texts is not None:
-        known = texts(found, {*rows.filter(pc.field("answer").is_valid())[CONTENT_ID].to_pylist()})
+        text_by_key = texts(labels, {*rows.filter(pc.field("answer").is_valid())[CONTENT_ID].to_pylist()})
         schema = schema.append(pa.field(TEXT, pa.large_string()))
-    written = 0
+    count = 0
     with files.replacing(out) as file, opened(file, schema) as write:
         for batch in connection.sql(_SQL).to_arrow_reader(_BATCH):
             table = pa.Table.from_batches([batch])
-            if known is not None:
-                shown = [known.get(bytes.fromhex(key)) for key in table[CONTENT_ID].to_pylist()]
+            if text_by_key is not None:
+                shown = [text_by_key.get(bytes.fromhex(key)) for key in table[CONTENT_ID].to_pylist()]
                 table = table.append_column(TEXT, pa.array(shown, pa.large_string()))
             write(table.cast(schema))
-            written += batch.num_rows
-    return written
+            count += batch.num_rows
+    return count
 
 
 def connected() -> duckdb.DuckDBPyConnection:

@@ -74,22 +74,22 @@ def import_labels(
             labels += [_Label(place, key, id, *_said(record, answer)) for key, id in resolve(record)]
         except ValueError as error:
             mistakes.append(f"{place}: {error}")
-    kept = _once(labels, mistakes)
+    unique_labels = _once(labels, mistakes)
     if mistakes:
         shown = "\n".join(mistakes[:_SHOWN])
         more = f"\n... and {len(mistakes) - _SHOWN:,} more" if len(mistakes) > _SHOWN else ""
         raise RecipeError(f"nothing was imported from {path}: {plural(len(mistakes), 'mistake')}\n{shown}{more}")
-    if not kept:
+    if not unique_labels:
         raise RecipeError(
             f"{path} holds no labels; give a file of records with an answer and an id, content_id or text"
         )
     with store.open_run(run) as writer:
-        named = [(label.key, label.id, f"import: {annotator}") for label in kept if label.id is not None]
+        named = [(label.key, label.id, f"import: {annotator}") for label in unique_labels if label.id is not None]
         if named:
             store.write_documents(writer.run, [pa.table(list(zip(*named, strict=True)), schema=DOCUMENTS)])
-        rows = [AnswerRow(label.key, 0, label.answer, label.probability) for label in kept]
+        rows = [AnswerRow(label.key, 0, label.answer, label.probability) for label in unique_labels]
         writer.append(Annotation(annotator, annotator, REVISION), rows, NOTHING)
-    return Imported(records, len(kept), len(labels) - len(kept))
+    return Imported(records, len(unique_labels), len(labels) - len(unique_labels))
 
 
 def _said(record: Mapping[str, Any], answer: AnswerFormat) -> tuple[str, float | None]:
@@ -101,26 +101,26 @@ def _said(record: Mapping[str, Any], answer: AnswerFormat) -> tuple[str, float |
         canonical = answer.canonical(value)
     except InvalidAnswer as error:
         raise ValueError(str(error)) from None
-    given = record.get(PROBABILITY)
-    if given is None or given == "":
+    raw_probability = record.get(PROBABILITY)
+    if raw_probability is None or raw_probability == "":
         return canonical, None
     try:
-        probability = float(given)
+        probability = float(raw_probability)
     except (TypeError, ValueError):
         probability = math.nan
     if not 0.0 <= probability <= 1.0:
-        raise ValueError(f"the probability {given!r} is no number from 0 to 1")
+        raise ValueError(f"the probability {raw_probability!r} is no number from 0 to 1")
     return canonical, probability
 
 
 def _once(labels: Sequence[_Label], mistakes: list[str]) -> list[_Label]:
     """Return one label for each content id; records that disagree are added to `mistakes`."""
-    kept: dict[bytes, _Label] = {}
+    by_key: dict[bytes, _Label] = {}
     for label in labels:
-        first = kept.setdefault(label.key, label)
+        first = by_key.setdefault(label.key, label)
         if (first.answer, first.probability) != (label.answer, label.probability):
             mistakes.append(f"{label.place}: {label.answer}, but {first.place} says {first.answer} of the same text")
-    return list(kept.values())
+    return list(by_key.values())
 
 
 class _Resolver:
@@ -135,8 +135,8 @@ class _Resolver:
         id = str(record[ID]) if record.get(ID) not in (None, "") else None
         if record.get(CONTENT_ID):
             return [(_parsed(record[CONTENT_ID]), id)]
-        if id is not None and (found := self._known_ids().get(id)):
-            return [(key, id) for key in found]
+        if id is not None and (keys := self._known_ids().get(id)):
+            return [(key, id) for key in keys]
         if record.get(TEXT):
             return [(content_ids(pa.array([record[TEXT]], pa.large_string()))[0].as_py(), id)]
         if id is not None:
@@ -158,8 +158,8 @@ class _Resolver:
 
     def _pairs(self) -> Iterator[tuple[str, bytes]]:
         if self._mapping is None:
-            held = self._store.documents()
-            yield from zip(held[ID].to_pylist(), held[CONTENT_ID].to_pylist(), strict=True)
+            table = self._store.documents()
+            yield from zip(table[ID].to_pylist(), table[CONTENT_ID].to_pylist(), strict=True)
             return
         for place, record in _records(self._mapping, ID):
             try:
@@ -183,7 +183,7 @@ def _parsed(value: Any) -> bytes:
 def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the records of files with their places. Raises RecipeError if one cannot be read."""
     source = Source(name="labels", path=path, text=required, id=None)
-    for spec in (alone for found in discover([source], ".") for alone in found.singly()):
+    for spec in (alone for shard in discover([source], ".") for alone in shard.singly()):
         try:
             for i, record in enumerate(_read(spec, source)):
                 place = f"{spec.name}:{record.line}" if record.line is not None else f"{spec.name} row {i}"

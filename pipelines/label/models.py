@@ -90,14 +90,14 @@ class HubTokenizer:
         """Return the number of tokens of each text, special ones not added."""
         counts: list[int] = []
         for start in range(0, len(texts), _AT_ONCE):
-            some = list(texts[start : start + _AT_ONCE])
-            counts += [len(found.ids) for found in self._tokenizer.encode_batch_fast(some, add_special_tokens=False)]
+            batch = list(texts[start : start + _AT_ONCE])
+            counts += [len(result.ids) for result in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
         return counts
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the start and end of each token, in characters."""
-        found: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return found
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return offsets
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> HubTokenizer:

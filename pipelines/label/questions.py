@@ -105,13 +105,13 @@ class ReadingChunk:
         keys, done = self.part.keys, 0
         for texts in self.part.read():
             for start in range(0, len(texts), BATCH):
-                some = texts.slice(start, BATCH).to_pylist()
-                named = zip(keys[done : done + len(some)], some, strict=True)
+                batch = texts.slice(start, BATCH).to_pylist()
+                named = zip(keys[done : done + len(batch)], batch, strict=True)
                 yield [preparer.question(key, text, self.rejected.get(key)) for key, text in named]
-                done += len(some)
+                done += len(batch)
 
     def split(self, documents: int) -> tuple[ReadingChunk, ReadingChunk]:
         """Return the first `documents` documents, and the others."""
-        known = self.part.known
-        first, rest = known.slice(0, documents), known.slice(documents)
+        table = self.part.known
+        first, rest = table.slice(0, documents), table.slice(documents)
         return replace(self, part=replace(self.part, known=first)), replace(self, part=replace(self.part, known=rest))

@@ -63,8 +63,8 @@ def label(
     source: Mapping[str, Any] | None = None,
 ) -> LabelResult:
     """Put a task to the documents that it chooses of these: see `label_chosen`."""
-    chosen = choose_documents(loaded, documents)
-    return label_chosen(loaded, store_url, chosen, documents.table.num_rows, reporter, confirm, opener, source)
+    sample = choose_documents(loaded, documents)
+    return label_chosen(loaded, store_url, sample, documents.table.num_rows, reporter, confirm, opener, source)
 
 
 def label_chosen(
@@ -93,8 +93,8 @@ def label_chosen(
         writer = stack.enter_context(store.open_run())
         result.run = writer.run
         if foreign := store.foreign():
-            told = f"{plural(len(foreign), 'file')} of the label store that no run made, such as {foreign[0]}"
-            reporter.warn(f"! {told}: left out. `gristmill verify` lists them")
+            message = f"{plural(len(foreign), 'file')} of the label store that no run made, such as {foreign[0]}"
+            reporter.warn(f"! {message}: left out. `gristmill verify` lists them")
         result.before = result.spent = store.spent()
         labelling = Labelling(loaded, store, texts, _ledger(loaded, result.before, writer), writer, reporter)
         parts = [labelling.part_of(*pair) for pair in zip(loaded.task.annotators, askers, strict=True)]
@@ -144,24 +144,24 @@ class Labelling:
 
     def part_of(self, annotator: AnyAnnotator, asker: Asker) -> AnnotatorWork:
         """Return the work that is left for an annotator."""
-        known = self.store.known(annotator.name, asker.revision)
+        answers = self.store.known(annotator.name, asker.revision)
         sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
-        return AnnotatorWork(annotator, asker, sizes, known)
+        return AnnotatorWork(annotator, asker, sizes, answers)
 
     def forecast(self, part: AnnotatorWork) -> Forecast:
         """Estimate the questions to an annotator, and the tokens and cost that they take."""
         states = self._states(part.known)
         missing, repairs = (self.texts.filter(states == state) for state in (MISSING, REPAIR))
         prices = self.loaded.task.prices_of(part.annotator)
-        known = len(states) - missing.table.num_rows - repairs.table.num_rows
-        return forecast(part.annotator, part.sizes, prices, missing, repairs, known)
+        known_count = len(states) - missing.table.num_rows - repairs.table.num_rows
+        return forecast(part.annotator, part.sizes, prices, missing, repairs, known_count)
 
     def ask(self, part: AnnotatorWork) -> AnnotatorResult:
         """Ask first questions, then repairs of the answers that are not valid."""
         started = time.monotonic()
-        first, known = self._rounds(part, part.known, MISSING)
-        second, known = self._rounds(part, known, REPAIR)
-        states = self._states(known)
+        first, answers = self._rounds(part, part.known, MISSING)
+        second, answers = self._rounds(part, answers, REPAIR)
+        states = self._states(answers)
         unanswered = int(np.isin(states, (MISSING, REPAIR)).sum())
         quarantined = int((states == QUARANTINED).sum())
         return AnnotatorResult(
@@ -181,9 +181,9 @@ class Labelling:
         total = Tally()
         for _ in range(1 + ROUNDS):
             given_up = [key for key, times in total.empty.items() if times >= EMPTY_REPLIES]
-            asked = self._states(known) == state
-            asked &= ~pc.is_in(self.texts.table[KEY], pa.array(given_up, self.texts.table[KEY].type)).to_numpy()
-            documents = self.texts.filter(asked)
+            mask = self._states(known) == state
+            mask &= ~pc.is_in(self.texts.table[KEY], pa.array(given_up, self.texts.table[KEY].type)).to_numpy()
+            documents = self.texts.filter(mask)
             if not documents.table.num_rows:
                 break
             keys = documents.table[KEY].to_pylist() if state == REPAIR else ()
@@ -251,7 +251,7 @@ def label_source(
     paths = [absolute(path, ".") for path in source.patterns()]
     folder = f"{files.join(store_url, DATASETS)}/"
     if len(paths) == 1 and paths[0].startswith(folder):
-        told: dict[str, Any] = {"dataset": paths[0].removeprefix(folder)}
+        origin: dict[str, Any] = {"dataset": paths[0].removeprefix(folder)}
     else:
-        told = {"path": paths, "text": source.text, "id": source.id}
-    return label(loaded, store_url, documents, reporter, confirm, source=told)
+        origin = {"path": paths, "text": source.text, "id": source.id}
+    return label(loaded, store_url, documents, reporter, confirm, source=origin)

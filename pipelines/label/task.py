@@ -73,16 +73,16 @@ class LoadedTask:
         named = {"model": annotator.model, "tokenizer": getattr(annotator, "tokenizer", None)}
         if annotator.engine == "http":
             del named["model"]
-        found = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
-        return annotator.model_copy(update=found)
+        paths = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
+        return annotator.model_copy(update=paths)
 
     def require_folders(self) -> None:
         """Raise RecipeError for models that are named by paths that do not exist, before any work is done."""
         mistakes = Mistakes(self.document)
         for i, annotator in enumerate(self.task.annotators):
             if annotator.engine != "http" and is_path(annotator.model) and self._place(annotator.model) is None:
-                found = f"there is no folder {self.resolve(annotator.model)}"
-                mistakes.add(("annotators", i, "model"), f"{annotator.name}: {found}. {THREE_WAYS}")
+                message = f"there is no folder {self.resolve(annotator.model)}"
+                mistakes.add(("annotators", i, "model"), f"{annotator.name}: {message}. {THREE_WAYS}")
         mistakes.raise_if_any()
 
     def resolve(self, path: str) -> str:

@@ -71,7 +71,7 @@ class SampleShard:
     def run(self) -> list[pa.RecordBatch]:
         """Return the documents that start within the allowance: the same ones for any batch size."""
         transforms = [t.open() for t in self.transforms]
-        taken: list[pa.RecordBatch] = []
+        batches: list[pa.RecordBatch] = []
         start = 0
         size = max(1, min(sizes().batch_bytes, self.allowance))
         for batch in _readable(read_shard(self.shard.spec, self.shard.source, columns=(), batch_bytes=size)):
@@ -82,10 +82,10 @@ class SampleShard:
             text = text.slice(0, n)
             for transform in transforms:
                 text = transform(text)
-            taken.append(pa.record_batch({columns.TEXT: text}))
+            batches.append(pa.record_batch({columns.TEXT: text}))
             if start >= self.allowance:
                 break
-        return taken
+        return batches
 
 
 def _readable(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -156,31 +156,31 @@ def make_fit(
     differs from the lost one.
     """
     check_reach(engine, [loaded.store, *(file.url for shard in shards for file in shard.spec.files)])
-    chosen = sampled_shards(measure, shards)
+    sample = sampled_shards(measure, shards)
     if fit.lost is not None:
-        chosen = sorted((s for s in shards if s.ordinal in fit.lost["ordinals"]), key=lambda shard: shard.ordinal)
-    allowance = measure.sample_bytes() // max(1, len(chosen) if fit.lost is None else fit.lost["chosen"])
-    tasks = [SampleShard(shard, transforms, allowance) for shard in chosen]
+        sample = sorted((s for s in shards if s.ordinal in fit.lost["ordinals"]), key=lambda shard: shard.ordinal)
+    allowance = measure.sample_bytes() // max(1, len(sample) if fit.lost is None else fit.lost["chosen"])
+    tasks = [SampleShard(shard, transforms, allowance) for shard in sample]
     outcomes = sorted(engine.map(sample_shard, tasks), key=lambda outcome: outcome.index)
     for outcome in outcomes:
         if isinstance(outcome.error, FatalError):
             raise outcome.error
     # A shard that cannot be read is reported by the measure pass, which reads it whole; the fit is made without it.
-    read = [outcome for outcome in outcomes if outcome.error is None]
-    batches = [batch for outcome in read for batch in outcome.unwrap()]
+    successes = [outcome for outcome in outcomes if outcome.error is None]
+    batches = [batch for outcome in successes for batch in outcome.unwrap()]
     targets = {
         name: transformed(target_documents(loaded, glob), transforms) for name, glob in measure.targets().items()
     }
     artefact = measure.fit(batches, targets)
-    sampled = {n: v for outcome in read for n, v in file_versions(loaded, chosen[outcome.index].spec).items()}
+    sampled = {n: v for outcome in successes for n, v in file_versions(loaded, sample[outcome.index].spec).items()}
     digest = seal.digest(artefact).hex()
     if fit.lost is None:
         record = {
             "documents": sum(b.num_rows for b in batches),
-            "shards": len(read),
+            "shards": len(successes),
             "of_shards": len(shards),
-            "chosen": len(chosen),
-            "ordinals": [chosen[outcome.index].ordinal for outcome in read],
+            "chosen": len(sample),
+            "ordinals": [sample[outcome.index].ordinal for outcome in successes],
             "sampled": sampled,
             "digest": digest,
         }
@@ -217,10 +217,10 @@ def target_digests(loaded: LoadedRecipe, measure: FittedMeasure, where: str) -> 
     digests = {}
     for name, glob in measure.targets().items():
         try:
-            found = discover_files(glob, loaded.base)
+            refs = discover_files(glob, loaded.base)
         except RecipeError as error:
             raise RecipeError(f"{where}: target {name}: {error}") from None
-        digests[name] = digest_of([resource(f.url, where).digest for f in found])
+        digests[name] = digest_of([resource(f.url, where).digest for f in refs])
     return digests
 
 

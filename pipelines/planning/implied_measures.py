@@ -60,8 +60,8 @@ def implied_measures(
             continue
         giver = own or _giver(need.column, defaults)
         if giver is None:
-            known = {*have, *need.given, *(name for m in defaults for name in m.gives().names)}
-            hint = _remedy(need, known, recipe, of_source)
+            candidates = {*have, *need.given, *(name for m in defaults for name in m.gives().names)}
+            hint = _remedy(need, candidates, recipe, of_source)
             mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)
         else:
             added.append((giver, need.by))
@@ -70,23 +70,23 @@ def implied_measures(
 
 
 def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> Iterator[Need]:
-    given: set[str] = set()
+    given_names: set[str] = set()
     for i, (rule, columns_given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         path: Path = ("decide", i, name_of(rule))
         with mistakes.noted(path):
             names = sorted(rule.reads())
-            yield from [Need(column, name_of(rule), path, rule.needs(), frozenset(given)) for column in names]
-        given.update(columns_given.names)
+            yield from [Need(column, name_of(rule), path, rule.needs(), frozenset(given_names)) for column in names]
+        given_names.update(columns_given.names)
     for i, task in enumerate(tasks):
         if recipe.transform:
             yield Need(columns.TEXT_ID, LABEL, ("label", i))
         for column in sorted(task.task.sample.columns_needed() if task.task.sample else ()):
-            yield Need(column, f"the sample of {task.name}", ("label", i), given=frozenset(given))
-        given.update(label_columns(task.task).names)
+            yield Need(column, f"the sample of {task.name}", ("label", i), given=frozenset(given_names))
+        given_names.update(label_columns(task.task).names)
     all_known = len(tasks) == len(recipe.label)  # else the columns of the missing tasks are not known
     for i, column in enumerate(recipe.write.columns or ()):
         if column != columns.TEXT and all_known:
-            yield Need(column, WRITE, ("write", "columns", i), given=given)
+            yield Need(column, WRITE, ("write", "columns", i), given=given_names)
     for i, column in enumerate(recipe.report.by or ()):
         yield Need(column, REPORT, ("report", "by", i))
     yield Need(TOKENS, "the funnel", ("measure",))

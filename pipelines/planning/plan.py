@@ -98,13 +98,13 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
     documents = document_schema(recipe.sources)
     with mistakes.noted(("store",)):
         _check_url(loaded.store)
-    found = _discover(loaded, mistakes)
-    specs = [spec for of in found for spec in of.specs]
+    source_files = _discover(loaded, mistakes)
+    specs = [spec for of in source_files for spec in of.specs]
     measures: list[tuple[Measure, Path, str | None]] = [
         (measure, ("measure", i, name_of(measure)), None) for i, measure in enumerate(recipe.measure)
     ]
     tasks = _load_tasks(loaded, asks, mistakes)
-    implied = implied_measures(recipe, documents.names, tasks, mistakes, lambda column: remedy(column, found))
+    implied = implied_measures(recipe, documents.names, tasks, mistakes, lambda column: remedy(column, source_files))
     measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.gives())])
     decided = _check_rules(recipe, schema, mistakes)
@@ -134,13 +134,13 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
             planned.append(PlannedMeasure(name_of(measure), measure, path, ready, fit, needed_by))
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
-    return Plan(loaded, tuple(found), tuple(transforms), tuple(planned), schema, decided, tasks, output, by)
+    return Plan(loaded, tuple(source_files), tuple(transforms), tuple(planned), schema, decided, tasks, output, by)
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> Plan:
     """Return the plan with a measure ready, once its fit is made."""
     ready = replace(measure, fit=fit, ready=_ready_operator(plan.loaded, measure.operator, measure.path, fit))
-    return replace(plan, measures=tuple(ready if one is measure else one for one in plan.measures))
+    return replace(plan, measures=tuple(ready if candidate is measure else candidate for candidate in plan.measures))
 
 
 def _check_url(url: str) -> None:
@@ -153,11 +153,11 @@ def _check_url(url: str) -> None:
 def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[SourceFiles]:
     discovery = Discovery(loaded.base)
     discovery.list_ahead(loaded.recipe.sources)
-    found = []
+    source_files = []
     for i, source in enumerate(loaded.recipe.sources):
         with mistakes.noted(("sources", i, "path")):
-            found.append(discovery.find(source))
-    return found
+            source_files.append(discovery.find(source))
+    return source_files
 
 
 def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Schema:
@@ -165,21 +165,21 @@ def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Sc
 
     Returns the columns after all rules.
     """
-    for i, (rule, given) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
+    for i, (rule, rule_schema) in enumerate(zip(recipe.decide, given_columns(recipe.decide), strict=True)):
         with mistakes.noted(("decide", i, name_of(rule))):
             if rule.reads() <= {*schema.names}:
                 executor_for(rule).check(rule, schema)
-            schema = with_given(schema, [given])[-1]
+            schema = with_given(schema, [rule_schema])[-1]
     return schema
 
 
 def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None) -> ReadyOperator:
     """Return the operator with the files that it opens. Raises RecipeError, located, where they cannot be used."""
     named = operator.resources()
-    found = {name: resource(loaded.resolve(url), loaded.where(*path, name)) for name, url in named.items()}
+    resources = {name: resource(loaded.resolve(url), loaded.where(*path, name)) for name, url in named.items()}
     if fit is not None:
-        found["fit"] = fit_resource(fit)
-    ready = ReadyOperator(name_of(operator), operator, found)
+        resources["fit"] = fit_resource(fit)
+    ready = ReadyOperator(name_of(operator), operator, resources)
     try:
         ready.check()
     except RecipeError as error:
@@ -207,8 +207,8 @@ def _load_tasks(loaded: LoadedRecipe, asks: bool, mistakes: Mistakes) -> tuple[L
 def _output_schema(recipe: Recipe, schema: pa.Schema, labelled: pa.Schema, tasks: Sequence[LoadedTask]) -> pa.Schema:
     text = pa.field(columns.TEXT, pa.string())
     available = {columns.ID: schema.field(columns.ID), columns.TEXT: text, **{f.name: f for f in labelled}}
-    chosen = recipe.write.columns
-    if chosen is None:
+    names = recipe.write.columns
+    if names is None:
         left_out = {
             columns.CONTENT_ID,
             columns.TEXT_ID,
@@ -217,8 +217,8 @@ def _output_schema(recipe: Recipe, schema: pa.Schema, labelled: pa.Schema, tasks
         }
         measured = (f.name for f in schema if f.name not in left_out)
         labels = (name for task in tasks for name in label_columns(task.task).names)
-        chosen = tuple(dict.fromkeys([columns.ID, columns.TEXT, *measured, *labels]))
-    return pa.schema([available[name] for name in chosen])
+        names = tuple(dict.fromkeys([columns.ID, columns.TEXT, *measured, *labels]))
+    return pa.schema([available[name] for name in names])
 
 
 def indexed_rule(rules: Sequence[Rule]) -> tuple[int, Memory] | None:
@@ -226,13 +226,13 @@ def indexed_rule(rules: Sequence[Rule]) -> tuple[int, Memory] | None:
 
     Raises RecipeError where several have: the documents that a run keeps go to one index.
     """
-    found = [(i, memory) for i, rule in enumerate(rules) if (memory := rule.remembers()) is not None]
-    if len(found) > 1:
-        named = " and ".join(memory.name for _, memory in found)
+    matches = [(i, memory) for i, rule in enumerate(rules) if (memory := rule.remembers()) is not None]
+    if len(matches) > 1:
+        named = " and ".join(memory.name for _, memory in matches)
         raise RecipeError(
-            f"{len(found)} rules have an index ({named}); what a run keeps can go to one: leave one of them"
+            f"{len(matches)} rules have an index ({named}); what a run keeps can go to one: leave one of them"
         )
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 def index_parameters(memory: Memory, transforms: Sequence[ReadyOperator]) -> dict[str, Any]:

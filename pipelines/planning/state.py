@@ -40,14 +40,16 @@ class StoreState:
         """
         store, document = plan.loaded.store, plan.loaded.document
         registry, measures, index = Registry(store), MeasureStore(store), _open_index(plan)
-        held = {} if index is None else index.held
-        registry.check_knows([*measures.ordinals(), *held])
-        specs = settled(plan.specs(), registry, document, held)
+        held_shards = {} if index is None else index.held
+        registry.check_knows([*measures.ordinals(), *held_shards])
+        specs = settled(plan.specs(), registry, document, held_shards)
         ordinals = [registry.known(spec, source, document) for spec, source in specs]
-        found = [(ordinal, *spec) for ordinal, spec in zip(ordinals, specs, strict=True) if ordinal not in held]
-        pending = [(spec, source) for _, spec, source in found]
-        known = [Shard(ordinal, spec, source) for ordinal, spec, source in found if ordinal is not None]
-        return cls(plan, registry, measures, index, specs, pending, known)
+        entries = [
+            (ordinal, *spec) for ordinal, spec in zip(ordinals, specs, strict=True) if ordinal not in held_shards
+        ]
+        pending = [(spec, source) for _, spec, source in entries]
+        known_shards = [Shard(ordinal, spec, source) for ordinal, spec, source in entries if ordinal is not None]
+        return cls(plan, registry, measures, index, specs, pending, known_shards)
 
     @property
     def indexed(self) -> int:
@@ -56,10 +58,10 @@ class StoreState:
 
     def unread(self) -> dict[str, list[ShardSpec]]:
         """Return the shards that no run has read yet, by the name of their source."""
-        known = {id(shard.spec) for shard in self.known}
+        known_ids = {id(shard.spec) for shard in self.known}
         unread: dict[str, list[ShardSpec]] = {}
         for spec, source in self.pending:
-            if id(spec) not in known:
+            if id(spec) not in known_ids:
                 unread.setdefault(source.name, []).append(spec)
         return unread
 
@@ -106,9 +108,9 @@ def plan_run(loaded: LoadedRecipe, refit: bool = False, asks: bool = True) -> St
         return state
     mistakes = Mistakes(loaded.document)
     begun = {shard.source.name for shard in state.registered()}
-    looked = check_fields(loaded.recipe.sources, unread, begun, mistakes)
+    remarks = check_fields(loaded.recipe.sources, unread, begun, mistakes)
     mistakes.raise_if_any()
-    return replace(state, plan=replace(state.plan, looked=tuple(looked)))
+    return replace(state, plan=replace(state.plan, looked=tuple(remarks)))
 
 
 def index_remark(held: int, pending: int) -> str:

@@ -111,13 +111,13 @@ class Stage:
         documents = self.documents + sum(reached.documents for _, reached in under_way)
         text = self.bytes + sum(reached.text_bytes for _, reached in under_way)
         through = self.through + sum(size * reached.share for size, reached in under_way)
-        told = [plural(documents, "document")] if documents else []
-        told += [f"{text / 1e6:,.0f} MB"] if self._watched and text >= 1e6 else []
-        told += [rate] if (rate := self._rate(text)) else []
+        parts = [plural(documents, "document")] if documents else []
+        parts += [f"{text / 1e6:,.0f} MB"] if self._watched and text >= 1e6 else []
+        parts += [rate] if (rate := self._rate(text)) else []
         share, seconds = through / self.size if self.size else 0.0, time.monotonic() - self._start
         if share >= _LEAST_SHARE and seconds >= _LEAST_SECONDS:
-            told.append(f"{_in_words(seconds * max(0.0, 1 - share) / share)} left")
-        return ", ".join(told)
+            parts.append(f"{_in_words(seconds * max(0.0, 1 - share) / share)} left")
+        return ", ".join(parts)
 
     def _rate(self, text: int) -> str:
         seconds = time.monotonic() - self._start

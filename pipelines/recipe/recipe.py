@@ -199,11 +199,11 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
     recipe = loaded.recipe
     named = [(("sources", i, "name"), source.name, "sources") for i, source in enumerate(recipe.sources)]
     named += [(("decide", i, name_of(r)), r.name, "rules") for i, r in enumerate(recipe.decide) if r.name is not None]
-    taken: set[tuple[str, str]] = set()
+    used_names: set[tuple[str, str]] = set()
     for path, name, what in named:
-        if (what, name) in taken:
+        if (what, name) in used_names:
             mistakes.add(path, f"two {what} are called {name}; give each a name of its own", name)
-        taken.add((what, name))
+        used_names.add((what, name))
     formats = [AUTO, *FORMATS]
     fields: dict[str, pa.Field] = {}
     for i, source in enumerate(recipe.sources):
@@ -213,16 +213,16 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
         with mistakes.noted(("sources", i, "metadata")):
             _add_columns(fields, source)
     mistakes.raise_if_any()
-    given = dict.fromkeys([*document_schema(recipe.sources).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
+    origins = dict.fromkeys([*document_schema(recipe.sources).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
     for i, measure in enumerate(recipe.measure):
         operator = name_of(measure)
-        if clash := next((name for name in measure.gives().names if name in given), None):
+        if clash := next((name for name in measure.gives().names if name in origins), None):
             remedy = (
                 "give this measure another `column`" if "column" in type(measure).model_fields else "once is enough"
             )
-            by = f" (by {given[clash]})" if given[clash] else ""
+            by = f" (by {origins[clash]})" if origins[clash] else ""
             mistakes.add(("measure", i, operator), f"there is a column {clash} already{by}; {remedy}")
-        given |= dict.fromkeys(measure.gives().names, operator)
+        origins |= dict.fromkeys(measure.gives().names, operator)
 
 
 def document_schema(sources: Sequence[Source]) -> pa.Schema:
@@ -239,10 +239,10 @@ def _add_columns(fields: dict[str, pa.Field], source: Source) -> None:
     """Add a source's columns to those of the sources before it. Raises RecipeError where they clash."""
     for f in source.schema():
         if f.name not in (columns.TEXT, columns.ROW):
-            known = fields.setdefault(f.name, pa.field(f.name, f.type))
-            if known.type != f.type:
+            column = fields.setdefault(f.name, pa.field(f.name, f.type))
+            if column.type != f.type:
                 raise RecipeError(
-                    f"the column {f.name} is {f.type} in source {source.name} and {known.type} in an earlier one; "
+                    f"the column {f.name} is {f.type} in source {source.name} and {column.type} in an earlier one; "
                     "give it one type in all sources"
                 )
 

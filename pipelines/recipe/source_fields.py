@@ -38,25 +38,25 @@ def check_fields(
     extent = FIRST if len(new) <= MANY_SOURCES else (1, FIRST[1])
     for i, source in enumerate(sources):
         looks = look(new.get(source.name, ()), extent)
-        if any(_lacked_by_all(looks, asked.field) for asked in _asked(source, i)):
+        if any(_lacked_by_all(looks, entry.field) for entry in _asked(source, i)):
             looks = look(new[source.name], FURTHER)
-        for asked in _asked(source, i):
-            if _lacked_by_all(looks, asked.field) and (source.name not in begun or asked.what == "text"):
-                names = dict.fromkeys(name for seen in looks for name in seen.fields())
-                told = f"in {_told(looks)} there is no field {asked.field} ({asked.what})"
-                mistakes.add(asked.path, f"{told}{did_you_mean(asked.field, names)}", asked.field)
-            elif lacking := [seen for seen in looks if seen.lacking(asked.field)]:
-                n = sum(seen.lacking(asked.field) for seen in lacking)
-                told = f"{n:,} of {_told(looks)} of source {source.name} have no field {asked.field} ({asked.what})"
-                remarks.append(f"{told}, such as in {lacking[0].file}")
+        for entry in _asked(source, i):
+            if _lacked_by_all(looks, entry.field) and (source.name not in begun or entry.what == "text"):
+                names = dict.fromkeys(name for preview in looks for name in preview.fields())
+                message = f"in {_told(looks)} there is no field {entry.field} ({entry.what})"
+                mistakes.add(entry.path, f"{message}{did_you_mean(entry.field, names)}", entry.field)
+            elif lacking := [preview for preview in looks if preview.lacking(entry.field)]:
+                n = sum(preview.lacking(entry.field) for preview in lacking)
+                message = f"{n:,} of {_told(looks)} of source {source.name} have no field {entry.field} ({entry.what})"
+                remarks.append(f"{message}, such as in {lacking[0].file}")
     return remarks
 
 
 def remedy(column: str, found: Sequence[SourceFiles]) -> str:
     """Return a hint to list a field as metadata, where a column that nothing gives has the name of a source's field."""
     for of in found[:_ASKED]:
-        for seen in look(of.specs, FIRST):
-            names = list(seen.fields())
+        for preview in look(of.specs, FIRST):
+            names = list(preview.fields())
             name = next((name for name in names if name == column or name.endswith(f".{column}")), None)
             if name is not None:
                 listed = f"[{column}]" if name == column else f"{{{column}: {{field: {name}}}}}"
@@ -75,11 +75,11 @@ def _asked(source: Source, i: int) -> Iterator[_Asked]:
 
 
 def _lacked_by_all(looks: Sequence[Look], field: str) -> bool:
-    return bool(looks) and all(seen.lacking(field) == len(seen.records) for seen in looks)
+    return bool(looks) and all(preview.lacking(field) == len(preview.records) for preview in looks)
 
 
 def _told(looks: Sequence[Look]) -> str:
     """Return the extent of the look: `3 files looked at`, `212 records looked at`."""
-    if all(seen.declared for seen in looks):
+    if all(preview.declared for preview in looks):
         return f"{plural(len(looks), 'file')} looked at"
-    return f"{plural(sum(len(seen.records) for seen in looks), 'record')} looked at"
+    return f"{plural(sum(len(preview.records) for preview in looks), 'record')} looked at"

@@ -43,21 +43,21 @@ def clusters(
     if not any("clusters" in rule["details"] for rule in run.record["result"]["funnel"]["rules"]):
         raise RecipeError(f"the newest run of {run.record['name']} has no fuzzy_dedup, which makes clusters")
     connection = connect(store)
-    found = list(_chosen(connection, run.record["name"], largest, sample, id))
-    if not found and id is not None:
+    result = list(_chosen(connection, run.record["name"], largest, sample, id))
+    if not result and id is not None:
         raise RecipeError(f"no document {id} is in a cluster of {run.record['name']}; `gristmill explain` tells of any")
-    members = [_members(connection, run.record["name"], cluster) for cluster in found]
+    members = [_members(connection, run.record["name"], cluster) for cluster in result]
     for member in (m for shown in members for m in shown if m["earlier"]):
         member["survivor_id"] = id_of(store, member["survivor"])
     compared = [m for shown in members for m in shown if not m["earlier"]]
     addresses = {address for m in compared for address in (m["address"], m["survivor"])}
     texts = stored_texts(store, run.record["name"], addresses, connection)
-    for cluster, shown in zip(found, members, strict=True):
+    for cluster, shown in zip(result, members, strict=True):
         for member in shown:
             if not member["earlier"]:
                 member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
         cluster["members"] = shown
-    return found
+    return result
 
 
 def _chosen(
@@ -73,13 +73,13 @@ def _chosen(
         sql = f"SELECT * FROM ({about}) SEMI JOIN ({of_id}) USING (rule, cluster) ORDER BY ALL"
         yield from rows(connection, sql, dataset, dataset, id).to_pylist()
         return
-    chosen = set()
+    keys = set()
     for order, n in (("size DESC", largest), ("hash(cluster)", sample)):
         for cluster in rows(
             connection, f"SELECT * FROM ({about}) ORDER BY {order}, rule, cluster LIMIT ?", dataset, n
         ).to_pylist():
-            if (key := (cluster["rule"], cluster["cluster"])) not in chosen:
-                chosen.add(key)
+            if (key := (cluster["rule"], cluster["cluster"])) not in keys:
+                keys.add(key)
                 yield cluster
 
 
@@ -91,10 +91,10 @@ def _members(connection: duckdb.DuckDBPyConnection, dataset: str, cluster: dict[
         WHERE c.dataset = ? AND c.rule = ? AND c.cluster = ? AND c.survivor <> c.address
         ORDER BY c.similarity, c.address LIMIT ?
     """
-    found: list[dict[str, Any]] = rows(
+    members: list[dict[str, Any]] = rows(
         connection, sql, dataset, cluster["rule"], cluster["cluster"], SHOWN_MEMBERS
     ).to_pylist()
-    return found
+    return members
 
 
 def word_diff(kept: str, lost: str) -> list[Stretch]:
@@ -121,9 +121,9 @@ def _compared(same: list[str], left: list[str], right: list[str]) -> Iterator[tu
 
 
 def _shortened(stretches: Sequence[tuple[str, list[str]]]) -> Iterator[Stretch]:
-    left = SHOWN_WORDS
+    budget = SHOWN_WORDS
     for i, (kind, words) in enumerate(stretches):
-        if left <= 0:
+        if budget <= 0:
             yield "…", f"… ({plural(sum(len(w) for k, w in stretches[i:] if k != '='), 'more word')} differ)"
             return
         if kind == "=":
@@ -136,11 +136,11 @@ def _shortened(stretches: Sequence[tuple[str, list[str]]]) -> Iterator[Stretch]:
                 yield from _part("=", words[len(words) - after :] if after else [])
             else:
                 yield kind, " ".join(words)
-            left -= before + after
+            budget -= before + after
         else:
-            cut = words[:left]
+            cut = words[:budget]
             yield kind, " ".join(cut) + (" …" if len(cut) < len(words) else "")
-            left -= len(cut)
+            budget -= len(cut)
 
 
 def _part(kind: str, words: list[str]) -> Iterator[Stretch]:
@@ -153,9 +153,9 @@ def show(found: Sequence[dict[str, Any]], console: Console) -> None:
     if not found:
         console.print("there are no clusters")
     for cluster in found:
-        kept = plural(cluster["survivors"], "survivor")
+        survivors = plural(cluster["survivors"], "survivor")
         console.print(
-            f"cluster {cluster['cluster']} of {cluster['rule']}: {cluster['size']:,} documents, {kept}",
+            f"cluster {cluster['cluster']} of {cluster['rule']}: {cluster['size']:,} documents, {survivors}",
             style="bold",
             markup=False,
         )

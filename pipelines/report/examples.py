@@ -23,7 +23,12 @@ def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]
     Each is a row of the view `decisions` with `excerpt`, the beginning of its text, which is read again.
     """
     connection = connect(store)
-    shards = [row["ordinal"] for one in standing_runs(store, dataset) if one.run.name == run for row in one.shards]
+    shards = [
+        row["ordinal"]
+        for standing in standing_runs(store, dataset)
+        if standing.run.name == run
+        for row in standing.shards
+    ]
     dropped = rows(
         connection,
         """
@@ -41,13 +46,13 @@ def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]
         shards,
         n,
     )
-    chosen: list[dict[str, Any]] = dropped.to_pylist()
-    texts = stored_texts(store, dataset, [document["address"] for document in chosen], connection)
-    for document in chosen:
+    documents: list[dict[str, Any]] = dropped.to_pylist()
+    texts = stored_texts(store, dataset, [document["address"] for document in documents], connection)
+    for document in documents:
         document["excerpt"] = excerpt(texts[document["address"]], EXCERPT)
         if document["survivor"] is not None and document["survivor_id"] is None:  # an earlier run kept it
             document["survivor_id"] = id_of(store, document["survivor"])
-    return chosen
+    return documents
 
 
 def show(chosen: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -35,8 +35,8 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
     connection = connect(store)
 
     def ask(sql: str, *values: object) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = rows(connection, sql, *values).to_pylist()
-        return found
+        records: list[dict[str, Any]] = rows(connection, sql, *values).to_pylist()
+        return records
 
     documents = ask("SELECT * FROM documents WHERE id = ?", wanted)
     if not documents and len(wanted) == 32:
@@ -120,8 +120,8 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in document.items():
         if name not in ("id", "source", "address", "file", "row", "fates", "excerpt"):
-            told = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-            table.add_row(Text("  " + name), Text(told))
+            text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+            table.add_row(Text("  " + name), Text(text))
     console.print(table)
 
 
@@ -147,9 +147,9 @@ def sentence(fate: Mapping[str, Any]) -> str:
     if fate["survivor"] is not None:
         near, similarity = ("", "") if fate["value"] is None else ("near-", f" (similarity {fate['value']:.3f})")
         return f"dropped by {fate['rule']} as a {near}duplicate of {fate['survivor_id']}{similarity}, which was kept"
-    told = f"dropped by {fate['rule']}"
+    text = f"dropped by {fate['rule']}"
     if fate["condition"]:
-        told += f": {fate['condition']}"
+        text += f": {fate['condition']}"
     if fate["value"] is not None:
-        told += f" (value {fate['value']:.6g}" + (f", limit {fate['limit']:.6g})" if fate["limit"] is not None else ")")
-    return told
+        text += f" (value {fate['value']:.6g}" + (f", limit {fate['limit']:.6g})" if fate["limit"] is not None else ")")
+    return text

@@ -57,32 +57,32 @@ def remarkable(rule: RuleCount) -> bool:
     if "budget" in rule.details or not rule.seen:
         return False
     conditions: Mapping[str, int] = rule.details.get("conditions", {})
-    asked = sum(n for condition, n in conditions.items() if "quantile(" in condition)
-    return (rule.dropped - asked) / rule.seen > float(rule.details.get("expect", REMARKABLE))
+    quantile_drops = sum(n for condition, n in conditions.items() if "quantile(" in condition)
+    return (rule.dropped - quantile_drops) / rule.seen > float(rule.details.get("expect", REMARKABLE))
 
 
 def remarks(rule: RuleCount) -> list[str]:
     """Return remarks on what a rule went by: its conditions, what it learnt of the corpus, how far a selection goes."""
-    told = rule.details
-    found = []
-    conditions = sorted(told.get("conditions", {}).items(), key=lambda item: -item[1])
+    details = rule.details
+    lines = []
+    conditions = sorted(details.get("conditions", {}).items(), key=lambda item: -item[1])
     if len(conditions) > 1:
         shown = [f"{n:,} by {condition}" for condition, n in conditions[:SHOWN_CONDITIONS] if n]
-        found.append(", ".join(shown) + (", ..." if len(conditions) > SHOWN_CONDITIONS else ""))
-    if told.get("not_judged", {}).get("documents"):
-        passed, judged = told["not_judged"], ", ".join(told["not_judged"]["judged"])
-        found.append(f"{plural(passed['documents'], 'document')} not judged: their {passed['column']} is not {judged}")
-    found += [f"{name} is {_figure(value)}" for name, value in told.get("quantiles", {}).items()]
-    if told.get("largest_groups"):
-        largest = told["largest_groups"][0]["copies"]
-        found.append(f"{plural(told['groups'], 'set')} of copies, the largest of {largest:,} documents")
-    found += _cluster_remarks(told) if "clusters" in told else []
-    found += _removal_remarks(told) if told.get("repeated") else []
-    if "effective_size" in told:
-        found.append(_sample_remark(told))
-    if "kl_reduction" in told:
-        found.append(f"KL reduction {_figure(told['kl_reduction'])}")
-    return [remark for remark in found if remark]
+        lines.append(", ".join(shown) + (", ..." if len(conditions) > SHOWN_CONDITIONS else ""))
+    if details.get("not_judged", {}).get("documents"):
+        passed, judged = details["not_judged"], ", ".join(details["not_judged"]["judged"])
+        lines.append(f"{plural(passed['documents'], 'document')} not judged: their {passed['column']} is not {judged}")
+    lines += [f"{name} is {_figure(value)}" for name, value in details.get("quantiles", {}).items()]
+    if details.get("largest_groups"):
+        largest = details["largest_groups"][0]["copies"]
+        lines.append(f"{plural(details['groups'], 'set')} of copies, the largest of {largest:,} documents")
+    lines += _cluster_remarks(details) if "clusters" in details else []
+    lines += _removal_remarks(details) if details.get("repeated") else []
+    if "effective_size" in details:
+        lines.append(_sample_remark(details))
+    if "kl_reduction" in details:
+        lines.append(f"KL reduction {_figure(details['kl_reduction'])}")
+    return [remark for remark in lines if remark]
 
 
 def _sample_remark(told: Mapping[str, Any]) -> str:
@@ -105,52 +105,52 @@ def _cluster_remarks(told: Mapping[str, Any]) -> list[str]:
     """Return remarks on how candidates were found, and on the pairs and clusters among them."""
     quality, pairs = told["quality"], plural(told["candidates"], "candidate pair")
     reach = f", {quality['precision']:.1%} of them reach {told['threshold']:g}" if "precision" in quality else ""
-    found = [f"{pairs} by {told['bands']} bands of {told['rows']} rows{reach}"]
+    lines = [f"{pairs} by {told['bands']} bands of {told['rows']} rows{reach}"]
     if "recall" in quality:
-        found.append(f"the bands catch an estimated {quality['recall']:.1%} of the pairs that do")
+        lines.append(f"the bands catch an estimated {quality['recall']:.1%} of the pairs that do")
     if told["largest_clusters"]:
         largest = told["largest_clusters"][0]["size"]
-        found.append(f"{plural(told['clusters'], 'cluster')}, the largest of {largest:,} documents")
+        lines.append(f"{plural(told['clusters'], 'cluster')}, the largest of {largest:,} documents")
     if told.get("texts_read"):
-        found.append(f"read {plural(told['texts_read'], 'text')} again to compare candidates")
-    return found
+        lines.append(f"read {plural(told['texts_read'], 'text')} again to compare candidates")
+    return lines
 
 
 def _removal_remarks(told: Mapping[str, Any]) -> list[str]:
     """Return remarks on what repeats in the documents, and how much of them is removed."""
-    removed, most = told["removed"], told["most_frequent"][0]["documents"]
-    pieces, documents = plural(removed["pieces"], told["by"]), plural(removed["documents"], "document")
+    removals, most = told["removed"], told["most_frequent"][0]["documents"]
+    pieces, documents = plural(removals["pieces"], told["by"]), plural(removals["documents"], "document")
     repeated = plural(told["repeated"], told["by"])
     return [
         f"{repeated} in more than {plural(told['limit'], 'document')}, the most frequent in {most:,}",
-        f"{pieces} ({removed['bytes'] / 1e6:,.1f} MB) removed from {documents}",
+        f"{pieces} ({removals['bytes'] / 1e6:,.1f} MB) removed from {documents}",
     ]
 
 
 def warnings(rule: RuleCount) -> list[str]:
     """Return warnings of a rule: a large loss or cluster, unsuitable bands, null keys, a shortage."""
-    found = []
+    lines = []
     if remarkable(rule):
         conditions: Mapping[str, int] = rule.details.get("conditions", {})
         mostly = f", most of them by {max(conditions, key=conditions.__getitem__)}" if len(conditions) > 1 else ""
-        found.append(
+        lines.append(
             f"drops {rule.dropped / rule.seen:.0%} of the documents that reach it{mostly}: is that meant? If so, "
             f"`expect: {_rounded_up(rule.dropped / rule.seen):g}` in the rule says it"
         )
     if rule.details.get("largest_clusters") and rule.details["largest_clusters"][0]["size"] > LARGE * rule.seen:
         share = rule.details["largest_clusters"][0]["size"] / rule.seen
-        found.append(f"puts {share:.0%} of the documents that reach it into one cluster: see `gristmill clusters`")
+        lines.append(f"puts {share:.0%} of the documents that reach it into one cluster: see `gristmill clusters`")
     if "clusters" in rule.details and rule.details["quality"]["caught_midway"] < REACHED:
-        told, quality = rule.details, rule.details["quality"]
-        midway = f"{quality['caught_midway']:.0%} of the pairs with a similarity of {(1 + told['threshold']) / 2:g}"
-        banding = f"{told['bands']} bands of {told['rows']} rows"
-        found.append(f"finds only {midway}: {banding} do not suit the threshold {told['threshold']:g}")
+        details, quality = rule.details, rule.details["quality"]
+        midway = f"{quality['caught_midway']:.0%} of the pairs with a similarity of {(1 + details['threshold']) / 2:g}"
+        banding = f"{details['bands']} bands of {details['rows']} rows"
+        lines.append(f"finds only {midway}: {banding} do not suit the threshold {details['threshold']:g}")
     if rule.details.get("never_taken"):
         missing = plural(rule.details["never_taken"], "document")
-        found.append(f"never takes {missing} whose {rule.details['by']} is null")
+        lines.append(f"never takes {missing} whose {rule.details['by']} is null")
     if "shortage" in rule.details:
-        found.append(rule.details["shortage"])
-    return found
+        lines.append(rule.details["shortage"])
+    return lines
 
 
 def _rounded_up(share: float) -> float:

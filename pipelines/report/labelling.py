@@ -47,15 +47,15 @@ def show_plan(plan: LabelPlan, console: Console) -> None:
     if limits := list(_limits(plan)):
         console.print(f"budget: {'; '.join(limits)}", markup=False)
     if passed := list(_passed(plan)):
-        told = f"! more is to be asked than the ceiling for {' and '.join(passed)} leaves: the run will end there"
-        console.print(told, style="yellow", markup=False)
+        message = f"! more is to be asked than the ceiling for {' and '.join(passed)} leaves: the run will end there"
+        console.print(message, style="yellow", markup=False)
 
 
 def show_label_result(result: LabelResult, console: Console) -> None:
     """Print what came of each annotator, what was spent, and what is left."""
     if result.rejects:
-        told = f"! {plural(result.rejects, 'record')} left out, such as {result.first_reject}"
-        console.print(told, style="yellow", markup=False)
+        message = f"! {plural(result.rejects, 'record')} left out, such as {result.first_reject}"
+        console.print(message, style="yellow", markup=False)
     if result.declined:
         console.print(f"{result.task}: nothing was asked", style="yellow", markup=False)
         return
@@ -81,10 +81,10 @@ def short_model(model: str) -> str:
 def _lines(annotator: AnnotatorResult, result: LabelResult) -> Iterator[tuple[str, str | None]]:
     head = f"{result.task} by {annotator.annotator}"
     rate = f", {annotator.asked / annotator.seconds:,.0f} documents/s" if annotator.asked and annotator.seconds else ""
-    told = [f"{plural(annotator.answered, 'text')} of {annotator.texts:,} answered"]
-    told += [f"{annotator.cached:,} known before"] if annotator.cached else []
-    told += [f"{plural(annotator.repaired, 'answer')} repaired"] if annotator.repaired else []
-    yield f"{head}: {', '.join(told)}{rate}", "bold"
+    parts = [f"{plural(annotator.answered, 'text')} of {annotator.texts:,} answered"]
+    parts += [f"{annotator.cached:,} known before"] if annotator.cached else []
+    parts += [f"{plural(annotator.repaired, 'answer')} repaired"] if annotator.repaired else []
+    yield f"{head}: {', '.join(parts)}{rate}", "bold"
     if annotator.quarantined:
         yield f"! {plural(annotator.quarantined, 'text')} in quarantine: `gristmill labels query` shows why", "yellow"
     if annotator.unanswered and not result.reached:
@@ -93,10 +93,10 @@ def _lines(annotator: AnnotatorResult, result: LabelResult) -> Iterator[tuple[st
 
 
 def _chosen(documents: int, of: int, texts: int) -> str:
-    told = plural(documents, "document")
+    phrase = plural(documents, "document")
     if documents < of:
-        told += f" chosen of {of:,}"
-    return told + (f", {texts:,} different texts" if texts < documents else "")
+        phrase += f" chosen of {of:,}"
+    return phrase + (f", {texts:,} different texts" if texts < documents else "")
 
 
 def _limits(plan: LabelPlan) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _passed(plan: LabelPlan) -> Iterator[str]:
     """Yield the ceilings that spending what is forecast would pass."""
     for name, words in CEILINGS.items():
         ceiling, forecast = getattr(plan.budget, name), "asked" if name == "documents" else name
-        to_come = sum(getattr(one, forecast) for one in plan.forecasts)
+        to_come = sum(getattr(entry, forecast) for entry in plan.forecasts)
         if ceiling is not None and to_come and getattr(plan.spent, name) + to_come > ceiling:
             yield words
 

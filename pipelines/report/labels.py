@@ -48,7 +48,7 @@ def info(store: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
 
     Raises RecipeError where the store has no labels, or none of that task.
     """
-    return [_info(open_stored(store, one)) for one in ([fingerprint] if fingerprint else _labelled(store))]
+    return [_info(open_stored(store, key)) for key in ([fingerprint] if fingerprint else _labelled(store))]
 
 
 def _labelled(store: str) -> list[str]:
@@ -121,11 +121,11 @@ def connect(store: str) -> duckdb.DuckDBPyConnection:
     rows, documents, tasks = [], [], []
     scales = []
     for fingerprint in _labelled(store):
-        found = LabelStore(store, fingerprint)
-        task = found.task()
-        rows.append(_of_task(found.rows(), task))
+        label_store = LabelStore(store, fingerprint)
+        task = label_store.task()
+        rows.append(_of_task(label_store.rows(), task))
         scales += [fingerprint] if is_scale(task) else []
-        documents.append(_of_task(found.documents(), task))
+        documents.append(_of_task(label_store.documents(), task))
         tasks.append(
             {
                 "task": task["name"],
@@ -155,8 +155,8 @@ def _answer(scales: Sequence[str], of: int) -> str:
         return "answer AS answer"
     if len(scales) == of:
         return "answer::BIGINT AS answer"
-    some = ", ".join(map(sql_text, scales))
-    return f"CASE WHEN fingerprint IN ({some}) THEN answer::BIGINT::VARIANT ELSE answer::VARIANT END AS answer"
+    literals = ", ".join(map(sql_text, scales))
+    return f"CASE WHEN fingerprint IN ({literals}) THEN answer::BIGINT::VARIANT ELSE answer::VARIANT END AS answer"
 
 
 def _of_task(table: pa.Table, task: dict[str, Any]) -> pa.Table:

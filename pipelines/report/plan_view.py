@@ -25,12 +25,12 @@ def to_json(state: StoreState) -> dict[str, Any]:
     recipe = plan.loaded.recipe
     sources = []
     pending = Counter(of.name for _, of in state.pending)
-    known = Counter(shard.source.name for shard in state.known)
-    for found in plan.found:
-        source = found.source
-        size = sum({file.url: file.size for spec in found.specs for file in spec.files}.values())
-        new, indexed = pending[source.name] - known[source.name], len(found.specs) - pending[source.name]
-        counts = {"shards": len(found.specs), "new": new, "indexed": indexed, **remarks.counts(found)}
+    known_shards = Counter(shard.source.name for shard in state.known)
+    for source_files in plan.found:
+        source = source_files.source
+        size = sum({file.url: file.size for spec in source_files.specs for file in spec.files}.values())
+        new, indexed = pending[source.name] - known_shards[source.name], len(source_files.specs) - pending[source.name]
+        counts = {"shards": len(source_files.specs), "new": new, "indexed": indexed, **remarks.counts(source_files)}
         sources.append({"name": source.name, "path": source.path, **counts, "bytes": size})
     return {
         "name": recipe.name,
@@ -40,8 +40,8 @@ def to_json(state: StoreState) -> dict[str, Any]:
         "transform": [t.name for t in plan.transforms],
         "measure": [_measure(state, m) for m in (None, *plan.measures)],
         "decide": [
-            {"name": name, "operator": name_of(rule), "reads": sorted(rule.reads()), "columns": _columns(given)}
-            for name, rule, given in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
+            {"name": name, "operator": name_of(rule), "reads": sorted(rule.reads()), "columns": _columns(schema)}
+            for name, rule, schema in zip(rule_names(plan.rules), plan.rules, given_columns(plan.rules), strict=True)
         ],
         "label": [
             {
@@ -61,8 +61,8 @@ def to_json(state: StoreState) -> dict[str, Any]:
 def _measure(state: StoreState, measure: PlannedMeasure | None) -> dict[str, Any]:
     plan, cached = state.plan, state.cached(measure)
     if measure is None:
-        given = [f for f in plan.schema if not any(f.name in m.operator.gives().names for m in plan.measures)]
-        return {"name": "document", "cached_shards": cached, "columns": _columns(pa.schema(given))}
+        fields = [f for f in plan.schema if not any(f.name in m.operator.gives().names for m in plan.measures)]
+        return {"name": "document", "cached_shards": cached, "columns": _columns(pa.schema(fields))}
     entry: dict[str, Any] = {
         "name": measure.name,
         "cached_shards": cached,
@@ -113,8 +113,8 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         if task["unset_variables"]:
             yield "label", "", f"not set yet, and needed by a run: {', '.join(task['unset_variables'])}"
     size = plan["write"]["shard_bytes"]
-    told = f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size:,} bytes"
-    yield "write", "dataset", f"{told} of text a file: {_columns_in_short(plan['write'])}"
+    shard_size = f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size:,} bytes"
+    yield "write", "dataset", f"{shard_size} of text a file: {_columns_in_short(plan['write'])}"
 
 
 def _columns_in_short(entry: dict[str, Any]) -> str:

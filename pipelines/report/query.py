@@ -122,10 +122,10 @@ def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsa
     connection = duckdb.connect()
     if not files.is_local(store):
         connection.register_filesystem(files.filesystem(store)[0])
-    wanted = set(named)
-    wanted |= {other for name in wanted for other in views[name].needs}
+    view_names = set(named)
+    view_names |= {other for name in view_names for other in views[name].needs}
     for name, view in views.items():
-        if name in wanted:
+        if name in view_names:
             view.check()
             with _damage_told():
                 view.make(connection)
@@ -185,8 +185,8 @@ def _refuse_writing(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, known: Iterable[str] = ()) -> str:
     """Return DuckDB's message, with real views in place of its guesses: those of the connection, and the `known`."""
-    held = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    views = {*known, *(name for (name,) in held if not name.startswith("_"))}
+    view_rows = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    views = {*known, *(name for (name,) in view_rows if not name.startswith("_"))}
     if missing := re.search(r"Table with name (\S+) does not exist", str(error)):
         return f"there is no view {missing[1]}{did_you_mean(missing[1], views)}"
     message = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", str(error).strip())
@@ -238,23 +238,23 @@ def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
     shards = _shards(standing)
     measured = [url for shard in shards.values() for url, _ in shard["parts"]]
     decided = [stands.run.decisions(row["ordinal"]) for stands in standing for row in stands.shards]
-    given = [url for _, urls in _cluster_files(standing) for url in urls]
+    cluster_urls = [url for _, urls in _cluster_files(standing) for url in urls]
     rejected = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
     views = {
         "documents": View(lambda c: _documents(c, shards), lambda: _check(measured)),
         "decisions": View(
             lambda c: _decisions(c, standing, ids), lambda: _check(decided), ("documents",) if ids else ()
         ),
-        "clusters": View(lambda c: _clusters(c, standing), lambda: _check(given)),
+        "clusters": View(lambda c: _clusters(c, standing), lambda: _check(cluster_urls)),
         "losses": View(lambda c: c.register("losses", loss_rows(standing)), lambda: None),
         "quarantine": View(lambda c: _quarantine(c, rejected), lambda: _check(rejected)),
         "rejects": View(lambda c: c.execute("CREATE VIEW rejects AS FROM quarantine"), lambda: None, ("quarantine",)),
         "datasets": View(lambda c: _datasets(c, store), lambda: None),
     }
-    taken = set(views)
+    used_names = set(views)
     for name in files.names(files.join(store, DATASETS)):
-        if name.lower() not in taken and not name.startswith("_"):  # to DuckDB upper and lower case are the same
-            taken.add(name.lower())
+        if name.lower() not in used_names and not name.startswith("_"):  # to DuckDB upper and lower case are the same
+            used_names.add(name.lower())
             views[name] = _dataset(Dataset(store, name))
     return views
 
@@ -302,8 +302,8 @@ def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
             file = (row["source"], row["file"])
             shard = shards.setdefault(row["ordinal"], {**row, "parts": [], "rows_before": before[file]})
             before[file] += row["records"]
-            held = {name for _, names in shard["parts"] for name in names}
-            parts = [(url, tuple(name for name in names if name not in held)) for url, names in row["parts"]]
+            shard_columns = {name for _, names in shard["parts"] for name in names}
+            parts = [(url, tuple(name for name in names if name not in shard_columns)) for url, names in row["parts"]]
             shard["parts"] += [(url, names) for url, names in parts if names]
     return shards
 
@@ -315,8 +315,8 @@ def _select(parts: Sequence[Sequence[tuple[str, tuple[str, ...]]]]) -> str:
         urls = [shard[i][0] for shard in parts]
         tables.append(f"(SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({_list(urls)}, filename = true)) p{i}")
         shown += [_shown(f"p{i}", name) for name in names if name != "row"]
-    joined = tables[0] + "".join(f" JOIN {t} USING (ordinal, row)" for t in tables[1:])
-    return f"SELECT {_ADDRESS}, source, {', '.join(shown)} FROM {joined} JOIN _shards USING (ordinal)"
+    from_clause = tables[0] + "".join(f" JOIN {t} USING (ordinal, row)" for t in tables[1:])
+    return f"SELECT {_ADDRESS}, source, {', '.join(shown)} FROM {from_clause} JOIN _shards USING (ordinal)"
 
 
 def _shown(table: str, name: str) -> str:
@@ -327,9 +327,9 @@ def _shown(table: str, name: str) -> str:
 def _decisions(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing], ids: Sequence[str]) -> None:
     selects = []
     for stands in standing:
-        found = [stands.run.decisions(row["ordinal"]) for row in stands.shards]
-        if found:
-            selects.append(f"SELECT {sql_text(stands.dataset)} AS dataset, * FROM read_parquet({_list(found)})")
+        urls = [stands.run.decisions(row["ordinal"]) for row in stands.shards]
+        if urls:
+            selects.append(f"SELECT {sql_text(stands.dataset)} AS dataset, * FROM read_parquet({_list(urls)})")
     _view(connection, "_decisions", selects, DECISION_COLUMNS)
     of = {"id": ("o", "address"), "survivor_id": ("s", "survivor")}
     shown = "".join(f", {of[name][0]}.id AS {name}" for name in ids)
@@ -344,15 +344,15 @@ def _cluster_files(standing: Sequence[Standing]) -> Iterator[tuple[str, list[str
         for i, rule in enumerate(stands.run.record["result"]["funnel"]["rules"]):
             if "clusters" in rule["details"] and ordinals:
                 names = ("cluster", "size", "survivor", "similarity")
-                given = {what: sql_name(f"{rule['name']}_{what}") for what in names}
-                shown = ", ".join(f"{column} AS {what}" for what, column in given.items())
-                held = [given_file(stands.run.url, i, ordinal) for ordinal in ordinals]
+                rule_columns = {what: sql_name(f"{rule['name']}_{what}") for what in names}
+                shown = ", ".join(f"{column} AS {what}" for what, column in rule_columns.items())
+                urls = [given_file(stands.run.url, i, ordinal) for ordinal in ordinals]
                 select = (
                     f"SELECT {sql_text(stands.dataset)} AS dataset, {sql_text(rule['name'])} AS rule, {_ADDRESS}, "
-                    f"{shown} FROM (SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({_list(held)}, filename = true)) "
-                    f"WHERE {given['cluster']} IS NOT NULL"
+                    f"{shown} FROM (SELECT {_ORDINAL} AS ordinal, * FROM read_parquet({_list(urls)}, filename = true)) "
+                    f"WHERE {rule_columns['cluster']} IS NOT NULL"
                 )
-                yield select, held
+                yield select, urls
 
 
 def _clusters(connection: duckdb.DuckDBPyConnection, standing: Sequence[Standing]) -> None:
@@ -372,17 +372,17 @@ def _quarantine(connection: duckdb.DuckDBPyConnection, found: Sequence[str]) -> 
 
 
 def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
-    found = []
+    records = []
     for name in files.names(files.join(store, DATASETS)):
         dataset = Dataset(store, name)
         current = dataset.current
         for version in dataset.versions():
-            held = version.manifest
-            row = {k: held[k] for k in ("rows", "bytes", "text_bytes", "tokens", "parent")}
-            row["completes"] = held.get("completes")
+            manifest = version.manifest
+            row = {k: manifest[k] for k in ("rows", "bytes", "text_bytes", "tokens", "parent")}
+            row["completes"] = manifest.get("completes")
             row |= {"dataset": name, "version": version.name, "current": version.name == current}
-            found.append({**row, "files": len(held["files"]), "path": version.url})
-    connection.register("datasets", pa.Table.from_pylist(found, schema=DATASET_COLUMNS))
+            records.append({**row, "files": len(manifest["files"]), "path": version.url})
+    connection.register("datasets", pa.Table.from_pylist(records, schema=DATASET_COLUMNS))
 
 
 def _dataset(dataset: Dataset) -> View:
@@ -392,7 +392,7 @@ def _dataset(dataset: Dataset) -> View:
         with contextlib.suppress(StoreDamaged):  # `check` reports it to a query that names it
             if (current := dataset.current) is not None:
                 version = dataset.named(current)
-                held = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
-                connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({held})")
+                urls = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
+                connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({urls})")
 
     return View(make, lambda: runs.check_current(dataset))

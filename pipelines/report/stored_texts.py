@@ -36,19 +36,19 @@ def stored_texts(
         row["ordinal"]: (stands.run, row["source"]) for stands in standing_runs(store, dataset) for row in stands.shards
     }
     texts: dict[int, str] = {}
-    for ordinal, wanted in by_ordinal.items():
+    for ordinal, shard_addresses in by_ordinal.items():
         shard = _shard(registry, ordinal, *places[ordinal])
-        read = (text.as_py() for batch in read_texts(shard, _known(wanted, connection)) for text in batch)
-        texts.update(zip(wanted, read, strict=True))
+        values = (text.as_py() for batch in read_texts(shard, _known(shard_addresses, connection)) for text in batch)
+        texts.update(zip(shard_addresses, values, strict=True))
     return texts
 
 
 def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
     """Return the shard as it was registered, secrets resolved from the environment."""
-    written: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
-    kept = {"source": written, "spec": json.loads(registry.specs[ordinal])}
-    held = located_yaml.resolved(kept, f"run {run.name}")
-    return Shard(ordinal, ShardSpec.model_validate(held["spec"]), Source.model_validate(held["source"]))
+    entry: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
+    record = {"source": entry, "spec": json.loads(registry.specs[ordinal])}
+    values = located_yaml.resolved(record, f"run {run.name}")
+    return Shard(ordinal, ShardSpec.model_validate(values["spec"]), Source.model_validate(values["source"]))
 
 
 def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -56,5 +56,5 @@ def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Ta
     sql = "SELECT unhex(content_id) AS content_id FROM documents WHERE address IN (SELECT unnest(?)) ORDER BY address"
     ids = rows(connection, sql, addresses)["content_id"].cast(columns.TYPES[columns.CONTENT_ID])
     row_mask = (1 << columns.ROW_BITS) - 1
-    found = pa.array([address & row_mask for address in addresses], columns.TYPES[columns.ROW])
-    return pa.table({columns.ROW: found, columns.CONTENT_ID: ids})
+    row_numbers = pa.array([address & row_mask for address in addresses], columns.TYPES[columns.ROW])
+    return pa.table({columns.ROW: row_numbers, columns.CONTENT_ID: ids})

@@ -19,8 +19,8 @@ SHOWN_STEPS = 3
 def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Print what is new or odd, dropped documents, the funnel, where the time went, where the dataset is."""
     if result.nothing_new:
-        held = plural(result.indexed, "shard")
-        console.print(f"nothing new: the index holds all {held}; what follows is of the last run", markup=False)
+        shards = plural(result.indexed, "shard")
+        console.print(f"nothing new: the index holds all {shards}; what follows is of the last run", markup=False)
     for line in result.listed:
         console.print(f"! {line}", style="yellow", markup=False)
     for message in result.unreadable:
@@ -43,9 +43,9 @@ def _duplicate_ids(result: RunResult) -> str:
     ids, examples = result.duplicate_ids["values"], result.duplicate_ids["examples"]
     if not ids:
         return ""
-    some = ", ".join(map(str, examples)) + (", ..." if ids > len(examples) else "")
+    sample = ", ".join(map(str, examples)) + (", ..." if ids > len(examples) else "")
     stand = "stands" if ids == 1 else "stand"
-    return f"{plural(ids, 'id')} {stand} for more than one document ({some}); all of these documents are kept apart"
+    return f"{plural(ids, 'id')} {stand} for more than one document ({sample}); all of these documents are kept apart"
 
 
 def _time(result: RunResult) -> str:
@@ -54,5 +54,5 @@ def _time(result: RunResult) -> str:
     if result.cached or not total:
         return f"{result.seconds:.1f} s, all cached"
     largest = sorted(result.processor_seconds.items(), key=lambda item: -item[1])[:SHOWN_STEPS]
-    told = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in largest)
-    return f"{result.seconds:.1f} s (processor: {told})"
+    shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in largest)
+    return f"{result.seconds:.1f} s (processor: {shares})"

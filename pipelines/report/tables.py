@@ -26,14 +26,14 @@ def show(table: pa.Table, console: Console, most: int = 1000) -> None:
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         shown.add_column(Text(in_one_line(name)), justify="right" if number else "left", no_wrap=True)
-    found = table.slice(0, most).to_pylist()
-    for row in found:
+    rows = table.slice(0, most).to_pylist()
+    for row in rows:
         shown.add_row(*map(_cell, row.values()))
     unbounded = console.options.update(width=WIDEST)
     if console.measure(shown, options=unbounded).maximum <= console.width:
         console.print(shown)
     elif console.is_terminal:
-        _show_one_by_one(found, console)
+        _show_one_by_one(rows, console)
     else:  # a file or another program: whole lines
         make_console(file=console.file, width=WIDEST).print(shown, crop=False)
     if table.num_rows > most:

@@ -27,10 +27,10 @@ def plain_values(relation: duckdb.DuckDBPyRelation) -> pa.Table:
     kinds = [str(kind) for kind in relation.types]
     texts = [f"#{i}::{kind.replace(VARIANT, _TEXT)}" if VARIANT in kind else f"#{i}" for i, kind in enumerate(kinds, 1)]
     mixed = [i for i, kind in enumerate(kinds) if kind == VARIANT]
-    found = relation.project(", ".join([*texts, *(f"variant_typeof(#{i + 1})" for i in mixed)])).to_arrow_table()
-    values = [found.column(i).combine_chunks() for i in range(len(kinds))]
+    table = relation.project(", ".join([*texts, *(f"variant_typeof(#{i + 1})" for i in mixed)])).to_arrow_table()
+    values = [table.column(i).combine_chunks() for i in range(len(kinds))]
     for at, i in enumerate(mixed, len(kinds)):
-        values[i] = _typed(values[i], pc.equal(found.column(at).combine_chunks(), _NUMBER))
+        values[i] = _typed(values[i], pc.equal(table.column(at).combine_chunks(), _NUMBER))
     return pa.Table.from_arrays(values, names=relation.columns)
 
 

@@ -75,25 +75,25 @@ def verify(store: str, dataset: str | None, repair: bool, reporter: Reporter) ->
     if not repair:
         return _verify(store, dataset, reporter)
     with writer_lock(store, reporter.say):
-        found = _verify(store, dataset, reporter)
-        return replace(found, findings=[_repaired(store, finding, reporter) for finding in found.findings])
+        result = _verify(store, dataset, reporter)
+        return replace(result, findings=[_repaired(store, finding, reporter) for finding in result.findings])
 
 
 def _verify(store: str, dataset: str | None, reporter: Reporter) -> Verified:
-    there = files.states(store)
-    if not any(kind_of(path) for path in there):
+    states = files.states(store)
+    if not any(kind_of(path) for path in states):
         raise RecipeError(f"{store} is no store of gristmill: it holds none of its files")
     if dataset is not None:
-        known = sorted({path.split("/")[1] for path in there if path.startswith(f"{DATASETS}/")})
-        if dataset not in known:
-            raise RecipeError(f"the store {store} has no dataset {dataset}{did_you_mean(dataset, known)}")
-        there = {path: state for path, state in there.items() if path.startswith(f"{DATASETS}/{dataset}/")}
-    broken, unsealed = _read_all(store, there, reporter)
+        names = sorted({path.split("/")[1] for path in states if path.startswith(f"{DATASETS}/")})
+        if dataset not in names:
+            raise RecipeError(f"the store {store} has no dataset {dataset}{did_you_mean(dataset, names)}")
+        states = {path: state for path, state in states.items() if path.startswith(f"{DATASETS}/{dataset}/")}
+    broken, unsealed = _read_all(store, states, reporter)
     findings = {path: Finding(path, DAMAGED, _meaning(path)) for path in broken}
-    for path, problem in _expected(store, there, broken, dataset):
+    for path, problem in _expected(store, states, broken, dataset):
         findings.setdefault(path, Finding(path, problem, _meaning(path, problem)))
-    size = sum(state.size for state in there.values())
-    return Verified(store, len(there), size, unsealed, sorted(findings.values(), key=lambda f: (f.problem, f.path)))
+    size = sum(state.size for state in states.values())
+    return Verified(store, len(states), size, unsealed, sorted(findings.values(), key=lambda f: (f.problem, f.path)))
 
 
 def _read_all(store: str, there: Mapping[str, files.State], reporter: Reporter) -> tuple[set[str], int]:
@@ -154,26 +154,26 @@ def _expected(
 
 def _finished(store: str, there: Mapping[str, files.State], broken: set[str]) -> list[runs.Run]:
     """Return the finished runs whose records are whole, newest first."""
-    found = []
+    whole_runs = []
     for name in reversed(runs.run_names(store)):
         path = f"{runs.FOLDER}/{name}/{runs.RECORD}"
         if path not in broken:
             with contextlib.suppress(FileNotFoundError, StoreDamaged):
-                found.append(runs.Run(store, name, files.read_record(files.join(store, path))))
-    return found
+                whole_runs.append(runs.Run(store, name, files.read_record(files.join(store, path))))
+    return whole_runs
 
 
 def _dataset(
     store: str, name: str, there: Mapping[str, files.State], broken: set[str], finished: Sequence[runs.Run]
 ) -> Iterator[tuple[str, str]]:
-    held = Dataset(store, name)
+    dataset = Dataset(store, name)
     folder = f"{DATASETS}/{name}"
     try:
-        _ = held.current
+        _ = dataset.current
     except StoreDamaged:
         yield f"{folder}/{CURRENT}", DAMAGED if f"{folder}/{CURRENT}" in there else GONE
     named = {run.record["version"]: run for run in finished if run.record["name"] == name}
-    for version in map(held.named, sorted({*named, *held.uncommitted, *(v.name for v in held.versions())})):
+    for version in map(dataset.named, sorted({*named, *dataset.uncommitted, *(v.name for v in dataset.versions())})):
         place = f"{folder}/{version.name}"
         if not version.committed:
             if version.name in named:
@@ -239,8 +239,8 @@ def _fits(store: str, there: Mapping[str, files.State], broken: set[str]) -> Ite
         elif artefact not in there:
             yield artefact, GONE
         elif record not in broken:
-            held = files.read_record(files.join(store, record))
-            if held.get("digest", "") not in ("", files.digest(files.join(store, artefact))):
+            content = files.read_record(files.join(store, record))
+            if content.get("digest", "") not in ("", files.digest(files.join(store, artefact))):
                 yield artefact, DAMAGED
 
 
@@ -266,10 +266,10 @@ def _indexes(store: str, there: Mapping[str, files.State], broken: set[str]) -> 
                 yield path, LEFT_OVER
         for generation in index.generations:
             at = index.files_of(generation)
-            wanted = [at.shards, *(at.keys(part) for part in range(at.key_files))]
+            urls = [at.shards, *(at.keys(part) for part in range(at.key_files))]
             if at.shards.removeprefix(below) in there and at.shards.removeprefix(below) not in broken:
-                wanted += [at.documents(shard.ordinal) for shard in index.shards_of(generation)]
-            yield from ((path, GONE) for url in wanted if (path := url.removeprefix(below)) not in there)
+                urls += [at.documents(shard.ordinal) for shard in index.shards_of(generation)]
+            yield from ((path, GONE) for url in urls if (path := url.removeprefix(below)) not in there)
 
 
 def _labels(store: str, there: Mapping[str, files.State], broken: set[str]) -> Iterator[tuple[str, str]]:
@@ -363,8 +363,8 @@ def show(found: Verified, console: Console) -> None:
             console.print(f"          {finding.repaired or finding.meaning}", style="dim")
         if len(mine) > SHOWN:
             console.print(f"{problem:<9} {plural(len(mine) - SHOWN, 'more file')}; --json lists all", style=style)
-    read = f"{plural(found.files, 'file')} of {found.bytes / 1e6:,.1f} MB read"
+    extent = f"{plural(found.files, 'file')} of {found.bytes / 1e6:,.1f} MB read"
     old = f", {plural(found.unsealed, 'file')} of earlier versions without a seal" if found.unsealed else ""
-    counted = Counter(finding.problem for finding in found.findings)
-    told = ", ".join(f"{n:,} {problem}" for problem, n in counted.items()) or "all as they were written"
-    console.print(f"{read}{old}: {told}", style="bold red" if found.wrong else "bold green")
+    counts = Counter(finding.problem for finding in found.findings)
+    summary = ", ".join(f"{n:,} {problem}" for problem, n in counts.items()) or "all as they were written"
+    console.print(f"{extent}{old}: {summary}", style="bold red" if found.wrong else "bold green")

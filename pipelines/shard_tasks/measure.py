@@ -78,13 +78,13 @@ class MeasureShard:
 
     def _share(self) -> float:
         """Return the share of the shard that is read; of several files, which are small, 0 until all of them are."""
-        spec, read = self.shard.spec, share_read()
+        spec, share = self.shard.spec, share_read()
         if len(spec.files) > 1:
             return 0.0
         if spec.part is None or not FORMATS[spec.format].parts_are_bytes:
-            return read
+            return share
         start, stop = spec.part
-        return min(1.0, max(0.0, read * spec.files[0].size - start) / max(1, stop - start))
+        return min(1.0, max(0.0, share * spec.files[0].size - start) / max(1, stop - start))
 
     def _run(self) -> ShardCounts:
         compile_missing(self.kernels())
@@ -135,30 +135,30 @@ class MeasureShard:
 
     def document_columns(self) -> list[str]:
         """Return the columns of every document: row, id, url and metadata of its source, content id and length."""
-        given = [n for n in self.shard.source.schema().names if n not in (columns.TEXT, columns.ROW)]
-        return [columns.ROW, *given, columns.CONTENT_ID, columns.BYTES]
+        source_columns = [n for n in self.shard.source.schema().names if n not in (columns.TEXT, columns.ROW)]
+        return [columns.ROW, *source_columns, columns.CONTENT_ID, columns.BYTES]
 
     def _measure(self, documents: pa.RecordBatch, transforms: list, measures: list, watch: Stopwatch) -> pa.RecordBatch:  # type: ignore[type-arg]
-        given = {columns.ROW: documents[columns.ROW]}
+        arrays = {columns.ROW: documents[columns.ROW]}
         text = documents[columns.TEXT]
         if self.with_document:
             with watch.step("content id"):
                 ids = content_ids(text)
-                given.update({n: documents[n] for n in documents.schema.names if n not in (columns.TEXT, columns.ROW)})
-                given[columns.ID] = derived_ids(documents[columns.ID], ids, self.shard.ordinal, documents[columns.ROW])
-                given[columns.CONTENT_ID] = ids
+                arrays.update({n: documents[n] for n in documents.schema.names if n not in (columns.TEXT, columns.ROW)})
+                arrays[columns.ID] = derived_ids(documents[columns.ID], ids, self.shard.ordinal, documents[columns.ROW])
+                arrays[columns.CONTENT_ID] = ids
         for name, transform in transforms:
             with watch.step(name):
                 text = transform(text)
         if self.with_document:
-            given[columns.BYTES] = lengths(text)
+            arrays[columns.BYTES] = lengths(text)
         documents = documents.set_column(documents.schema.get_field_index(columns.TEXT), columns.TEXT, text)
         for name, measure in measures:
             with watch.step(name):
                 measured = measure(documents)
-            given.update(zip(measured.schema.names, measured.columns, strict=True))
+            arrays.update(zip(measured.schema.names, measured.columns, strict=True))
         schema = self.schema()
-        return pa.RecordBatch.from_arrays([given[name] for name in schema.names], schema=schema)
+        return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
 def measure_shard(task: MeasureShard) -> ShardCounts:

@@ -103,12 +103,12 @@ def plan_files(survivors: Sequence[ShardSurvivors], shard_bytes: int) -> tuple[l
 def _groups(survivors: Sequence[ShardSurvivors], shard_bytes: int) -> Iterator[list[ShardSurvivors]]:
     """Yield consecutive shards whose survivors fit one file; a shard that fills more stands alone."""
     group: list[ShardSurvivors] = []
-    text = read = 0
+    text = input_bytes = 0
     for shard in survivors:
-        text, read = text + shard.text_bytes, read + shard.input_bytes
-        if group and (text > shard_bytes or read > TASK_INPUT_BYTES):
+        text, input_bytes = text + shard.text_bytes, input_bytes + shard.input_bytes
+        if group and (text > shard_bytes or input_bytes > TASK_INPUT_BYTES):
             yield group
-            group, text, read = [], shard.text_bytes, shard.input_bytes
+            group, text, input_bytes = [], shard.text_bytes, shard.input_bytes
         group.append(shard)
     if group:
         yield group
@@ -137,8 +137,8 @@ class CountSurvivors:
     def run(self) -> ShardSurvivors:
         """Return the shard's survivors."""
         narrow = [c for c in self.columns if c != columns.TEXT]
-        wanted = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.rewrite)]))
-        table = self.measures.read(wanted).filter(kept_rows(self.decisions))
+        names = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.rewrite)]))
+        table = self.measures.read(names).filter(kept_rows(self.decisions))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
             stream.write_table(table.combine_chunks())
@@ -183,12 +183,12 @@ class WriteFiles:
         parts = [lengths[a:b] for a, b in pairwise(borders)]
         groups = [row_groups(part) for part in parts]
         tables = regroup(self._tables(watch, list(observers.values())), chain.from_iterable(groups))
-        written = []
+        outputs = []
         for i, (part, sizes) in enumerate(zip(parts, groups, strict=True)):
             url = self.layout.file(self.task.first_file + i)
             with watch.step("write dataset"):
-                written.append(write_dataset_file(url, self.layout.schema, islice(tables, len(sizes)), int(part.sum())))
-        receipt = WriteReceipt(tuple(written), dict(watch.seconds), {name: o.counts for name, o in observers.items()})
+                outputs.append(write_dataset_file(url, self.layout.schema, islice(tables, len(sizes)), int(part.sum())))
+        receipt = WriteReceipt(tuple(outputs), dict(watch.seconds), {name: o.counts for name, o in observers.items()})
         files.write_record(receipt_url, _dump_receipt(receipt))
         return receipt
 
@@ -196,10 +196,10 @@ class WriteFiles:
         """Return the receipt of an interrupted run, if all its files are what it wrote; else None."""
         try:
             receipt = _load_receipt(files.read_record(receipt_url))
-            written = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
+            digests = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
         except (FileNotFoundError, StoreDamaged):
             return None
-        return receipt if written == [file.digest for file in receipt.files] else None
+        return receipt if digests == [file.digest for file in receipt.files] else None
 
     def _tables(self, watch: Stopwatch, observers: Sequence[Observer]) -> Iterator[pa.Table]:
         """Yield the survivors of the task's shards, in order; several shards are read at once if threads are to spare.
@@ -243,12 +243,12 @@ class ReadSurvivors:
         """
         measures, rewrite = self.survivors.measures, self.layout.rewrite
         narrow = [c for c in self.layout.columns if c != columns.TEXT]
-        wanted = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(rewrite)]))
+        names = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(rewrite)]))
         with watch.step("read decisions"):
-            kept = measures.read(wanted).filter(kept_rows(self.survivors.decisions)).combine_chunks()
+            documents = measures.read(names).filter(kept_rows(self.survivors.decisions)).combine_chunks()
         done = 0
-        for text in read_texts(self.survivors.shard, kept, self.layout.transforms, watch):
-            part = kept.slice(done, len(text))
+        for text in read_texts(self.survivors.shard, documents, self.layout.transforms, watch):
+            part = documents.slice(done, len(text))
             done += len(text)
             if rewrite is not None:
                 with watch.step(rewrite.name):
@@ -259,10 +259,10 @@ class ReadSurvivors:
         for observer in observers:
             with watch.step(observer.name):
                 observer.add(text)
-        given = {name: kept[name] for name in self.layout.columns if name != columns.TEXT}
+        arrays = {name: kept[name] for name in self.layout.columns if name != columns.TEXT}
         if columns.TEXT in self.layout.columns:
-            given[columns.TEXT] = text.cast(pa.string())
-        return pa.table([given[name] for name in self.layout.columns], schema=self.layout.schema)
+            arrays[columns.TEXT] = text.cast(pa.string())
+        return pa.table([arrays[name] for name in self.layout.columns], schema=self.layout.schema)
 
 
 class Observer:

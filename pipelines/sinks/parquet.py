@@ -58,15 +58,15 @@ def write_dataset_file(url: str, schema: pa.Schema, groups: Iterable[pa.Table], 
 def regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
     """Yield the same rows in tables of the given sizes, each of one chunk: chunk borders would change the pages."""
     source = iter(tables)
-    held: list[pa.Table] = []
+    buffer: list[pa.Table] = []
     rows = 0
     for size in sizes:
         while rows < size:
-            held.append(next(source))
-            rows += held[-1].num_rows
-        table = pa.concat_tables(held)
+            buffer.append(next(source))
+            rows += buffer[-1].num_rows
+        table = pa.concat_tables(buffer)
         yield table.slice(0, size).combine_chunks()
-        held, rows = [table.slice(size)], rows - size
+        buffer, rows = [table.slice(size)], rows - size
 
 
 class _Digesting:

@@ -161,8 +161,8 @@ def _texts_of_times(values: pa.Array) -> pa.Array:
     if not far.any():
         return texts
     zone = "Z" if getattr(values.type, "tz", None) else ""
-    written = [None if np.isnat(instant) else str(instant).replace("T", " ") + zone for instant in instants[far]]
-    return pc.replace_with_mask(texts, pa.array(far), pa.array(written, pa.string()))
+    far_texts = [None if np.isnat(instant) else str(instant).replace("T", " ") + zone for instant in instants[far]]
+    return pc.replace_with_mask(texts, pa.array(far), pa.array(far_texts, pa.string()))
 
 
 def _python_values(values: pa.Array) -> list[Any]:
@@ -179,10 +179,10 @@ def _python_values(values: pa.Array) -> list[Any]:
     elif _holds_time(type_):
         return _nested(values)
     try:
-        held: list[Any] = values.to_pylist()
+        result: list[Any] = values.to_pylist()
     except _NOT_FOR_PYTHON:
-        held = [_python_value(value) for value in values]
-    return held
+        result = [_python_value(value) for value in values]
+    return result
 
 
 def _python_value(value: pa.Scalar) -> Any:
@@ -208,7 +208,7 @@ def _nested(values: pa.Array) -> list[Any]:
             return [_python_value(value) for value in values]
         rows = zip(*map(_python_values, values.flatten()), strict=True)
         objects = [_error_in(row) or dict(zip(names, row, strict=True)) for row in rows]
-        return [held if value.is_valid else None for held, value in zip(objects, values, strict=True)]
+        return [item if value.is_valid else None for item, value in zip(objects, values, strict=True)]
     inner = [_python_values(value.values) if value.is_valid else None for value in values]
     if pt.is_map(values.type):
         inner = [pairs and [pair if _error_in([pair]) else tuple(pair.values()) for pair in pairs] for pairs in inner]

@@ -83,9 +83,9 @@ class BatchBuilder:
         except Fault as fault:
             self._rejects.append(reject(row, record, fault, self._own_id(record)))
             return
-        for position, field, given in self._given:
+        for position, field, default in self._given:
             if lookup(record.value, field, _MISSING) is _MISSING:
-                values[position] = given
+                values[position] = default
         self._rows.append(row)
         size = len(values[-1])
         for column, value in zip(self._columns, values, strict=True):
@@ -126,17 +126,17 @@ class BatchBuilder:
 
 def joined(batches: Iterable[Batch], batch_bytes: int, batch_rows: int) -> Iterator[Batch]:
     """Yield the same documents in fewer batches: small ones are put together, up to the size of a batch."""
-    held: list[Batch] = []
+    buffer: list[Batch] = []
     rows = size = 0
     for batch in batches:
         more_rows, more_size = batch.documents.num_rows + len(batch.rejects), batch.documents.nbytes
-        if held and (rows + more_rows > batch_rows or size + more_size > batch_bytes):
-            yield _one(held)
-            held, rows, size = [], 0, 0
-        held.append(batch)
+        if buffer and (rows + more_rows > batch_rows or size + more_size > batch_bytes):
+            yield _one(buffer)
+            buffer, rows, size = [], 0, 0
+        buffer.append(batch)
         rows, size = rows + more_rows, size + more_size
-    if held:
-        yield _one(held)
+    if buffer:
+        yield _one(buffer)
 
 
 def _one(batches: Sequence[Batch]) -> Batch:

@@ -49,58 +49,58 @@ def divided(listed: Sequence[Listed], format_: str, format_of: Callable[[Listed]
     folder holds only files that could lie beside data, they are the data. Raises RecipeError where there may be data in
     a form that is not read.
     """
-    data = [found for found in listed if found.folder is None]
+    data = [entry for entry in listed if entry.folder is None]
     beside: list[Listed] = []
     folders: dict[str, list[Listed]] = {}
-    for found in listed:
-        if found.folder is not None:
-            folders.setdefault(found.folder, []).append(found)
+    for entry in listed:
+        if entry.folder is not None:
+            folders.setdefault(entry.folder, []).append(entry)
     for folder, files in folders.items():
-        chosen = _matched(files, format_, format_of) if folder.endswith("*") else _chosen(files, format_, format_of)
-        data += [found for found in files if found.file.url in chosen]
-        beside += [found for found in files if found.file.url not in chosen]
+        urls = _matched(files, format_, format_of) if folder.endswith("*") else _chosen(files, format_, format_of)
+        data += [entry for entry in files if entry.file.url in urls]
+        beside += [entry for entry in files if entry.file.url not in urls]
     return Divided(sorted(data, key=lambda found: found.file.url), beside)
 
 
 def _matched(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
     """Return the URLs of files of a stated format, or of all files that a glob matches, without descriptions."""
-    plain = [found for found in files if not _describes(found.file.url)]
+    plain = [entry for entry in files if not _describes(entry.file.url)]
     if format_ == "text" or not plain:
-        return {found.file.url for found in files}
-    if format_ == "auto" and all(format_of(found) == "text" for found in plain):
+        return {entry.file.url for entry in files}
+    if format_ == "auto" and all(format_of(entry) == "text" for entry in plain):
         plain = _of_a_kind(files, plain)
-    return {found.file.url for found in plain}
+    return {entry.file.url for entry in plain}
 
 
 def _of_a_kind(files: Sequence[Listed], texts: Sequence[Listed]) -> list[Listed]:
     """Return the files with an extension of the texts: README.md is a text among .md files, a note beside .txt."""
-    extensions = {_extension(found) for found in texts}
-    return [found for found in files if _extension(found) in extensions]
+    extensions = {_extension(entry) for entry in texts}
+    return [entry for entry in files if _extension(entry) in extensions]
 
 
 def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
     """Return the URLs of a folder's data."""
     if format_ != "auto":
         return _matched(files, format_, format_of)
-    plain = [found for found in files if not _describes(found.file.url)]
-    formats = {found.file.url: format_of(found) for found in files}
-    known = [found for found in plain if formats[found.file.url]] or [f for f in files if formats[f.file.url]]
-    if not known:
-        return {found.file.url for found in files}  # each is reported as a file of unknown format
-    for found in plain:
-        if formats[found.file.url] is None and _extension(found) in _OTHER_DATA:
+    plain = [entry for entry in files if not _describes(entry.file.url)]
+    formats = {entry.file.url: format_of(entry) for entry in files}
+    candidates = [entry for entry in plain if formats[entry.file.url]] or [f for f in files if formats[f.file.url]]
+    if not candidates:
+        return {entry.file.url for entry in files}  # each is reported as a file of unknown format
+    for entry in plain:
+        if formats[entry.file.url] is None and _extension(entry) in _OTHER_DATA:
             raise RecipeError(
-                f"{found.file.name}: {_extension(found)} files are not read; unpack or convert it, or make `path` "
+                f"{entry.file.name}: {_extension(entry)} files are not read; unpack or convert it, or make `path` "
                 "match the other files alone"
             )
     sizes: Counter[str] = Counter()
-    for found in known:
-        sizes[str(formats[found.file.url])] += found.file.size + 1
+    for entry in candidates:
+        sizes[str(formats[entry.file.url])] += entry.file.size + 1
     main = max(sorted(sizes), key=sizes.__getitem__)
     if main == "text":
-        known = [found for found in _of_a_kind(files, known) if formats[found.file.url]]
-    wanted = {main, *(form for form in sizes if form not in _EITHER)}
-    return {found.file.url for found in known if formats[found.file.url] in wanted}
+        candidates = [entry for entry in _of_a_kind(files, candidates) if formats[entry.file.url]]
+    data_formats = {main, *(form for form in sizes if form not in _EITHER)}
+    return {entry.file.url for entry in candidates if formats[entry.file.url] in data_formats}
 
 
 def _extension(found: Listed) -> str:

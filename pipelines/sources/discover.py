@@ -127,21 +127,21 @@ class Discovery:
             own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in kinds])
             return SourceFiles(source, list(_folder_shards(source, own)), again, (), (), ())
         ahead = self._ahead.pop(source.name, None)
-        found = self._listing.find(source.patterns()) if ahead is None else ahead.result()
-        among = divided(found.files, source.format, lambda listed: _format_by_name(listed.file)[0])
+        matches = self._listing.find(source.patterns()) if ahead is None else ahead.result()
+        among = divided(matches.files, source.format, lambda listed: _format_by_name(listed.file)[0])
         files = distinct(among.data)
-        told = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
+        file_kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
         by_format: dict[str, list[FileRef]] = {}
-        for kind, _ in told:
+        for kind, _ in file_kinds:
             by_format.setdefault(kind.format, []).append(kind.file)
         for format_, of_format in by_format.items():
             _check_fields(source, format_, of_format[-1].name, of_format)
-        own, again = self._own(source, told)
-        read = {listed.file.url for listed in files}
-        linked = [listed.file.name for listed in among.data if listed.file.url not in read]
+        own, again = self._own(source, file_kinds)
+        urls = {listed.file.url for listed in files}
+        linked = [listed.file.name for listed in among.data if listed.file.url not in urls]
         real = {listed.real for listed in files}
         beside = [listed.file.name for listed in among.beside if listed.real not in real]
-        passed = sorted([*found.passed, *beside])
+        passed = sorted([*matches.passed, *beside])
         return SourceFiles(source, _shards(source, own), again, linked, _lined(source, own), passed)
 
     def _own(
@@ -179,15 +179,15 @@ def _lined(source: Source, files: Sequence[_FileKind]) -> list[str]:
 
 def _reading(source: Source, kind: _FileKind) -> str:
     """Return a digest of the way a source reads a file: sources with equal digests get equal documents from it."""
-    known = source.model_copy(update={"format": kind.format})
-    return digest_of([known.reading_fingerprint(), kind.compression])
+    variant = source.model_copy(update={"format": kind.format})
+    return digest_of([variant.reading_fingerprint(), kind.compression])
 
 
 def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
     small = [kind for kind in files if _is_small(kind, source)]
-    counted = Counter((kind.format, kind.compression) for kind in small)
-    together = [kind for kind, n in counted.items() if _is_document(kind[0], source) or n > FEW_FILES]
-    grouping = [kind for kind in small if (kind.format, kind.compression) in together]
+    counts = Counter((kind.format, kind.compression) for kind in small)
+    group_kinds = [kind for kind, n in counts.items() if _is_document(kind[0], source) or n > FEW_FILES]
+    grouping = [kind for kind in small if (kind.format, kind.compression) in group_kinds]
     urls = {kind.file.url for kind in grouping}
     alone = [kind for kind in files if kind.file.url not in urls]
     large = [kind for kind in alone if kind.file.size > source.part_bytes]
@@ -198,7 +198,7 @@ def _shards(source: Source, files: Sequence[_FileKind]) -> list[ShardSpec]:
         for kind in alone
         for part in parts.get(kind, [None])
     ]
-    for format_, compression in together:
+    for format_, compression in group_kinds:
         of_kind = [kind.file for kind in grouping if (kind.format, kind.compression) == (format_, compression)]
         for group in grouped(of_kind, group_bytes(source, format_)):
             shards.append(ShardSpec(source=source.name, files=group, format=format_, compression=compression))
@@ -238,12 +238,12 @@ def _folder_shards(source: Source, found: Sequence[_FileKind]) -> Iterator[Shard
 
 def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]]:
     """Yield runs of files to read as one shard: at most `size` bytes, or one larger file, and at most GROUP_FILES."""
-    start = held = 0
+    start = total = 0
     for i, file in enumerate(files):
-        if i > start and (held + file.size > size or i - start == GROUP_FILES):
+        if i > start and (total + file.size > size or i - start == GROUP_FILES):
             yield tuple(files[start:i])
-            start, held = i, 0
-        held += file.size
+            start, total = i, 0
+        total += file.size
     if files:
         yield tuple(files[start:])
 
@@ -258,9 +258,9 @@ def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
     elif format_ is None and extension == ".warc":
         raise RecipeError(f"{file.name} is a WARC file of pages; only the extracted text (.wet) can be read")
     elif format_ is None:
-        told = ", ".join(format_.name for format_ in FORMATS.values() if format_.suffixes)
+        names = ", ".join(format_.name for format_ in FORMATS.values() if format_.suffixes)
         raise RecipeError(
-            f"the format of {file.name} cannot be told from its name; set `format` to one of {told}, or make `path` "
+            f"the format of {file.name} cannot be told from its name; set `format` to one of {names}, or make `path` "
             "match the files that hold documents"
         )
     if FORMATS[format_].compressed_inside and compression != "none":
@@ -294,9 +294,9 @@ def _check_fields(source: Source, format_: str, example: str, files: Sequence[Fi
     fields = FORMATS[format_].fields
     if fields is None:
         return
-    asked = [source.text, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
+    source_fields = [source.text, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
     keys = shared_keys(files)
-    for field in asked:
+    for field in source_fields:
         if field is not None and field not in fields and field not in keys:
             raise RecipeError(
                 f"{example} is read as {format_}, whose records have the fields {', '.join(fields)}; "

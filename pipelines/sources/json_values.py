@@ -106,7 +106,7 @@ class RepeatedKeys:
 def _more_often(keys: list[bytes], text: bytes, value: Any) -> bool:
     """Return whether one of the keys occurs more often in a JSON text than in the value parsed from it."""
     try:
-        known = orjson.dumps(value)
+        value_text = orjson.dumps(value)
     except TypeError:  # more levels than orjson writes
         return True
-    return any(text.count(key) > known.count(key) for key in keys)
+    return any(text.count(key) > value_text.count(key) for key in keys)

@@ -57,8 +57,8 @@ def discover_files(path: str | Sequence[str], base: str = ".") -> list[FileRef]:
     Relative paths start from `base`, a folder or URL. Raises RecipeError where a path matches nothing or may not be
     listed, RetryableError where the store does not answer.
     """
-    found = Listing(base).find([path] if isinstance(path, str) else path)
-    return [listed.file for listed in distinct(found.files)]
+    matches = Listing(base).find([path] if isinstance(path, str) else path)
+    return [listed.file for listed in distinct(matches.files)]
 
 
 def distinct(listed: Iterable[Listed]) -> list[Listed]:
@@ -66,20 +66,20 @@ def distinct(listed: Iterable[Listed]) -> list[Listed]:
 
     Raises RecipeError for links that lead nowhere.
     """
-    chosen: dict[str, Listed] = {}
+    files: dict[str, Listed] = {}
     dangling: list[str] = []
-    for found in listed:
-        if found.dangling:
-            dangling.append(f"{found.file.name} -> {found.real}")
-        elif found.real not in chosen or found.file.url == found.real:
-            chosen[found.real] = found
+    for entry in listed:
+        if entry.dangling:
+            dangling.append(f"{entry.file.name} -> {entry.real}")
+        elif entry.real not in files or entry.file.url == entry.real:
+            files[entry.real] = entry
     if dangling:
         lead = "there is a link that leads" if len(dangling) == 1 else f"there are {len(dangling):,} links that lead"
         raise RecipeError(
             f"{lead} nowhere: {dangling[0]}; fetch what it stands for (`dvc pull`, `git annex get`, another "
             "download), or make `path` match the other files alone"
         )
-    return sorted(chosen.values(), key=lambda found: found.file.url)
+    return sorted(files.values(), key=lambda found: found.file.url)
 
 
 class Listing:
@@ -97,9 +97,9 @@ class Listing:
         passed: set[str] = set()
         for pattern in patterns:
             with store_failures(pattern):
-                for found in self._matches(pattern, passed):
-                    if files.setdefault(found.file.url, found).folder is not None:
-                        files[found.file.url] = found
+                for entry in self._matches(pattern, passed):
+                    if files.setdefault(entry.file.url, entry).folder is not None:
+                        files[entry.file.url] = entry
         return FoundFiles([files[url] for url in sorted(files)], sorted(passed))
 
     def _matches(self, pattern: str, passed: set[str]) -> list[Listed]:
@@ -126,11 +126,11 @@ class Listing:
         return listed
 
     def _on_disk(self, path: str, glob: str, name: _Namer, passed: list[str]) -> list[Listed]:
-        found = self._local.one(path)
-        if found is None:
+        match = self._local.one(path)
+        if match is None:
             return [_listed(entry, name, _everything(glob)) for entry in self._local.matching(glob, passed)]
-        if not found.is_folder:
-            return [_listed(found, name, None)]
+        if not match.is_folder:
+            return [_listed(match, name, None)]
         return [_listed(entry, name, path) for entry in self._in_folder(path, passed)]
 
     def _in_folder(self, folder: str, passed: list[str]) -> Iterable[Entry]:
@@ -170,11 +170,11 @@ def _on_store(pattern: str, fs: Any, path: str, glob: str, name: _Namer, passed:
     else:
         listed = {path: details}
     files: list[tuple[str, Any]] = []
-    for at, found in listed.items():
-        if found.get("type", "file") == "file":
+    for at, info in listed.items():
+        if info.get("type", "file") == "file":
             hidden = _hidden_part(at, root, last)
             if hidden is None:
-                files.append((at, found))
+                files.append((at, info))
             elif (url := fs.unstrip_protocol(hidden)) not in passed:
                 passed.append(url)
 

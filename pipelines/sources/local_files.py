@@ -58,13 +58,13 @@ class LocalFiles:
 
     def below(self, folder: str, passed: list[str]) -> Iterator[Entry]:
         """Yield the files in a folder and below it, and append the paths of those that are passed over to `passed`."""
-        for found in self._walk(folder, passed):
-            for entry in found.entries:
+        for directory in self._walk(folder, passed):
+            for entry in directory.entries:
                 if entry.name.startswith(HIDDEN):
                     if not _is_folder(entry):
-                        passed.append(f"{found.path}/{entry.name}")
+                        passed.append(f"{directory.path}/{entry.name}")
                 else:
-                    yield from self._file(found, entry, passed)
+                    yield from self._file(directory, entry, passed)
 
     def matching(self, pattern: str, passed: list[str]) -> Iterator[Entry]:
         """Yield the files that an absolute glob matches, some possibly twice; `**` stands for folders at any depth."""
@@ -76,8 +76,8 @@ class LocalFiles:
             path = f"{folder}/{name}"
             if rest:
                 yield from self._matching(path, rest, passed)
-            elif (found := self.one(path)) is not None and not found.is_folder:
-                yield found
+            elif (match := self.one(path)) is not None and not match.is_folder:
+                yield match
         elif part == "**" and not rest:
             yield from self.below(folder or "/", passed)
         elif part == "**":
@@ -106,21 +106,21 @@ class LocalFiles:
     def _walk(self, folder: str, passed: list[str]) -> Iterator[_Folder]:
         """Yield a folder and those below it, each once: first real subfolders, then the targets of links."""
         links = [folder]
-        seen: set[str] = set()
+        real_paths: set[str] = set()
         for link in links:  # it grows while links to folders are found
             ahead = [link]
             while ahead:
-                found = self._folder(ahead.pop())
-                if found.real in seen:
+                directory = self._folder(ahead.pop())
+                if directory.real in real_paths:
                     continue
-                seen.add(found.real)
-                yield found
+                real_paths.add(directory.real)
+                yield directory
                 inside: list[str] = []
-                for entry in found.entries:
-                    path = f"{found.path.rstrip('/')}/{entry.name}"
+                for entry in directory.entries:
+                    path = f"{directory.path.rstrip('/')}/{entry.name}"
                     if not _is_folder(entry):
                         continue
-                    if entry.name.startswith(HIDDEN) or (entry.is_symlink() and _leads_back(path, found.real)):
+                    if entry.name.startswith(HIDDEN) or (entry.is_symlink() and _leads_back(path, directory.real)):
                         passed.append(f"{path}/")
                     else:
                         (links if entry.is_symlink() else inside).append(path)

@@ -30,8 +30,8 @@ def keys_of(url: str) -> dict[str, str | None]:
 
 def shared_keys(files: Iterable[FileRef]) -> set[str]:
     """Return the keys that all files have."""
-    found = [set(keys_of(file.url)) for file in files]
-    return set.intersection(*found) if found else set()
+    key_sets = [set(keys_of(file.url)) for file in files]
+    return set.intersection(*key_sets) if key_sets else set()
 
 
 def uses_keys(source: Source, files: Iterable[FileRef]) -> bool:
@@ -46,18 +46,18 @@ def given_by_path(source: Source, file: FileRef) -> dict[str, Any]:
     Raises ShardError where a value is not of the type that the source asks for.
     """
     keys = keys_of(file.url) if source.metadata else {}
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for column, field, type_ in source.metadata_types():
         if field in keys:
             value = keys[field]
             try:
-                given[column] = None if value is None else _converted(value, type_)
+                values[column] = None if value is None else _converted(value, type_)
             except ValueError:
                 raise ShardError(
                     f"{file.name}: the folder {field}={value} gives no value of type {type_} for the metadata column "
                     f"{column}; give the column another type in the recipe"
                 ) from None
-    return given
+    return values
 
 
 def _converted(value: str, type_: MetadataType) -> Any:

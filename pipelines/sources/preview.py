@@ -43,14 +43,14 @@ class Look:
 
 def look(specs: Sequence[ShardSpec], extent: tuple[int, int] = FIRST) -> list[Look]:
     """Look at some of the files, spread evenly over all; those that cannot be read are left out."""
-    wanted, limit = extent
+    count, limit = extent
     files = list({file.url: (file, spec) for spec in specs for file in spec.files}.values())
-    chosen = [files[i * (len(files) - 1) // max(1, wanted - 1)] for i in range(min(wanted, len(files)))]
-    if len(files) <= wanted:
-        chosen = files
+    sample = [files[i * (len(files) - 1) // max(1, count - 1)] for i in range(min(count, len(files)))]
+    if len(files) <= count:
+        sample = files
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        looks = list(pool.map(lambda of: _look_at(of[0], of[1], limit), chosen))
-    return [found for found in looks if found is not None and found.records]
+        looks = list(pool.map(lambda of: _look_at(of[0], of[1], limit), sample))
+    return [preview for preview in looks if preview is not None and preview.records]
 
 
 def _look_at(file: FileRef, spec: ShardSpec, limit: int) -> Look | None:

@@ -47,22 +47,22 @@ def read_shard(
     where that is so of some of its files, and RetryableError where the store did not answer.
     """
     batch_bytes, batch_rows = batch_bytes or sizes().batch_bytes, batch_rows or sizes().batch_rows
-    wanted, limits = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
+    schema, limits = _wanted(source, columns), {"batch_bytes": batch_bytes, "batch_rows": batch_rows}
     format_ = FORMATS[spec.format]
     if format_.batches is not None:
         if len(spec.files) == 1:
-            batches = format_.batches(spec.files[0], spec.part, source, wanted, **limits)
+            batches = format_.batches(spec.files[0], spec.part, source, schema, **limits)
         else:
-            batches = joined(_several(format_.batches, spec, source, wanted, limits), batch_bytes, batch_rows)
+            batches = joined(_several(format_.batches, spec, source, schema, limits), batch_bytes, batch_rows)
         yield from batches if rows is None else _rows_of(batches, rows)
         return
     only = None if rows is None else frozenset(rows.tolist())
     stop = None if rows is None else int(rows[-1]) + 1 if len(rows) else 0
-    builder = BatchBuilder(source, wanted, cells=format_.cells, only=only, **limits)
+    builder = BatchBuilder(source, schema, cells=format_.cells, only=only, **limits)
     lines_before = 0
     failures = Failures(spec)
     for file in spec.files:
-        left = None if stop is None else stop - builder.records
+        record_limit = None if stop is None else stop - builder.records
         local = only if only is None or builder.records == 0 else _From(only, builder.records)
         with (
             failures.of(file),
@@ -72,7 +72,7 @@ def read_shard(
             ),
         ):
             builder.begin_file(given_by_path(source, file))
-            for record in islice(records, left):
+            for record in islice(records, record_limit):
                 builder.add(record)
                 if builder.is_full():
                     yield builder.take(lines_before + (lines.count if lines else 0))
@@ -117,15 +117,15 @@ def _several(
     before = 0
     failures = Failures(spec)
     for file in spec.files:
-        held = None
+        previous = None
         with failures.of(file):
             for batch in read(file, None, source, wanted, **limits):
-                if held is not None:
-                    yield held
-                held = _moved(batch, before)
-        if held is not None:
-            before = held.records
-            yield replace(held, ends=(before,))
+                if previous is not None:
+                    yield previous
+                previous = _moved(batch, before)
+        if previous is not None:
+            before = previous.records
+            yield replace(previous, ends=(before,))
     failures.raise_if_any()
 
 
@@ -172,7 +172,7 @@ def read_documents(
     file cannot be read or a path matches nothing.
     """
     source = Source(name="documents", path=[path] if isinstance(path, str) else list(path), text=text, id=id)
-    for spec in (alone for found in discover([source], base) for alone in found.singly()):
+    for spec in (alone for shard in discover([source], base) for alone in shard.singly()):
         try:
             for batch in read_shard(spec, source):
                 for bad in batch.rejects:
@@ -194,6 +194,6 @@ def derived_ids(
     """Return the ids of n documents, nulls replaced by derived ids."""
     if not ids.null_count:
         return ids
-    given = zip(ids.to_pylist(), content_ids.to_pylist(), rows.to_pylist(), strict=True)
-    filled = [own if own is not None else derived_id(content, address(ordinal, row)) for own, content, row in given]
+    records = zip(ids.to_pylist(), content_ids.to_pylist(), rows.to_pylist(), strict=True)
+    filled = [own if own is not None else derived_id(content, address(ordinal, row)) for own, content, row in records]
     return pa.array(filled, ids.type)

@@ -24,8 +24,10 @@ def remarks(found: Sequence[SourceFiles]) -> list[str]:
                 "`unit: paragraph` takes each line, or what blank lines divide, as a document"
             )
     if again:
-        told = [f"{name} (for {first}, not again for {source})" for name, first, source in again]
-        lines.append(f"{plural(len(again), 'file')} of several sources read once, for the first of them: {_some(told)}")
+        descriptions = [f"{name} (for {first}, not again for {source})" for name, first, source in again]
+        lines.append(
+            f"{plural(len(again), 'file')} of several sources read once, for the first of them: {_some(descriptions)}"
+        )
     if linked:
         lines.append(f"{plural(len(linked), 'link')} to files that are read anyway: {_some(linked)}")
     if passed:

@@ -136,8 +136,8 @@ class Source(BaseModel):
 
     def metadata_types(self) -> Iterator[tuple[str, str, MetadataType]]:
         """Yield (column, field, type) of each metadata column, in recipe order."""
-        for column, wanted in self.metadata.items():
-            yield column, wanted.field, wanted.type
+        for column, entry in self.metadata.items():
+            yield column, entry.field, entry.type
 
     def fields(self) -> list[str]:
         """Return the fields that are read from records, that of the text first, each once."""

@@ -67,7 +67,7 @@ def refuse_other_kinds(head: bytes) -> None:
 def compression_of(head: bytes, named: Compression) -> Compression:
     """Return the compression of a file, by its beginning. Raises NotAsNamed where only its name is that of one."""
     if named == "none":
-        return next((known for known, magic in _MAGIC.items() if magic.match(head)), "none")
+        return next((compression for compression, magic in _MAGIC.items() if magic.match(head)), "none")
     if not head:
         raise NotAsNamed("has no bytes, and a compressed file has some even where it holds nothing; fetch it again")
     if _MAGIC[named].match(head):

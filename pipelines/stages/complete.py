@@ -59,12 +59,12 @@ def complete_earlier(context: Context) -> Context:
 def _hindrance(state: StoreState, stands: Standing) -> str:
     """Return why a run cannot be completed, with what to do about it; an empty string where it can."""
     plan = state.plan
-    written, now = stands.run.record["recipe"], plan.loaded.as_written
-    if changed := [name for name in _DECISIVE if written.get(name) != now.get(name)]:
+    recipe, now = stands.run.record["recipe"], plan.loaded.as_written
+    if changed := [name for name in _DECISIVE if recipe.get(name) != now.get(name)]:
         return f"the recipe has another {changed[0]} now; give it as it was to go on with them"
     version = Dataset(stands.run.store, stands.dataset).named(stands.run.record["version"])
-    asked = [labelled["fingerprint"] for labelled in version.manifest["labels"]]
-    if asked != [task.fingerprint for task in plan.tasks]:
+    fingerprints = [labelled["fingerprint"] for labelled in version.manifest["labels"]]
+    if fingerprints != [task.fingerprint for task in plan.tasks]:
         return "its tasks ask something else now; give them as they were to go on with them"
     decided = {row["ordinal"] for row in stands.run.shards()}
     if len(stands.shards) < len(decided) or not decided <= {shard.ordinal for shard in state.registered()}:
@@ -84,22 +84,22 @@ def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[Labe
     name = runs.new_name(store, earlier.record["fingerprint"])
     url = runs.folder_of(store, name)
     _copy_decisions(earlier, url)
-    given, labels = label_measured(context, with_given_columns(plan, measured, url), url)
+    inputs, labels = label_measured(context, with_given_columns(plan, measured, url), url)
     if not _differ(earlier.url, url):
         files.remove(url)
         return None, labels
     reporter.say(f"  label    answers came to what the run {earlier.name} left: its version is written again")
     funnel = Funnel.from_json(earlier.record["result"]["funnel"])
-    version, funnel, _ = write_dataset(plan, given, url, funnel, context.engine, reporter, completes=earlier)
-    runs.write_shards(url, store, plan.loaded.document, given.shards, given.counts, given.measures)
+    version, funnel, _ = write_dataset(plan, inputs, url, funnel, context.engine, reporter, completes=earlier)
+    runs.write_shards(url, store, plan.loaded.document, inputs.shards, inputs.counts, inputs.measures)
     now: dict[str, Any] = {
         "run": name,
         "dataset": version.url,
         "funnel": funnel.to_json(),
         "labels": [result.to_json() for result in labels],
     }
-    held = plan.loaded.document.redact_value({**earlier.record["result"], **now})
-    record = {**earlier.record, "version": version.name, "result": held, "completes": earlier.name}
+    outcome = plan.loaded.document.redact_value({**earlier.record["result"], **now})
+    record = {**earlier.record, "version": version.name, "result": outcome, "completes": earlier.name}
     run = Run(store, name, record)
     run.write_record()
     return run, labels
@@ -119,4 +119,4 @@ def _differ(earlier_url: str, url: str) -> bool:
     if mine != others:
         return True
     pairs = ((files.join(url, LABELS, path), files.join(earlier_url, LABELS, path)) for path in mine)
-    return any(not files.read_table(one).equals(files.read_table(other)) for one, other in pairs)
+    return any(not files.read_table(file).equals(files.read_table(other)) for file, other in pairs)

@@ -56,11 +56,11 @@ def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporte
         late = LateEngine(lambda: engine)
         context = run_stages((register_shards, measure, check_quarantine), Context(state, late, reporter))
         measured = context.all_measured
-        held = [shard.ordinal for shard in measured.shards]
-        content = digest_of([MADE_BY, plan.measured_by(), held, [g.name for g in index.generations]])
+        ordinals = [shard.ordinal for shard in measured.shards]
+        content = digest_of([MADE_BY, plan.measured_by(), ordinals, [g.name for g in index.generations]])
         documents = sum(counts.documents for counts in measured.counts)
         at = GenerationFiles(index.folder(index.next_name(content)), key_files_for(memory.bands, documents))
-        kept = [Kept(shard, shard.source) for shard in measured.measures]
-        generation = write_generation(at, MADE_BY, memory, None, kept, engine)
+        kept_shards = [Kept(shard, shard.source) for shard in measured.measures]
+        generation = write_generation(at, MADE_BY, memory, None, kept_shards, engine)
         Addition(index, index_parameters(memory, plan.transforms), generation).commit()
         return generation

@@ -49,15 +49,15 @@ class LabelSurvivors:
         """Return the kept documents, with the columns that the task's sample goes by."""
         sample = task.task.sample
         sampled = [] if sample is None else sorted(sample.columns_needed())
-        tables = [self._kept(held, sampled) for held in self.measured.measures]
+        tables = [self._kept(shard, sampled) for shard in self.measured.measures]
         return Documents(pa.concat_tables(tables), self.texts, self.rewrite)
 
     def _kept(self, held: ShardMeasures, sampled: Sequence[str]) -> pa.Table:
         own = (columns.TEXT_ID,) if self.texts.transforms else ()
-        removed = () if self.rewrite is None else self.rewrite.columns
+        rewrite_columns = () if self.rewrite is None else self.rewrite.columns
         document = [name for name in DOCUMENT.names if name not in (SHARD, KEY)]
-        wanted = list(dict.fromkeys([*document, *own, *removed, *sampled]))
-        table = held.read(wanted).filter(kept_rows(decisions_file(self.run_url, held.ordinal))).combine_chunks()
+        names = list(dict.fromkeys([*document, *own, *rewrite_columns, *sampled]))
+        table = held.read(names).filter(kept_rows(decisions_file(self.run_url, held.ordinal))).combine_chunks()
         keys = table[columns.TEXT_ID if own else columns.CONTENT_ID]
         if self.rewrite is not None:
             keys = keys_after(keys, table[self.rewrite.columns[0]])
@@ -67,18 +67,18 @@ class LabelSurvivors:
 
 def keys_after(keys: pa.ChunkedArray, positions: pa.ChunkedArray) -> pa.Array:
     """Return keys (n) of texts without the pieces at some positions (n lists): other keys where any is removed."""
-    kept = keys.to_pylist()
+    digests = keys.to_pylist()
     touched = np.flatnonzero(pc.fill_null(pc.greater(pc.list_value_length(positions), 0), False).to_numpy())
     for place in touched.tolist():
-        told = kept[place] + repr(positions[place].as_py()).encode()
-        kept[place] = hashlib.blake2b(told, digest_size=16).digest()
-    return pa.array(kept, columns.TYPES[columns.CONTENT_ID])
+        content = digests[place] + repr(positions[place].as_py()).encode()
+        digests[place] = hashlib.blake2b(content, digest_size=16).digest()
+    return pa.array(digests, columns.TYPES[columns.CONTENT_ID])
 
 
 def label(context: Context) -> Context:
     """Put the tasks of the recipe to what was kept; the shards get the columns that rules and tasks gave."""
-    given = with_given_columns(context.plan, context.all_measured, context.url)
-    measured, results = label_measured(context, given, context.url)
+    inputs = with_given_columns(context.plan, context.all_measured, context.url)
+    measured, results = label_measured(context, inputs, context.url)
     return replace(context, measured=measured, labels=results)
 
 
@@ -102,33 +102,33 @@ def label_survivors(
 
     Only documents that a task's sample chose have answers in the dataset, even if the store knows more.
     """
-    held = list(survivors.measured.measures)
+    shards = list(survivors.measured.measures)
     results = []
     for position, task in enumerate(tasks):
         documents = survivors.documents(task)
-        chosen = choose_documents(task, documents)
+        sample = choose_documents(task, documents)
         source = {"dataset": survivors.dataset}
         results.append(
-            label_chosen(task, survivors.store, chosen, documents.table.num_rows, reporter, confirm, source=source)
+            label_chosen(task, survivors.store, sample, documents.table.num_rows, reporter, confirm, source=source)
         )
-        given = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), chosen.table[KEY])
+        labels = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), sample.table[KEY])
         folder = files.join(survivors.run_url, FOLDER, f"{position:02d}")
-        by_shard = _places_by_shard(chosen.table, held)
-        rows = chosen.table[columns.ROW].to_numpy()
-        held = [
-            _with_labels(shard, folder, rows[mine], given.take(pa.array(mine)))
-            for shard, mine in zip(held, by_shard, strict=True)
+        by_shard = _places_by_shard(sample.table, shards)
+        rows = sample.table[columns.ROW].to_numpy()
+        shards = [
+            _with_labels(shard, folder, rows[mine], labels.take(pa.array(mine)))
+            for shard, mine in zip(shards, by_shard, strict=True)
         ]
-    return held, results
+    return shards, results
 
 
 def _places_by_shard(chosen: pa.Table, held: Sequence[ShardMeasures]) -> Iterator[NDArray[np.int64]]:
     """Yield the positions of the documents of each shard in a table of documents."""
     shards = chosen[SHARD].to_numpy()
     order = np.argsort(shards, kind="stable")
-    ordered = shards[order]
+    ordinals = shards[order]
     for shard in held:
-        first, end = np.searchsorted(ordered, [shard.ordinal, shard.ordinal + 1])
+        first, end = np.searchsorted(ordinals, [shard.ordinal, shard.ordinal + 1])
         yield order[first:end]
 
 

@@ -28,19 +28,19 @@ def build(
     parent: str | None,
 ) -> dict[str, Any]:
     """Return the manifest as plain values."""
-    written = [file for receipt in receipts for file in receipt.files]
+    data_files = [file for receipt in receipts for file in receipt.files]
     recipe = {key: value for key, value in plan.loaded.as_written.items() if key != "store"}
     return {
         "format": FORMAT,
         "name": plan.loaded.recipe.name,
         "parent": parent,
         "code_version": gristmill.__version__,
-        "rows": sum(f.rows for f in written),
-        "bytes": sum(f.bytes for f in written),
-        "text_bytes": sum(f.text_bytes for f in written),
+        "rows": sum(f.rows for f in data_files),
+        "bytes": sum(f.bytes for f in data_files),
+        "text_bytes": sum(f.text_bytes for f in data_files),
         "tokens": funnel.kept_tokens,
         "schema": [{"name": f.name, "type": str(f.type)} for f in plan.output],
-        "files": [asdict(file) for file in written],
+        "files": [asdict(file) for file in data_files],
         "sources": _sources([source.name for source in plan.loaded.recipe.sources], shards, counts),
         "funnel": funnel.to_json(),
         "measures": plan.measured_by(),

@@ -132,8 +132,8 @@ def with_given_columns(plan: Plan, measured: Measured, run_url: str) -> Measured
     """Return the shards with the columns that a run's rules gave: the dataset and the run's record may name them."""
     gives = given_columns(plan.rules)
     measures = [
-        replace(held, parts=held.parts + given_parts(gives, run_url, held.ordinal), schema=plan.decided)
-        for held in measured.measures
+        replace(shard, parts=shard.parts + given_parts(gives, run_url, shard.ordinal), schema=plan.decided)
+        for shard in measured.measures
     ]
     return replace(measured, measures=measures)
 
@@ -159,16 +159,16 @@ def _check_held(
     """
     for url in state.measures.damaged:
         reporter.warn(f"! {url} is damaged: what it describes is measured again")
-    held = [found for shard in shards if (found := _held(state, shard)).urls]
-    counted: dict[int, ShardCounts] = {}
-    for outcome in engine.map(check_measures, held):
+    candidates = [candidate for shard in shards if (candidate := _held(state, shard)).urls]
+    counts_by_ordinal: dict[int, ShardCounts] = {}
+    for outcome in engine.map(check_measures, candidates):
         counts, damaged = outcome.unwrap()
         for url in damaged:
             reporter.warn(f"! {url} is damaged: its shard is measured again")
-            state.measures.forget(url, held[outcome.index].ordinal)
+            state.measures.forget(url, candidates[outcome.index].ordinal)
         if counts is not None:
-            counted[counts.ordinal] = counts
-    return counted
+            counts_by_ordinal[counts.ordinal] = counts
+    return counts_by_ordinal
 
 
 def _held(state: StoreState, shard: Shard) -> HeldMeasures:
@@ -204,10 +204,10 @@ def _missing(state: StoreState, shard: Shard) -> MeasureShard | None:
 
 
 def _pass(plan: Plan, task: MeasureShard) -> Pass:
-    given = {plan.fingerprint(ready): tuple(ready.operator.gives().names) for ready in task.measures}
+    operators = {plan.fingerprint(ready): tuple(ready.operator.gives().names) for ready in task.measures}
     if task.with_document:
-        given[plan.document_fingerprint(task.shard.source)] = tuple(task.document_columns())
-    return Pass(given)
+        operators[plan.document_fingerprint(task.shard.source)] = tuple(task.document_columns())
+    return Pass(operators)
 
 
 def _begin(state: StoreState, task: MeasureShard) -> Pass:
@@ -219,16 +219,16 @@ def _begin(state: StoreState, task: MeasureShard) -> Pass:
 def _places(state: StoreState, shard: Shard) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the files of a shard's columns, the one with the documents' own columns first, each file once."""
     plan = state.plan
-    held: dict[str, tuple[str, ...]] = {}
+    places: dict[str, tuple[str, ...]] = {}
     for fingerprint in (plan.document_fingerprint(shard.source), *_fingerprints(plan)):
-        found = state.measures.find(fingerprint, shard.ordinal)
-        if found is None:
+        place = state.measures.find(fingerprint, shard.ordinal)
+        if place is None:
             raise FatalError(
                 f"{shard.spec.name} was measured but its measures are gone: does something else write to the store?"
             )
-        url, names = found
-        held[url] = held.get(url, ()) + names
-    return tuple(held.items())
+        url, names = place
+        places[url] = places.get(url, ()) + names
+    return tuple(places.items())
 
 
 def _message(shard: Shard, error: Exception) -> str:

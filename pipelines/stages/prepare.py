@@ -49,7 +49,9 @@ def compile_kernels(context: Context) -> Context:
         at_work: list[Operator] = [*plan.rules]
         if not all_measured(context.state, context.shards):
             at_work += [*(ready.operator for ready in plan.transforms), *(m.operator for m in plan.measures)]
-        compile_missing({"hash_texts", *(name for one in at_work for name in one.kernels())}, context.reporter)
+        compile_missing(
+            {"hash_texts", *(name for operator in at_work for name in operator.kernels())}, context.reporter
+        )
     return context
 
 

@@ -38,11 +38,11 @@ def gather(shards: Sequence[Shard], counts: Sequence[ShardCounts], measures: Seq
     rows: list[dict[str, Any]] = []
     lines_before: Counter[tuple[str, str]] = Counter()
     rows_before: Counter[tuple[str, str]] = Counter()
-    for shard, count, held in zip(shards, counts, measures, strict=True):
+    for shard, count, shard_measures in zip(shards, counts, measures, strict=True):
         part_of = (shard.source.name, shard.spec.name)
         if count.rejects:
-            found = files.read_table(rejects_file(held.parts[0][0])).to_pylist()
-            rows += [_placed(row, shard, count.ends, lines_before[part_of], rows_before[part_of]) for row in found]
+            rejects = files.read_table(rejects_file(shard_measures.parts[0][0])).to_pylist()
+            rows += [_placed(row, shard, count.ends, lines_before[part_of], rows_before[part_of]) for row in rejects]
         lines_before[part_of] += count.lines
         rows_before[part_of] += count.records
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -66,34 +66,34 @@ def _placed(
 
 def check_limit(recipe: Recipe, shards: Sequence[Shard], counts: Sequence[ShardCounts], rejects: pa.Table) -> None:
     """Raise FatalError where a source gave more rejects than the recipe's limit allows."""
-    counted: dict[str, Counter[str]] = {}
+    totals: dict[str, Counter[str]] = {}
     for shard, count in zip(shards, counts, strict=True):
-        counted.setdefault(shard.source.name, Counter()).update(records=count.records, rejects=count.rejects)
+        totals.setdefault(shard.source.name, Counter()).update(records=count.records, rejects=count.rejects)
     for source in recipe.sources:
-        of_source = counted.get(source.name, Counter())
+        of_source = totals.get(source.name, Counter())
         records, rejected = of_source["records"], of_source["rejects"]
         if rejected > recipe.limits.rejects * records:
-            told = "\n  ".join(remarks(rejects.filter(pc.equal(rejects["source"], source.name))))
+            lines = "\n  ".join(remarks(rejects.filter(pc.equal(rejects["source"], source.name))))
             raise FatalError(
                 f"{rejected:,} of the {records:,} records of source {source.name} are no documents, more than limits: "
-                f"{{rejects: {recipe.limits.rejects}}} allows; nothing is committed\n  {told}\n"
+                f"{{rejects: {recipe.limits.rejects}}} allows; nothing is committed\n  {lines}\n"
                 "Check the source's format and field names, or raise the limit"
             )
 
 
 def remarks(rejects: pa.Table) -> list[str]:
     """Return lines for the console: numbers of rejects by file and reason, each with the place of the first."""
-    counted = Counter(zip(rejects["file"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
+    counts = Counter(zip(rejects["file"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
     first: dict[Any, dict[str, Any]] = {}
     for row in rejects.to_pylist():
         first.setdefault((row["file"], row["reason"]), row)
     lines = [
         f"{where(first[key])}: {first[key]['detail']}" + (f" ({n:,} such)" if n > 1 else "")
-        for key, n in counted.most_common(SHOWN)
+        for key, n in counts.most_common(SHOWN)
     ]
-    if len(counted) > SHOWN:
+    if len(counts) > SHOWN:
         sql = "SELECT file, reason, count(*) FROM quarantine GROUP BY ALL"
-        lines.append(f'and {len(counted) - SHOWN} more kinds: `gristmill query "{sql}"` lists them')
+        lines.append(f'and {len(counts) - SHOWN} more kinds: `gristmill query "{sql}"` lists them')
     return lines
 
 

@@ -50,15 +50,15 @@ def end_where_all_is_cached(context: Context) -> Context:
 def end_where_decided_before(context: Context) -> Context:
     """End a run after its measures where an earlier run decided just this; else name the run that decides it."""
     measured = context.all_measured
-    asked = _fingerprint(context, measured.shards)
-    earlier = _earlier(context, asked)
+    fingerprint = _fingerprint(context, measured.shards)
+    earlier = _earlier(context, fingerprint)
     if earlier is None:
-        name = runs.new_name(context.store, asked)
-        return replace(context, fingerprint=asked, run=name, url=runs.folder_of(context.store, name))
+        name = runs.new_name(context.store, fingerprint)
+        return replace(context, fingerprint=fingerprint, run=name, url=runs.folder_of(context.store, name))
     run, version = earlier
-    kept = int(run.record["result"]["funnel"]["kept"])
-    given = with_given_columns(context.plan, measured, run.url)
-    addition = remember(context.state, given, run, asked, kept, context.engine)
+    count = int(run.record["result"]["funnel"]["kept"])
+    inputs = with_given_columns(context.plan, measured, run.url)
+    addition = remember(context.state, inputs, run, fingerprint, count, context.engine)
     if addition is not None:  # its shards have been taken out of the index since
         addition.commit()
     return _ended(context, run, version, unreadable=measured.unreadable, measured_now=measured.measured_now)
@@ -93,9 +93,9 @@ def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
 def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) -> Context:
     """Return the context with an earlier run's result and what is different now; readers take its version."""
     Dataset(context.store, context.plan.loaded.recipe.name).point_at(version)
-    known = {field.name for field in fields(RunResult)}  # an earlier version wrote more into its records
-    held = {name: value for name, value in earlier.record["result"].items() if name in known}
-    held["funnel"] = Funnel.from_json(held["funnel"])
+    names = {field.name for field in fields(RunResult)}  # an earlier version wrote more into its records
+    values = {name: value for name, value in earlier.record["result"].items() if name in names}
+    values["funnel"] = Funnel.from_json(values["funnel"])
     now = {
         "measured_now": 0,
         **now,
@@ -106,4 +106,4 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         "listed": context.listed(),
     }
     seconds = time.monotonic() - context.started
-    return replace(context, result=RunResult(**{**held, **now, "cached": True, "seconds": seconds}))
+    return replace(context, result=RunResult(**{**values, **now, "cached": True, "seconds": seconds}))

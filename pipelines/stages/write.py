@@ -65,22 +65,25 @@ def write_dataset(
         plan.chain(),
         plan.measured_by(),
         RESULTS,
-        {key: held for key, held in funnel.to_json().items() if key not in COUNTED_BY},
+        {key: value for key, value in funnel.to_json().items() if key not in COUNTED_BY},
     ]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     indexed = indexed_rule(plan.rules)
     index = None if indexed is None else indexed[1].name
-    replaced = None if completes is None else completes.record["version"]
+    replaced_version = None if completes is None else completes.record["version"]
     by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
-    held = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
-    if held is not None:
-        runs.announce_version(run_url, recipe.name, version, held, index)
-        dataset.point_at(version, replaced)
+    stored_manifest = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
+    if stored_manifest is not None:
+        runs.announce_version(run_url, recipe.name, version, stored_manifest, index)
+        dataset.point_at(version, replaced_version)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
-        found = replace(
-            Funnel.from_json(held["funnel"]), groups=funnel.groups, crowded=funnel.crowded, estimated=funnel.estimated
+        stored_funnel = replace(
+            Funnel.from_json(stored_manifest["funnel"]),
+            groups=funnel.groups,
+            crowded=funnel.crowded,
+            estimated=funnel.estimated,
         )
-        return version, found, {}
+        return version, stored_funnel, {}
     dataset.sweep({version.name, *(run.record["version"] for run in by)})
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)
     observed = _observed_by(plan)
@@ -88,10 +91,10 @@ def write_dataset(
     names = tuple(plan.output.names)
     layout = Layout(version.url, number, names, plan.output, plan.transforms, rewrite, observed, threads)
     receipts = _write_files(layout, tasks, engine, reporter)
-    written = sum(file.rows for receipt in receipts for file in receipt.files)
-    if written != funnel.kept:
+    rows = sum(file.rows for receipt in receipts for file in receipt.files)
+    if rows != funnel.kept:
         raise FatalError(
-            f"{written:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
+            f"{rows:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
         )
     funnel = funnel.with_details({**_observations(plan, observed, receipts), **_removed(rewrite, survivors)})
     files.remove(files.join(version.url, RECEIPTS))
@@ -100,10 +103,10 @@ def write_dataset(
         parent = _parent(dataset, version, plan.loaded.store)
     else:
         parent = dataset.named(completes.record["version"]).manifest["parent"]
-    made = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent)
-    made |= {} if replaced is None else {"completes": replaced}
-    runs.announce_version(run_url, recipe.name, version, made, index)
-    dataset.commit(version, made, replaced)
+    new_manifest = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent)
+    new_manifest |= {} if replaced_version is None else {"completes": replaced_version}
+    runs.announce_version(run_url, recipe.name, version, new_manifest, index)
+    dataset.commit(version, new_manifest, replaced_version)
     seconds: Counter[str] = Counter()
     for receipt in receipts:
         seconds.update(receipt.seconds)
@@ -147,8 +150,8 @@ def _survivors(
 ) -> list[ShardSurvivors]:
     columns = tuple(plan.output.names)
     tasks = [
-        CountSurvivors(shard, held, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, rewrite)
-        for shard, held, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
+        CountSurvivors(shard, measures, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, rewrite)
+        for shard, measures, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
     ]
     return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]
 
@@ -175,13 +178,13 @@ def _observations(
     plan: Plan, observed: Sequence[ReadyOperator], receipts: Sequence[WriteReceipt]
 ) -> dict[str, dict[str, Any]]:
     """Return the counts over the written texts, by the name of the rule that observes them."""
-    told: dict[str, dict[str, Any]] = {}
+    details: dict[str, dict[str, Any]] = {}
     for ready in observed:
-        given = ready.operator.gives().names
-        counts = sum(receipt.observed[given[0]] for receipt in receipts)
+        names = ready.operator.gives().names
+        counts = sum(receipt.observed[names[0]] for receipt in receipts)
         described = ready.operator.describe(ready.local_files(), counts)
-        told |= {name: described for name, rule in named_rules(plan.rules) if rule.observes() & {*given}}
-    return told
+        details |= {name: described for name, rule in named_rules(plan.rules) if rule.observes() & {*names}}
+    return details
 
 
 def _removed(rewrite: Rewrite | None, survivors: Sequence[ShardSurvivors]) -> dict[str, dict[str, Any]]:

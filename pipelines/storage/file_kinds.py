@@ -70,5 +70,5 @@ def way_back(url: str) -> str:
     """Return the remedy for a damaged file, in a sentence, by its URL."""
     parts = url.split("/")
     paths = ("/".join(parts[start:]) for start in range(len(parts)))
-    found = next((kind for path in paths if (kind := kind_of(path)) is not None), None)
-    return f"{found.way_back}." if found is not None else f"{_BACKUP}."
+    file_kind = next((kind for path in paths if (kind := kind_of(path)) is not None), None)
+    return f"{file_kind.way_back}." if file_kind is not None else f"{_BACKUP}."

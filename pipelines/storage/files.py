@@ -79,11 +79,11 @@ def names(url: str) -> list[str]:
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
-        found = _asked(url, lambda: fs.ls(path, detail=False))
+        entries = _asked(url, lambda: fs.ls(path, detail=False))
     except FileNotFoundError:
         return []
     listed = (
-        str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in found if str(entry).rstrip("/") != path.rstrip("/")
+        str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries if str(entry).rstrip("/") != path.rstrip("/")
     )
     return sorted(name for name in listed if UNFINISHED not in name)
 
@@ -102,10 +102,10 @@ def states(url: str) -> dict[str, State]:
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
-        found = _asked(url, lambda: fs.find(path, detail=True))
+        entries = _asked(url, lambda: fs.find(path, detail=True))
     except FileNotFoundError:  # not even the bucket is there
         return {}
-    return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in found.items()}
+    return {at.removeprefix(f"{path.rstrip('/')}/"): _state(details) for at, details in entries.items()}
 
 
 def paths(url: str) -> Iterator[str]:
@@ -145,23 +145,23 @@ def digest(url: str) -> str:
 def remove(url: str) -> None:
     """Remove a file, or a folder with all in it; do nothing where there is none."""
     fs, path = filesystem(url)
-    if (kept := remote.kept()) is not None:
-        kept.forget(url)
+    if (cache := remote.kept()) is not None:
+        cache.forget(url)
     with contextlib.suppress(FileNotFoundError):
         if is_local(url):
             _remove_local(path)
         elif not has_magic(path):
             _asked(url, lambda: fs.rm(path, recursive=True))
         else:  # `rm` would take the path for a glob, and remove what matches it
-            for found in _asked(url, lambda: fs.find(path)):
-                _asked(url, partial(fs.rm_file, found))
+            for file_path in _asked(url, lambda: fs.find(path)):
+                _asked(url, partial(fs.rm_file, file_path))
 
 
 def remove_file(url: str) -> None:
     """Remove a file, by one request; do nothing where there is none."""
     fs, path = filesystem(url)
-    if (kept := remote.kept()) is not None:
-        kept.forget(url)
+    if (cache := remote.kept()) is not None:
+        cache.forget(url)
     with contextlib.suppress(FileNotFoundError):
         _asked(url, lambda: fs.rm_file(path))
 
@@ -192,13 +192,13 @@ def read_bytes(url: str) -> bytes:
 
 def _content(url: str) -> bytes:
     """Return the whole content of a file of the store, from the cache (`remote.at_hand`) for one on the network."""
-    kept = None if is_local(url) else remote.kept()
-    if kept is None:
+    cache = None if is_local(url) else remote.kept()
+    if cache is None:
         return read_bytes(url)
-    content = kept.get(url)
+    content = cache.get(url)
     if content is None:
         content = read_bytes(url)
-        kept.keep(url, content)
+        cache.keep(url, content)
     return content
 
 
@@ -256,8 +256,8 @@ def replacing(url: str, durable: bool = True) -> Iterator[IO[bytes]]:
             file.flush()
             fs, path = filesystem(url)
             _asked(url, lambda: fs.put_file(file.name, path))
-            if (kept := remote.kept()) is not None and os.path.getsize(file.name) <= kept.LARGEST:
-                kept.keep(url, Path(file.name).read_bytes())
+            if (cache := remote.kept()) is not None and os.path.getsize(file.name) <= cache.LARGEST:
+                cache.keep(url, Path(file.name).read_bytes())
 
 
 def _flush_folder(folder: Path) -> None:

@@ -60,7 +60,7 @@ def read_whole(fs: Any, path: str) -> bytes:
 
 def tried(what: str, request: Callable[[], Result]) -> Result:
     """Return the result of a request, tried again while it fails transiently. Raises GaveUp after the last try."""
-    began = time.monotonic()
+    start = time.monotonic()
     for trial in range(1, TRIES + 1):
         try:
             return request()
@@ -70,7 +70,7 @@ def tried(what: str, request: Callable[[], Result]) -> Result:
             if trial == TRIES:
                 raise GaveUp(
                     f"{what} cannot be reached: {_shown(error)}. It was tried {TRIES} times in "
-                    f"{time.monotonic() - began:.0f} s. Check the network, the endpoint and the credentials, and run "
+                    f"{time.monotonic() - start:.0f} s. Check the network, the endpoint and the credentials, and run "
                     "again"
                 ) from error
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (trial - 1))
@@ -99,8 +99,8 @@ def _passes(error: BaseException) -> bool:
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status (400 to 599) that an error carries, or None."""
     response = getattr(error, "response", None)
-    told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-    status = told or getattr(error, "status", None) or getattr(error, "code", None)
+    code = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    status = code or getattr(error, "status", None) or getattr(error, "code", None)
     return status if isinstance(status, int) and 400 <= status < 600 else None
 
 
@@ -174,8 +174,8 @@ class AtHand:
     def forget(self, url: str) -> None:
         """Forget a file, or all files of a folder, that is removed."""
         with self._lock:
-            for held in [held for held in self._contents if held == url or held.startswith(f"{url}/")]:
-                self._drop(held)
+            for key in [key for key in self._contents if key == url or key.startswith(f"{url}/")]:
+                self._drop(key)
 
     def _drop(self, url: str) -> None:
         self._held -= len(self._contents.pop(url, b""))

@@ -95,9 +95,9 @@ class ParquetSealer:
 
     def finish(self) -> None:
         """Write the seal and the bytes kept back."""
-        held = b"".join(self._held or ())
-        footer = held[_footer_start(held) :]
-        rest = held[: len(held) - len(footer)]
+        tail = b"".join(self._held or ())
+        footer = tail[_footer_start(tail) :]
+        rest = tail[: len(tail) - len(footer)]
         self._digest.update(rest)
         self._digest.update(footer)
         self._file.write(rest + MAGIC + self._digest.digest() + footer)
@@ -126,8 +126,8 @@ def check_parquet(content: memoryview) -> bool:
         raise Broken("it is cut short")
     start = footer - _BLOCK
     if start >= 0 and content[start : start + len(MAGIC)] == MAGIC:
-        found = content[start + len(MAGIC) : footer]
-        if digest(content[:start], content[footer:]) != found:
+        stored_digest = content[start + len(MAGIC) : footer]
+        if digest(content[:start], content[footer:]) != stored_digest:
             raise Broken("its content is not what was written")
         return True
     if bytes(content).rfind(MAGIC) >= 0:  # it was sealed, and the length of its footer has changed

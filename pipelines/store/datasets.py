@@ -61,17 +61,17 @@ class Version:
         are the present states of its files, if they are known already.
         """
         now = self.states() if now is None else now
-        found = []
+        faults = []
         for file in manifest["files"]:
             url = files.join(self.url, file["name"])
             state = now.get(file["name"])
             if state is None:
-                found.append(f"{url} is gone")
+                faults.append(f"{url} is gone")
             elif state.size != file["bytes"]:
-                found.append(f"{url} has {state.size:,} bytes, not {file['bytes']:,}")
+                faults.append(f"{url} has {state.size:,} bytes, not {file['bytes']:,}")
             elif state != known.get(file["name"]) and files.digest(url) != file["digest"]:
-                found.append(f"{url} is damaged: its content is not what was written")
-        return found
+                faults.append(f"{url} is damaged: its content is not what was written")
+        return faults
 
 
 class Dataset:
@@ -80,9 +80,9 @@ class Dataset:
     def __init__(self, store: str, name: str) -> None:
         self.store, self.name = store, name
         self.url = files.join(store, FOLDER, name)
-        found = [path.split("/") for path in files.paths(self.url) if files.UNFINISHED not in path]
-        self._folders = sorted({folder for folder, *rest in found if rest and _VERSION.fullmatch(folder)})
-        self._committed = {folder for folder, *rest in found if rest == [MANIFEST]}
+        paths = [path.split("/") for path in files.paths(self.url) if files.UNFINISHED not in path]
+        self._folders = sorted({folder for folder, *rest in paths if rest and _VERSION.fullmatch(folder)})
+        self._committed = {folder for folder, *rest in paths if rest == [MANIFEST]}
 
     def version(self, content: str) -> Version:
         """Return the version with this content digest: the existing one, or the next one to write."""
@@ -142,8 +142,8 @@ class Dataset:
         check_held(self.store)
         with contextlib.suppress(StoreDamaged):
             if self.current == version.name:
-                held = version.manifest
-                current, parent = files.join(self.url, CURRENT), held.get("completes") or held["parent"]
+                manifest = version.manifest
+                current, parent = files.join(self.url, CURRENT), manifest.get("completes") or manifest["parent"]
                 files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
         files.remove(files.join(version.url, MANIFEST))  # first: without it the folder is no version
         files.remove(version.url)
@@ -164,13 +164,13 @@ def open_version(store: str, name: str, version: str | None = None) -> pyarrow.d
 
     dataset = Dataset(absolute(store, "."), name)
     if not dataset.versions():
-        held = files.names(files.join(dataset.store, FOLDER))
-        raise RecipeError(f"{dataset.store} has no dataset {name}{did_you_mean(name, held)}")
-    names = [held.name for held in dataset.versions()]
-    chosen = dataset.current if version is None else version
-    if chosen not in names:
-        raise RecipeError(f"{name} has no version {chosen}; there is {', '.join(in_short(names))}")
-    found = dataset.named(chosen)
-    filesystem, _ = files.filesystem(found.url)
-    paths = [files.filesystem(files.join(found.url, file["name"]))[1] for file in found.manifest["files"]]
+        datasets = files.names(files.join(dataset.store, FOLDER))
+        raise RecipeError(f"{dataset.store} has no dataset {name}{did_you_mean(name, datasets)}")
+    names = [entry.name for entry in dataset.versions()]
+    version_name = dataset.current if version is None else version
+    if version_name not in names:
+        raise RecipeError(f"{name} has no version {version_name}; there is {', '.join(in_short(names))}")
+    location = dataset.named(version_name)
+    filesystem, _ = files.filesystem(location.url)
+    paths = [files.filesystem(files.join(location.url, file["name"]))[1] for file in location.manifest["files"]]
     return pyarrow.dataset.dataset(paths, filesystem=filesystem, format="parquet")

@@ -108,15 +108,15 @@ class Index:
         self.store, self.name = store, name
         self.url = files.join(store, FOLDER, name)
         try:
-            held = files.read_record(files.join(self.url, RECORD))
+            record = files.read_record(files.join(self.url, RECORD))
         except FileNotFoundError:
             self._refuse_if_lost()
-            held = {"parameters": {}, "last": 0, "generations": []}
-        self.parameters: dict[str, Any] = held["parameters"]
-        self.last: int = held["last"]  #: the highest number ever given to a generation
-        self.generations = tuple(Generation(**generation) for generation in held["generations"])
+            record = {"parameters": {}, "last": 0, "generations": []}
+        self.parameters: dict[str, Any] = record["parameters"]
+        self.last: int = record["last"]  #: the highest number ever given to a generation
+        self.generations = tuple(Generation(**generation) for generation in record["generations"])
         #: names of the runs whose documents it holds or held, and of other operations that made a generation
-        self.runs = frozenset([*held.get("runs", ()), *(generation.made_by for generation in self.generations)])
+        self.runs = frozenset([*record.get("runs", ()), *(generation.made_by for generation in self.generations)])
 
     def _refuse_if_lost(self) -> None:
         """Raise StoreDamaged where index.json is gone although generations were committed."""
@@ -159,9 +159,11 @@ class Index:
         made_with = self.parameters or asked
         different = [name for name in asked if asked[name] != made_with.get(name)]
         if different:
-            told = ", ".join(f"{name} {_shown(asked[name])}, not {_shown(made_with.get(name))}" for name in different)
+            differences = ", ".join(
+                f"{name} {_shown(asked[name])}, not {_shown(made_with.get(name))}" for name in different
+            )
             raise RecipeError(
-                f"the index {self.name} was made with other parameters than it is asked for: {told}. "
+                f"the index {self.name} was made with other parameters than it is asked for: {differences}. "
                 "Give them as they were, or give the rule another index"
             )
 
@@ -169,7 +171,7 @@ class Index:
         """Make these the generations that readers see, then remove all other folders. Returns the new index."""
         check_held(self.store)
         last = max([self.last, *(generation.number for generation in generations)])
-        held = {
+        record = {
             "format": FORMAT,
             "name": self.name,
             "fingerprint": digest_of(dict(parameters)),
@@ -178,7 +180,7 @@ class Index:
             "runs": sorted({*self.runs, *(generation.made_by for generation in generations)}),
             "generations": [asdict(generation) for generation in generations],
         }
-        files.write_record(files.join(self.url, RECORD), held)
+        files.write_record(files.join(self.url, RECORD), record)
         committed = Index(self.store, self.name)
         committed.sweep()
         return committed
@@ -196,8 +198,8 @@ class Index:
         """Write the marks of the newest generations that have none, which completes an interrupted commit."""
         newest = sorted(self.generations, key=lambda generation: generation.number, reverse=True)
         marks = [(files.join(self.folder(generation.name), COMMITTED), asdict(generation)) for generation in newest]
-        for url, held in reversed([*takewhile(lambda mark: not files.exists(mark[0]), marks)]):
-            files.write_record(url, held)
+        for url, record in reversed([*takewhile(lambda mark: not files.exists(mark[0]), marks)]):
+            files.write_record(url, record)
 
 
 def _shown(value: Any) -> str:
@@ -213,10 +215,10 @@ def open_index(store: str, name: str) -> Index:
     """Open an existing index. Raises RecipeError where there is none."""
     index = Index(store, name)
     if not index.exists:
-        known = [known for known in index_names(store) if Index(store, known).exists]
+        names = [existing for existing in index_names(store) if Index(store, existing).exists]
         raise RecipeError(
-            f"the store {store} has no index {name}{did_you_mean(name, known)}"
-            if known
+            f"the store {store} has no index {name}{did_you_mean(name, names)}"
+            if names
             else f"the store {store} has no index: a fuzzy_dedup with `index: {{name: {name}}}` makes one"
         )
     return index
@@ -228,7 +230,7 @@ def id_of(store: str, address: int) -> str:
         shard = Index(store, name).held.get(address >> columns.ROW_BITS)
         if shard is not None:
             only = [(columns.ADDRESS, "=", address)]
-            found: list[str] = files.read_table(shard.url, [columns.ADDRESS, columns.ID], only)[columns.ID].to_pylist()
-            if found:
-                return found[0]
+            ids: list[str] = files.read_table(shard.url, [columns.ADDRESS, columns.ID], only)[columns.ID].to_pylist()
+            if ids:
+                return ids[0]
     return f"document {address}"

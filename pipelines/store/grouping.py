@@ -39,13 +39,13 @@ def settled(found: Specs, registry: Registry, document: LocatedYaml, held: Conta
 
 def _by_file(registry: Registry) -> dict[str, list[int]]:
     """Return the ordinals of the registered shards of whole files, by the URL of each file."""
-    found: dict[str, list[int]] = defaultdict(list)
-    found_otherwise = [f'"format": "{format_.name}"' for format_ in FORMATS.values() if format_.find is not None]
+    ordinals: dict[str, list[int]] = defaultdict(list)
+    markers = [f'"format": "{format_.name}"' for format_ in FORMATS.values() if format_.find is not None]
     for ordinal, text in enumerate(registry.specs):
-        if '"part": null' in text and not any(found in text for found in found_otherwise):
+        if '"part": null' in text and not any(marker in text for marker in markers):
             for file in json.loads(text)["files"]:
-                found[file["url"]].append(ordinal)
-    return found
+                ordinals[file["url"]].append(ordinal)
+    return ordinals
 
 
 class _Settling:
@@ -91,15 +91,15 @@ class _Settling:
 
     def _new(self) -> Iterator[ShardSpec]:
         """Yield shards of the files that no registered shard has: single files, and the others in new groups."""
-        together: dict[tuple[str, str], list[FileRef]] = defaultdict(list)
+        files_by_kind: dict[tuple[str, str], list[FileRef]] = defaultdict(list)
         like: dict[tuple[str, str], ShardSpec] = {}
         for file, spec in self._files.values():
             if len(spec.files) == 1:
                 yield spec
                 continue
             like[spec.format, spec.compression] = spec
-            together[spec.format, spec.compression].append(file)
-        for kind, files in together.items():
+            files_by_kind[spec.format, spec.compression].append(file)
+        for kind, files in files_by_kind.items():
             for group in grouped(files, group_bytes(self._source, like[kind].format)):
                 yield like[kind].model_copy(update={"files": group})
 

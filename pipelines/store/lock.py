@@ -89,8 +89,8 @@ class LockFile:
     def owner(self) -> Owner | None:
         """Return its owner; None where the file is gone or cannot be parsed."""
         try:
-            held = json.loads(self.read().split(b"\n")[0])
-            return Owner(**{name: str(held[name]) for name in _OWNER_FIELDS})
+            record = json.loads(self.read().split(b"\n")[0])
+            return Owner(**{name: str(record[name]) for name in _OWNER_FIELDS})
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -248,8 +248,8 @@ def _is_alive(file: LockFile, owner: Owner) -> bool | None:
 def _changes(file: LockFile, seconds: float = WATCH) -> bool:
     """Return whether a file changes, or is removed, while it is watched."""
     before, until = file.read(), time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(WATCH, left))
+    while (timeout := until - time.monotonic()) > 0:
+        time.sleep(min(WATCH, timeout))
         if file.read() != before:
             return True
     return False

@@ -77,18 +77,18 @@ class ShardMeasures:
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return the columns asked for (n rows, in input order). A column that this shard's source lacks is null."""
-        found: dict[str, pa.ChunkedArray | pa.Array] = {}
-        for url, held in self.parts:
-            wanted = [name for name in names if name in held]
-            if wanted:
-                table = files.read_table(url, columns=wanted)
-                found.update(zip(table.column_names, table.columns, strict=True))
+        arrays: dict[str, pa.ChunkedArray | pa.Array] = {}
+        for url, part_names in self.parts:
+            wanted_names = [name for name in names if name in part_names]
+            if wanted_names:
+                table = files.read_table(url, columns=wanted_names)
+                arrays.update(zip(table.column_names, table.columns, strict=True))
         for name in names:
             if name == columns.SOURCE:
-                found[name] = pa.repeat(pa.scalar(self.source, pa.string()), self.rows)
-            elif name not in found:
-                found[name] = pa.nulls(self.rows, self.schema.field(name).type)
-        return pa.table({name: found[name] for name in names})
+                arrays[name] = pa.repeat(pa.scalar(self.source, pa.string()), self.rows)
+            elif name not in arrays:
+                arrays[name] = pa.nulls(self.rows, self.schema.field(name).type)
+        return pa.table({name: arrays[name] for name in names})
 
 
 class MeasureStore:
@@ -107,19 +107,19 @@ class MeasureStore:
                 measured[name] |= set()
         for name, done in measured.items():
             try:
-                held = files.read_record(files.join(self.folder, name, PASS))
+                record = files.read_record(files.join(self.folder, name, PASS))
             except FileNotFoundError:
                 continue
             except StoreDamaged as error:
                 self.damaged.append(error.url)
                 continue
-            self._passes[name] = (Pass({k: tuple(v) for k, v in held["operators"].items()}), done)
+            self._passes[name] = (Pass({k: tuple(v) for k, v in record["operators"].items()}), done)
 
     def find(self, fingerprint: str, ordinal: int) -> tuple[str, tuple[str, ...]] | None:
         """Return the file with an operator's columns for a shard, and the columns; None where there is none yet."""
-        for name, (held, done) in sorted(self._passes.items()):
-            if fingerprint in held.operators and ordinal in done:
-                return self.file(name, ordinal), held.operators[fingerprint]
+        for name, (entry, done) in sorted(self._passes.items()):
+            if fingerprint in entry.operators and ordinal in done:
+                return self.file(name, ordinal), entry.operators[fingerprint]
         return None
 
     def ordinals(self) -> set[int]:
@@ -180,14 +180,14 @@ class HeldMeasures:
         damaged, counts = [], None
         for url in self.urls:
             try:
-                held = read_counts(url)
-                if url == self.document and held.rejects:
+                file_counts = read_counts(url)
+                if url == self.document and file_counts.rejects:
                     with files.open_table(rejects_file(url)):
                         pass
             except StoreDamaged:
                 damaged.append(url)
             else:
-                counts = held if url == self.document else counts
+                counts = file_counts if url == self.document else counts
         return counts, damaged
 
 

@@ -57,8 +57,8 @@ class Registry:
         """Raise StoreFileGone where other parts of the store have documents of a shard that is not registered."""
         if (highest := max(ordinals, default=-1)) >= len(self.specs):
             url = files.join(self.folder, f"{len(self.specs):08d}.parquet")
-            found = f"the store has documents of shard {highest}, which nothing registers"
-            raise StoreFileGone(url, f"{url} is gone: {found}. {way_back(url)}")
+            reason = f"the store has documents of shard {highest}, which nothing registers"
+            raise StoreFileGone(url, f"{url} is gone: {reason}. {way_back(url)}")
 
     def known(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> int | None:
         """Return the shard's ordinal, or None where it is new."""
@@ -87,9 +87,9 @@ class Registry:
 
 def check_addresses(shards: Iterable[Shard]) -> None:
     """Raise FatalError where two shards of a run are the same: documents would be there twice, at one address."""
-    seen: dict[int, Shard] = {}
+    shards_by_ordinal: dict[int, Shard] = {}
     for shard in shards:
-        if (other := seen.setdefault(shard.ordinal, shard)) is not shard:
+        if (other := shards_by_ordinal.setdefault(shard.ordinal, shard)) is not shard:
             raise FatalError(
                 f"sources {other.source.name} and {shard.source.name} read {shard.spec.name} as the same documents, "
                 "which would be there twice; nothing is committed. Let one source name that file"

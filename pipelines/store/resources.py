@@ -40,8 +40,8 @@ class Resource:
         if not copy.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache) as folder:
-                with files.open_input(self.url) as file, open(f"{folder}/copy", "wb") as written:
-                    shutil.copyfileobj(file, written)
+                with files.open_input(self.url) as file, open(f"{folder}/copy", "wb") as target:
+                    shutil.copyfileobj(file, target)
                 os.replace(f"{folder}/copy", copy)
         return copy
 
@@ -70,7 +70,7 @@ class ReadyOperator:
     @property
     def digests(self) -> dict[str, str]:
         """Return the digest of each resource, by its name."""
-        return {name: found.digest for name, found in self.resources.items()}
+        return {name: entry.digest for name, entry in self.resources.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -80,7 +80,7 @@ class ReadyOperator:
 
     def local_files(self) -> dict[str, Path]:
         """Return the local paths of the resources, by name."""
-        return {name: found.local() for name, found in self.resources.items()}
+        return {name: entry.local() for name, entry in self.resources.items()}
 
     def check(self) -> None:
         """Raise RecipeError where a resource cannot be used; each is checked once per machine."""

@@ -99,8 +99,8 @@ def decisions_file(folder: str, ordinal: int) -> str:
 
 def run_names(store: str) -> list[str]:
     """Return the names of all runs, finished or not, oldest first."""
-    found = files.names(files.join(store, FOLDER))
-    return sorted((name for name in found if _NUMBERED.fullmatch(name) or _TIMED.fullmatch(name)), key=_age)
+    names = files.names(files.join(store, FOLDER))
+    return sorted((name for name in names if _NUMBERED.fullmatch(name) or _TIMED.fullmatch(name)), key=_age)
 
 
 def _age(name: str) -> tuple[int, str]:
@@ -203,18 +203,18 @@ def announce_version(
     next run decides the same shards again. A manifest that is lost is written again. And as long as the files of the
     version are in these states, they are whole.
     """
-    held = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
-    files.write_record(files.join(run_url, VERSION), {**held, "files": version.states()})
+    record = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
+    files.write_record(files.join(run_url, VERSION), {**record, "files": version.states()})
 
 
 def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
     """Return the manifest of a run's version and the states of its files, as `announce_version` wrote them, if any."""
     try:
-        held = files.read_record(files.join(run.url, VERSION))
+        record = files.read_record(files.join(run.url, VERSION))
     except FileNotFoundError:
         return None, {}
-    states = {name: files.State(*state) for name, state in held.get("files", {}).items()}
-    return held.get("manifest"), states
+    states = {name: files.State(*state) for name, state in record.get("files", {}).items()}
+    return record.get("manifest"), states
 
 
 def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[str]]:
@@ -296,17 +296,17 @@ def _lost(url: str) -> str | None:
 def _take_back(store: str, run_url: str) -> None:
     """Retract the version that an unfinished run with an index announced, where it was committed."""
     try:
-        held = files.read_record(files.join(run_url, VERSION))
+        record = files.read_record(files.join(run_url, VERSION))
     except (FileNotFoundError, StoreDamaged):
         return
     if (
-        held.get("index", "") is None
+        record.get("index", "") is None
     ):  # without an index the next run decides everything again, and may find this version
         return
-    version = Dataset(store, held["dataset"]).named(held["version"])
-    named = {run.record["version"] for run in finished_runs(store) if run.record["name"] == held["dataset"]}
+    version = Dataset(store, record["dataset"]).named(record["version"])
+    named = {run.record["version"] for run in finished_runs(store) if run.record["name"] == record["dataset"]}
     if version.committed and version.name not in named:
-        Dataset(store, held["dataset"]).retract(version)
+        Dataset(store, record["dataset"]).retract(version)
 
 
 def write_shards(
@@ -319,13 +319,14 @@ def write_shards(
 ) -> None:
     """Write shards.parquet; paths of measure files are relative to the store's folder, so that a store can move."""
     rows = []
-    for shard, count, held in zip(shards, counts, measures, strict=True):
+    for shard, count, shard_measures in zip(shards, counts, measures, strict=True):
         parts = [
-            [url.removeprefix(store.rstrip("/") + "/"), _for_people(names, held.schema)] for url, names in held.parts
+            [url.removeprefix(store.rstrip("/") + "/"), _for_people(names, shard_measures.schema)]
+            for url, names in shard_measures.parts
         ]
         row = {
-            "ordinal": held.ordinal,
-            "source": held.source,
+            "ordinal": shard_measures.ordinal,
+            "source": shard_measures.source,
             "file": document.redact(shard.spec.name),
             "parts": json.dumps(parts),
         }

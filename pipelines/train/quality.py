@@ -167,16 +167,16 @@ def _read_side(
             key = hashlib.blake2b(line, digest_size=16, salt=seed.to_bytes(8, "little", signed=True)).digest()
             examples.setdefault(key, TrainingText(key, own_id or key.hex()[:12], line))
     limit = round(holdout * 2**64)
-    ordered = sorted(examples.values(), key=lambda example: example.key)
-    test = [example for example in ordered if int.from_bytes(example.key[:8], "big") < limit]
-    train = ordered[len(test) :]
+    texts = sorted(examples.values(), key=lambda example: example.key)
+    test = [example for example in texts if int.from_bytes(example.key[:8], "big") < limit]
+    train = texts[len(test) :]
     if not train or not test:
         raise RecipeError(
-            f"{name} documents ({', '.join(paths)}): {len(ordered)} different ones that are not empty, which leaves "
+            f"{name} documents ({', '.join(paths)}): {len(texts)} different ones that are not empty, which leaves "
             f"{len(train)} to learn from and {len(test)} to hold out; give more documents"
             + (", or hold out a larger share" if train else "")
         )
-    return Side(label, train, test, documents - empty - len(ordered), empty)
+    return Side(label, train, test, documents - empty - len(texts), empty)
 
 
 def _refuse_shared(good: Side, bad: Side) -> None:

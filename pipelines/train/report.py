@@ -91,9 +91,9 @@ def roc_auc(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating
 def average_precision(positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]]) -> float:
     """Return the mean over the positives of the precision at a threshold of their own score."""
     scores = np.sort(np.concatenate([positives, negatives]))
-    taken = len(scores) - np.searchsorted(scores, positives, "left")
+    totals = len(scores) - np.searchsorted(scores, positives, "left")
     right = len(positives) - np.searchsorted(np.sort(positives), positives, "left")
-    return float((right / taken).mean())
+    return float((right / totals).mean())
 
 
 def threshold_rows(
@@ -104,8 +104,8 @@ def threshold_rows(
     for threshold in THRESHOLDS:
         right, wrong = int((positives >= threshold).sum()), int((negatives >= threshold).sum())
         precision = right / (right + wrong) if right + wrong else None
-        kept = (right + wrong) / (len(positives) + len(negatives))
-        rows.append(ThresholdRow(threshold, precision, right / len(positives), kept))
+        kept_share = (right + wrong) / (len(positives) + len(negatives))
+        rows.append(ThresholdRow(threshold, precision, right / len(positives), kept_share))
     return tuple(rows)
 
 

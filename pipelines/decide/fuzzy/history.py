@@ -56,11 +56,11 @@ class KeptShard:
         """Return columns of the documents that were kept."""
         stored = {columns.ROW: columns.ADDRESS, self.column: SIGNATURE}
         table = files.read_table(self.held.url, columns=[stored.get(name, name) for name in names])
-        found = dict(zip(names, table.columns, strict=True))
-        if columns.ROW in found:
-            addresses = np.asarray(found[columns.ROW])
-            found[columns.ROW] = pa.array(addresses.astype(np.uint32))  # the lower half of an address is the row
-        return pa.table(found)
+        arrays = dict(zip(names, table.columns, strict=True))
+        if columns.ROW in arrays:
+            addresses = np.asarray(arrays[columns.ROW])
+            arrays[columns.ROW] = pa.array(addresses.astype(np.uint32))  # the lower half of an address is the row
+        return pa.table(arrays)
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class Meetings:
 
     def find(self, partition: int) -> list[int]:
         """Write down the earlier documents in the buckets of a key range; return the ordinals of their shards."""
-        wanted = np.unique(np.asarray(self.keys.receive(self.senders, partition)["key"]))
+        wanted_keys = np.unique(np.asarray(self.keys.receive(self.senders, partition)["key"]))
         urls = [url for at in self.generations for url in at.keys_within(partition, self.keys.partitions)]
-        found = pa.concat_tables([KEYS.empty_table(), *(_matching(url, wanted, self.most) for url in urls)])
-        keys, addresses = (np.asarray(found[name]) for name in KEYS.names)
+        table = pa.concat_tables([KEYS.empty_table(), *(_matching(url, wanted_keys, self.most) for url in urls)])
+        keys, addresses = (np.asarray(table[name]) for name in KEYS.names)
         order = np.lexsort((addresses, keys))
         keys, addresses = keys[order], addresses[order]
         starts = np.flatnonzero(is_first(keys))
@@ -110,13 +110,13 @@ class Meetings:
         met = self.met.receive([partition], 0)
         bounds = [np.searchsorted(np.asarray(met["key"]), np.asarray(new["key"]), side) for side in ("left", "right")]
         old = np.asarray(met["address"])[_ranges(*bounds)]
-        found = np.repeat(np.asarray(new["address"]), bounds[1] - bounds[0])
-        return np.minimum(old, found), np.maximum(old, found)
+        addresses = np.repeat(np.asarray(new["address"]), bounds[1] - bounds[0])
+        return np.minimum(old, addresses), np.maximum(old, addresses)
 
 
 def _matching(url: str, wanted: NDArray[np.uint64], most: int) -> pa.Table:
     """Return rows of a key file by wanted keys (distinct, ascending): of each row group the first `most` of a key."""
-    found = []
+    tables = []
     with files.open_table(url) as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
@@ -131,8 +131,8 @@ def _matching(url: str, wanted: NDArray[np.uint64], most: int) -> pa.Table:
             keys = np.asarray(rows["key"])
             starts = np.searchsorted(keys, wanted[first:end])
             ends = np.minimum(np.searchsorted(keys, wanted[first:end], "right"), starts + most)
-            found.append(rows.take(pa.array(_ranges(starts, ends))))
-    return pa.concat_tables([KEYS.empty_table(), *found])
+            tables.append(rows.take(pa.array(_ranges(starts, ends))))
+    return pa.concat_tables([KEYS.empty_table(), *tables])
 
 
 def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:

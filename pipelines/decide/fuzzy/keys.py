@@ -36,8 +36,15 @@ def send_keys(parameters: Parameters, keys: Exchange, copies: Exchange, shard: S
     others = np.delete(rows, starts[:-1])
     firsts = np.repeat(rows[starts[:-1]], np.diff(starts) - 1)
     copies.keep(shard.ordinal, pair_table(addresses[firsts], addresses[others]))
-    left = np.delete(np.arange(len(addresses)), others)
-    send_bands(parameters.bands, parameters.rows, keys, shard.ordinal, signatures.take(pa.array(left)), addresses[left])
+    distinct_rows = np.delete(np.arange(len(addresses)), others)
+    send_bands(
+        parameters.bands,
+        parameters.rows,
+        keys,
+        shard.ordinal,
+        signatures.take(pa.array(distinct_rows)),
+        addresses[distinct_rows],
+    )
     return len(addresses)
 
 
@@ -45,9 +52,9 @@ def send_bands(
     bands: int, rows: int, keys: Exchange, ordinal: int, signatures: pa.Array, addresses: NDArray[np.uint64]
 ) -> None:
     """Send the keys of a shard's documents (n signatures, none null, and addresses) to their partitions."""
-    found = np.empty((len(addresses), bands), np.uint64)
-    band_keys(lanes(signatures), bands, rows, found)
-    flat = found.reshape(-1)
+    key_matrix = np.empty((len(addresses), bands), np.uint64)
+    band_keys(lanes(signatures), bands, rows, key_matrix)
+    flat = key_matrix.reshape(-1)
     table = pa.table([pa.array(flat), pa.array(np.repeat(addresses, bands))], schema=KEYS)
     keys.send(ordinal, table, partition_of(flat, keys.partitions))
 

@@ -95,8 +95,8 @@ def _find_candidates(
         meetings = Meetings(history.generations, keys, tuple(senders.tolist()), met, most)
         shards = set().union(*run_all(engine, meetings.find, range(partitions)))
         ordinals = np.array(sorted({*shards, *senders.tolist()}), np.int64)
-    found = Exchange(files.join(folder, "candidates"), len(ordinals), PAIRS)
-    candidates = CandidatePairs(ordinals, senders, keys, copies, found, parameters.verified, meetings)
+    pairs = Exchange(files.join(folder, "candidates"), len(ordinals), PAIRS)
+    candidates = CandidatePairs(ordinals, senders, keys, copies, pairs, parameters.verified, meetings)
     sum(run_all(engine, candidates.find, range(partitions)))
     keys.remove()  # the largest of all files
     return candidates
@@ -116,8 +116,8 @@ def _settle(settlement: Settlement, survivors: Survivors, engine: Engine) -> Set
     """Settle all components; return the results of the partitions, added up."""
     sum(run_all(engine, settlement.send, survivors.shards))
     total = Settled(0, (), Counter())
-    for found in run_all(engine, settlement.settle, range(settlement.gathered.partitions)):
-        most = largest([*total.largest, *found.largest])
-        total = Settled(total.dropped + found.dropped, most, total.sizes + found.sizes)
+    for result in run_all(engine, settlement.settle, range(settlement.gathered.partitions)):
+        most = largest([*total.largest, *result.largest])
+        total = Settled(total.dropped + result.dropped, most, total.sizes + result.sizes)
     settlement.remove()
     return total

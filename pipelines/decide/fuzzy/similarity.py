@@ -62,17 +62,17 @@ def lanes(signatures: pa.Array) -> NDArray[np.uint16]:
     permutations = signatures.type.byte_width // 2
     words = np.frombuffer(signatures.buffers()[1] or b"", np.dtype("<u2"))
     start = signatures.offset * permutations
-    found = words[start : start + len(signatures) * permutations].reshape(len(signatures), permutations)
-    found.flags.writeable = False  # always, though Arrow's buffers differ in it: else kernels are compiled for both
-    return found
+    view = words[start : start + len(signatures) * permutations].reshape(len(signatures), permutations)
+    view.flags.writeable = False  # always, though Arrow's buffers differ in it: else kernels are compiled for both
+    return view
 
 
 def similarities(
     evidence: Evidence, values: pa.Array, left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the similarity (n) of n pairs, given as rows of `values`."""
-    found = np.empty(len(left), np.float64)
+    scores = np.empty(len(left), np.float64)
     for start in range(0, len(left), CHUNK):
         chunk = slice(start, start + CHUNK)
-        found[chunk] = evidence.similarity(values.take(pa.array(left[chunk])), values.take(pa.array(right[chunk])))
-    return found
+        scores[chunk] = evidence.similarity(values.take(pa.array(left[chunk])), values.take(pa.array(right[chunk])))
+    return scores

@@ -60,8 +60,8 @@ class Settlement:
             self.gathered.send(shard.ordinal, self.gathered.schema.empty_table(), np.zeros(0, np.int64))
             return 0
         is_new = shard.ordinal not in self.earlier
-        keep, known = (self.keep, []) if is_new else ("first", [CLUSTER])
-        documents = shard.read([*known, *filter(None, [rank_column(keep)])])
+        keep, names = (self.keep, []) if is_new else ("first", [CLUSTER])
+        documents = shard.read([*names, *filter(None, [rank_column(keep)])])
         documents = documents.take(pa.array(np.searchsorted(addresses_of(documents), addresses)))
         unranked, rank = ranks(keep, documents)
         clusters = addresses if is_new else np.asarray(documents[CLUSTER])
@@ -83,20 +83,20 @@ class Settlement:
         firsts = np.flatnonzero(is_first(roots))
         sizes = np.diff(np.append(firsts, len(roots)))
         clusters = np.where(np.repeat(new[firsts], sizes), roots, clusters[survivors])
-        told = [
+        arrays = [
             addresses,
             clusters,
             np.repeat(sizes, sizes).astype(np.uint32),
             addresses[survivors],
             similarity.astype(np.float32),
         ]
-        told_table = pa.table([pa.array(column) for column in told], schema=CLUSTERED)
-        self.settled.send(partition, told_table, shard_of(self.ordinals, addresses))
+        outcome = pa.table([pa.array(column) for column in arrays], schema=CLUSTERED)
+        self.settled.send(partition, outcome, shard_of(self.ordinals, addresses))
         dropped = int((survivors != np.arange(len(survivors))).sum())
         names = clusters[firsts]
         top = np.lexsort((names, -sizes))[:LARGEST]
-        found = [Cluster(*pair) for pair in zip(names[top].tolist(), sizes[top].tolist(), strict=True)]
-        return Settled(dropped, tuple(found), histogram(sizes))
+        largest = [Cluster(*pair) for pair in zip(names[top].tolist(), sizes[top].tolist(), strict=True)]
+        return Settled(dropped, tuple(largest), histogram(sizes))
 
     def remove(self) -> None:
         """Remove the files that settling read; those sent to the shards stay."""
@@ -120,18 +120,18 @@ def _settle(
     survivor. Members that are not new are compared with nothing before them.
     """
     survivors, similarity = np.arange(len(roots)), np.ones(len(roots))
-    left = np.arange(len(roots))
+    rows = np.arange(len(roots))
     for _ in range(COMPARED):
-        left = left[_open(roots[left], new[left])]
-        if not len(left):
+        rows = rows[_open(roots[rows], new[rows])]
+        if not len(rows):
             break
-        first = is_first(roots[left])
-        next_survivor, others = left[first][np.cumsum(first) - 1][~first], left[~first]
+        first = is_first(roots[rows])
+        next_survivor, others = rows[first][np.cumsum(first) - 1][~first], rows[~first]
         compared = np.flatnonzero(new[others])
-        found = similarities(evidence, values, next_survivor[compared], others[compared])
-        lost, found = compared[found >= reach], found[found >= reach]
-        survivors[others[lost]], similarity[others[lost]] = next_survivor[lost], found
-        left = np.delete(others, lost)
+        scores = similarities(evidence, values, next_survivor[compared], others[compared])
+        lost, scores = compared[scores >= reach], scores[scores >= reach]
+        survivors[others[lost]], similarity[others[lost]] = next_survivor[lost], scores
+        rows = np.delete(others, lost)
     return survivors, similarity
 
 

@@ -38,25 +38,25 @@ class PairSample:
     def merge(cls, samples: Iterable[PairSample]) -> PairSample:
         """Return the sample of all pairs from the samples of parts of them."""
         left, right = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
-        merged = cls(left, right, np.zeros(0))
+        result = cls(left, right, np.zeros(0))
         for sample in samples:
-            merged = (
+            result = (
                 cls(
-                    np.concatenate([merged.left, sample.left]),
-                    np.concatenate([merged.right, sample.right]),
-                    np.concatenate([merged.similarity, sample.similarity]),
+                    np.concatenate([result.left, sample.left]),
+                    np.concatenate([result.right, sample.right]),
+                    np.concatenate([result.similarity, sample.similarity]),
                 )
                 ._smallest()
                 ._in_order()
             )
-        return merged
+        return result
 
     def _smallest(self) -> PairSample:
         hashes = hash_pairs(self.left, self.right)
         if len(hashes) <= SAMPLED:
             return self
-        chosen = np.argpartition(hashes, SAMPLED - 1)[:SAMPLED]
-        return PairSample(self.left[chosen], self.right[chosen], self.similarity[chosen])
+        indices = np.argpartition(hashes, SAMPLED - 1)[:SAMPLED]
+        return PairSample(self.left[indices], self.right[indices], self.similarity[indices])
 
     def _in_order(self) -> PairSample:
         order = np.lexsort((self.right, self.left))
@@ -91,8 +91,8 @@ class Verification:
         elsewhere = target != self.candidates.position(shard)
         needed = np.unique(target[elsewhere].astype(np.uint64) << _ROW_BITS | left[elsewhere] & _ROW_MASK)
         rows, places = np.unique(needed & _ROW_MASK, return_inverse=True)
-        known = self._own(shard, rows | np.uint64(columns.address(shard.ordinal, 0)))
-        self.smaller.send(shard.ordinal, known.take(pa.array(places)), (needed >> _ROW_BITS).astype(np.int64))
+        table = self._own(shard, rows | np.uint64(columns.address(shard.ordinal, 0)))
+        self.smaller.send(shard.ordinal, table.take(pa.array(places)), (needed >> _ROW_BITS).astype(np.int64))
         return len(left)
 
     def verify(self, shard: SurvivingShard) -> VerifiedPairs:
@@ -100,11 +100,11 @@ class Verification:
         ordinals, position = self.candidates.ordinals, self.candidates.position(shard)
         left, right = pair_arrays(self.pairs.receive(ordinals.tolist(), position))
         own = self._own(shard, np.unique(np.concatenate([left[shard_of(ordinals, left) == position], right])))
-        known = pa.concat_tables([self.smaller.receive(ordinals.tolist(), position), own]).combine_chunks()
-        addresses = np.asarray(known["address"])
+        table = pa.concat_tables([self.smaller.receive(ordinals.tolist(), position), own]).combine_chunks()
+        addresses = np.asarray(table["address"])
         order = np.argsort(addresses)
-        rows = [order[np.searchsorted(addresses, wanted, sorter=order)] for wanted in (left, right)]
-        similarity = similarities(self.evidence, known["evidence"].combine_chunks(), *rows)
+        rows = [order[np.searchsorted(addresses, side, sorter=order)] for side in (left, right)]
+        similarity = similarities(self.evidence, table["evidence"].combine_chunks(), *rows)
         reached = similarity >= self.threshold
         self.edges.keep(shard.ordinal, pair_table(left[reached], right[reached]))
         return VerifiedPairs(int(reached.sum()), PairSample.merge([PairSample(left, right, similarity)]))

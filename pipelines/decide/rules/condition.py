@@ -68,21 +68,21 @@ class ResolvedCondition:
         if self.meant_for is None:
             return None
         name, values = self.meant_for
-        held = documents[name].combine_chunks()
-        return pc.indices_nonzero(pc.is_in(held, pa.array(values, held.type)))
+        column = documents[name].combine_chunks()
+        return pc.indices_nonzero(pc.is_in(column, pa.array(values, column.type)))
 
     def details(self, tally: Tally) -> dict[str, Any]:
         """Return the number of documents that each clause dropped, the quantiles, and the documents not judged."""
         counts: Counter[str] = Counter()
         for i, clause in enumerate(self.condition.clauses):
             counts[clause] += tally[i]
-        found: dict[str, Any] = {"conditions": dict(counts)}
+        details: dict[str, Any] = {"conditions": dict(counts)}
         if self.limits:
-            found["quantiles"] = {quantile.name: _json(value) for quantile, value in self.limits.items()}
+            details["quantiles"] = {quantile.name: _json(value) for quantile, value in self.limits.items()}
         if self.meant_for is not None:
             name, values = self.meant_for
-            found["not_judged"] = {"documents": tally[NOT_JUDGED], "column": name, "judged": list(values)}
-        return found
+            details["not_judged"] = {"documents": tally[NOT_JUDGED], "column": name, "judged": list(values)}
+        return details
 
 
 def _compiled(rule: Rule, schema: pa.Schema) -> Condition:
@@ -111,9 +111,9 @@ def _resolve(rule: Rule, corpus: Corpus) -> Resolved:
     # The k-th value in order is the first with which the count of values exceeds k - 1.
     budgets = [lambda n, quantile=quantile: quantile.rank(n) - 1 for quantile in condition.quantiles]
     source = partial(_quantile_keys, condition.quantiles)
-    found = find_crossings(corpus.engine, corpus.survivors, source, budgets)
+    results = find_crossings(corpus.engine, corpus.survivors, source, budgets)
     types = (corpus.schema.field(quantile.column).type for quantile in condition.quantiles)
-    values = (_value(result, type) for result, type in zip(found, types, strict=True))
+    values = (_value(result, type) for result, type in zip(results, types, strict=True))
     return ResolvedCondition(condition, dict(zip(condition.quantiles, values, strict=True)), rule.meant_for())
 
 

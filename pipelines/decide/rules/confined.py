@@ -36,16 +36,16 @@ _SERVE = "from gristmill.pipelines.decide.rules.confined import serve; serve()"
 
 def compile_confined(text: str, schema: pa.Schema) -> Condition:
     """Compile a condition as `compile_condition` does, within the limits. Raises RecipeError where it takes more."""
-    found: Condition = _ask(_refusal(RecipeError, text), CHECK_SECONDS, compile_condition, text, schema)
-    return found
+    condition: Condition = _ask(_refusal(RecipeError, text), CHECK_SECONDS, compile_condition, text, schema)
+    return condition
 
 
 def evaluate_confined(condition: Condition, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
     """Evaluate a condition as `Condition.evaluate` does, within the limits. Raises ShardError where it takes more."""
     needed = documents.select(condition.columns).combine_chunks()
     refusal = _refusal(ShardError, condition.text)
-    found: Fired = _ask(refusal, SHARD_SECONDS, Condition.evaluate, condition, needed, limits)
-    return found
+    fired: Fired = _ask(refusal, SHARD_SECONDS, Condition.evaluate, condition, needed, limits)
+    return fired
 
 
 class _Exceeded(Exception):
@@ -95,7 +95,7 @@ class _Worker:
             _send(request, (seconds, function, values))
             if not select.select([reply], [], [], PATIENCE * seconds)[0]:
                 raise _Exceeded(time)
-            kind, found = _receive(reply)
+            kind, result = _receive(reply)
         except (BrokenPipeError, EOFError):
             ended = -self._process.wait()
             raise _Exceeded(time if ended == signal.SIGXCPU else memory) from None
@@ -108,8 +108,8 @@ class _Worker:
         with _lock:
             _idle.append(self)
         if kind == "error":
-            raise found
-        return found
+            raise result
+        return result
 
     @property
     def is_alive(self) -> bool:
@@ -160,14 +160,14 @@ def serve() -> None:
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may be written there
     compile_condition("a > 0", pa.schema([("a", pa.int64())]))  # loaded once, at no expression's cost
-    taken = _address_space()
+    baseline = _address_space()
     while True:
         try:
             request = _received(requests)
         except EOFError:
             return
-        if taken:  # the columns are held as they came, as Arrow and in DuckDB
-            _limit(resource.RLIMIT_AS, taken + 3 * len(request) + MEMORY)
+        if baseline:  # the columns are held as they came, as Arrow and in DuckDB
+            _limit(resource.RLIMIT_AS, baseline + 3 * len(request) + MEMORY)
         seconds, function, values = pickle.loads(request)
         spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
         _limit(resource.RLIMIT_CPU, int(spent) + seconds + 1)
@@ -196,6 +196,6 @@ def _answer(function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str,
 
 def _address_space() -> int:
     """Return the bytes of address space that this process takes; 0 where the system does not report (or limit) it."""
-    with contextlib.suppress(OSError), open("/proc/self/statm") as held:
-        return int(held.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     return 0

@@ -121,8 +121,8 @@ def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, fold
     groups = 0
     largest: list[CopyGroup] = []
     resolve = partial(_settle_partition, ordinals, winners, losers)
-    for lost, found, some in run_all(engine, resolve, range(partitions)):
-        dropped, groups, largest = dropped + lost, groups + found, [*largest, *some]
+    for lost, count, examples in run_all(engine, resolve, range(partitions)):
+        dropped, groups, largest = dropped + lost, groups + count, [*largest, *examples]
     return Duplicates(ordinals, local, losers, partitions, groups, dropped, _largest(largest))
 
 
@@ -138,14 +138,14 @@ def count_duplicates(shards: Sequence[ShardColumns], column: str, engine: Engine
     """Count the values of a column (ids, say) that occur more than once; nulls do not count. Scratch is in `folder`."""
     survivors = Survivors([SurvivingShard(shard) for shard in shards], sum(shard.rows for shard in shards))
     with shuffle_files.scratch_folder(folder, "duplicates", engine) as own:
-        found = find_duplicates(ExactDedup(by=column), survivors, engine, own)
+        duplicates = find_duplicates(ExactDedup(by=column), survivors, engine, own)
     by_ordinal = {shard.ordinal: shard for shard in survivors.shards}
     examples = []
-    for group in found.largest:
+    for group in duplicates.largest:
         documents = by_ordinal[group.survivor >> columns.ROW_BITS].read([column])
         at = int(np.searchsorted(addresses_of(documents), np.uint64(group.survivor)))
         examples.append(documents[column][at].as_py())
-    return {"documents": found.dropped, "values": found.groups, "examples": examples}
+    return {"documents": duplicates.dropped, "values": duplicates.groups, "examples": examples}
 
 
 def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: SurvivingShard) -> int:
@@ -159,10 +159,10 @@ def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: Surviv
     shuffle_files.write_table(_local_file(local, shard.ordinal), _losers(candidates.addresses, lost, lost_to))
     copies = np.ones(len(candidates.addresses), np.uint32)
     copies[firsts] = sizes
-    left = np.delete(np.arange(len(copies)), lost)
-    best = candidates.take(left)
-    sent = [best.keys[:, 0], best.keys[:, 1], best.unranked, best.ranks, best.addresses, copies[left]]
-    table = pa.table([pa.array(column) for column in sent], schema=WINNERS)
+    winner_rows = np.delete(np.arange(len(copies)), lost)
+    best = candidates.take(winner_rows)
+    arrays = [best.keys[:, 0], best.keys[:, 1], best.unranked, best.ranks, best.addresses, copies[winner_rows]]
+    table = pa.table([pa.array(column) for column in arrays], schema=WINNERS)
     winners.send(shard.ordinal, table, partition_of(best.keys[:, 0], winners.partitions))
     return len(lost)
 
@@ -182,8 +182,8 @@ def _settle_partition(
     shards = np.searchsorted(ordinals, addresses[lost] >> np.uint64(columns.ROW_BITS))
     losers.send(partition, _losers(addresses, lost, np.repeat(firsts, np.diff(starts) - 1)), shards)
     groups = np.flatnonzero(copies > 1)
-    some = groups[np.lexsort((addresses[groups], -copies[groups]))][:EXAMPLES]
-    return len(lost), len(groups), [CopyGroup(int(addresses[i]), int(copies[i])) for i in some]
+    largest = groups[np.lexsort((addresses[groups], -copies[groups]))][:EXAMPLES]
+    return len(lost), len(groups), [CopyGroup(int(addresses[i]), int(copies[i])) for i in largest]
 
 
 def _losers(addresses: NDArray[np.uint64], lost: NDArray[np.int64], lost_to: NDArray[np.int64]) -> pa.Table:

@@ -55,28 +55,28 @@ class ResolvedFuzzyDedup:
         at = np.full(n, -1)
         at[rows] = np.arange(len(rows))
         spread = members.take(pa.array(at, mask=at < 0))
-        told = [spread[name] for name in ("cluster", "cluster_size", "survivor", "similarity")]
-        return pa.table(told, schema=pa.schema([field.remove_metadata() for field in self.gives]))
+        arrays = [spread[name] for name in ("cluster", "cluster_size", "survivor", "similarity")]
+        return pa.table(arrays, schema=pa.schema([field.remove_metadata() for field in self.gives]))
 
     def details(self, tally: Tally) -> dict[str, Any]:
         """Return the parameters, the counts of candidates and clusters, and the `quality` of the bands."""
-        found, (bands, rows) = self.clusters, self.rule.banding
-        sizes = {size if size == 2 else f"{size // 2 + 1}-{size}": n for size, n in sorted(found.sizes.items())}
-        told: dict[str, Any] = {
+        clusters, (bands, rows) = self.clusters, self.rule.banding
+        sizes = {size if size == 2 else f"{size // 2 + 1}-{size}": n for size, n in sorted(clusters.sizes.items())}
+        details: dict[str, Any] = {
             "threshold": self.rule.threshold,
             "verify": self.rule.verify,
             "bands": bands,
             "rows": rows,
-            "candidates": found.candidates,
-            "edges": found.edges,
-            "clusters": found.clusters,
-            "largest_clusters": [{"cluster": cluster.root, "size": cluster.size} for cluster in found.largest],
+            "candidates": clusters.candidates,
+            "edges": clusters.edges,
+            "clusters": clusters.clusters,
+            "largest_clusters": [{"cluster": cluster.root, "size": cluster.size} for cluster in clusters.largest],
             "sizes": {str(size): n for size, n in sizes.items()},
-            "quality": quality(self.rule, found),
+            "quality": quality(self.rule, clusters),
         }
         if self.rule.verify == "text":
-            told["texts_read"] = self.texts_read
-        return told
+            details["texts_read"] = self.texts_read
+        return details
 
 
 def quality(rule: FuzzyDedup, found: Clusters) -> dict[str, float]:
@@ -88,16 +88,16 @@ def quality(rule: FuzzyDedup, found: Clusters) -> dict[str, float]:
     similarity s are candidates with probability `caught(s)`, so each in the sample stands for 1 / caught(s) of the
     corpus (Horvitz and Thompson 1952).
     """
-    told = {
+    measures = {
         "caught_at_threshold": float(caught(rule.threshold, *rule.banding)),
         "caught_midway": float(caught((1 + rule.threshold) / 2, *rule.banding)),
     }
     if rule.verify != "none" and found.candidates:
-        told["precision"] = found.edges / found.candidates
+        measures["precision"] = found.edges / found.candidates
         alike = found.sample.similarity[found.sample.similarity >= rule.threshold]
         if len(alike):
-            told["recall"] = float(len(alike) / np.sum(1 / caught(alike, *rule.banding)))
-    return told
+            measures["recall"] = float(len(alike) / np.sum(1 / caught(alike, *rule.banding)))
+    return measures
 
 
 def _check(rule: FuzzyDedup, schema: pa.Schema) -> None:

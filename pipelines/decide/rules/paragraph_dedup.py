@@ -55,8 +55,8 @@ class RepeatedParagraphs:
     most_frequent: tuple[Frequent, ...] = ()
 
     def __add__(self, other: RepeatedParagraphs) -> RepeatedParagraphs:
-        found = sorted([*self.most_frequent, *other.most_frequent], key=lambda one: (-one.documents, one.address))
-        return RepeatedParagraphs(self.paragraphs + other.paragraphs, tuple(found[:MOST_FREQUENT]))
+        ranking = sorted([*self.most_frequent, *other.most_frequent], key=lambda one: (-one.documents, one.address))
+        return RepeatedParagraphs(self.paragraphs + other.paragraphs, tuple(ranking[:MOST_FREQUENT]))
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,23 @@ class ResolvedParagraphDedup:
         allowances = self.allowances.receive(range(self.partitions), int(np.searchsorted(self.ordinals, ordinal)))
         gone = _beyond(occurrences, allowances.sort_by("key"))
         rows = occurrences.rows[gone]
-        removed = np.bincount(rows, minlength=n)
-        bounds = _bounds(removed)
+        removed_counts = np.bincount(rows, minlength=n)
+        bounds = _bounds(removed_counts)
         positions = pa.array(occurrences.positions[gone], pa.uint32())
         removed_bytes = np.diff(_bounds(lengths[gone])[bounds])
-        given = [pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), positions), removed, removed_bytes]
+        arrays = [pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), positions), removed_counts, removed_bytes]
         schema = pa.schema([field.remove_metadata() for field in self.gives])
-        told = pa.table([pa.array(column, type) for column, type in zip(given, schema.types, strict=True)], schema)
-        empty = np.flatnonzero((removed > 0) & (removed == np.bincount(occurrences.rows, minlength=n)))
+        table = pa.table([pa.array(column, type) for column, type in zip(arrays, schema.types, strict=True)], schema)
+        empty = np.flatnonzero((removed_counts > 0) & (removed_counts == np.bincount(occurrences.rows, minlength=n)))
         condition = pa.repeat(pa.scalar(f"no {self.rule.by} is left"), len(empty))
-        return Verdict(losses(empty, condition, pa.array(removed[empty], pa.float64())), columns=told)
+        return Verdict(losses(empty, condition, pa.array(removed_counts[empty], pa.float64())), columns=table)
 
     def details(self, tally: Tally) -> dict[str, Any]:
         """Return the limit, the number of repeated paragraphs, and the most frequent of them."""
-        frequent = [{"documents": one.documents, "address": one.address} for one in self.repeated.most_frequent]
+        frequent = [
+            {"documents": paragraph.documents, "address": paragraph.address}
+            for paragraph in self.repeated.most_frequent
+        ]
         return {
             "by": self.rule.by,
             "limit": self.rule.limit,
@@ -130,8 +133,8 @@ def _check(rule: ParagraphDedup, schema: pa.Schema) -> None:
     check_known(sorted(rule.reads()), schema, " in paragraph_dedup")
     for needed in rule.measure.gives():
         if schema.field(needed.name).type != needed.type:
-            found = schema.field(needed.name).type
-            raise RecipeError(f"paragraph_dedup needs {needed.type} in {needed.name}, not {found}")
+            column_type = schema.field(needed.name).type
+            raise RecipeError(f"paragraph_dedup needs {needed.type} in {needed.name}, not {column_type}")
     if POSITIONS in schema.types:
         raise RecipeError(
             "a recipe has one paragraph_dedup: what it measured is not the text that the first one leaves; "
@@ -143,8 +146,8 @@ def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
     """Count the documents that have each paragraph, and send the shards the repeated ones."""
     shards = corpus.survivors.shards
     ordinals = np.array(sorted(shard.ordinal for shard in shards), np.int64)
-    counted = sum(run_all(corpus.engine, partial(_count_pieces, rule), shards))
-    partitions = partitions_for(counted)
+    count = sum(run_all(corpus.engine, partial(_count_pieces, rule), shards))
+    partitions = partitions_for(count)
     frequencies = Exchange(files.join(corpus.folder, "frequencies"), partitions, FREQUENCIES)
     allowances = Exchange(files.join(corpus.folder, "allowances"), len(ordinals), ALLOWANCES)
     sum(run_all(corpus.engine, partial(_send, rule, frequencies), shards))
@@ -166,13 +169,13 @@ def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) ->
     """Send the distinct paragraphs of a shard to their partitions; return their number."""
     documents = shard.read([rule.measure.hashes])
     occurrences = Occurrences.of(documents[rule.measure.hashes].combine_chunks())
-    counted = occurrences.take(occurrences.keys != UNCOUNTED)
-    in_order = counted.take(np.argsort(counted.keys, kind="stable"))
+    paragraphs = occurrences.take(occurrences.keys != UNCOUNTED)
+    in_order = paragraphs.take(np.argsort(paragraphs.keys, kind="stable"))
     once = in_order.take(is_first(in_order.keys) | is_first(in_order.rows))  # a document counts once
     firsts = np.flatnonzero(is_first(once.keys))
     keys, addresses = once.keys[firsts], addresses_of(documents)[once.rows[firsts]]
-    held = np.diff(np.append(firsts, len(once.keys)))
-    table = pa.table([pa.array(keys), pa.array(addresses), pa.array(held, pa.uint32())], schema=FREQUENCIES)
+    counts = np.diff(np.append(firsts, len(once.keys)))
+    table = pa.table([pa.array(keys), pa.array(addresses), pa.array(counts, pa.uint32())], schema=FREQUENCIES)
     frequencies.send(shard.ordinal, table, partition_of(keys, frequencies.partitions))
     return len(keys)
 
@@ -191,9 +194,9 @@ def _settle(
     totals = before[starts + sizes] - before[starts]
     in_earlier_shards = before[:-1] - np.repeat(before[starts], sizes)
     allowed = np.clip(rule.spared - in_earlier_shards, 0, documents)
-    told = np.repeat(totals > rule.limit, sizes)
-    reply = pa.table([pa.array(keys[told]), pa.array(allowed[told], pa.uint32())], schema=ALLOWANCES)
-    allowances.send(partition, reply, shard_of(ordinals, first[told]))
+    mask = np.repeat(totals > rule.limit, sizes)
+    reply = pa.table([pa.array(keys[mask]), pa.array(allowed[mask], pa.uint32())], schema=ALLOWANCES)
+    allowances.send(partition, reply, shard_of(ordinals, first[mask]))
     repeated = np.flatnonzero(totals > rule.limit)
     top = repeated[np.lexsort((first[starts[repeated]], -totals[repeated]))][:MOST_FREQUENT]
     return RepeatedParagraphs(len(repeated), tuple(Frequent(int(totals[i]), int(first[starts[i]])) for i in top))
@@ -210,9 +213,9 @@ def _beyond(occurrences: Occurrences, allowances: pa.Table) -> NDArray[np.int64]
     at = np.minimum(np.searchsorted(keys, occurrences.keys), len(keys) - 1)
     repeated = np.flatnonzero(keys[at] == occurrences.keys)
     order = repeated[np.argsort(at[repeated], kind="stable")]
-    some, allowance = occurrences.take(order), allowed[at[order]]
-    new_key = is_first(some.keys)
-    nth_document = np.cumsum(new_key | is_first(some.rows))
+    candidates, allowance = occurrences.take(order), allowed[at[order]]
+    new_key = is_first(candidates.keys)
+    nth_document = np.cumsum(new_key | is_first(candidates.rows))
     ranks = nth_document - nth_document[new_key][np.cumsum(new_key) - 1]
     return np.sort(order[ranks >= allowance])
 

@@ -106,7 +106,7 @@ class ResolvedSelect:
             }
             for i, group in enumerate(self.groups)
         ]
-        found: dict[str, Any] = {
+        details: dict[str, Any] = {
             "by": self.rule.by,
             "unit": unit,
             "budget": sum(group.budget for group in self.groups),
@@ -115,11 +115,11 @@ class ResolvedSelect:
             "groups": groups,
         }
         if shortages := [shortage for group in self.groups if (shortage := _shortage(group, unit))]:
-            found["shortage"] = "; ".join(shortages)
+            details["shortage"] = "; ".join(shortages)
         if self.rule.is_weighted:
-            found["effective_size_before"] = _effective_size(tally, "candidates")
-            found["effective_size"] = _effective_size(tally, "selected")
-        return found
+            details["effective_size_before"] = _effective_size(tally, "candidates")
+            details["effective_size"] = _effective_size(tally, "selected")
+        return details
 
 
 def _check(rule: Select, schema: pa.Schema) -> None:
@@ -138,12 +138,12 @@ def _resolve(rule: Select, corpus: Corpus) -> Resolved:
     columns = sorted(rule.reads())
     budgets = rule.budgets(corpus.survivors.documents)
     searches = [lambda n, budget=budget: budget for budget in budgets]
-    found = find_crossings(corpus.engine, corpus.survivors, partial(_ranked, rule, columns), searches)
-    ties = _break_ties(rule, columns, corpus, found, budgets)
+    results = find_crossings(corpus.engine, corpus.survivors, partial(_ranked, rule, columns), searches)
+    ties = _break_ties(rule, columns, corpus, results, budgets)
     names = [*rule.groups, REST] if rule.quotas else ["all"]
     groups = (
         BudgetGroup(name, budget, result.documents, result.weight, threshold)
-        for name, budget, result, threshold in zip(names, budgets, found, ties, strict=True)
+        for name, budget, result, threshold in zip(names, budgets, results, ties, strict=True)
     )
     return ResolvedSelect(rule, tuple(groups), columns)
 
@@ -158,10 +158,10 @@ def _break_ties(
     crossings = [result.crossing for result in found]
     addresses: list[Located | None] = [None] * len(crossings)
     if any(crossing.documents > 1 for crossing in crossings if crossing is not None):
-        left = [
+        remainders = [
             budget - crossing.before if crossing else 0 for budget, crossing in zip(budgets, crossings, strict=True)
         ]
-        searches = [lambda n, budget=budget: budget for budget in left]
+        searches = [lambda n, budget=budget: budget for budget in remainders]
         source = partial(_tied, rule, columns, tuple(crossings))
         addresses = list(find_crossings(corpus.engine, corpus.survivors, source, searches))
     return [
@@ -194,7 +194,7 @@ def _by_group(
     ranks, eligible = _ranks(rule.keys(documents))
     costs, group_of, addresses = rule.costs(documents), rule.group_of(documents), addresses_of(documents)
     inside = [eligible & (group_of == i) for i in range(len(rule.groups) + 1)]
-    return [(ranks[chosen], costs[chosen], addresses[chosen]) for chosen in inside]
+    return [(ranks[mask], costs[mask], addresses[mask]) for mask in inside]
 
 
 def _ranks(keys: pa.DoubleArray) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
@@ -231,5 +231,5 @@ def _shortage(group: BudgetGroup, unit: str) -> str | None:
     if group.threshold is not None or group.cost >= group.budget:
         return None
     what = "" if group.name == "all" else f" from {group.name}"
-    there = f"{group.cost:,} {unit}" if unit == TOKENS else plural(group.cost, "document")
-    return f"asked for {group.budget:,} {unit}{what}, there are only {there}: all were taken"
+    supply = f"{group.cost:,} {unit}" if unit == TOKENS else plural(group.cost, "document")
+    return f"asked for {group.budget:,} {unit}{what}, there are only {supply}: all were taken"

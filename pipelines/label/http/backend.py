@@ -222,8 +222,8 @@ class _Asking:
             given_up = failed > self._terms.annotator.retries or (outcome.server_error and met == server_errors)
             if outcome.kind is not FailureKind.PASSING or outcome.billed or given_up or self._ending:
                 lasting = outcome.kind in (FailureKind.DOCUMENT, FailureKind.REQUEST)
-                told = (outcome.message, lasting, outcome.billed, outcome.empty)
-                return Reply(question.key, None, *told), outcome
+                details = (outcome.message, lasting, outcome.billed, outcome.empty)
+                return Reply(question.key, None, *details), outcome
             if not self._breaker.open:
                 await asyncio.sleep(self._terms.backoff.wait(max(1, failed), outcome.retry_after, self._draw))
 
@@ -253,16 +253,16 @@ class _Asking:
 
     def _raise_where_final(self, failure: Failure | None) -> None:
         annotator = self._terms.annotator
-        asked = f"{_url_of(annotator)}, asked for annotator {annotator.name},"
+        server = f"{_url_of(annotator)}, asked for annotator {annotator.name},"
         if failure is not None and failure.kind is FailureKind.KEY:
             remedy = "Check its api_key" if annotator.api_key else "It has no api_key: give one"
             raise FatalError(
-                f"{asked} refuses: {failure.message}. {remedy} (write api_key: ${{NAME}} and set that variable), and "
+                f"{server} refuses: {failure.message}. {remedy} (write api_key: ${{NAME}} and set that variable), and "
                 "check what the account behind it may do and has left. The answers so far are kept"
             )
         if failure is not None and failure.kind is FailureKind.ENDPOINT:
             raise FatalError(
-                f"{asked} does not answer for the model {annotator.model}: {failure.message}. Check base_url (up to "
+                f"{server} does not answer for the model {annotator.model}: {failure.message}. Check base_url (up to "
                 "and with /v1) and model. The answers so far are kept"
             )
 
@@ -315,11 +315,11 @@ class _Client:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(FailureKind.PASSING, one_line(f"no connection: {error}"))
         except TimeoutError:
-            told = f"no answer within {self._timeout:g} s"
-            return Failure(FailureKind.PASSING, told, overloaded=True, billed=True)
+            message = f"no answer within {self._timeout:g} s"
+            return Failure(FailureKind.PASSING, message, overloaded=True, billed=True)
         except (aiohttp.ClientError, OSError, EOFError, ValueError) as error:
-            told = one_line(f"connection lost: {error or type(error).__name__}")
-            return Failure(FailureKind.PASSING, told, billed=True)
+            message = one_line(f"connection lost: {error or type(error).__name__}")
+            return Failure(FailureKind.PASSING, message, billed=True)
 
 
 def _url_of(annotator: HttpAnnotator) -> str:

@@ -78,16 +78,16 @@ class _Run(Generic[Q, R]):
     def replies(self) -> Iterator[list[R]]:
         ended = False
         while not ended:
-            taken = [self._outbox.get()]
+            items = [self._outbox.get()]
             with contextlib.suppress(queue.Empty):
                 while True:
-                    taken.append(self._outbox.get_nowait())
+                    items.append(self._outbox.get_nowait())
             with self._changed:
                 self._changed.notify_all()
-            some = [reply for reply in taken if reply is not None]
-            ended = len(some) < len(taken)
-            if some:
-                yield some
+            replies = [reply for reply in items if reply is not None]
+            ended = len(replies) < len(items)
+            if replies:
+                yield replies
         if failure := self._failure or self._source_failure:
             raise failure
 

@@ -71,10 +71,10 @@ _PASSING = {408, 409, 425, 429}
 def refused(status: int, body: bytes, retry_header: str | None = None) -> Failure:
     """Return the failure that an HTTP error status (and its body) reports."""
     try:
-        told = _told(orjson.loads(body))
+        fields = _error_fields(orjson.loads(body))
     except orjson.JSONDecodeError:
-        told = _Told(one_line(body[: 4 * _SHOWN].decode("utf-8", "replace")))
-    return _refused(status, told)._replace(retry_after=retry_after(retry_header))
+        fields = _ErrorFields(one_line(body[: 4 * _SHOWN].decode("utf-8", "replace")))
+    return _refused(status, fields)._replace(retry_after=retry_after(retry_header))
 
 
 def error_in_answer(error: Any) -> Failure:
@@ -82,21 +82,21 @@ def error_in_answer(error: Any) -> Failure:
 
     Its code counts as a status if it is one. Tokens may have been charged.
     """
-    told = _told(error)
+    fields = _error_fields(error)
     code = str(error.get("code")) if isinstance(error, dict) else ""
     if code.isascii() and code.isdigit() and 400 <= int(code[:4]) < 600:
-        return _refused(int(code), told)._replace(billed=True)
-    message = f"an error with HTTP 200: {told.message or 'no message'}"
-    return Failure(_kind(503, told), message, told.parameter, billed=True)
+        return _refused(int(code), fields)._replace(billed=True)
+    message = f"an error with HTTP 200: {fields.message or 'no message'}"
+    return Failure(_kind(503, fields), message, fields.parameter, billed=True)
 
 
-class _Told(NamedTuple):
+class _ErrorFields(NamedTuple):
     message: str = ""
     parameter: str = ""
     code: str = ""
 
 
-def _refused(status: int, told: _Told) -> Failure:
+def _refused(status: int, told: _ErrorFields) -> Failure:
     return Failure(
         _kind(status, told),
         f"HTTP {status}{f': {told.message}' if told.message else ''}",
@@ -106,34 +106,34 @@ def _refused(status: int, told: _Told) -> Failure:
     )
 
 
-def _kind(status: int, error: _Told) -> FailureKind:
-    told = f"{error.code} {error.message}"
-    if _NO_MONEY.search(told) or status == 402:
+def _kind(status: int, error: _ErrorFields) -> FailureKind:
+    text = f"{error.code} {error.message}"
+    if _NO_MONEY.search(text) or status == 402:
         return FailureKind.KEY
-    if status < 500 and status not in _PASSING and _DOCUMENT.search(told):
+    if status < 500 and status not in _PASSING and _DOCUMENT.search(text):
         return FailureKind.DOCUMENT
     if status in (401, 403):
         return FailureKind.KEY
-    if status < 400 or status in (404, 405) or (status < 500 and _NO_MODEL.search(told)):
+    if status < 400 or status in (404, 405) or (status < 500 and _NO_MODEL.search(text)):
         return FailureKind.ENDPOINT
     if status >= 500 or status in _PASSING:
         return FailureKind.PASSING
     return FailureKind.REQUEST if status in (400, 422) else FailureKind.DOCUMENT
 
 
-def _told(parsed: Any) -> _Told:
+def _error_fields(parsed: Any) -> _ErrorFields:
     """Return message, parameter and code of an error's JSON, in the shapes that endpoints give it."""
     error = parsed.get("error", parsed.get("detail", parsed)) if isinstance(parsed, dict) else parsed
     if isinstance(error, list):  # FastAPI: [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]
-        found = [(_place(e.get("loc")), str(e.get("msg", ""))) for e in error if isinstance(e, dict)]
-        return _Told(
-            one_line("; ".join(f"{place}: {text}" for place, text in found)), " ".join(place for place, _ in found)
+        details = [(_place(e.get("loc")), str(e.get("msg", ""))) for e in error if isinstance(e, dict)]
+        return _ErrorFields(
+            one_line("; ".join(f"{place}: {text}" for place, text in details)), " ".join(place for place, _ in details)
         )
     if not isinstance(error, dict):
-        return _Told("" if error is None else one_line(str(error)))
+        return _ErrorFields("" if error is None else one_line(str(error)))
     message = error.get("message") or error.get("detail") or error
     code = f"{error.get('code') or ''} {error.get('type') or ''}".strip()
-    return _Told(one_line(str(message)), str(error.get("param") or ""), code)
+    return _ErrorFields(one_line(str(message)), str(error.get("param") or ""), code)
 
 
 def _place(location: Any) -> str:
@@ -226,9 +226,9 @@ def _tokens_used(usage: Any) -> tuple[int | None, int | None]:
     """Return tokens of prompt and completion as an endpoint reports them; None for a missing or impossible number."""
     if not isinstance(usage, dict):
         return None, None
-    told = [usage.get(name, usage.get(other)) for name, other in _USAGE]
+    counts = [usage.get(name, usage.get(other)) for name, other in _USAGE]
     prompt, completion = (
-        int(n) if isinstance(n, int | float) and 0 <= n <= _MOST_TOKENS and n is not True else None for n in told
+        int(n) if isinstance(n, int | float) and 0 <= n <= _MOST_TOKENS and n is not True else None for n in counts
     )
     return prompt, completion
 
@@ -246,11 +246,11 @@ def _of_stream(text: str) -> Answered | Failure:
             if error := event.get("error"):
                 return error_in_answer(error)
             whole.add(event)
-    found = _of_value(whole.content())
+    reply = _of_value(whole.content())
     ended = whole.finished or text.rstrip().endswith("[DONE]")
-    if isinstance(found, Answered) and not ended:
-        return found._replace(fault="the reply is a stream that ends before the answer does")
-    return found
+    if isinstance(reply, Answered) and not ended:
+        return reply._replace(fault="the reply is a stream that ends before the answer does")
+    return reply
 
 
 class _Stream:
@@ -307,7 +307,7 @@ def completion_of(
     return Completion(
         text,
         slots_from_tokens(constraint, tokens) if tokens else None,
-        sum(told[token] for token, told in tokens) if tokens else None,
+        sum(alternatives[token] for token, alternatives in tokens) if tokens else None,
         input_tokens,
         output_tokens,
         answered.fault,
@@ -324,8 +324,8 @@ def _said(choice: Mapping[str, Any]) -> str:
         return text
     parts = message.get("content")
     thoughts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    found = (held.get(name) for held in (message, *thoughts) for name in _REASONING)
-    reasoning = next((text for value in found if (text := _text(value))), "")
+    values = (source.get(name) for source in (message, *thoughts) for name in _REASONING)
+    reasoning = next((text for value in values if (text := _text(value))), "")
     return f"<think>{reasoning}" if reasoning and choice.get("finish_reason") == "length" else reasoning
 
 
@@ -366,7 +366,7 @@ def _tokens(logprobs: Any) -> list[tuple[str, dict[str, float]]]:
 
 def _alternatives(token: Mapping[str, Any]) -> dict[str, float]:
     """Return token -> log-probability, its own included. Of tokens with the same text the first, likeliest counts."""
-    told: dict[str, float] = {str(token["token"]): float(token["logprob"])}
+    logprobs: dict[str, float] = {str(token["token"]): float(token["logprob"])}
     for other in token.get("top_logprobs") or ():
-        told.setdefault(str(other["token"]), float(other["logprob"]))
-    return told
+        logprobs.setdefault(str(other["token"]), float(other["logprob"]))
+    return logprobs

@@ -32,10 +32,10 @@ def open_asker(annotator: TransformersAnnotator, asked: TaskQuestion) -> Asker:
             f"{annotator.name} is answered by transformers, and {error.name} is not installed here. {THREE_WAYS}"
         ) from None
     try:
-        found, loaded = found_revision(annotator.model, annotator.revision), load(annotator)
+        revision, loaded = found_revision(annotator.model, annotator.revision), load(annotator)
     except RecipeError as error:
         raise RecipeError(f"{annotator.name}: {error}. {THREE_WAYS}") from None
-    return ModelAsker(annotator, asked, loaded, found)
+    return ModelAsker(annotator, asked, loaded, revision)
 
 
 class ModelAsker:

@@ -59,19 +59,19 @@ def load(annotator: TransformersAnnotator) -> Loaded:
 
 
 def _device(annotator: TransformersAnnotator) -> Any:
-    there = ["cpu"]
+    devices = ["cpu"]
     if torch.backends.mps.is_available():
-        there.insert(0, "mps")
-    there[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        devices.insert(0, "mps")
+    devices[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if annotator.device == "auto":
-        return torch.device(there[0])
-    wanted = "cuda:0" if annotator.device == "cuda" else annotator.device
-    if wanted not in there:
+        return torch.device(devices[0])
+    name = "cuda:0" if annotator.device == "cuda" else annotator.device
+    if name not in devices:
         raise RecipeError(
-            f"device {annotator.device} is not on this machine, which has {', '.join(there)}; name "
+            f"device {annotator.device} is not on this machine, which has {', '.join(devices)}; name "
             "one of these, or auto"
         )
-    return torch.device(wanted)
+    return torch.device(name)
 
 
 @contextlib.contextmanager
@@ -209,14 +209,14 @@ class Codes:
         Raises OutOfMemory.
         """
         rows = self.forward.start([prompt.ids for prompt in prompts], keep=len(self.slots) > 1)
-        told = [_read(rows, self.slots[0])]
+        distributions = [_read(rows, self.slots[0])]
         for slot_before, slot in zip(self.slots, self.slots[1:], strict=False):
-            written = [[slot_before.written[_best(codes)], *slot.before] for codes in told[-1]]
-            rows.extend(torch.tensor(written, device=rows.logprobs.device))
-            told.append(_read(rows, slot))
+            ids = [[slot_before.written[_best(codes)], *slot.before] for codes in distributions[-1]]
+            rows.extend(torch.tensor(ids, device=rows.logprobs.device))
+            distributions.append(_read(rows, slot))
         return [
             self._completion(slots, len(prompt.ids))
-            for slots, prompt in zip(zip(*told, strict=True), prompts, strict=True)
+            for slots, prompt in zip(zip(*distributions, strict=True), prompts, strict=True)
         ]
 
     def _completion(self, slots: tuple[dict[str, float], ...], input_tokens: int) -> Completion:
@@ -238,25 +238,25 @@ class Text:
     def complete(self, prompts: Sequence[Prompted]) -> list[Completion]:
         """Return a completion for each prompt, up to its end or to the limit of tokens. Raises OutOfMemory."""
         rows = self.forward.start([prompt.ids for prompt in prompts], keep=True)
-        written: list[list[int]] = [[] for _ in prompts]
+        outputs: list[list[int]] = [[] for _ in prompts]
         logprobs = [0.0] * len(prompts)
         going = list(range(len(prompts)))
         while True:
             best, ids = rows.logprobs.max(dim=-1)
             for row, logprob, token in zip(going, best.tolist(), ids.tolist(), strict=True):
-                written[row].append(token)
+                outputs[row].append(token)
                 logprobs[row] += logprob
-            on = [i for i, row in enumerate(going) if not self._ended(written[row], prompts[row].most)]
+            on = [i for i, row in enumerate(going) if not self._ended(outputs[row], prompts[row].most)]
             if not on:
                 break
             if len(on) < len(going):
-                chosen = torch.tensor(on, device=ids.device)
-                rows.keep(chosen)
-                ids, going = ids[chosen], [going[i] for i in on]
+                kept_rows = torch.tensor(on, device=ids.device)
+                rows.keep(kept_rows)
+                ids, going = ids[kept_rows], [going[i] for i in on]
             rows.extend(ids[:, None])
         return [
             Completion(self._shown(tokens), None, logprob, len(prompt.ids), len(tokens))
-            for tokens, logprob, prompt in zip(written, logprobs, prompts, strict=True)
+            for tokens, logprob, prompt in zip(outputs, logprobs, prompts, strict=True)
         ]
 
     def _ended(self, tokens: Sequence[int], most: int) -> bool:

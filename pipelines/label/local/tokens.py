@@ -154,17 +154,17 @@ class Batcher:
 
         If it raises OutOfMemory, the batch is halved, and so are all later ones; FatalError for a single item.
         """
-        left = deque(sorted(items, key=lambda item: item.tokens, reverse=True))
-        while left:
-            rows = max(1, self._most_tokens // max(1, left[0].tokens))
-            batch = [left.popleft() for _ in range(min(rows, len(left)))]
+        queue = deque(sorted(items, key=lambda item: item.tokens, reverse=True))
+        while queue:
+            rows = max(1, self._most_tokens // max(1, queue[0].tokens))
+            batch = [queue.popleft() for _ in range(min(rows, len(queue)))]
             try:
                 results = function(batch)
             except OutOfMemory as error:
                 if len(batch) == 1:
                     raise FatalError(_no_room(batch[0].tokens, error)) from None
                 self._most_tokens = len(batch) * batch[0].tokens // 2
-                left.extendleft(reversed(batch))
+                queue.extendleft(reversed(batch))
                 continue
             yield results
 

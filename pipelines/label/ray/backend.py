@@ -54,14 +54,14 @@ def answer_in_rounds(who: str, chunks: Sequence[Chunk], ask: Ask) -> Generator[S
     and FatalError if a chunk is never answered.
     """
     ledger = _Ledger(chunks)
-    left = list(ledger.missing)
-    while left:
-        asked = left
-        yield from ledger.settle(ask(asked))
-        left = list(ledger.missing)
-        if len(left) in (1, len(asked)):  # one more round would not change that
+    indices = list(ledger.missing)
+    while indices:
+        round_indices = indices
+        yield from ledger.settle(ask(round_indices))
+        indices = list(ledger.missing)
+        if len(indices) in (1, len(round_indices)):  # one more round would not change that
             break
-    for index in left[: RETRIES + 1]:
+    for index in indices[: RETRIES + 1]:
         yield from ledger.settle(ask([index]))
     if ledger.missing:
         raise _given_up(who, [chunks[index] for index in ledger.missing])
@@ -308,7 +308,7 @@ class _Answering:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         made = zip(batch[INDEX].to_pylist(), batch["questions"].to_pylist(), strict=True)
-        rows = [{INDEX: index, PARTS: 1, OUTCOME: self._outcome(*pickle.loads(held))} for index, held in made]
+        rows = [{INDEX: index, PARTS: 1, OUTCOME: self._outcome(*pickle.loads(data))} for index, data in made]
         return pa.Table.from_pylist(rows, _PARTS)
 
     def _outcome(self, questions: list[Question] | None, error: Exception | None) -> bytes:
@@ -324,10 +324,10 @@ def _prompts(prompt: Prompt, batch: pa.Table) -> pa.Table:
     """Turn chunks into a row for each question, or one row that passes by vLLM if there is none."""
     rows: list[dict[str, Any]] = []
     for index, item in zip(batch[INDEX].to_pylist(), batch["item"].to_pylist(), strict=True):
-        made = attempt(lambda item: [(asked.key, prompt(asked)) for asked in _questions(item)], 0, item)
-        asked = [{KEY: key, "tokenized_prompt": ids, OUTCOME: b"", ERROR: ""} for key, ids in made.value or ()]
-        for row in asked or [{**_NO_QUESTION, OUTCOME: pickled(made)}]:
-            rows.append({INDEX: index, PARTS: max(1, len(asked)), **row})
+        made = attempt(lambda item: [(question.key, prompt(question)) for question in _questions(item)], 0, item)
+        question_rows = [{KEY: key, "tokenized_prompt": ids, OUTCOME: b"", ERROR: ""} for key, ids in made.value or ()]
+        for row in question_rows or [{**_NO_QUESTION, OUTCOME: pickled(made)}]:
+            rows.append({INDEX: index, PARTS: max(1, len(question_rows)), **row})
     return pa.Table.from_pylist(rows, _ROWS)
 
 
@@ -345,5 +345,5 @@ def _alike(read: Read, batch: pa.Table) -> pa.Table:
 
 def _parts(batch: pa.Table) -> list[ReplyBatch]:
     rows = zip(*(batch[name].to_pylist() for name in _PARTS.names), strict=True)
-    loaded = ((index, parts, *pickle.loads(held)) for index, parts, held in rows)
+    loaded = ((index, parts, *pickle.loads(data)) for index, parts, data in rows)
     return [ReplyBatch(index, parts, replies or (), error) for index, parts, replies, error in loaded]

@@ -35,13 +35,13 @@ class Placement:
         fitting = self.fitting(nodes)
         if self.replicas <= fitting:
             return
-        there = sum((Counter(node) for node in nodes), Counter[str]())
+        totals = sum((Counter(node) for node in nodes), Counter[str]())
         names = list({**self.resources, "CPU": READERS})
-        found = " and ".join(f"{there[name]:g} {name}" for name in names)
+        summary = " and ".join(f"{totals[name]:g} {name}" for name in names)
         raise RecipeError(
             f"{who} asks for {plural(self.replicas, 'engine')} of {plural(self.workers, 'worker')} with "
-            f"{_shown(self.resources)} each, and for 1 CPU to read documents with. The Ray cluster has {found} on "
-            f"{plural(len(nodes), 'node')}: room for {plural(fitting, 'engine')}. {self._remedy(fitting, there)}"
+            f"{_shown(self.resources)} each, and for 1 CPU to read documents with. The Ray cluster has {summary} on "
+            f"{plural(len(nodes), 'node')}: room for {plural(fitting, 'engine')}. {self._remedy(fitting, totals)}"
         )
 
     def fitting(self, nodes: Sequence[Resources]) -> int:

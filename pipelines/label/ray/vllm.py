@@ -45,9 +45,9 @@ def open_asker(annotator: VllmAnnotator, asked: TaskQuestion) -> RayAsker:
     tokenizer = load_tokenizer(annotator.model, annotator.revision)
     model, constraint = _Model(annotator.model, annotator.revision), asked.answer.constraint()
     sampling = sampling_parameters(constraint, model.codes(constraint), annotator.max_output_tokens)
-    prompt, read = partial(model.prompt, Prompt(asked, tokenizer.special)), partial(read_row, constraint)
+    prompt, reader = partial(model.prompt, Prompt(asked, tokenizer.special)), partial(read_row, constraint)
     placed = annotator if constraint.slots else _with_strict_json(annotator)
-    return RayAsker(annotator, tokenizer, partial(answer_with_vllm, placed, sampling, prompt, read))
+    return RayAsker(annotator, tokenizer, partial(answer_with_vllm, placed, sampling, prompt, reader))
 
 
 def sampling_parameters(
@@ -72,12 +72,12 @@ def read_row(constraint: Constraint, row: Mapping[str, Any]) -> Reply:
     """Return the reply in a row of Ray's processor: vLLM's output, or the error that it met."""
     if row.get(ERROR):
         return Reply(row[KEY], None, row[ERROR], lasting=_TOO_LONG.search(row[ERROR]) is not None)
-    chosen = [told[token] for token, told in zip(row["generated_tokens"], row["logprobs"], strict=True)]
-    text, logprob = row["generated_text"], sum(token["logprob"] for token in chosen)
-    written = (token["decoded_token"] for token in chosen)
-    slots = slots_from_tokens(constraint, list(zip(written, map(_by_text, row["logprobs"]), strict=True)))
+    tokens = [alternatives[token] for token, alternatives in zip(row["generated_tokens"], row["logprobs"], strict=True)]
+    text, logprob = row["generated_text"], sum(token["logprob"] for token in tokens)
+    texts = (token["decoded_token"] for token in tokens)
+    slots = slots_from_tokens(constraint, list(zip(texts, map(_by_text, row["logprobs"]), strict=True)))
     if slots is not None:
-        codes = [code for token in chosen if (code := token["decoded_token"].strip())]
+        codes = [code for token in tokens if (code := token["decoded_token"].strip())]
         text = constraint.separator.join(codes)
         logprob = sum(slot[code] for slot, code in zip(slots, codes, strict=True))
     completion = Completion(text, slots, logprob, row["num_input_tokens"], row["num_generated_tokens"])

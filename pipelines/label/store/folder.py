@@ -62,16 +62,16 @@ class Inventory:
 def _read_inventory(url: str) -> Inventory | None:
     """Read the inventory of a folder; None if there is none. Raises StoreDamaged if it is not what was written."""
     try:
-        held = files.read_record(files.join(url, INVENTORY))
+        record = files.read_record(files.join(url, INVENTORY))
     except FileNotFoundError:
         return None
-    return Inventory(held["last"], *(tuple(held[name]) for name in ("files", "journals", "coming")))
+    return Inventory(record["last"], *(tuple(record[name]) for name in ("files", "journals", "coming")))
 
 
 def _write_inventory(url: str, inventory: Inventory) -> None:
     """Write an inventory in place of any that is there."""
-    told: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(inventory).items()}
-    files.write_record(files.join(url, INVENTORY), {"format": _FORMAT, **told})
+    fields: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(inventory).items()}
+    files.write_record(files.join(url, INVENTORY), {"format": _FORMAT, **fields})
 
 
 def _gone(url: str, name: str) -> StoreFileGone:
@@ -94,18 +94,18 @@ def note(
     `removed` go.
     """
     with _CHANGING:
-        held = _read_inventory(url)
-        if held is None:
+        inventory = _read_inventory(url)
+        if inventory is None:
             return
         dropped, here = {*removed}, [*arrived]
         changed = replace(
-            held,
-            last=max(held.last, last),
-            files=tuple(sorted({*held.files, *here} - dropped)),
-            journals=tuple(sorted({*held.journals, *journals} - dropped)),
-            coming=tuple(sorted({*held.coming, *coming} - {*here} - dropped)),
+            inventory,
+            last=max(inventory.last, last),
+            files=tuple(sorted({*inventory.files, *here} - dropped)),
+            journals=tuple(sorted({*inventory.journals, *journals} - dropped)),
+            coming=tuple(sorted({*inventory.coming, *coming} - {*here} - dropped)),
         )
-        if changed != held:
+        if changed != inventory:
             _write_inventory(url, changed)
 
 
@@ -161,42 +161,42 @@ def list_folder(url: str) -> TaskFiles:
 
 def _listed(url: str, inventory: Inventory | None) -> TaskFiles:
     """List a folder with this inventory. Raises FileNotFoundError if a file is missing."""
-    found = files.names(url)
-    there = set(found)
-    written = [name for name in found if name.endswith(".parquet") and (_COMPACTED.fullmatch(name) or _dated(name))]
+    names = files.names(url)
+    name_set = set(names)
+    candidates = [name for name in names if name.endswith(".parquet") and (_COMPACTED.fullmatch(name) or _dated(name))]
     if inventory is None:
-        if any(_is_numbered(name) for name in found):
+        if any(_is_numbered(name) for name in names):
             raise _gone(url, INVENTORY)
-        counts = written
+        counts = candidates
     else:
-        missing = (name for name in inventory.files if name not in there)
-        lost = (name for name in inventory.journals if name not in there and _answers_of(name) not in there)
+        missing = (name for name in inventory.files if name not in name_set)
+        lost = (name for name in inventory.journals if name not in name_set and _answers_of(name) not in name_set)
         if (first := next(chain(missing, lost), None)) is not None:
             raise _gone(url, first)
-        known = {*inventory.files, *inventory.coming, *map(_answers_of, inventory.journals)}
-        counts = [name for name in written if name in known or _journal_of(name) in there]
+        entries = {*inventory.files, *inventory.coming, *map(_answers_of, inventory.journals)}
+        counts = [name for name in candidates if name in entries or _journal_of(name) in name_set]
         counts += [
             name
-            for name in written
-            if name not in counts and _COMPACTED.fullmatch(name) and {*_replaced_by(files.join(url, name))} <= known
+            for name in candidates
+            if name not in counts and _COMPACTED.fullmatch(name) and {*_replaced_by(files.join(url, name))} <= entries
         ]
     numbers = {name: int(match[1]) for name in counts if (match := _COMPACTED.fullmatch(name))}
-    replaced = {old for name in numbers for old in _replaced_by(files.join(url, name))}
-    counts = [name for name in written if name in counts or name in replaced]
+    originals = {old for name in numbers for old in _replaced_by(files.join(url, name))}
+    counts = [name for name in candidates if name in counts or name in originals]
     parquet = sorted(name for name in counts if not name.startswith(DOCUMENTS))
-    stored = {name for file in (*parquet, *replaced) if (name := parse_name(file))}
-    journals = [name for file in found if file.startswith("journal-") and (name := parse_name(file))]
+    stored = {name for file in (*parquet, *originals) if (name := parse_name(file))}
+    journals = [name for file in names if file.startswith("journal-") and (name := parse_name(file))]
     return TaskFiles(
         url,
-        answers=[name for name in parquet if name not in replaced],
-        replaced=[name for name in parquet if name in replaced],
+        answers=[name for name in parquet if name not in originals],
+        replaced=[name for name in parquet if name in originals],
         documents=sorted(name for name in counts if name.startswith(DOCUMENTS)),
         journals=[name for name in journals if name not in stored],
         absorbed=[name for name in journals if name in stored],
         compacted=max(numbers.values(), default=0),
         taken=frozenset([*stored, *journals]),
-        told=(TASK,) if TASK in there else (),
-        foreign=sorted({*written} - {*counts}),
+        told=(TASK,) if TASK in name_set else (),
+        foreign=sorted({*candidates} - {*counts}),
         inventory=inventory,
     )
 
@@ -236,10 +236,10 @@ def settle(url: str) -> TaskFiles:
     listing = list_folder(url)
     here = (*listing.answers, *listing.replaced, *listing.documents)
     last = max(map(_run_number, here), default=0)
-    held = listing.inventory or Inventory()
+    inventory = listing.inventory or Inventory()
     journals = (name.journal for name in (*listing.journals, *listing.absorbed))
-    now = Inventory(max(held.last, last), tuple(sorted({*here, *listing.told})), tuple(sorted(journals)))
-    if now != held or listing.inventory is None:
+    now = Inventory(max(inventory.last, last), tuple(sorted({*here, *listing.told})), tuple(sorted(journals)))
+    if now != inventory or listing.inventory is None:
         _write_inventory(url, now)
     return listing
 
@@ -262,18 +262,22 @@ def let_go(url: str) -> list[str]:
                 files.write_bytes(place, whole_lines(files.read_bytes(place)))
             else:
                 files.remove(place)
-    held = None if INVENTORY in lost else _read_inventory(url)
-    there = files.names(url)
-    numbered = Inventory(max(map(_run_number, there), default=0) if held is None else held.last)
-    if held is not None:
-        lost |= {name for name in (*held.files, *held.journals) if name not in there and _answers_of(name) not in there}
-    written = [name for name in there if name.endswith(".parquet") or name == TASK]
-    journals = [name for name in there if name.endswith(".jsonl")]
-    _write_inventory(url, replace(numbered, files=tuple(written), journals=tuple(journals)))
+    inventory = None if INVENTORY in lost else _read_inventory(url)
+    names = files.names(url)
+    numbered = Inventory(max(map(_run_number, names), default=0) if inventory is None else inventory.last)
+    if inventory is not None:
+        lost |= {
+            name
+            for name in (*inventory.files, *inventory.journals)
+            if name not in names and _answers_of(name) not in names
+        }
+    file_names = [name for name in names if name.endswith(".parquet") or name == TASK]
+    journals = [name for name in names if name.endswith(".jsonl")]
+    _write_inventory(url, replace(numbered, files=tuple(file_names), journals=tuple(journals)))
     return sorted(lost)
 
 
 def _replaced_by(url: str) -> list[str]:
     with files.open_table(url) as file:
-        held: list[str] = json.loads(pq.read_metadata(file).metadata[REPLACES])
-    return held
+        names: list[str] = json.loads(pq.read_metadata(file).metadata[REPLACES])
+    return names

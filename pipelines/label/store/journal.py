@@ -50,8 +50,8 @@ class Name(NamedTuple):
 
 def parse_name(file: str) -> Name | None:
     """Parse a file name; None if it is neither that of answers nor of a journal."""
-    found = _NAME.fullmatch(file)
-    return Name(found["run"], int(found["number"])) if found else None
+    match = _NAME.fullmatch(file)
+    return Name(match["run"], int(match["number"])) if match else None
 
 
 class Outstanding:
@@ -66,11 +66,11 @@ class Outstanding:
 
     def take(self, annotator: str, amount: Amount) -> None:
         """Subtract an amount that was settled, never below zero."""
-        held = self.amounts.get(annotator, Amount())
-        input_tokens = max(0, held.input_tokens - amount.input_tokens)
-        output_tokens = max(0, held.output_tokens - amount.output_tokens)
+        balance = self.amounts.get(annotator, Amount())
+        input_tokens = max(0, balance.input_tokens - amount.input_tokens)
+        output_tokens = max(0, balance.output_tokens - amount.output_tokens)
         # if no token is left, what is left of the cost is rounding
-        cost = max(0.0, held.cost - amount.cost) if input_tokens or output_tokens else 0.0
+        cost = max(0.0, balance.cost - amount.cost) if input_tokens or output_tokens else 0.0
         self.amounts[annotator] = Amount(0, input_tokens, output_tokens, cost)
 
     def total(self) -> Amount:
@@ -146,8 +146,8 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _damaged(name: str, line: int) -> StoreDamaged:
-    told = "this line of the journal is damaged. Remove the line and run again: its answers will be asked for anew"
-    return StoreDamaged(name, f"{name}:{line}: {told}")
+    message = "this line of the journal is damaged. Remove the line and run again: its answers will be asked for anew"
+    return StoreDamaged(name, f"{name}:{line}: {message}")
 
 
 def _replay_line(line: dict[str, Any], batches: list[dict[str, Any]], outstanding: Outstanding) -> None:
@@ -182,10 +182,10 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 def _checked(line: bytes) -> bytes:
     """Return the JSON of a line; ValueError if it is not what was written. Earlier versions wrote no checksum."""
-    content, tab, told = line.rpartition(b"\t")
+    content, tab, checksum = line.rpartition(b"\t")
     if not tab:
         return line
-    if told != b"%08x" % zlib.crc32(content):
+    if checksum != b"%08x" % zlib.crc32(content):
         raise ValueError("another checksum")
     return content
 
@@ -233,8 +233,8 @@ class LocalJournal:
         Raises FatalError if the disk does not take it; the journal then ends before the line.
         """
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
+            count = os.write(self._file, line)
+            if count < len(line):
                 os.lseek(self._file, self.bytes, os.SEEK_SET)
                 os.ftruncate(self._file, self.bytes)
                 raise OSError(28, "no space left for a whole line")
@@ -243,7 +243,7 @@ class LocalJournal:
                 f"{self.url} cannot be written: {error.strerror}. Make room there, or choose another store; "
                 "what is finished is kept"
             ) from None
-        self.bytes += written
+        self.bytes += count
 
     def close(self) -> None:
         """Close the file; nothing is written from now on."""

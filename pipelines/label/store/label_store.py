@@ -64,8 +64,8 @@ class LabelStore:
             recover(self.url)
             compact_if_many(self.url)
             if run is None:
-                held = settle(self.url).inventory
-                last = 1 + (0 if held is None else held.last)
+                inventory = settle(self.url).inventory
+                last = 1 + (0 if inventory is None else inventory.last)
                 note(self.url, last=last)
                 run = f"{last:08d}"
             writer = open_writer(self.url, run)
@@ -124,11 +124,11 @@ class LabelStore:
         """Return what runs that were killed, or go on, have reserved and not settled."""
 
         def read(listing: TaskFiles) -> Outstanding:
-            found = Outstanding()
+            total = Outstanding()
             for journal in listing.last_journals():
                 for annotator, amount in listing.replay(journal).outstanding.amounts.items():
-                    found.add(annotator, amount)
-            return found
+                    total.add(annotator, amount)
+            return total
 
         return self._reading(read)
 
@@ -140,20 +140,20 @@ class LabelStore:
         sources: list[dict[str, Any]] = []
         with contextlib.suppress(StoreDamaged):
             sources = self.task().get("sources", [])
-        told = [dict(source)] if source is not None else []
-        sources = [one for one in sources if one not in told] + told
-        held = {"name": name, "fingerprint": self.fingerprint, "task": dict(task), "sources": sources}
-        files.write_record(files.join(self.url, TASK), held)
+        new_sources = [dict(source)] if source is not None else []
+        sources = [entry for entry in sources if entry not in new_sources] + new_sources
+        record = {"name": name, "fingerprint": self.fingerprint, "task": dict(task), "sources": sources}
+        files.write_record(files.join(self.url, TASK), record)
         note(self.url, arrived=[TASK])
 
     def task(self) -> dict[str, Any]:
         """Return what `write_task` stored: name, fingerprint, task; if nothing, the fingerprint as the name."""
         try:
-            held: dict[str, Any] = files.read_record(files.join(self.url, TASK))
+            record: dict[str, Any] = files.read_record(files.join(self.url, TASK))
         except FileNotFoundError:
             list_folder(self.url)  # raises StoreFileGone if it was there
             return {"name": self.fingerprint, "fingerprint": self.fingerprint, "task": {}}
-        return held
+        return record
 
     def write_documents(self, run: str, batches: Iterable[pa.Table]) -> None:
         """Store the documents that a run chose (DOCUMENTS), so that answers find their ids."""
@@ -172,8 +172,8 @@ class LabelStore:
             return [files.read_table(listing.place(name)) for name in listing.documents]
 
         tables = self._reading(read)
-        together = pa.concat_tables([DOCUMENTS.empty_table(), *tables])
-        return together.group_by(DOCUMENTS.names, use_threads=False).aggregate([]) if len(tables) > 1 else together
+        table = pa.concat_tables([DOCUMENTS.empty_table(), *tables])
+        return table.group_by(DOCUMENTS.names, use_threads=False).aggregate([]) if len(tables) > 1 else table
 
     def _all(self, columns: Sequence[str], only: pc.Expression | None) -> pa.Table:
         empty = SCHEMA.empty_table().select(columns)
@@ -181,11 +181,11 @@ class LabelStore:
 
     def _tables(self, listing: TaskFiles, columns: Sequence[str], only: pc.Expression | None) -> Iterator[pa.Table]:
         for name in listing.answers:
-            found = files.read_table(listing.place(name), list(columns), only)
-            yield found.replace_schema_metadata(None)
+            table = files.read_table(listing.place(name), list(columns), only)
+            yield table.replace_schema_metadata(None)
         for journal in listing.journals:
-            found = to_table(listing.replay(journal).batches, journal.run)
-            yield (found if only is None else found.filter(only)).select(list(columns))
+            table = to_table(listing.replay(journal).batches, journal.run)
+            yield (table if only is None else table.filter(only)).select(list(columns))
 
     def _reading(self, read: Callable[[TaskFiles], _T]) -> _T:
         """Read files of one moment; again if a writer has replaced one of them meanwhile."""
@@ -200,9 +200,9 @@ class LabelStore:
 
 def _documents(rows: pa.Table) -> int:
     """Return the number of documents with replies, each once per annotator and revision; imported ones do not count."""
-    asked = rows.filter((pc.field("attempt") > 0) & pc.is_valid(pc.field(CONTENT_ID)))
-    high, low = halves(asked[CONTENT_ID])
-    pairs = pc.binary_join_element_wise(asked["annotator"], asked["revision"], "/")
+    replies = rows.filter((pc.field("attempt") > 0) & pc.is_valid(pc.field(CONTENT_ID)))
+    high, low = halves(replies[CONTENT_ID])
+    pairs = pc.binary_join_element_wise(replies["annotator"], replies["revision"], "/")
     encoded = pairs.combine_chunks().dictionary_encode()
     codes = (encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded).indices.to_numpy()
     order = sorted_order(high, low, codes)
@@ -211,8 +211,8 @@ def _documents(rows: pa.Table) -> int:
 
 def is_scale(task: Mapping[str, Any]) -> bool:
     """Return whether the answers to a task, as a store keeps it, are numbers."""
-    written = task["task"].get("answer")
-    return isinstance(written, dict) and "scale" in written
+    answer = task["task"].get("answer")
+    return isinstance(answer, dict) and "scale" in answer
 
 
 def fingerprints(store: str) -> list[str]:

@@ -98,13 +98,13 @@ def to_columns(rows: Sequence[AnswerRow]) -> dict[str, Any]:
     columns["key"] = b"".join(_NO_KEY if key is None else key for key in keys).hex()
     if None in keys:
         columns["unanswered"] = [i for i, key in enumerate(keys) if key is None]
-    if (known := columns.pop("probabilities", None)) is not None:
+    if (probabilities := columns.pop("probabilities", None)) is not None:
         numbers: dict[tuple[str, ...], int] = {}
         columns["labelled"] = [
-            None if shares is None else numbers.setdefault(tuple(shares), len(numbers)) for shares in known
+            None if shares is None else numbers.setdefault(tuple(shares), len(numbers)) for shares in probabilities
         ]
         columns["labels"] = list(numbers)
-        columns["shares"] = list(chain.from_iterable(shares.values() for shares in known if shares is not None))
+        columns["shares"] = list(chain.from_iterable(shares.values() for shares in probabilities if shares is not None))
     return columns
 
 
@@ -152,8 +152,8 @@ def _maps(batches: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> pa.Arr
     lengths: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     for batch, n in zip(batches, counts, strict=True):
         lists = [
-            np.array([codes.setdefault(label, len(codes)) for label in one], np.int64)
-            for one in batch.get("labels", ())
+            np.array([codes.setdefault(label, len(codes)) for label in label_list], np.int64)
+            for label_list in batch.get("labels", ())
         ]
         labelled = batch.get("labelled") or [None] * n
         if len(lists) == 1 and None not in labelled:
@@ -185,8 +185,8 @@ def sorted_order(first: NDArray[np.uint64], *others: NDArray[Any]) -> NDArray[np
     are sorted by the rest.
     """
     order = np.argsort(first, kind="stable")
-    ordered = first[order]
-    same = np.concatenate([[False], ordered[1:] == ordered[:-1]])
+    values = first[order]
+    same = np.concatenate([[False], values[1:] == values[:-1]])
     tied = np.flatnonzero(same | np.concatenate([same[1:], [False]])) if len(first) else np.empty(0, np.int64)
     if len(tied):
         among = order[tied]
@@ -218,13 +218,13 @@ def merged(table: pa.Table) -> pa.Table:
     created = table["created"].cast(pa.int64()).to_numpy()
     order = sorted_order(high, low, unanswered, annotator, revision, attempt, created)
     last = last_of_each(order, high, low, unanswered, annotator, revision)
-    found = table.take(pa.array(order[last]))
+    result = table.take(pa.array(order[last]))
     starts = np.flatnonzero(np.roll(last, 1))
     for name in (name for name in SUMMED if name in table.column_names):
         values = table[name].to_numpy()[order]
         sums = np.add.reduceat(values, starts) if len(starts) else values
-        found = found.set_column(found.schema.get_field_index(name), SCHEMA.field(name), pa.array(sums))
-    return found
+        result = result.set_column(result.schema.get_field_index(name), SCHEMA.field(name), pa.array(sums))
+    return result
 
 
 def _codes(names: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -286,10 +286,10 @@ class _Part:
         self.high, self.low = halves(table[CONTENT_ID])
         attempt = table["attempt"].to_numpy().astype(np.int64)
         self.rank = (attempt << _ATTEMPT_BITS) + table["created"].cast(pa.int64()).to_numpy()
-        answered, told = (table[name].is_valid().to_numpy() for name in ("answer", "raw"))
-        repairable = ~answered & told & (attempt == 1)
+        answered, has_raw = (table[name].is_valid().to_numpy() for name in ("answer", "raw"))
+        repairable = ~answered & has_raw & (attempt == 1)
         self.state = np.select([answered, repairable], [ANSWERED, REPAIR], QUARANTINED).astype(np.uint8)
-        chosen = table.select([CONTENT_ID, "raw", "error"]).filter(pa.array(repairable))
+        repairs = table.select([CONTENT_ID, "raw", "error"]).filter(pa.array(repairable))
         self.rejected = [
-            (key, Rejected(raw, error or "")) for key, raw, error in zip(*(c.to_pylist() for c in chosen), strict=True)
+            (key, Rejected(raw, error or "")) for key, raw, error in zip(*(c.to_pylist() for c in repairs), strict=True)
         ]

@@ -68,16 +68,16 @@ def _remove(listing: TaskFiles, names: list[str]) -> None:
 def _groups(listing: TaskFiles) -> Iterator[list[str]]:
     """Yield groups of files to merge with one another: two files at least, `Tuning.merged_rows` rows at most."""
     group: list[str] = []
-    held = 0
+    total = 0
     for name in listing.answers:
         rows = _rows_in(listing.place(name))
         if rows > sizes().merged_rows // 2:
             continue
-        if held + rows > sizes().merged_rows:
+        if total + rows > sizes().merged_rows:
             yield group
-            group, held = [], 0
+            group, total = [], 0
         group.append(name)
-        held += rows
+        total += rows
     if len(group) > 1:
         yield group
 
@@ -119,13 +119,13 @@ def _settle_all(listing: TaskFiles, journal: Name) -> None:
     """
     url = listing.place(journal.journal)
     content = files.read_bytes(url)
-    held = replay(content, url)
-    if not (lines := unanswered_lines(held.outstanding)):
+    state = replay(content, url)
+    if not (lines := unanswered_lines(state.outstanding)):
         return
-    before = content[: held.size]
+    before = content[: state.size]
     if journal in listing.absorbed:
         url = listing.place(Name(journal.run, listing.next_number(journal.run)).journal)
-        before = outstanding_line(held.outstanding)
+        before = outstanding_line(state.outstanding)
     files.write_bytes(url, before + lines)
 
 
@@ -256,10 +256,10 @@ class BufferedWriter(Writer):
         self._settled.append((annotator, settled))
 
     def _reserve(self, annotator: str, amount: Amount) -> None:
-        held, recorded = (o.amounts.get(annotator, NOTHING) for o in (self._outstanding, self._recorded))
-        if all(a <= b for a, b in zip(held[1:], recorded[1:], strict=True)):
+        total, recorded = (o.amounts.get(annotator, NOTHING) for o in (self._outstanding, self._recorded))
+        if all(a <= b for a, b in zip(total[1:], recorded[1:], strict=True)):
             return
-        spare = Amount(0, int(HEADROOM * held[1]) + 1, int(HEADROOM * held[2]) + 1, HEADROOM * held[3])
+        spare = Amount(0, int(HEADROOM * total[1]) + 1, int(HEADROOM * total[2]) + 1, HEADROOM * total[3])
         self._recorded.amounts[annotator] = spare
         files.write_bytes(files.join(self.url, self._record.journal), outstanding_line(self._recorded))
 
@@ -313,11 +313,11 @@ def open_writer(url: str, run: str) -> Writer:
 
 def _latest(listing: TaskFiles) -> int:
     """Return the greatest `created` of all answers, in microseconds: rows appended from now on come after it."""
-    found = [0]
+    times = [0]
     for name in listing.answers:
         with files.open_table(listing.place(name)) as file:
-            held = pq.read_metadata(file)
-        column = held.schema.names.index("created")
-        told = (held.row_group(i).column(column).statistics for i in range(held.num_row_groups))
-        found += [statistics.max_raw for statistics in told if statistics is not None and statistics.has_min_max]
-    return max(found)
+            metadata = pq.read_metadata(file)
+        column = metadata.schema.names.index("created")
+        stats = (metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups))
+        times += [statistics.max_raw for statistics in stats if statistics is not None and statistics.has_min_max]
+    return max(times)

@@ -139,11 +139,11 @@ def _head(file: FileRef, compression: Compression, limit: int) -> bytes:
     raw: bytes = fs.cat_file(path, start=0, end=min(limit, file.size or limit))
     if compression == "none":
         return raw
-    held = b""
+    content = b""
     with pa.CompressedInputStream(pa.BufferReader(raw), compression) as stream:
         try:
-            while len(held) < limit and (piece := stream.read(1 << 14)):
-                held += piece
+            while len(content) < limit and (piece := stream.read(1 << 14)):
+                content += piece
         except OSError:  # cut short at `limit`, as asked for
             pass
-    return held
+    return content

@@ -156,13 +156,13 @@ def _open(reading: Reading) -> Iterator[Opened]:
 
 def _lines_of_head(head: bytes, whole: bool) -> list[dict[str, Any]]:
     lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    found = []
+    records = []
     for line in lines if whole else lines[:-1]:
         try:
-            found.append(orjson.loads(line))
+            records.append(orjson.loads(line))
         except orjson.JSONDecodeError:
             continue
-    return [record for record in found if isinstance(record, dict)]
+    return [record for record in records if isinstance(record, dict)]
 
 
 def _head_of_array(head: bytes, whole: bool) -> list[dict[str, Any]]:
@@ -170,15 +170,15 @@ def _head_of_array(head: bytes, whole: bool) -> list[dict[str, Any]]:
     if not text.startswith("["):
         return _lines_of_head(head, whole)
     decoder, at = json.JSONDecoder(), 1
-    found: list[Any] = []
+    records: list[Any] = []
     while True:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
         try:
             record, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):  # the end of the array, or of what was read
-            return [record for record in found if isinstance(record, dict)]
-        found.append(record)
+            return [record for record in records if isinstance(record, dict)]
+        records.append(record)
 
 
 JSONL = Format(

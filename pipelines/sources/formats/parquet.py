@@ -66,11 +66,11 @@ def parquet(
         if dictionaries:
             reader = pq.ParquetFile(opened, metadata=reader.metadata, read_dictionary=dictionaries, **options)
         row, rows = 0, sum(reader.metadata.row_group(group).num_rows for group in groups)
-        for held in _pieces(reader, groups, columns.paths, batch_bytes, batch_rows):
-            tell_share((row + held.num_rows) / max(1, rows))
-            for start, stop in cuts(_sizes(held), batch_bytes, batch_rows):
-                yield columns.batch(held.slice(start, stop - start), row + start)
-            row += held.num_rows
+        for piece in _pieces(reader, groups, columns.paths, batch_bytes, batch_rows):
+            tell_share((row + piece.num_rows) / max(1, rows))
+            for start, stop in cuts(_sizes(piece), batch_bytes, batch_rows):
+                yield columns.batch(piece.slice(start, stop - start), row + start)
+            row += piece.num_rows
         if row == 0:
             yield Batch(pa.RecordBatch.from_pylist([], schema=wanted), [], records=0, lines=0)
 
@@ -120,15 +120,15 @@ def _pieces(
     """
     step = min(_FIRST_ROWS, batch_rows)
     pieces: list[pa.RecordBatch] = []
-    held = rows = 0
+    total = rows = 0
     for piece in reader.iter_batches(step, row_groups=groups, columns=paths, use_threads=False):
         pieces.append(piece)
         size = max(1, sum(map(_bytes_held, piece.columns)))
-        held, rows = held + size, rows + piece.num_rows
-        if held >= batch_bytes // 16 or rows >= batch_rows // 2:
+        total, rows = total + size, rows + piece.num_rows
+        if total >= batch_bytes // 16 or rows >= batch_rows // 2:
             yield pa.concat_batches(pieces) if len(pieces) > 1 else piece
-            pieces, held, rows = [], 0, 0
-        fitting = (batch_bytes - held) * 15 // 16 * piece.num_rows // size
+            pieces, total, rows = [], 0, 0
+        fitting = (batch_bytes - total) * 15 // 16 * piece.num_rows // size
         step = max(1, min(fitting, _GROWTH * piece.num_rows, batch_rows - rows))
         reader.reader.set_batch_size(step)  # takes effect with the next batch
     if pieces:
@@ -227,9 +227,9 @@ class _Columns:
                 arrays[field.name] = pa.repeat(value, held.num_rows)
         documents = pa.RecordBatch.from_arrays([arrays[name] for name in self._wanted.names], schema=self._wanted)
         if faults:
-            kept = np.ones(held.num_rows, np.bool_)
-            kept[list(faults)] = False
-            documents = documents.filter(pa.array(kept))
+            mask = np.ones(held.num_rows, np.bool_)
+            mask[list(faults)] = False
+            documents = documents.filter(pa.array(mask))
         return Batch(documents, rejects, first_row + held.num_rows, lines=0)
 
     @staticmethod
@@ -332,12 +332,12 @@ def _row_group_parts(file: FileRef, source: Source) -> list[Part | None]:
         sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in _row_groups(metadata)
     ]
     parts: list[Part | None] = []
-    start = held = 0
+    start = total = 0
     for i, size in enumerate(sizes):
-        if held and held + size > part_bytes:
+        if total and total + size > part_bytes:
             parts.append((start, i))
-            start, held = i, 0
-        held += size
+            start, total = i, 0
+        total += size
     return [*parts, (start, len(sizes))]
 
 
@@ -358,10 +358,10 @@ def _preview(file: FileRef, compression: Compression, limit: int) -> list[dict[s
 def _rows(reading: Reading) -> Iterator[Record]:
     """Yield the rows of a file with all their fields, for readers of a few rows."""
     with open_file(reading.file) as opened:
-        held = pq.ParquetFile(opened)
-        groups = range(*reading.part) if reading.part is not None else range(held.num_row_groups)
+        reader = pq.ParquetFile(opened)
+        groups = range(*reading.part) if reading.part is not None else range(reader.num_row_groups)
         for group in groups:
-            yield from map(Record, held.read_row_group(group, use_threads=False).to_pylist())
+            yield from map(Record, reader.read_row_group(group, use_threads=False).to_pylist())
 
 
 PARQUET = Format(

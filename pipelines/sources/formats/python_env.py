@@ -48,12 +48,12 @@ def packages(folder: str) -> list[FileRef]:
 
     A package's version is a digest of its files' sizes and times. Raises RecipeError where there is no package.
     """
-    found = [_package_ref(info) for info in sorted(Path(folder).glob("*.dist-info"))]
-    if not found:
+    refs = [_package_ref(info) for info in sorted(Path(folder).glob("*.dist-info"))]
+    if not refs:
         raise RecipeError(
             f"{folder} holds no installed packages (no *.dist-info folders); name a site-packages folder, or `auto`"
         )
-    return sorted(found, key=lambda ref: (ref.name, ref.url))
+    return sorted(refs, key=lambda ref: (ref.name, ref.url))
 
 
 def _package_ref(info: Path) -> FileRef:
@@ -102,13 +102,13 @@ def python_env(package: FileRef, limit: int) -> Iterator[Record]:
 
 def _records(package: str, path: Path, relative: str, limit: int) -> Iterator[Record]:
     kind = _kind(relative)
-    seen: Counter[str] = Counter()
+    uses: Counter[str] = Counter()
     try:
         if path.stat().st_size > limit:
             raise Fault("too_large", f"{path} has more than {limit:,} bytes (document_bytes)")
         for name, text in _documents(kind, path):
-            seen[name] += 1
-            again = f"#{seen[name]}" if seen[name] > 1 else ""  # an overload, or a definition in each branch of an if
+            uses[name] += 1
+            again = f"#{uses[name]}" if uses[name] > 1 else ""  # an overload, or a definition in each branch of an if
             yield Record({"id": f"{package}/{relative}{name}{again}", "text": text, "kind": kind, "package": package})
     except Fault as fault:
         yield Record({"id": f"{package}/{relative}"}, relative, fault=fault)
