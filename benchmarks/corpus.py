@@ -6,6 +6,7 @@ from nor foreign to it.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("GRISTMILL_TEXT", ROOT.parent / "shared" / "data"))  # real text
 WORK = ROOT / "benchmarks" / "work"
 FILE_BYTES = 32_000_000
 

@@ -39,9 +39,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     Raises RecipeError with every mistake found, StoreDamaged where the store is not as it was written.
     """
     from gristmill.pipelines.planning.state import plan_run
-    from gristmill.pipelines.report import plan_view
+    from gristmill.pipelines.report.plan import to_json
 
-    return plan_view.to_json(plan_run(_loaded(recipe), asks=False))
+    return to_json(plan_run(_loaded(recipe), asks=False))
 
 
 def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("GRISTMILL_TEXT", Path(__file__).resolve().parents[2] / "shared" / "data"))  # real text
 
 # fmt: off
 WORDS = [

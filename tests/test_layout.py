@@ -29,8 +29,8 @@ LAYERS = (
     "planning",  # recipe and store to a plan
     "index",  # the history of fuzzy_dedup
     "stages",  # what a run does, in order
-    "report",  # what a store holds and what a run did, for people
     "train",  # models that measures use
+    "report",  # what a store holds and what a run did, for people
     "cli",  # commands
 )
 MODULES = sorted([*(ROOT / "operators").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
@@ -74,6 +74,15 @@ def loaded_after(program: str) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_facts_and_what_prints_them_are_apart() -> None:
+    """A page can show what the console shows: outside these folders nothing knows of the console."""
+    printing = {path for path in MODULES if "rich" in imports(path)}
+    folders = {str(path.parent.relative_to(ROOT / "pipelines")) for path in printing}
+    assert folders == {"report/console", "progress"}
+    for path in (ROOT / "pipelines" / "report").glob("*.py"):
+        assert not any(name.startswith("report.console") for name in pipeline_imports(path)), path
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parts[len(ROOT.parts)] == "operators"], ids=lambda p: p.stem)

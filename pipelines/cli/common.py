@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from gristmill.operators.errors import GristmillError, RecipeError, ShardError, 
 from gristmill.pipelines.config.quoting import printable_json
 from gristmill.pipelines.engine.signals import Ended
 from gristmill.pipelines.progress.console import make_console
+
+if TYPE_CHECKING:  # commands that print no table start without Arrow
+    import pyarrow as pa
 
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
 #: Address space that threads, DuckDB, Arrow and compiled code reserve on a small machine. With less they hang or crash.
@@ -126,3 +129,10 @@ def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:
         print(printable_json(value))
     else:
         show()
+
+
+def print_table(as_json: bool, table: pa.Table) -> None:
+    """Print the rows of a query to standard output."""
+    from gristmill.pipelines.report.console.tables import show_table
+
+    print_result(as_json, table.to_pylist(), lambda: show_table(table, out))

@@ -39,10 +39,7 @@ def index_info(
 ) -> None:
     """Show what an index was made with, and its generations: run, sources, shards, documents, size."""
     with errors(debug):
-        from gristmill.pipelines.report import index as index_report
-
-        indexes = index_report.info(store, name)
-        print_result(as_json, indexes, lambda: index_report.show(indexes, out))
+        _show_indexes(store, name, as_json)
 
 
 @index_app.command("compact")
@@ -61,7 +58,7 @@ def index_compact(
 
         with closing(open_engine(engine.value, workers)) as opened:
             compact(store, name, opened)
-        _show_index(store, name, as_json)
+        _show_indexes(store, name, as_json)
 
 
 @index_app.command("remove")
@@ -85,7 +82,7 @@ def index_remove(
         elif source is not None:
             with closing(open_engine("local", None)) as opened:
                 remove_source(store, name, source, opened)
-        _show_index(store, name, as_json)
+        _show_indexes(store, name, as_json)
 
 
 @index_app.command("import")
@@ -122,7 +119,7 @@ def index_import(
             import_dataset(loaded, dataset, opened, Reporter(err, quiet))
         indexed = indexed_rule(loaded.recipe.decide)
         assert indexed is not None
-        _show_index(loaded.store, indexed[1].name, as_json)
+        _show_indexes(loaded.store, indexed[1].name, as_json)
 
 
 @index_app.command("export")
@@ -145,8 +142,9 @@ def index_export(
         print_result(as_json, result, lambda: out.print(f"{plural(count, 'document')} in {datasketch}", markup=False))
 
 
-def _show_index(store: str, name: str, as_json: bool) -> None:
-    from gristmill.pipelines.report import index as index_report
+def _show_indexes(store: str, name: str | None, as_json: bool) -> None:
+    from gristmill.pipelines.report.console.store import show_indexes
+    from gristmill.pipelines.report.index import info
 
-    indexes = index_report.info(store, name)
-    print_result(as_json, indexes, lambda: index_report.show(indexes, out))
+    indexes = info(store, name)
+    print_result(as_json, indexes, lambda: show_indexes(indexes, out))

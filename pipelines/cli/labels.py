@@ -21,6 +21,7 @@ from gristmill.pipelines.cli.common import (
     errors,
     out,
     print_result,
+    print_table,
 )
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def confirmation(yes: bool) -> Confirm:
     """Return a function that shows the plan and asks to go on: not with --yes; RecipeError without a terminal."""
 
     def confirm(plan: LabelPlan) -> bool:
-        from gristmill.pipelines.report.labelling import show_plan
+        from gristmill.pipelines.report.console.labelling import show_label_plan
 
-        show_plan(plan, err)
+        show_label_plan(plan, err)
         if yes:
             return True
         if not sys.stdin.isatty():
@@ -72,7 +73,7 @@ def label(
     with errors(debug):
         from gristmill import api
         from gristmill.pipelines.progress.reporter import Reporter
-        from gristmill.pipelines.report.labelling import show_label_result
+        from gristmill.pipelines.report.console.labelling import show_label_result
 
         result = api.label(
             task,
@@ -104,9 +105,10 @@ def labels_info(
     with errors(debug):
         from gristmill.pipelines.label.task import load_task
         from gristmill.pipelines.report import labels
+        from gristmill.pipelines.report.console.store import show_tasks
 
         tasks = labels.info(store, None if task is None else load_task(task, asks=False).fingerprint)
-        print_result(as_json, tasks, lambda: labels.show(tasks, out))
+        print_result(as_json, tasks, lambda: show_tasks(tasks, out))
 
 
 @labels_app.command("export")
@@ -214,10 +216,6 @@ def labels_query(
 ) -> None:
     """Ask the label store: SQL over answers, quarantine, documents and tasks."""
     with errors(debug):
-        from gristmill.pipelines.report import labels, tables
+        from gristmill.pipelines.report import labels
 
-        table = labels.query(store, sql, unsafe)
-        if as_json:
-            print(tables.to_json(table))
-        else:
-            tables.show(table, out)
+        print_table(as_json, labels.query(store, sql, unsafe))

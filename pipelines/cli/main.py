@@ -29,6 +29,7 @@ from gristmill.pipelines.cli.common import (
     errors,
     out,
     print_result,
+    print_table,
 )
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
@@ -86,8 +87,8 @@ def run(
     with errors(debug):
         from gristmill import api
         from gristmill.pipelines.progress.reporter import Reporter
+        from gristmill.pipelines.report.console.run import show_result
         from gristmill.pipelines.report.examples import examples as dropped_by
-        from gristmill.pipelines.report.summary import show_result
 
         loaded = api.load_recipe(recipe, set_ or ())
         result = api.run(
@@ -107,10 +108,10 @@ def plan(recipe: RecipePath, set_: Overrides = None, as_json: AsJson = False, de
     """Show what a run would do: shards, what is cached, the columns after each stage. Nothing is executed."""
     with errors(debug):
         from gristmill import api
-        from gristmill.pipelines.report import plan_view
+        from gristmill.pipelines.report.console.plan import show_plan
 
         made = api.plan(api.load_recipe(recipe, set_ or ()))
-        print_result(as_json, made, lambda: plan_view.show(made, out))
+        print_result(as_json, made, lambda: show_plan(made, out))
 
 
 @app.command()
@@ -124,10 +125,11 @@ def explain(
 ) -> None:
     """Show a document's measures and its fate: the rule, the value against the limit, the copy that was kept."""
     with errors(debug):
-        from gristmill.pipelines.report import explain as explanation
+        from gristmill import api
+        from gristmill.pipelines.report.console.documents import show_documents
 
-        documents = explanation.explain(store, id)
-        print_result(as_json, documents, lambda: explanation.show(documents, out))
+        documents = api.explain(store, id)
+        print_result(as_json, documents, lambda: show_documents(documents, out))
 
 
 @app.command()
@@ -148,10 +150,11 @@ def clusters(
     """Show clusters that fuzzy_dedup found: what went, and how its words differ from what was kept in its place."""
     with errors(debug):
         from gristmill.pipelines.report import clusters as cluster_report
+        from gristmill.pipelines.report.console.documents import show_clusters
 
         most = largest if largest is not None else 0 if sample else 5
         result = cluster_report.clusters(store, dataset, most, sample, id)
-        print_result(as_json, result, lambda: cluster_report.show(result, out))
+        print_result(as_json, result, lambda: show_clusters(result, out))
 
 
 @app.command()
@@ -171,14 +174,9 @@ def query(
 ) -> None:
     """Ask the store: SQL over its documents (every measure), decisions, quarantine and datasets."""
     with errors(debug):
-        from gristmill.pipelines.report import query as queries
-        from gristmill.pipelines.report import tables
+        from gristmill import api
 
-        table = queries.query(store, sql, unsafe)
-        if as_json:
-            print(tables.to_json(table))
-        else:
-            tables.show(table, out)
+        print_table(as_json, api.query(store, sql, unsafe))
 
 
 @app.command()
@@ -198,9 +196,10 @@ def verify(
     with errors(debug):
         from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report import verify as verification
+        from gristmill.pipelines.report.console.store import show_findings
 
         result = verification.verify(store, dataset, repair, Reporter(err, quiet))
-        print_result(as_json, result.to_json(), lambda: verification.show(result, out))
+        print_result(as_json, result.to_json(), lambda: show_findings(result, out))
     if result.wrong:
         raise typer.Exit(1)
 
@@ -216,15 +215,16 @@ def operators(
     with errors(debug):
         from gristmill.pipelines.planning.schema import as_text, recipe_schema
         from gristmill.pipelines.report import catalogue
+        from gristmill.pipelines.report.console.plan import show_operator, show_operators
 
         if schema:
             print(as_text(recipe_schema()), end="")
         elif name is None:
             entries = catalogue.catalogue()
-            print_result(as_json, entries, lambda: catalogue.show(entries, out))
+            print_result(as_json, entries, lambda: show_operators(entries, out))
         else:
             entry = catalogue.describe(name)
-            print_result(as_json, entry, lambda: catalogue.show_one(entry, out))
+            print_result(as_json, entry, lambda: show_operator(entry, out))
 
 
 @train_app.command()
@@ -261,8 +261,8 @@ def quality(
     """Train a fastText classifier that tells positive documents from negative ones, and report how well it does."""
     with errors(debug):
         from gristmill.operators.errors import RecipeError
+        from gristmill.pipelines.report.console.training import show_training
         from gristmill.pipelines.train.quality import train_quality
-        from gristmill.pipelines.train.report import render_report
 
         options = {"dim": dim, "word_ngrams": word_ngrams, "epochs": epochs, "learning_rate": learning_rate}
         options |= {"min_count": min_count, "buckets": buckets, "holdout": holdout, "seed": seed}
@@ -280,7 +280,7 @@ def quality(
             taught = Taught(task, open_stored(absolute(store, "."), task.fingerprint), good or (), input_ or ())
             sides = ([taught.positive], [taught.negative])
             report = train_quality(*sides, model, read=taught.read, **options)  # type: ignore[arg-type]
-        print_result(as_json, report.as_json(), lambda: out.print(render_report(report)))
+        print_result(as_json, report.as_json(), lambda: show_training(report, out))
 
 
 def _take_all_names() -> None:

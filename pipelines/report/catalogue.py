@@ -5,9 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from gristmill.operators.base import Measure, Operator
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.table import operators
@@ -44,34 +41,6 @@ def describe(name: str) -> dict[str, Any]:
         "fields": fields,
         "columns": _columns(cls),
     }
-
-
-def show(entries: list[dict[str, Any]], console: Console) -> None:
-    """Print the catalogue."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("operator", "section", ""):
-        table.add_column(heading)
-    for entry in entries:
-        table.add_row(entry["name"], entry["section"], entry["summary"])
-    console.print(table)
-
-
-def show_one(entry: dict[str, Any], console: Console) -> None:
-    """Print all about one operator."""
-    console.print(f"{entry['name']} (under {entry['section']})", style="bold")
-    console.print(entry["documentation"], markup=False)
-    for title, rows in (("options", entry["fields"]), ("columns", entry["columns"])):
-        if rows:
-            table = Table(box=None, pad_edge=False, title=title, title_justify="left", show_header=False)
-            for row in rows:
-                table.add_row("  " + row["name"], row.get("type") or _given(row), row["description"])
-            console.print(table)
-
-
-def _given(option: dict[str, Any]) -> str:
-    if option["required"]:
-        return "required"
-    return "optional" if option["default"] is None else f"default {option['default']}"
 
 
 def _doc(cls: type[Operator]) -> str:

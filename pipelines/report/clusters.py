@@ -8,8 +8,6 @@ from itertools import takewhile
 from typing import Any
 
 import duckdb
-from rich.console import Console
-from rich.text import Text
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import plural
@@ -26,8 +24,6 @@ COMPARED_WORDS = 2000
 CONTEXT_WORDS, SHOWN_WORDS = 6, 120
 #: A stretch of a word diff: "=" in both, "-" only in the document kept, "+" only in the one that went, "…" not shown.
 Stretch = tuple[str, str]
-_STYLES = {"=": "", "-": "red strike", "+": "green", "…": "dim"}
-_MARKS = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}", "…": "{}"}
 
 
 def clusters(
@@ -146,30 +142,3 @@ def _shortened(stretches: Sequence[tuple[str, list[str]]]) -> Iterator[Stretch]:
 def _part(kind: str, words: list[str]) -> Iterator[Stretch]:
     if words:
         yield kind, " ".join(words)
-
-
-def show(found: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print clusters; a diff in colours on a terminal, elsewhere with marks [-only kept-]{+only lost+}."""
-    if not found:
-        console.print("there are no clusters")
-    for cluster in found:
-        survivors = plural(cluster["survivors"], "survivor")
-        console.print(
-            f"cluster {cluster['cluster']} of {cluster['rule']}: {cluster['size']:,} documents, {survivors}",
-            style="bold",
-            markup=False,
-        )
-        for member in cluster["members"]:
-            like = "" if member["similarity"] is None else f" (similarity {member['similarity']:.3f})"
-            by = ", which the index holds" if member["earlier"] else ""
-            dropped = f"{member['id']} dropped as a near-duplicate of {member['survivor_id']}{like}{by}"
-            console.print(f"  {dropped}", style="yellow", markup=False)
-            if not member["earlier"]:
-                console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))
-
-
-def rendered(diff: Sequence[Stretch], colours: bool) -> Text:
-    """Return a word diff in one paragraph."""
-    if colours:
-        return Text(" ").join(Text(words, style=_STYLES[kind]) for kind, words in diff)
-    return Text(" ".join(_MARKS[kind].format(words) for kind, words in diff))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-
 from gristmill.operators import columns
-from gristmill.pipelines.report.explain import excerpt, sentence
+from gristmill.pipelines.report.explain import excerpt
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of
@@ -53,11 +50,3 @@ def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]
         if document["survivor"] is not None and document["survivor_id"] is None:  # an earlier run kept it
             document["survivor_id"] = id_of(store, document["survivor"])
     return documents
-
-
-def show(chosen: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print the examples."""
-    for document in chosen:
-        console.print(f"{document['id']}", style="bold", markup=False)
-        console.print(f"  {sentence(document)}", style="red", markup=False)
-        console.print(f"  {document['excerpt']}", style="dim", markup=False)

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import duckdb
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
-from gristmill.pipelines.stages.quarantine import where
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
 
@@ -88,56 +84,6 @@ def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckD
 def excerpt(text: str, characters: int) -> str:
     """Return the beginning of a text in one line."""
     return " ".join(text[: 2 * characters].split())[:characters]
-
-
-def show(documents: list[dict[str, Any]], console: Console) -> None:
-    """Print what `explain` found."""
-    if len(documents) > 1:
-        console.print(f"{len(documents)} records bear this id", style="yellow")
-    for document in documents:
-        if "quarantined" in document:
-            _show_reject(document["quarantined"], console)
-        else:
-            _show_document(document, console)
-
-
-def _show_reject(reject: dict[str, Any], console: Console) -> None:
-    console.print(reject["id"] or "(no id)", style="bold", markup=False)
-    console.print(
-        f"  quarantined: {reject['reason']}, {where(reject)}: {reject['detail']}", style="yellow", markup=False
-    )
-    console.print(f"  {reject['excerpt']}", style="dim", markup=False)
-
-
-def _show_document(document: dict[str, Any], console: Console) -> None:
-    console.print(document["id"], style="bold", markup=False)
-    place = f"source {document['source']}, {document['file']} row {document['row']}, address {document['address']}"
-    console.print(f"  {place}", style="dim", markup=False)
-    for fate in document["fates"]:
-        console.print(f"  {fate['dataset']}: {sentence(fate)}", style="green" if fate["kept"] else "red", markup=False)
-        for cluster in fate["clusters"]:
-            _show_cluster(document, cluster, console)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in document.items():
-        if name not in ("id", "source", "address", "file", "row", "fates", "excerpt"):
-            text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-            table.add_row(Text("  " + name), Text(text))
-    console.print(table)
-
-
-def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], console: Console) -> None:
-    """Print a document's cluster, its text and that of the document kept in its place."""
-    console.print(f"  {cluster['rule']}: in a cluster of {cluster['size']:,} documents", style="dim", markup=False)
-    if "unreadable" in cluster:
-        console.print(f"  the text cannot be shown: {cluster['unreadable']}", style="yellow", markup=False)
-        return
-    console.print(f"    {document['excerpt']}", style="dim", markup=False)
-    if cluster["survivor"] != document["address"]:
-        similarity = "" if cluster["similarity"] is None else f" (similarity {cluster['similarity']:.3f})"
-        by = ", by what the index holds" if cluster["earlier"] else ""
-        console.print(f"  kept in its place{by}: {cluster['survivor_id']}{similarity}", style="dim", markup=False)
-        if cluster["survivor_excerpt"] is not None:
-            console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)
 
 
 def sentence(fate: Mapping[str, Any]) -> str:

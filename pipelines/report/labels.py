@@ -16,18 +16,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.quoting import sql_text
-from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.label.export import connected
 from gristmill.pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
 from gristmill.pipelines.report import query as queries
-from gristmill.pipelines.report.labelling import short_model
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
 _TASK = [pa.field("task", pa.string()), pa.field("fingerprint", pa.string())]
@@ -75,34 +70,6 @@ def _info(found: LabelStore) -> dict[str, Any]:
         "annotators": annotators,
         "spent": spent,
     }
-
-
-def show(found: list[dict[str, Any]], console: Console) -> None:
-    """Print tasks: a line for each annotator, then what was spent in all."""
-    for task in found:
-        console.print(f"task {task['task']}: {plural(task['documents'], 'document')}", style="bold", markup=False)
-        console.print(f"  labels/{task['fingerprint']}", style="dim", markup=False)
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("annotator", "model"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("answers", "invalid", "sure", "tokens in", "out", "cost", "last"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in task["annotators"]:
-            counts = (f"{row[name]:,}" for name in ("answers", "invalid"))
-            probability = "" if row["probability"] is None else f"{row['probability']:.2f}"
-            used = (in_units(row[name]) for name in ("input_tokens", "output_tokens"))
-            models = ", ".join(map(short_model, (row["model"] or "").split(", ")))
-            cells = (row["annotator"], models, *counts, probability, *used, f"{row['cost']:,.2f}")
-            table.add_row(*map(Text, (*cells, row["last"][:10])))
-        console.print(table)
-        spent = task["spent"]
-        tokens = f"{in_units(spent['input_tokens'])} tokens in, {in_units(spent['output_tokens'])} out"
-        answers = plural(spent["documents"], "document")
-        console.print(f"spent    {answers}, {tokens}, cost {spent['cost']:,.4g}", markup=False)
-        if lost := sum(row["unanswered_tokens"] for row in task["annotators"]):
-            console.print(
-                f"         of these {in_units(lost)} tokens may have been charged without an answer", style="dim"
-            )
 
 
 def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:

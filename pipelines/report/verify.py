@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from rich.console import Console
-
 from gristmill.operators.errors import RecipeError, StoreDamaged
-from gristmill.pipelines.config.quoting import in_one_line
-from gristmill.pipelines.config.wording import did_you_mean, plural
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.label.store.folder import list_folder
 from gristmill.pipelines.label.store.journal import replay
 from gristmill.pipelines.progress.reporter import Reporter
@@ -32,7 +28,6 @@ from gristmill.pipelines.store.registry import Registry
 
 LABELS = "labels"
 DAMAGED, GONE, LEFT_OVER, FOREIGN = "damaged", "gone", "left over", "foreign"
-SHOWN = 20  # findings of a sort that are named on the console
 _AT_ONCE = min(8, (os.cpu_count() or 1) + 1)  # files that are read at the same time
 
 
@@ -351,20 +346,3 @@ def _restore(store: str, dataset: str, path: str, reporter: Reporter) -> str | N
             Dataset(store, dataset).point_at(version)
         return f"written again, as the run {run.name} had it"
     return None
-
-
-def show(found: Verified, console: Console) -> None:
-    """Print what was found: a line for each file that is not as it should be, then the sum."""
-    for problem in (DAMAGED, GONE, LEFT_OVER, FOREIGN):
-        mine = [finding for finding in found.findings if finding.problem == problem]
-        style = "bold red" if problem in (DAMAGED, GONE) else "yellow"
-        for finding in mine[:SHOWN]:
-            console.print(f"{problem:<9} {in_one_line(finding.path)}", style=style)
-            console.print(f"          {finding.repaired or finding.meaning}", style="dim")
-        if len(mine) > SHOWN:
-            console.print(f"{problem:<9} {plural(len(mine) - SHOWN, 'more file')}; --json lists all", style=style)
-    extent = f"{plural(found.files, 'file')} of {found.bytes / 1e6:,.1f} MB read"
-    old = f", {plural(found.unsealed, 'file')} of earlier versions without a seal" if found.unsealed else ""
-    counts = Counter(finding.problem for finding in found.findings)
-    summary = ", ".join(f"{n:,} {problem}" for problem, n in counts.items()) or "all as they were written"
-    console.print(f"{extent}{old}: {summary}", style="bold red" if found.wrong else "bold green")

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 #: Probability from which a document counts as positive when mistakes are listed.
@@ -118,43 +115,25 @@ def confident_mistakes(candidates: Sequence[Mistake], positive_label: str) -> tu
     return (*negatives[:SHOWN_MISTAKES], *positives[:SHOWN_MISTAKES])
 
 
-def render_report(report: TrainReport) -> RenderableType:
-    """Return the report for a terminal."""
-    plain: dict[str, Any] = {"box": None, "pad_edge": False, "title_justify": "left"}
-    sides = Table("label", "learnt", "held out", "duplicates", "empty", title="Documents", **plain)
-    for side in (report.positive, report.negative):
-        sides.add_row(side.label, *(f"{n:,}" for n in (side.trained, side.held_out, side.duplicates, side.empty)))
-    curve = Table("probability at least", "precision", "recall", "kept", title="Held out", **plain)
-    for row in report.thresholds:
-        curve.add_row(*_cells(row))
-    mistakes: list[RenderableType] = [
-        Text("Most confident mistakes", style="italic") if report.mistakes else "No mistakes at even odds."
-    ]
-    for mistake in report.mistakes:  # Text: brackets in a document are no markup
-        mistakes.append(Text(f"{mistake.probability:.3f} for {mistake.id}, which is {mistake.label}"))
-        mistakes.append(Text(f"      {mistake.excerpt}", style="dim", no_wrap=True, overflow="ellipsis"))
-    warnings = [Text(f"! {warning}", style="yellow") for warning in report.warnings()]
-    return Group(sides, _summary(report), *warnings, curve, *mistakes)
-
-
 def markdown(report: TrainReport) -> str:
     """Return the report as a Markdown page."""
-    lines = [f"# {report.model}", "", _summary(report), ""]
+    lines = [f"# {report.model}", "", summary(report), ""]
     lines += [line for warning in report.warnings() for line in (f"**Warning**: {warning}.", "")]
     lines += ["| label | learnt | held out | duplicates | empty |", "|---|---|---|---|---|"]
     for side in (report.positive, report.negative):
         lines.append(f"| {side.label} | {side.trained} | {side.held_out} | {side.duplicates} | {side.empty} |")
     lines += ["", "| probability at least | precision | recall | kept |", "|---|---|---|---|"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in report.thresholds]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in report.thresholds]
     lines += ["", "## Most confident mistakes", "", "| label | probability | id | text |", "|---|---|---|---|"]
     for mistake in report.mistakes:
-        cells = (mistake.label, f"{mistake.probability:.3f}", mistake.id, mistake.excerpt)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        columns = (mistake.label, f"{mistake.probability:.3f}", mistake.id, mistake.excerpt)
+        lines.append("| " + " | ".join(column.replace("|", "\\|") for column in columns) + " |")
     arguments = ", ".join(f"{name} {value}" for name, value in report.arguments.items())
     return "\n".join([*lines, "", f"Trained with {arguments}.", ""])
 
 
-def _summary(report: TrainReport) -> str:
+def summary(report: TrainReport) -> str:
+    """Return how well the classifier tells the kinds apart, in one sentence."""
     documents = report.positive.held_out + report.negative.held_out
     return (
         f"AUC {report.auc:.4f}, average precision {report.average_precision:.4f} on {documents:,} held-out documents; "
@@ -162,6 +141,7 @@ def _summary(report: TrainReport) -> str:
     )
 
 
-def _cells(row: ThresholdRow) -> list[str]:
+def cells(row: ThresholdRow) -> list[str]:
+    """Return a row of thresholds as text."""
     precision = "" if row.precision is None else f"{row.precision:.3f}"
     return [f"{row.threshold:.2f}", precision, f"{row.recall:.3f}", f"{row.kept:.3f}"]

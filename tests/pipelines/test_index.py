@@ -21,7 +21,7 @@ from gristmill.pipelines.index import generations
 from gristmill.pipelines.index.export import sign
 from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
-from gristmill.pipelines.report.plan_view import to_json as plan_to_json
+from gristmill.pipelines.report.plan import to_json as plan_to_json
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.stages import commit as committing
 from gristmill.pipelines.stages.context import RunResult

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,6 @@ from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.jaccard import jaccard_of_sets
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.wordpunct import UNSPACED
-from tests.support import DATA
 
 
 @pytest.mark.parametrize(("lanes", "bands", "rows"), [(12, 3, 4), (13, 6, 2), (8, 8, 1), (8, 1, 8), (112, 14, 8)])
@@ -49,11 +49,10 @@ def test_jaccard_of_sets_is_that_of_python_sets(pairs: list[tuple[set[int], set[
     assert jaccard_of_sets(*sides).tolist() == [len(a & b) / len(a | b) if a | b else 0 for a, b in pairs]
 
 
-def test_jaccard_of_shingles_agrees_with_the_truth_of_the_benchmark_corpus() -> None:
-    if not (DATA / "bench").exists():
-        pytest.skip(f"the benchmark corpus is not there: {DATA / 'bench'}")
-    truth = pq.read_table(DATA / "bench" / "truth.parquet")
-    corpus = pa.concat_tables(pq.read_table(p, columns=["id", "text"]) for p in (DATA / "bench").glob("part-*.parquet"))
+def test_jaccard_of_shingles_agrees_with_the_truth_of_the_benchmark_corpus(shared_data: Path) -> None:
+    folder = shared_data / "bench"
+    truth = pq.read_table(folder / "truth.parquet")
+    corpus = pa.concat_tables(pq.read_table(path, columns=["id", "text"]) for path in folder.glob("part-*.parquet"))
     sides = [corpus["text"].take(pc.index_in(truth[name], corpus["id"])) for name in ("id", "dup_of")]
     sets = [array for side in sides for array in shingle_sets(*text_buffers(side), 5, alphabet())]
     errors = np.abs(jaccard_of_sets(*sets) - truth["jaccard_w"].to_numpy())

@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +24,6 @@ from hypothesis import strategies as st
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.shingles import alphabet, fill_shingles, scratch_for, shingle_sets
 from gristmill.operators.kernels.wordpunct import UNSPACED
-from tests.support import DATA
-
-REAL = sorted((DATA / "docs").glob("docs-*.jsonl.gz"))
 
 
 def array(texts: Sequence[bytes]) -> pa.Array:
@@ -141,9 +139,9 @@ def test_words(text: str, words: str, like_re: bool) -> None:
     assert shingles_of([text], 1) == [list(chain(*shingles_of(words.split(), 1)))]
 
 
-@pytest.mark.skipif(not REAL, reason=f"the real documents are not there: {DATA / 'docs'}")
-def test_real_documents_of_all_scripts() -> None:
-    texts = [json.loads(line)["text"] for line in gzip.decompress(REAL[0].read_bytes()).splitlines()[::8]]
+def test_real_documents_of_all_scripts(shared_data: Path) -> None:
+    file = min((shared_data / "docs").glob("docs-*.jsonl.gz"))
+    texts = [json.loads(line)["text"] for line in gzip.decompress(file.read_bytes()).splitlines()[::8]]
     assert_shingles(texts, reference_words, 5)
     like_re = [text for text in texts if reference_words(text) == words_like_re(text)]
     assert len(like_re) > 0.9 * len(texts)

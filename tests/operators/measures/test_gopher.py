@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from gristmill.operators.kernels.gopher import STATISTICS
 from gristmill.operators.measures.gopher import Gopher
 from tests.operators.measures.gopher_reference import gopher_reference
-from tests.support import DATA
-
-DOCS = DATA / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +67,8 @@ def test_equals_the_reference(gopher, texts):
     assert plain(gopher(texts)) == [gopher_reference(text) for text in texts]
 
 
-@pytest.mark.skipif(not DOCS.exists(), reason=f"needs the real text in {DOCS}")
-def test_equals_the_reference_on_real_documents(gopher):
-    with gzip.open(DOCS / "docs-00003-of-00008.jsonl.gz", "rt") as lines:
+def test_equals_the_reference_on_real_documents(gopher, shared_data):
+    with gzip.open(shared_data / "docs" / "docs-00003-of-00008.jsonl.gz", "rt") as lines:
         texts = [json.loads(line)["text"] for line in itertools.islice(lines, 0, None, 20)]
     assert plain(gopher(texts)) == [gopher_reference(text) for text in texts]
 

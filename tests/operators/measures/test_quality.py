@@ -17,7 +17,6 @@ from gristmill.operators.kernels.fasttext import SEGMENT
 from gristmill.operators.kernels.fasttext_output import exponential
 from gristmill.operators.measures.quality import Quality
 from tests.operators.measures.fasttext_models import KINDS, THREADS, library_probabilities, model_file, words_like
-from tests.support import DATA
 
 DRAW = random.Random(5)
 TEXTS = [
@@ -145,10 +144,8 @@ def test_exponential_is_as_exact_as_the_c_library():
     assert math.isnan(exponential(math.nan))
 
 
-def test_every_document_of_a_real_corpus(tmp_path):
-    files = sorted((DATA / "docs").glob("*.jsonl.gz"))
-    if not files:
-        pytest.skip(f"real text is not at {DATA / 'docs'}")
+def test_every_document_of_a_real_corpus(shared_data, tmp_path):
+    files = sorted((shared_data / "docs").glob("*.jsonl.gz"))
     texts, sources = [], []
     for file in files:
         with gzip.open(file) as lines:

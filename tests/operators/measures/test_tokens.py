@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels import tokens as weights
 from gristmill.operators.measures.tokens import Tokens
-from tests.support import DATA, sentences
+from tests.support import sentences
 
 
 def count(texts, measure=Tokens(), files=None):  # noqa: B008
@@ -110,11 +110,10 @@ def test_without_the_library(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.exists(), reason=f"needs the real text in {DATA}")
-def test_the_stated_error(tmp_path, capsys):
+def test_the_stated_error(shared_data, tmp_path, capsys):
     """Trained on every second file, compared on the others: the figures in the docstring of Tokens."""
     seen, unseen = [], []
-    for k, path in enumerate(sorted((DATA / "docs").glob("*.jsonl.gz"))):
+    for k, path in enumerate(sorted((shared_data / "docs").glob("*.jsonl.gz"))):
         with gzip.open(path, "rt") as lines:
             (unseen if k % 2 else seen).extend(map(json.loads, lines))
     path = tmp_path / "tokenizer.json"

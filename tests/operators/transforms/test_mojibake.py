@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.cleaning import inspect_texts
 from gristmill.operators.transforms.mojibake import UNCOMPOSED, clues
-from tests.support import DATA
 
 CHARACTERS = sorted(
     {c for category in MOJIBAKE_CATEGORIES.values() for c in category} | set("Aa Œœ°×²³à√≈‚âóвЂГўβā€-.1")
@@ -67,12 +66,11 @@ def test_every_character_that_form_c_changes_is_marked():
     assert all(m or unicodedata.is_normalized("NFC", c) for c, m in zip(characters, marked, strict=True))
 
 
-@pytest.mark.skipif(not DATA.exists(), reason=f"needs the real text in {DATA}")
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
-def test_real_documents(every):
+def test_real_documents(shared_data, every):
     """All documents that are not ASCII: ftfy changes none that is passed over, and few are looked at in vain."""
     texts = []
-    for path in sorted((DATA / "docs").glob("*.jsonl.gz")):
+    for path in sorted((shared_data / "docs").glob("*.jsonl.gz")):
         with gzip.open(path, "rt") as lines:
             texts += [text for line in lines if not (text := json.loads(line)["text"]).isascii()]
     texts = texts[::every]

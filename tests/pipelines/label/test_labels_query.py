@@ -11,11 +11,12 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.quoting import printable_json
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.store.schema import Annotation, AnswerRow
-from gristmill.pipelines.report.labels import info, query, show
-from gristmill.pipelines.report.tables import show as show_rows
-from gristmill.pipelines.report.tables import to_json
+from gristmill.pipelines.report.console.store import show_tasks
+from gristmill.pipelines.report.console.tables import show_table
+from gristmill.pipelines.report.labels import info, query
 from tests.pipelines.label.store.rows_made import BIG, answered, key, rejected
 
 
@@ -51,7 +52,7 @@ def test_info_adds_up(store: str) -> None:
 
 def test_info_is_shown(store: str) -> None:
     out = io.StringIO()
-    show(info(store, "f"), Console(file=out, width=160))
+    show_tasks(info(store, "f"), Console(file=out, width=160))
     text = out.getvalue()
     assert "task edu: 1 document" in text
     assert "spent    3 documents, 307 tokens in, 3 out" in text
@@ -108,9 +109,9 @@ def test_and_stay_numbers_beside_answers_of_another_kind(scales: str) -> None:
     assert query(store, "SELECT answer FROM labels WHERE task = 'edu' ORDER BY 1").schema.types == [pa.int64()]
     table = query(store, "SELECT answer, content_id FROM labels ORDER BY task, answer")
     assert table["answer"].to_pylist() == [3, 4, 10, "4", "physics"]
-    assert [row["answer"] for row in json.loads(to_json(table))] == [3, 4, 10, "4", "physics"]
+    assert [row["answer"] for row in json.loads(printable_json(table.to_pylist()))] == [3, 4, 10, "4", "physics"]
     out = io.StringIO()
-    show_rows(table, Console(file=out, width=100))
+    show_table(table, Console(file=out, width=100))
     assert [line.split()[0] for line in out.getvalue().splitlines()] == ["answer", "3", "4", "10", "4", "physics"]
     assert one(store, "SELECT list(answer ORDER BY content_id) FROM labels WHERE task = 'edu'") == ["3", "4", "10"]
     assert query(store, "SELECT answer FROM labels WHERE false").num_rows == 0

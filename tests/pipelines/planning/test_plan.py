@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from gristmill.pipelines.planning.state import StoreState, plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
-from gristmill.pipelines.report.plan_view import to_json
+from gristmill.pipelines.report.plan import to_json
 from tests.pipelines.stages.test_run import execute
 from tests.support import make_documents, write_jsonl
 

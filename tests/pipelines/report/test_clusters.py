@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.cli.main import app
-from gristmill.pipelines.report.clusters import clusters, rendered, word_diff
+from gristmill.pipelines.report.clusters import clusters, word_diff
+from gristmill.pipelines.report.console.documents import rendered
 from gristmill.pipelines.report.explain import explain
 from tests.pipelines.stages.test_run import execute
 from tests.support import sentences, write_jsonl

@@ -13,7 +13,8 @@ from rich.console import Console
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.decide.funnel import Funnel, RuleCount
-from gristmill.pipelines.report.funnel import remarks, show, warnings
+from gristmill.pipelines.report.console.funnel import show_funnel
+from gristmill.pipelines.report.funnel import remarks, warnings
 
 #: What fuzzy_dedup tells: half of its candidates reach the threshold.
 CLUSTERS: dict[str, Any] = {
@@ -172,7 +173,7 @@ def test_remarks_tell_what_a_rule_went_by(row: RuleCount, expected: list[str]) -
 
 def test_it_is_a_table_of_plain_lines(funnel: Funnel) -> None:
     console = Console(file=io.StringIO(), width=80)
-    show(replace(funnel, estimated=True), console)
+    show_funnel(replace(funnel, estimated=True), console)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [
         "               documents  of what came in  tokens",
         "records              105",
@@ -182,7 +183,7 @@ def test_it_is_a_table_of_plain_lines(funnel: Funnel) -> None:
         "- select              60            66.7%      ~0",
         "kept                  30            30.0%    ~200",
     ]
-    show(funnel, counted := Console(file=io.StringIO(), width=80))
+    show_funnel(funnel, counted := Console(file=io.StringIO(), width=80))
     assert "~" not in counted.file.getvalue()
 
 

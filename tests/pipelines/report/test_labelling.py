@@ -12,14 +12,14 @@ from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.label.budget import NOTHING, Amount, Budget
 from gristmill.pipelines.label.forecast import Forecast
 from gristmill.pipelines.label.result import LabelPlan
-from gristmill.pipelines.report.labelling import short_model, show_plan
+from gristmill.pipelines.report.console.labelling import short_model, show_label_plan
 
 
 def shown(spent: Amount = NOTHING, asked: int = 100, **budget: Any) -> str:
     forecast = Forecast("api", "some-model", 20, asked, 0, 50_000, 200, 1.0, exact=False)
     out = io.StringIO()
     plan = LabelPlan("edu", 120, 500, 120, [forecast], Budget(**budget), spent)
-    show_plan(plan, Console(file=out, width=100))
+    show_label_plan(plan, Console(file=out, width=100))
     return out.getvalue()
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.pipelines.decide import GroupLoss
 from gristmill.pipelines.decide.losses import Losses, check_limit
-from gristmill.pipelines.report.funnel import show
+from gristmill.pipelines.report.console.funnel import show_funnel
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.stages.context import RunResult
 from tests.pipelines.stages.test_run import content, execute
@@ -101,7 +101,7 @@ def test_the_limit_counts_all_rules_but_selections_and_every_source() -> None:
 
 def printed(result: RunResult) -> str:
     console = Console(file=io.StringIO(), width=200)
-    show(result.funnel, console)
+    show_funnel(result.funnel, console)
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 

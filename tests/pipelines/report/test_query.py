@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.quoting import printable_json
+from gristmill.pipelines.report.console.tables import show_table
 from gristmill.pipelines.report.query import query
-from gristmill.pipelines.report.tables import show, to_json
 from tests.pipelines.stages.test_run import execute
 
 MakeRecipe = Callable[..., Path]
@@ -79,8 +80,8 @@ def test_an_unknown_view_is_answered_with_those_there_are(store: str) -> None:
 def test_narrow_rows_are_a_table_and_wide_ones_records_on_a_terminal() -> None:
     rows = pa.table({"id": ["a", None], "text": ["two\nlines", "x" * 70], "share": [0.25, 1 / 3]})
     terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    show(rows.slice(0, 1), terminal)
-    show(rows, terminal)
+    show_table(rows.slice(0, 1), terminal)
+    show_table(rows, terminal)
     assert [line.rstrip() for line in terminal.file.getvalue().splitlines()] == [
         "id  text        share",
         "a   two\\nlines   0.25",
@@ -105,7 +106,7 @@ def test_json_is_read_by_strict_parsers() -> None:
     def refuse(constant: str) -> float:
         raise AssertionError(f"{constant} is no JSON")
 
-    assert json.loads(to_json(pa.table(values)), parse_constant=refuse) == [
+    assert json.loads(printable_json(pa.table(values).to_pylist()), parse_constant=refuse) == [
         {"x": None, "y": [None, 2.0], "z": "ff"},
         {"x": None, "y": None, "z": ""},
         {"x": 1.5, "y": [3.0], "z": None},

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.fasttext.classifier import Classifier
+from gristmill.pipelines.report.console.training import show_training
 from gristmill.pipelines.train.fasttext import TrainingArguments
 from gristmill.pipelines.train.quality import one_line, train_quality
-from gristmill.pipelines.train.report import average_precision, render_report, roc_auc, threshold_rows
+from gristmill.pipelines.train.report import average_precision, roc_auc, threshold_rows
 from tests.support import write_jsonl
 
 SMALL = {"dim": 8, "buckets": 2000, "min_count": 1, "holdout": 0.25}
@@ -221,7 +222,7 @@ def test_the_report_can_be_shown(corpus, tmp_path):
     corpus["bad"][9]["text"] += "\n[red]markup[/nothing]"
     report = train_quality(["good"], ["bad"], str(tmp_path / "m.bin"), read=reader(corpus), **SMALL)
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(render_report(report))
+    show_training(report, console)
     shown = console.export_text()
     assert f"AUC {report.auc:.4f}" in shown
     assert "Most confident mistakes" in shown
@@ -236,7 +237,7 @@ def test_a_report_says_where_length_alone_tells_the_kinds_apart(corpus, tmp_path
     out = tmp_path / "m.bin"
     report = train_quality(["good"], ["bad"], str(out), read=reader(corpus), **SMALL)
     console = Console(width=300, record=True, file=io.StringIO())
-    console.print(render_report(report))
+    show_training(report, console)
     shown, page = console.export_text(), Path(f"{out}.report.md").read_text()
     expected = f"length alone tells the two kinds apart: a positive document is {says} than a negative one 100%"
     for text in (shown, page, " ".join(report.as_json()["warnings"])):

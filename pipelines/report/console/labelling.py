@@ -22,7 +22,7 @@ CEILINGS = {
 }
 
 
-def show_plan(plan: LabelPlan, console: Console) -> None:
+def show_label_plan(plan: LabelPlan, console: Console) -> None:
     """Print the forecast: what each annotator will be asked, what it takes, what is known already."""
     console.print(f"{plan.task}: {_chosen(plan.documents, plan.of, plan.texts)}", style="bold", markup=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -1,4 +1,4 @@
-"""The rows that a query gives, printed as a table or as JSON."""
+"""The rows that a query gives, on the console."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gristmill.pipelines.config.quoting import in_one_line, printable_json
+from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.progress.console import make_console
 
 WIDEST = 10_000  # characters of a line that is not for a terminal
 
 
-def to_json(table: pa.Table) -> str:
-    """Return the rows as a JSON list; bytes as hex."""
-    return printable_json(table.to_pylist())
-
-
-def show(table: pa.Table, console: Console, most: int = 1000) -> None:
+def show_table(table: pa.Table, console: Console, most: int = 1000) -> None:
     """Print the rows as a table, one below the other where a terminal is too narrow; no more than `most` of them."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.report.examples import show as show_examples
-from gristmill.pipelines.report.funnel import show as show_funnel
-from gristmill.pipelines.report.labelling import show_label_result
+from gristmill.pipelines.report.console.documents import show_examples
+from gristmill.pipelines.report.console.funnel import show_funnel
+from gristmill.pipelines.report.console.labelling import show_label_result
 from gristmill.pipelines.stages.context import RunResult
 
 SHOWN_STEPS = 3

@@ -1,0 +1,1 @@
+"""Facts of reports, printed on the console; nothing else in `report` prints."""
