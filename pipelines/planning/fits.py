@@ -24,8 +24,9 @@ from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.engine.base import Engine, check_reach
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
+from gristmill.pipelines.shard_tasks.extract import read_batches
 from gristmill.pipelines.sources.discover import ShardSpec, discover_files
-from gristmill.pipelines.sources.read import Batch, read_documents, read_shard
+from gristmill.pipelines.sources.read import Batch, read_documents
 from gristmill.pipelines.sources.storage import UnreadableFiles
 from gristmill.pipelines.storage import files, seal
 from gristmill.pipelines.storage.file_kinds import way_back
@@ -74,7 +75,7 @@ class SampleShard:
         batches: list[pa.RecordBatch] = []
         start = 0
         size = max(1, min(sizes().batch_bytes, self.allowance))
-        for batch in _readable(read_shard(self.shard.spec, self.shard.source, columns=(), batch_bytes=size)):
+        for batch in _readable(read_batches(self.shard, columns=(), batch_bytes=size)):
             text = batch.documents[columns.TEXT]
             _, offsets = text_buffers(text)
             n = int(np.searchsorted(offsets[:-1] - offsets[0], self.allowance - start))

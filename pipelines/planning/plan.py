@@ -95,7 +95,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
     need not be set. Raises RecipeError with every mistake found.
     """
     recipe, mistakes = loaded.recipe, Mistakes(loaded.document)
-    documents = document_schema(recipe.sources)
+    documents = document_schema(recipe)
     with mistakes.noted(("store",)):
         _check_url(loaded.store)
     source_files = _discover(loaded, mistakes)

@@ -39,7 +39,8 @@ class StoreState:
         differ from those of the recipe.
         """
         store, document = plan.loaded.store, plan.loaded.document
-        registry, measures, index = Registry(store), MeasureStore(store), _open_index(plan)
+        extract = plan.loaded.recipe.extract
+        registry, measures, index = Registry(store, extract), MeasureStore(store), _open_index(plan)
         held_shards = {} if index is None else index.held
         registry.check_knows([*measures.ordinals(), *held_shards])
         specs = settled(plan.specs(), registry, document, held_shards)
@@ -48,7 +49,9 @@ class StoreState:
             (ordinal, *spec) for ordinal, spec in zip(ordinals, specs, strict=True) if ordinal not in held_shards
         ]
         pending = [(spec, source) for _, spec, source in entries]
-        known_shards = [Shard(ordinal, spec, source) for ordinal, spec, source in entries if ordinal is not None]
+        known_shards = [
+            registry.shard(ordinal, spec, source) for ordinal, spec, source in entries if ordinal is not None
+        ]
         return cls(plan, registry, measures, index, specs, pending, known_shards)
 
     @property
@@ -68,7 +71,7 @@ class StoreState:
     def registered(self) -> list[Shard]:
         """Return all shards of the sources that earlier runs registered, including those that an index holds."""
         ordinals = [self.registry.known(spec, source, self.plan.loaded.document) for spec, source in self.specs]
-        return [Shard(n, *spec) for n, spec in zip(ordinals, self.specs, strict=True) if n is not None]
+        return [self.registry.shard(n, *spec) for n, spec in zip(ordinals, self.specs, strict=True) if n is not None]
 
     def cached(self, measure: PlannedMeasure | None) -> int:
         """Return the number of the run's shards already measured (None: for the columns that every document gets)."""

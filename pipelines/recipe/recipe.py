@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gristmill.operators import columns
 from gristmill.operators.base import Measure, Operator, Rule, Transform
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.extract.extract import Extract
 from gristmill.operators.table import SECTIONS, name_of, of_kind, operators
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
@@ -19,7 +20,7 @@ from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.overrides import override
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.config.yaml_file import read_text
-from gristmill.pipelines.sources.formats import FORMATS
+from gristmill.pipelines.sources.formats import FORMATS, holds_pages, with_defaults
 from gristmill.pipelines.sources.spec import AUTO, Size, Source
 from gristmill.pipelines.storage.locations import absolute, folder_of
 
@@ -86,6 +87,7 @@ class Recipe(Section):
     )
     store: str = Field(min_length=1, description="folder or URL where gristmill keeps measures, decisions and datasets")
     sources: tuple[Source, ...] = Field(min_length=1, description="where documents come from, in this order")
+    extract: Extract | None = Field(default=None, description="how pages (WARC, HTML) become text")
     transform: tuple[Transform, ...] = Field(default=(), description="what is done to texts, in this order")
     measure: tuple[Measure, ...] = Field(default=(), description="what is computed of each document")
     decide: tuple[Rule, ...] = Field(default=(), description="rules, in this order; each sees what those before kept")
@@ -149,7 +151,8 @@ def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) 
     except ValidationError as error:
         mistakes.add_invalid(error, (), Recipe)
     mistakes.raise_if_any()
-    loaded = LoadedRecipe(recipe, document, base, as_written)
+    sources = tuple(with_defaults(source) for source in recipe.sources)
+    loaded = LoadedRecipe(recipe.model_copy(update={"sources": sources}), document, base, as_written)
     _check_names(loaded, mistakes)
     mistakes.raise_if_any()
     return loaded
@@ -212,8 +215,9 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
             mistakes.add(("sources", i, "format"), f"{source.format} is no format that can be read{hint}")
         with mistakes.noted(("sources", i, "metadata")):
             _add_columns(fields, source)
+    _check_extraction(recipe, mistakes)
     mistakes.raise_if_any()
-    origins = dict.fromkeys([*document_schema(recipe.sources).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
+    origins = dict.fromkeys([*document_schema(recipe).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
     for i, measure in enumerate(recipe.measure):
         operator = name_of(measure)
         if clash := next((name for name in measure.gives().names if name in origins), None):
@@ -225,11 +229,36 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
         origins |= dict.fromkeys(measure.gives().names, operator)
 
 
-def document_schema(sources: Sequence[Source]) -> pa.Schema:
-    """Return the columns of every document before it is measured: id, source, url and metadata of all sources."""
+def _check_extraction(recipe: Recipe, mistakes: Mistakes) -> None:
+    """Note sources of pages that nothing makes text of, and an extraction without pages."""
+    pages = [(i, source) for i, source in enumerate(recipe.sources) if holds_pages(source)]
+    if recipe.extract is None:
+        for i, source in pages:
+            what = "html" if source.html is not None else "format"
+            mistakes.add(
+                ("sources", i, what),
+                f"source {source.name} holds pages, and the recipe does not say how they become text; write extract: "
+                "trafilatura, or extract: resiliparse, which is ten times faster and keeps more of menus and footers",
+            )
+    elif not pages:
+        formats = " or ".join(name for name, format_ in FORMATS.items() if format_.pages)
+        mistakes.add(
+            ("extract",), f"no source holds pages: give one format: {formats}, or name its field of HTML (html: FIELD)"
+        )
+    else:
+        with mistakes.noted(("extract",)):
+            recipe.extract.check({})
+
+
+def document_schema(recipe: Recipe) -> pa.Schema:
+    """Return the columns of every document before it is measured: id, source, url, metadata, extraction."""
     fields = {columns.ID: pa.field(columns.ID, pa.string()), columns.SOURCE: pa.field(columns.SOURCE, pa.string())}
-    for source in sources:
+    for source in recipe.sources:
         _add_columns(fields, source)
+    for column in () if recipe.extract is None else recipe.extract.gives():
+        if column.name in fields:
+            raise RecipeError(f"a source has a column {column.name}, which is that of the extraction; rename it")
+        fields[column.name] = column.remove_metadata()
     for name in (columns.CONTENT_ID, columns.BYTES):
         fields[name] = pa.field(name, columns.TYPES[name])
     return pa.schema(list(fields.values()))

@@ -65,7 +65,7 @@ def remedy(column: str, found: Sequence[SourceFiles]) -> str:
 
 
 def _asked(source: Source, i: int) -> Iterator[_Asked]:
-    yield _Asked(("sources", i, "text"), source.text, "text")
+    yield _Asked(("sources", i, "text"), source.content, "text")
     if source.id not in (None, ID):
         yield _Asked(("sources", i, "id"), str(source.id), "id")
     if source.url is not None:

@@ -11,10 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from gristmill.operators import columns
+from gristmill.operators.extract.extract import Extract
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.report.query import rows
 from gristmill.pipelines.shard_tasks.reread import read_texts
 from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.formats import with_defaults
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.store.registry import Registry, Shard
 from gristmill.pipelines.store.runs import Run, standing_runs
@@ -31,24 +33,26 @@ def stored_texts(
     by_ordinal: dict[int, list[int]] = defaultdict(list)
     for address in sorted(set(addresses)):
         by_ordinal[address >> columns.ROW_BITS].append(address)
-    registry = Registry(store)
     places = {
         row["ordinal"]: (stands.run, row["source"]) for stands in standing_runs(store, dataset) for row in stands.shards
     }
     texts: dict[int, str] = {}
     for ordinal, shard_addresses in by_ordinal.items():
-        shard = _shard(registry, ordinal, *places[ordinal])
+        shard = _shard(store, ordinal, *places[ordinal])
         values = (text.as_py() for batch in read_texts(shard, _known(shard_addresses, connection)) for text in batch)
         texts.update(zip(shard_addresses, values, strict=True))
     return texts
 
 
-def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
+def _shard(store: str, ordinal: int, run: Run, source: str) -> Shard:
     """Return the shard as it was registered, secrets resolved from the environment."""
+    written = run.record["recipe"].get("extract")
+    registry = Registry(store, None if written is None else Extract.model_validate(written))
     entry: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
     record = {"source": entry, "spec": json.loads(registry.specs[ordinal])}
     values = located_yaml.resolved(record, f"run {run.name}")
-    return Shard(ordinal, ShardSpec.model_validate(values["spec"]), Source.model_validate(values["source"]))
+    completed = with_defaults(Source.model_validate(values["source"]))
+    return registry.shard(ordinal, ShardSpec.model_validate(values["spec"]), completed)
 
 
 def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Table:

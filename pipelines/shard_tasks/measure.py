@@ -16,28 +16,16 @@ from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.engine.warm_up import compile_missing
 from gristmill.pipelines.progress.reading import AT_WORK, Reached, share_read
+from gristmill.pipelines.shard_tasks.extract import read_batches
 from gristmill.pipelines.sources.formats import FORMATS
-from gristmill.pipelines.sources.read import Batch, Reject, derived_ids, read_shard
+from gristmill.pipelines.sources.read import Batch, Reject, derived_ids
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.measures import ShardCounts, rejects_file, write_measures
+from gristmill.pipelines.store.measures import ShardCounts, rejects_file, rejects_table, write_measures
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
 
 #: Version of the columns that every shard gets besides what the recipe measures; raise it when they change.
 DOCUMENT_VERSION = 1
-
-REJECTS = pa.schema(
-    [
-        ("ordinal", pa.uint32()),
-        ("row", pa.uint32()),
-        ("line", pa.int64()),
-        ("offset", pa.int64()),
-        ("id", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("excerpt", pa.string()),
-    ]
-)
 
 
 class Stopwatch:
@@ -94,8 +82,9 @@ class MeasureShard:
         tables: list[pa.RecordBatch] = []
         rejects: list[Reject] = []
         ends: list[int] = []
+        left_out: Counter[str] = Counter()
         documents = text_bytes = records = lines = 0
-        for batch in timed(read_shard(self.shard.spec, self.shard.source), watch):
+        for batch in timed(read_batches(self.shard, left_out=left_out), watch):
             AT_WORK[self.url] = Reached(documents, text_bytes, self._share())
             rejects += batch.rejects
             records, lines = batch.records, batch.lines
@@ -104,9 +93,8 @@ class MeasureShard:
             text_bytes += length_of(batch.documents[columns.TEXT])
             tables.append(self._measure(batch.documents, transforms, measures, watch))
         with watch.step("write measures"):
-            counts = ShardCounts(
-                self.shard.ordinal, documents, records, len(rejects), text_bytes, lines, dict(watch.seconds), ends
-            )
+            counted = (self.shard.ordinal, documents, records, len(rejects), text_bytes, lines)
+            counts = ShardCounts(*counted, dict(watch.seconds), ends, dict(left_out))
             if rejects and self.with_document:
                 table = rejects_table(self.shard.ordinal, rejects)
                 files.write_table(rejects_file(self.url), table, durable=False)
@@ -122,7 +110,7 @@ class MeasureShard:
 
     def schema(self) -> pa.Schema:
         """Return the columns of the measure file."""
-        source = self.shard.source.schema()
+        source = self.shard.schema()
         fields = [pa.field(columns.ROW, columns.TYPES[columns.ROW])]
         if self.with_document:
             own = (columns.CONTENT_ID, columns.BYTES)
@@ -135,7 +123,7 @@ class MeasureShard:
 
     def document_columns(self) -> list[str]:
         """Return the columns of every document: row, id, url and metadata of its source, content id and length."""
-        source_columns = [n for n in self.shard.source.schema().names if n not in (columns.TEXT, columns.ROW)]
+        source_columns = [n for n in self.shard.schema().names if n not in (columns.TEXT, columns.ROW)]
         return [columns.ROW, *source_columns, columns.CONTENT_ID, columns.BYTES]
 
     def _measure(self, documents: pa.RecordBatch, transforms: list, measures: list, watch: Stopwatch) -> pa.RecordBatch:  # type: ignore[type-arg]
@@ -186,9 +174,3 @@ def length_of(text: pa.Array) -> int:
     """Return the UTF-8 bytes of all texts together."""
     _, offsets = text_buffers(text)
     return int(offsets[-1] - offsets[0])
-
-
-def rejects_table(ordinal: int, rejects: list[Reject]) -> pa.Table:
-    """Return the rejected records of a shard as a table."""
-    rows = [{"ordinal": ordinal, **{n: getattr(r, n) for n in REJECTS.names[1:]}} for r in rejects]
-    return pa.Table.from_pylist(rows, schema=REJECTS)

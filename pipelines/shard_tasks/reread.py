@@ -13,8 +13,8 @@ from gristmill.operators import columns
 from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.measures.content_id import content_ids
+from gristmill.pipelines.shard_tasks.extract import read_batches
 from gristmill.pipelines.shard_tasks.measure import Stopwatch, lengths, timed
-from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
 
@@ -32,7 +32,7 @@ def read_texts(
     watch = watch or Stopwatch()
     rows, ids = (known[name].combine_chunks() for name in KNOWN)
     done = 0
-    for batch in timed(read_shard(shard.spec, shard.source, columns=(), rows=rows.to_numpy()), watch):
+    for batch in timed(read_batches(shard, columns=(), rows=rows.to_numpy()), watch):
         text = batch.documents[columns.TEXT]
         with watch.step("verify"):
             same_rows = batch.documents[columns.ROW].equals(rows.slice(done, len(text)))

@@ -294,7 +294,7 @@ def _check_fields(source: Source, format_: str, example: str, files: Sequence[Fi
     fields = FORMATS[format_].fields
     if fields is None:
         return
-    source_fields = [source.text, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
+    source_fields = [source.content, source.id, source.url, *(field for _, field, _ in source.metadata_types())]
     keys = shared_keys(files)
     for field in source_fields:
         if field is not None and field not in fields and field not in keys:

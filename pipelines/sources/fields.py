@@ -39,7 +39,7 @@ class DocumentFields:
 
     def __init__(self, source: Source, *, cells: bool) -> None:
         convert = FROM_CELLS if cells else FROM_VALUES
-        self._text = source.text
+        self._text = source.content
         self._limit = int(source.document_bytes)
         self._id = source.id
         self._as_id: Convert = id_of_cell if cells else as_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,13 +36,15 @@ def read_shard(
     rows: NDArray[np.uint32] | None = None,
     batch_bytes: int | None = None,
     batch_rows: int | None = None,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[Batch]:
     """Yield the documents and rejects of a shard, in order, independent of the size of batches.
 
     Batches have `row` (uint32) and the columns of `source.schema()`, or only those of them that `columns` names and the
     text. With `rows` (ascending) only the records of these rows are given, and reading stops after the last of them,
     to read known documents a second time. A batch holds about `batch_bytes` of text (one record at least) and
-    at most `batch_rows` records, by default those of `Tuning`. Closing the generator early closes the file.
+    at most `batch_rows` records, by default those of `Tuning`. Closing the generator early closes the file. What a file
+    holds besides records is counted in `left_out`, by kind.
 
     Raises ShardError where the shard cannot be read as a whole (damaged, gone, changed, other columns), UnreadableFiles
     where that is so of some of its files, and RetryableError where the store did not answer.
@@ -66,7 +69,7 @@ def read_shard(
         local = only if only is None or builder.records == 0 else _From(only, builder.records)
         with (
             failures.of(file),
-            format_.open(Reading(file, spec.compression, spec.part, source, source.fields(), local)) as (
+            format_.open(Reading(file, spec.compression, spec.part, source, source.fields(), local, left_out)) as (
                 records,
                 lines,
             ),

@@ -18,6 +18,10 @@ Reason = Literal[
     "null_text",
     "wrong_type",
     "too_large",
+    "damaged_record",  # of a WARC file, with `damaged: skip`
+    "no_text",  # a page in which the extractor finds none
+    "extraction_failed",
+    "too_slow",  # a page that takes the extractor more processor time than the recipe allows
 ]
 
 EXCERPT = 200  #: characters

@@ -16,6 +16,7 @@ AUTO = "auto"  #: the format of a source whose files are each of the format that
 MetadataType = Literal["string", "int", "float", "bool", "json"]
 Quoting = Literal["auto", "double", "none"]
 Unit = Literal["file", "paragraph", "line"]
+Damaged = Literal["refuse", "skip"]
 
 #: Raise it when the same file gives other documents or other rejects than before: measures are then made again.
 READING_VERSION = 1
@@ -128,7 +129,23 @@ class Source(BaseModel):
         description="Larger files are read as several shards where their format allows it (JSON lines, Parquet, text "
         "files by lines).",
     )
-    document_bytes: Size = Field(default=Size(256_000_000), gt=0, description="A larger document is quarantined.")
+    document_bytes: Size = Field(
+        default=Size(256_000_000), gt=0, description="A larger document is quarantined; of pages, one of 10 MB."
+    )
+    html: str | None = Field(
+        default=None,
+        description="Field that holds HTML, in place of `text`: the recipe's `extract` says how its text is found.",
+    )
+    damaged: Damaged = Field(
+        default="refuse",
+        description="What becomes of a WARC file in which something is damaged: it is refused, or (`skip`) what is "
+        "whole is read and what is not goes to quarantine.",
+    )
+
+    @property
+    def content(self) -> str:
+        """Return the field that holds the text, or the HTML whose text is extracted."""
+        return self.text if self.html is None else self.html
 
     def patterns(self) -> list[str]:
         """Return the paths as a list."""
@@ -141,7 +158,7 @@ class Source(BaseModel):
 
     def fields(self) -> list[str]:
         """Return the fields that are read from records, that of the text first, each once."""
-        named = [self.text, self.id, self.url, *(field for _, field, _ in self.metadata_types())]
+        named = [self.content, self.id, self.url, *(field for _, field, _ in self.metadata_types())]
         return [field for field in dict.fromkeys(named) if field is not None]
 
     def schema(self) -> pa.Schema:  # type: ignore[override]
@@ -154,7 +171,7 @@ class Source(BaseModel):
 
     def reading_fingerprint(self) -> str:
         """Return a hex digest of all that affects the reading of a given shard; name and paths do not."""
-        defaults = {"unit": "file", "quoting": "auto"}
+        defaults = {"unit": "file", "quoting": "auto", "html": None, "damaged": "refuse"}
         as_ever = {
             field for field, value in defaults.items() if getattr(self, field) == value
         }  # left out: digests from before these fields stay valid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from dataclasses import replace
 
 from gristmill.operators.errors import FatalError
@@ -43,6 +44,7 @@ def commit(context: Context) -> Context:
         indexed=context.state.indexed,
         measured_now=measured.measured_now,
         quarantined=quarantine.remarks(rejects),
+        left_out=_left_out(measured),
         duplicate_ids=context.duplicate_ids,
         unreadable=measured.unreadable,
         seconds=time.monotonic() - context.started,
@@ -61,6 +63,15 @@ def commit(context: Context) -> Context:
     if addition is not None:
         addition.commit()
     return replace(context, result=result)
+
+
+def _left_out(measured: Measured) -> dict[str, dict[str, int]]:
+    """Return what the files of each source hold besides records, by kind; sources without any are not among them."""
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for shard, counts in zip(measured.shards, measured.counts, strict=True):
+        if counts.left_out:
+            totals[shard.source.name].update(counts.left_out)
+    return {source: dict(counts) for source, counts in totals.items()}
 
 
 def remember(

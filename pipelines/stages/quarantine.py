@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.shard_tasks.measure import REJECTS
 from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures, in_file, rejects_file
+from gristmill.pipelines.store.measures import REJECTS, ShardCounts, ShardMeasures, in_file, rejects_file
 from gristmill.pipelines.store.registry import Shard
 
 #: `row` is the position in the shard, as in addresses; `file_row` that in the file, null where the file is the record.

@@ -21,6 +21,7 @@ from gristmill.pipelines.stages.commit import commit
 from gristmill.pipelines.stages.complete import complete_earlier
 from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.decide import decide
+from gristmill.pipelines.stages.extract import extract
 from gristmill.pipelines.stages.label import label
 from gristmill.pipelines.stages.measure import measure
 from gristmill.pipelines.stages.prepare import check_history, compile_kernels, make_fits, register_shards
@@ -44,6 +45,7 @@ STAGES: Sequence[Stage] = (
     end_where_nothing_is_new,
     end_where_all_is_cached,
     compile_kernels,
+    extract,
     make_fits,
     measure,
     check_quarantine,

@@ -45,6 +45,7 @@ KINDS = (
         f"{_AGAIN}; of a shard that an index holds no run does: there a backup is needed to query and explain it",
         derived=True,
     ),
+    _kind("extracted texts", r"extracts/[^/]+/\d{8}(\.rejects)?\.parquet", _AGAIN, derived=True),
     _kind("record of a run", r"runs/[^/]+/run\.json", _DECIDE),
     _kind("decisions of a run", r"runs/[^/]+/((decisions|columns/\d+|labels/\d+)/)?[^/]+\.parquet", _DECIDE),
     _kind("state of a run", r"runs/[^/]+/[^/]+\.json", _DECIDE),

@@ -23,12 +23,26 @@ import pyarrow.parquet as pq
 from gristmill.operators import columns
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import StoreDamaged
+from gristmill.pipelines.sources.records import Reject
 from gristmill.pipelines.storage import files
 
 FOLDER = "measures"
 PASS = "pass.json"
 _COUNTS = b"gristmill"
 _MEASURED = re.compile(r"(\d{8})\.parquet")
+
+REJECTS = pa.schema(
+    [
+        ("ordinal", pa.uint32()),
+        ("row", pa.uint32()),
+        ("line", pa.int64()),
+        ("offset", pa.int64()),
+        ("id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("excerpt", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class ShardCounts:
         default_factory=dict
     )  #: processor seconds by step, of the pass that measured it
     ends: Sequence[int] = ()  #: of a shard of several files: records up to the end of each
+    left_out: Mapping[str, int] = field(default_factory=dict)  #: what its files hold besides records, by kind
 
 
 def in_file(ends: Sequence[int], row: int) -> tuple[int, int]:
@@ -194,3 +209,9 @@ class HeldMeasures:
 def check_measures(held: HeldMeasures) -> tuple[ShardCounts | None, list[str]]:
     """Call `HeldMeasures.check`: a plain function, as engines take it."""
     return held.check()
+
+
+def rejects_table(ordinal: int, rejects: list[Reject]) -> pa.Table:
+    """Return the rejected records of a shard as a table."""
+    rows = [{"ordinal": ordinal, **{n: getattr(r, n) for n in REJECTS.names[1:]}} for r in rejects]
+    return pa.Table.from_pylist(rows, schema=REJECTS)

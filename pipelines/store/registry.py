@@ -14,12 +14,15 @@ import pyarrow as pa
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import FatalError, StoreFileGone
+from gristmill.operators.extract.extract import Extract
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.sources.discover import ShardSpec
+from gristmill.pipelines.sources.formats import holds_pages
 from gristmill.pipelines.sources.partitions import uses_keys
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import way_back
+from gristmill.pipelines.store.extracts import Extraction, document_columns
 
 FOLDER = "shards"
 SCHEMA = pa.schema([("ordinal", pa.uint32()), ("key", pa.string()), ("spec", pa.string())])
@@ -35,13 +38,19 @@ class Shard:
     ordinal: int
     spec: ShardSpec
     source: Source
+    extraction: Extraction | None = None  #: the way its pages become text; None where its documents are text
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of its documents without `row`: those of its source, of the extraction, text."""
+        return document_columns(self.source, self.extraction)
 
 
 class Registry:
-    """Registered shards of a store."""
+    """Registered shards of a store. `extract` says how pages become text."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, extract: Extract | None = None) -> None:
         self.folder = files.join(store, FOLDER)
+        self._extraction = None if extract is None else Extraction.of(store, extract)
         self.ordinals: dict[str, int] = {}
         self.specs: list[str] = []
         for name in filter(_FILE.fullmatch, files.names(self.folder)):
@@ -60,9 +69,13 @@ class Registry:
             reason = f"the store has documents of shard {highest}, which nothing registers"
             raise StoreFileGone(url, f"{url} is gone: {reason}. {way_back(url)}")
 
+    def shard(self, ordinal: int, spec: ShardSpec, source: Source) -> Shard:
+        """Return a registered shard."""
+        return Shard(ordinal, spec, source, self._extraction if holds_pages(source) else None)
+
     def known(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> int | None:
         """Return the shard's ordinal, or None where it is new."""
-        return self.ordinals.get(_key(spec, source, document))
+        return self.ordinals.get(self._key(spec, source, document))
 
     def register(self, specs: Sequence[tuple[ShardSpec, Source]], document: LocatedYaml) -> list[Shard]:
         """Return the shards with their ordinals, in ordinal order; add new ones in the order given, in one file.
@@ -73,16 +86,22 @@ class Registry:
         shards = []
         first = len(self.specs)
         for spec, source in specs:
-            key = _key(spec, source, document)
+            key = self._key(spec, source, document)
             if key not in self.ordinals:
                 self.ordinals[key] = len(self.specs)
                 self.specs.append(document.redact(json.dumps(spec.to_json())))
                 added.append({"ordinal": self.ordinals[key], "key": key, "spec": self.specs[-1]})
-            shards.append(Shard(self.ordinals[key], spec, source))
+            shards.append(self.shard(self.ordinals[key], spec, source))
         if added:
             table = pa.Table.from_pylist(added, schema=SCHEMA)
             files.write_table(files.join(self.folder, f"{first:08d}.parquet"), table)
         return sorted(shards, key=lambda shard: shard.ordinal)
+
+    def _key(self, spec: ShardSpec, source: Source, document: LocatedYaml) -> str:
+        decisive: list[object] = [document.redact(json.dumps(spec.identity())), source.reading_fingerprint()]
+        if self._extraction is not None and holds_pages(source):  # another text is another document
+            decisive.append(self._extraction.fingerprint)
+        return digest_of([*decisive, "keys of folders"] if uses_keys(source, spec.files) else decisive)
 
 
 def check_addresses(shards: Iterable[Shard]) -> None:
@@ -94,8 +113,3 @@ def check_addresses(shards: Iterable[Shard]) -> None:
                 f"sources {other.source.name} and {shard.source.name} read {shard.spec.name} as the same documents, "
                 "which would be there twice; nothing is committed. Let one source name that file"
             )
-
-
-def _key(spec: ShardSpec, source: Source, document: LocatedYaml) -> str:
-    decisive: list[object] = [document.redact(json.dumps(spec.identity())), source.reading_fingerprint()]
-    return digest_of([*decisive, "keys of folders"] if uses_keys(source, spec.files) else decisive)

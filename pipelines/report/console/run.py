@@ -27,6 +27,9 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         console.print(f"! left out: {message}", style="yellow", markup=False)
     for line in result.quarantined:
         console.print(f"! quarantined {line}", style="yellow", markup=False)
+    for source, counts in result.left_out.items():
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        console.print(f"  {source}: no pages: {kinds}", style="dim", markup=False)
     if duplicates := _duplicate_ids(result):
         console.print(f"! {duplicates}", style="yellow", markup=False)
     for labelled in result.labels:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -37,6 +38,13 @@ class Reading(NamedTuple):
     fields: Sequence[str]
     #: Rows, from 0, whose records are wanted; a format may leave the others empty. None: all.
     only: Container[int] | None = None
+    #: Counts of what is in the file and is no record, by kind; a format adds to it.
+    left_out: Counter[str] | None = None
+
+    def leave_out(self, kind: str) -> None:
+        """Count something in the file that is no record."""
+        if self.left_out is not None:
+            self.left_out[kind] += 1
 
     @property
     def limit(self) -> int:
@@ -82,6 +90,9 @@ class Format:
     #: Finds its files by the paths of a source and the folder that they start from, in place of a listing.
     find: Callable[[Sequence[str], str], list[FileRef]] | None = None
     group_bytes: int | None = None  #: of files read as one shard, where it differs from that of other formats
+    pages: bool = False  #: true if its records are HTML, whose text is to be extracted
+    #: Options of a source that are meant where a recipe does not write them.
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     reading: int = 1  #: raise it when the same file gives other documents: its shards then count as new
 
 

@@ -92,7 +92,7 @@ def delimited(name: str, lines: LineReader, format_: str, source: Source) -> Ite
                     f"{name}:{feed.line}: the header cannot be read: {feed.fault.detail}; correct the file"
                 )
             if cells:
-                if source.text not in cells and (other := _other_delimiter(feed.raw, delimiter, source.text)):
+                if source.content not in cells and (other := _other_delimiter(feed.raw, delimiter, source.content)):
                     rows = _rows(feed, other, source.quoting)
                     cells = next(csv.reader([feed.raw.decode()], delimiter=other))
                 header = cells
@@ -129,8 +129,8 @@ def _other_length(cells: list[str], header: list[str], row: bytes, quoting: Quot
 
 
 def _check_header(name: str, header: list[str], source: Source) -> None:
-    if source.text not in header:
-        raise ShardError(f"{name}: there is no column {source.text}{did_you_mean(source.text, header)}")
+    if source.content not in header:
+        raise ShardError(f"{name}: there is no column {source.content}{did_you_mean(source.content, header)}")
     for field in source.fields():
         if header.count(field) > 1:
             raise ShardError(

@@ -169,12 +169,12 @@ class _Columns:
     ) -> None:
         self._name, self._schema, self._wanted, self._given = name, schema, wanted, given
         self._limit = int(source.document_bytes)
-        self._text = source.text
-        text_type = self._type(source.text)
+        self._text = source.content
+        text_type = self._type(source.content)
         if text_type is None:
-            raise ShardError(f"{name}: there is no column {source.text}{did_you_mean(source.text, schema.names)}")
+            raise ShardError(f"{name}: there is no column {source.content}{did_you_mean(source.content, schema.names)}")
         if not (is_string(text_type) or is_binary(text_type)):
-            raise self._refused(source.text, text_type, "a text")
+            raise self._refused(source.content, text_type, "a text")
         self._others: list[Wanted] = []
         for column in wanted_columns(source):
             type_ = self._type(column.field)

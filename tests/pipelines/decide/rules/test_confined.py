@@ -69,7 +69,7 @@ def test_mistakes_are_told_as_ever() -> None:
 
 def test_a_process_that_ends_while_it_is_asked_is_not_taken_for_one_that_took_too_much() -> None:
     evaluate("len(repeat(s, 3)) > 9")
-    (worker,) = confined._idle
+    (worker,) = confined._PROCESSES._idle
     os.kill(worker._process.pid, signal.SIGSTOP)  # it is alive when it is asked
     threading.Timer(0.3, os.kill, (worker._process.pid, signal.SIGKILL)).start()
     assert evaluate("len(repeat(s, 3)) > 9")
@@ -77,7 +77,7 @@ def test_a_process_that_ends_while_it_is_asked_is_not_taken_for_one_that_took_to
 
 def test_a_process_that_was_killed_is_not_asked_again() -> None:
     evaluate("len(repeat(s, 3)) > 9")
-    for worker in confined._idle:
+    for worker in confined._PROCESSES._idle:
         os.kill(worker._process.pid, signal.SIGTERM)
         worker._process.wait()
     assert evaluate("len(repeat(s, 3)) > 9")
