@@ -255,8 +255,10 @@ def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
         raise RecipeError(f"{file.name}: {extension} files are not read; unpack it, or pack it as .gz, .zst or .bz2")
     if source.format != AUTO:
         format_ = source.format
-    elif format_ is None and extension == ".warc":
-        raise RecipeError(f"{file.name} is a WARC file of pages; only the extracted text (.wet) can be read")
+    elif format_ is None and (stated := _stated_format(extension)) is not None:
+        raise RecipeError(
+            f"{file.name} holds pages: write `format: {stated}` in the source, and `extract: trafilatura` in the recipe"
+        )
     elif format_ is None:
         names = ", ".join(format_.name for format_ in FORMATS.values() if format_.suffixes)
         raise RecipeError(
@@ -279,6 +281,11 @@ def _format_by_name(file: FileRef) -> tuple[str | None, Compression, str]:
         extension = os.path.splitext(stem)[1]
     format_ = next((format_.name for format_ in FORMATS.values() if extension in format_.suffixes), None)
     return format_, compression, extension
+
+
+def _stated_format(extension: str) -> str | None:
+    """Return the format that a recipe would have to state for files with an extension, if there is one."""
+    return next((format_.name for format_ in FORMATS.values() if extension in format_.stated_suffixes), None)
 
 
 def _lower_name(file: FileRef) -> str:

@@ -75,6 +75,7 @@ class Format:
     #: Records that stand for the fields of a file, from at most the given number of its first bytes.
     preview: Callable[[FileRef, Compression, int], list[dict[str, Any]]]
     suffixes: tuple[str, ...] = ()  #: extensions of files of this format, lower case
+    stated_suffixes: tuple[str, ...] = ()  #: extensions of files that are read only where a recipe states the format
     fields: tuple[str, ...] | None = None  #: of every record, where they are always the same
     declares: bool = True  #: true if a preview shows every field that a file has
     cells: bool = False  #: true if values are text to be parsed

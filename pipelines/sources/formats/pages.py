@@ -23,14 +23,8 @@ from gristmill.pipelines.sources.formats.base import Format, Reading, by_file, f
 from gristmill.pipelines.sources.records import Fault, Record
 from gristmill.pipelines.sources.storage import DamagedFile, FileRef, open_file, open_stream, read_up_to
 from gristmill.pipelines.sources.streams import HEAD, Compression, NotAsNamed, compression_of
-from gristmill.pipelines.sources.warc_records import (
-    DamagedRecord,
-    Gap,
-    WarcRecord,
-    members_of,
-    plain_content,
-    read_records,
-)
+from gristmill.pipelines.sources.warc_members import DamagedRecord, members_of, plain_content
+from gristmill.pipelines.sources.warc_records import Gap, WarcRecord, read_records
 
 #: Metadata of a page by default, and their types.
 METADATA = {
@@ -184,7 +178,7 @@ WARC = Format(
     "warc",
     by_file(warc_pages),
     fixed(WARC_FIELDS),
-    suffixes=(".warc", ".arc"),
+    stated_suffixes=(".warc", ".arc"),
     fields=WARC_FIELDS,
     pages=True,
     defaults={"url": "url", "metadata": METADATA, "document_bytes": PAGE_BYTES},
@@ -193,7 +187,7 @@ HTML = Format(
     "html",
     by_file(html_file),
     fixed(HTML_FIELDS),
-    suffixes=(".html", ".htm", ".xhtml"),
+    stated_suffixes=(".html", ".htm", ".xhtml"),
     fields=HTML_FIELDS,
     is_document=lambda source: True,
     pages=True,

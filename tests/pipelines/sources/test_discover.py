@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.warc.gz", "WARC file of pages"), ("a.parquet.gz", "unpack the .gz file")]
+    ("name", "message"), [("a.warc.gz", "holds pages: write `format: warc`"), ("a.parquet.gz", "unpack the .gz file")]
 )
 def test_files_that_would_be_misread_are_refused(tmp_path: Path, name: str, message: str) -> None:
     touch(tmp_path, name)

@@ -48,7 +48,8 @@ def test_conversion_records_are_documents(tmp_path: Path, packed: bool) -> None:
     ]
     (reject,) = reading.rejects
     assert (reject.row, reject.id, reject.reason) == (1, "<urn:2>", "invalid_utf8")
-    assert reject.offset == len(INFO + FIRST)
+    before = map(gzip.compress, (INFO, FIRST)) if packed else (INFO, FIRST)
+    assert reject.offset == sum(map(len, before)), "where its member begins in the file"
 
 
 def test_a_record_over_the_limit_is_not_held(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_record_over_the_limit_is_not_held(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (INFO + FIRST[:-30], "the file ends 26 bytes before the record does"),
-        (INFO + b"<html>not a record</html>", f"at byte {len(INFO)} .* no WARC record begins here"),
+        (INFO + b"<html>not a record</html>", f"at byte {len(INFO)} no WARC record begins here"),
         (b"WARC/1.0\r\nWARC-Type: conversion\r\n\r\nabc", "no Content-Length"),
         (b"WARC/1.0\r\nContent-Length: many\r\n\r\nabc", "no Content-Length"),
         (b"WARC/1.0\r\n" + b"X: y\r\n" * 400_000, "has no end"),
@@ -71,7 +72,7 @@ def test_a_record_over_the_limit_is_not_held(tmp_path: Path) -> None:
 def test_a_broken_file_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "pages.wet"
     path.write_bytes(content)
-    with pytest.raises(ShardError, match=rf"pages\.wet is not a whole WET file.*{message}"):
+    with pytest.raises(ShardError, match=rf"pages\.wet is damaged or cut short.*{message}"):
         read(path)
 
 
