@@ -17,11 +17,10 @@ import pytest
 
 from gristmill.operators.extract.extract import Extract
 from gristmill.operators.extract.extractors import with_formulas
-from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.report.explain import explain
 from gristmill.pipelines.report.query import query
 from tests.pipelines.sources.warc_files import html, packed, page, record, response
-from tests.pipelines.stages.test_run import content, dataset, execute
+from tests.pipelines.stages.test_run import dataset, execute
 
 MakeRecipe = Callable[..., Path]
 EXTRACT = {"extract": "resiliparse", "sources": [{"name": "crawl", "path": "crawl/*.warc.gz", "format": "warc"}]}
@@ -177,11 +176,6 @@ def test_html_in_a_field(tmp_path: Path, make_recipe: MakeRecipe, field: str) ->
     table = dataset(execute(make_recipe(tmp_path, sources=[source], extract="resiliparse")))
     assert table.select(["id", "lang"]).to_pylist() == [{"id": str(i), "lang": "en"} for i in range(5)]
     assert all(row["text"].startswith(f"Page {row['id']}.") for row in table.to_pylist())
-
-
-@pytest.mark.ray
-def test_ray_gives_the_same_bytes(crawl: Path, ray_engine: Engine) -> None:
-    assert content(execute(crawl, "store=ray", engine="ray")) == content(execute(crawl, "store=local"))
 
 
 def test_formulas_are_kept() -> None:
