@@ -90,9 +90,12 @@ class Extract(Operator):
             if _version(name) is None:
                 raise RecipeError(f"extract: {name} is not installed; pip install 'gristmill[web]'")
 
-    def extract(self, page: str) -> list[Extracted]:
-        """Return the text of a page in HTML by each extractor, in order. No error is raised."""
-        return [self._by(name, page) for name in self.extractors]
+    def extract(self, page: bytes) -> list[Extracted]:
+        """Return the text of a page in HTML (UTF-8) by each extractor, in order. No error is raised."""
+        html = page.decode()
+        if b"math" in page or b"MATH" in page:  # bytes are searched several times faster than texts
+            html = importlib.import_module(_MODULE).with_formulas(html)
+        return [self._by(name, html) for name in self.extractors]
 
     def load(self) -> None:
         """Import the packages, which takes a second, before the first page."""
@@ -140,6 +143,6 @@ def load(extract: Extract) -> None:
     extract.load()
 
 
-def extract_page(extract: Extract, page: str) -> list[Extracted]:
+def extract_page(extract: Extract, page: bytes) -> list[Extracted]:
     """Call `Extract.extract`: a plain function, as processes take it."""
     return extract.extract(page)

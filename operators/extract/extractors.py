@@ -29,21 +29,19 @@ def markdown_trafilatura(page: str) -> str | None:
 
 
 def _by_trafilatura(page: str, output: str) -> str | None:
-    text: str | None = trafilatura.extract(with_formulas(page), fast=True, include_comments=False, output_format=output)
+    text: str | None = trafilatura.extract(page, fast=True, include_comments=False, output_format=output)
     return text
 
 
 def plain_resiliparse(page: str) -> str | None:
     """Return the main content by resiliparse: without alternative texts and comments."""
-    text: str = extract_plain_text(
-        with_formulas(page), preserve_formatting=True, main_content=True, alt_texts=False, comments=False
-    )
+    text: str = extract_plain_text(page, preserve_formatting=True, main_content=True, alt_texts=False, comments=False)
     return text
 
 
 def with_formulas(page: str) -> str:
     """Return a page in which formulas are text that extractors keep: `$$...$$` on lines of their own, else `$...$`."""
-    lower = page.lower() if "math" in page or "MATH" in page else ""
+    lower = page.lower()
     if "math/tex" in lower:
         page = _TEX_SCRIPT.sub(lambda match: _formula(html.escape(match[2], quote=False), "display" in match[1]), page)
     if "<math" in lower:

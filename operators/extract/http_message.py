@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable
 from email.message import Message
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
@@ -49,6 +50,7 @@ def parse_response(content: bytes) -> HttpMessage | None:
     return HttpMessage(int(status[1]), headers, b"" if end is None else content[end.end() :])
 
 
+@lru_cache(1024)  # a crawl has few of them
 def mime_and_charset(content_type: str) -> tuple[str | None, str | None]:
     """Return the media type of a Content-Type field, in lower case, and its charset; None for what it does not say."""
     message = Message()

@@ -111,7 +111,7 @@ def _extracted(batch: Batch, extract: Extract, schema: pa.Schema) -> tuple[pa.Re
     kept: list[tuple[int, int, str, str]] = []  # position of the page, number of the extractor, extractor, text
     rejects: list[Reject] = []
     for position, page in enumerate(pages[columns.TEXT]):
-        html = page.as_py()
+        html = bytes(page.as_buffer())
         for i, result in enumerate(_texts(extract, html)):
             if isinstance(result, Fault):
                 detail = f"{urls[position]}: {result.detail}"
@@ -133,10 +133,10 @@ def _extracted(batch: Batch, extract: Extract, schema: pa.Schema) -> tuple[pa.Re
     return pa.RecordBatch.from_arrays([arrays[field.name] for field in fields], schema=pa.schema(fields)), rejects
 
 
-def _texts(extract: Extract, html: str) -> list[tuple[str, str] | Fault]:
+def _texts(extract: Extract, html: bytes) -> list[tuple[str, str] | Fault]:
     """Return extractor and text of a page by each extractor, or the fault for which there is none."""
     if len(html) > extract.page_bytes:
-        detail = f"the page has {len(html):,} characters, more than page_bytes ({int(extract.page_bytes):,})"
+        detail = f"the page has {len(html):,} bytes, more than page_bytes ({int(extract.page_bytes):,})"
         return [Fault("too_large", detail) for _ in extract.extractors]
     try:
         results: list[Extracted] = _processes(extract).ask(Limits(extract.seconds, MEMORY), extract_page, extract, html)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -156,10 +155,19 @@ def members_of(raw: Raw, compression: Compression, head: bytes) -> PlainContent 
     if compression == "none":
         return PlainContent(raw, seekable=True)
     if compression == "gzip":
-        return MemberContent(raw, b"\x1f\x8b\x08", lambda: zlib.decompressobj(wbits=31))
+        return MemberContent(raw, b"\x1f\x8b\x08", _gzip_member)
     if compression == "zstd":
         return _zstd_members(raw, head)
     return None
+
+
+def _gzip_member() -> Any:
+    """Return a decompressor of one member: that of isal, three times faster than zlib's, where it is installed."""
+    try:
+        from isal import isal_zlib as zlib
+    except ImportError:
+        import zlib  # type: ignore[no-redef]
+    return zlib.decompressobj(wbits=31)
 
 
 def _zstd_members(raw: Raw, head: bytes) -> MemberContent | None:

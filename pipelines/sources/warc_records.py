@@ -135,9 +135,8 @@ class _Reader:
         piece = next(self._pieces, None)
         if piece is None:
             return False
-        if self._at > CHUNK:
-            self._buffer, self._before, self._at = self._buffer[self._at :], self._before + self._at, 0
-            self._marks = [mark for mark in self._marks if mark[0] >= self._before]
+        self._buffer, self._before, self._at = self._buffer[self._at :], self._before + self._at, 0
+        self._marks = [mark for mark in self._marks if mark[0] >= self._before]
         if piece.member is not None:
             self._starts += 1
             self._member = piece.member

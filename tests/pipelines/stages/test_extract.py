@@ -207,7 +207,7 @@ def test_the_right_parts_of_real_pages_are_kept(shared_data: Path, extractor: st
     right = wrong = missed = 0
     for document in documents:
         if (entry := gold.get(document["url"])) is not None:
-            (result,) = extract.extract(document["text"])
+            (result,) = extract.extract(document["text"].encode())
             hits = sum(snippet in (result.text or "") for snippet in entry["must_contain"])
             right, missed = right + hits, missed + len(entry["must_contain"]) - hits
             wrong += sum(snippet in (result.text or "") for snippet in entry["must_not_contain"])
