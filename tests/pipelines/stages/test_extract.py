@@ -15,6 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.operators.errors import ShardError
 from gristmill.operators.extract.extract import Extract
 from gristmill.operators.extract.extractors import with_formulas
 from gristmill.pipelines.report.explain import explain
@@ -213,3 +214,20 @@ def test_the_right_parts_of_real_pages_are_kept(shared_data: Path, extractor: st
             wrong += sum(snippet in (result.text or "") for snippet in entry["must_not_contain"])
     assert right + missed > 900
     assert 2 * right / (2 * right + wrong + missed) >= GOLD[extractor]
+
+
+def test_one_damaged_file_among_many_small_ones_is_named_and_takes_no_other_along(
+    tmp_path: Path, make_recipe: MakeRecipe
+) -> None:
+    for i in range(70):
+        write_crawl(tmp_path, f"{i:02d}", page(i))
+    damaged = tmp_path / "crawl" / "33.warc.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    recipe = make_recipe(tmp_path, **EXTRACT)
+    with pytest.raises(ShardError, match="1 of 2 shards cannot be read"):
+        execute(recipe)
+    result = execute(recipe, "limits.unreadable_shards=1")
+    assert dataset(result).num_rows == 69
+    assert len(result.unreadable) == 1
+    skipped = execute(recipe, "sources.crawl.damaged=skip", "limits.rejects=0.6")
+    assert (skipped.funnel.documents, skipped.funnel.quarantined) == (69, 1)
