@@ -29,7 +29,7 @@ _PIPE = 1 << 20  # bytes that a pipe may hold
 _SERVE = "from gristmill.pipelines.engine.limited_process import serve; serve()"
 
 
-class Limits(NamedTuple):
+class CallLimits(NamedTuple):
     """The most that one call may take."""
 
     seconds: int  #: of processor time
@@ -37,7 +37,7 @@ class Limits(NamedTuple):
 
 
 class Excess(Enum):
-    """What a call took too much of."""
+    """A limit that a call exceeded."""
 
     TIME = "processor time"
     MEMORY = "memory"  #: or its process was ended from outside, which cannot be told apart
@@ -59,7 +59,7 @@ class LimitedProcesses:
         self._idle: list[_Process] = []
         self._lock = Lock()
 
-    def ask(self, limits: Limits, function: Callable[..., Any], *values: Any) -> Any:
+    def ask(self, limits: CallLimits, function: Callable[..., Any], *values: Any) -> Any:
         """Return the result of a picklable function, or raise its GristmillError; ExceededError at a limit.
 
         A process that was used before may hold leftovers, or have been ended from outside: a new one decides then.
@@ -69,7 +69,9 @@ class LimitedProcesses:
                 return self._asked(process, limits, function, values)
         return self._asked(_Process(self._prepare), limits, function, values)
 
-    def _asked(self, process: _Process, limits: Limits, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+    def _asked(
+        self, process: _Process, limits: CallLimits, function: Callable[..., Any], values: tuple[Any, ...]
+    ) -> Any:
         kind, result = process.ask(limits, function, values)
         if kind == "memory":
             process.end()
@@ -107,7 +109,7 @@ class _Process:
         with contextlib.suppress(BrokenPipeError):  # the first question tells that it is gone
             _send(self._process.stdin, prepare)
 
-    def ask(self, limits: Limits, function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str, Any]:
+    def ask(self, limits: CallLimits, function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str, Any]:
         """Return the kind of the answer and the answer; at a limit end the process and raise ExceededError."""
         request, reply = self._process.stdin, self._process.stdout
         assert request is not None

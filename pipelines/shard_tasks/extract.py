@@ -16,7 +16,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import FatalError
 from gristmill.operators.extract.extract import EXTRACTOR, Extract, Extracted, extract_page, load
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.engine.limited_process import ExceededError, Excess, LimitedProcesses, Limits
+from gristmill.pipelines.engine.limited_process import ExceededError, Excess, LimitedProcesses
 from gristmill.pipelines.sources.batches import Batch
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.records import Fault, Reject, excerpt
@@ -139,7 +139,9 @@ def _texts(extract: Extract, html: bytes) -> list[tuple[str, str] | Fault]:
         detail = f"the page has {len(html):,} bytes, more than page_bytes ({int(extract.page_bytes):,})"
         return [Fault("too_large", detail) for _ in extract.extractors]
     try:
-        results: list[Extracted] = _processes(extract).ask(Limits(extract.seconds, MEMORY), extract_page, extract, html)
+        results: list[Extracted] = _processes(extract).ask(
+            CallLimits(extract.seconds, MEMORY), extract_page, extract, html
+        )
     except ExceededError as exceeded:
         return [_exceeded(extract, exceeded.excess) for _ in extract.extractors]
     return [_outcome(result) for result in results]

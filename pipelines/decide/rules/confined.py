@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gristmill.operators.errors import GristmillError, RecipeError, ShardError
 from gristmill.operators.expressions.condition import Condition, Fired, Quantile, compile_condition
-from gristmill.pipelines.engine.limited_process import ExceededError, Excess, LimitedProcesses, Limits
+from gristmill.pipelines.engine.limited_process import CallLimits, ExceededError, Excess, LimitedProcesses
 
 #: Bytes of memory that an expression may take: the columns that it reads are held as they came, as Arrow and in DuckDB.
 MEMORY = 1 << 30
@@ -36,7 +36,7 @@ def evaluate_confined(condition: Condition, documents: pa.Table, limits: Mapping
 def _ask(error: type[GristmillError], text: str, seconds: int, function: Callable[..., Any], *values: Any) -> Any:
     """Return the result of a function in a separate process, or raise its error; one of this type at a limit."""
     try:
-        return _PROCESSES.ask(Limits(seconds, MEMORY), function, *values)
+        return _PROCESSES.ask(CallLimits(seconds, MEMORY), function, *values)
     except ExceededError as exceeded:
         at = exceeded.excess
         what = f"{MEMORY >> 30} GB of memory" if at is Excess.MEMORY else f"{seconds} seconds of processor time"
