@@ -16,7 +16,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import FatalError
 from gristmill.operators.extract.extract import EXTRACTOR, Extract, Extracted, extract_page, load
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.engine.limited_process import ExceededError, Excess, LimitedProcesses
+from gristmill.pipelines.engine.limited_process import CallLimits, ExceededError, Excess, LimitedProcesses
 from gristmill.pipelines.sources.batches import Batch
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.records import Fault, Reject, excerpt
