@@ -13,6 +13,7 @@ MODULES = (
     "gopher",
     "importance",
     "fasttext_scoring",
+    "language",
     "minhash",
     "paragraphs",
     "resolve",

@@ -18,6 +18,7 @@ from gristmill.operators.base import Measure, Operator, Rule, Transform
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.measures.gopher import Gopher
 from gristmill.operators.measures.importance import Importance
+from gristmill.operators.measures.language import Language
 from gristmill.operators.measures.minhash import MinHash
 from gristmill.operators.measures.paragraph_hashes import ParagraphHashes
 from gristmill.operators.measures.quality import Quality
@@ -54,6 +55,7 @@ OPERATORS: dict[str, Row] = {
     "gopher": Row(Gopher),
     "tokens": Row(Tokens),
     "quality": Row(Quality),
+    "language": Row(Language),
     "importance": Row(Importance),
     "text_hash": Row(TextHash),
     "text_id": Row(TextId),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.fasttext.reader import NO_NODE, read_model
+from gristmill.operators.fasttext.huffman import path_to_leaf
+from gristmill.operators.fasttext.reader import read_model
 from gristmill.operators.kernels import fasttext_output
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.fasttext import LABEL_PREFIX, mean_rows
@@ -78,7 +79,7 @@ class Classifier:
         feature that the model knows: fastText predicts nothing there. (That is rare: the end of the line is a feature.)
         """
         output = self._output_layer(self.label_index(label))
-        exact, path = self._by_hidden_vectors(output), self.path
+        exact = self._by_hidden_vectors(output)
         worth_it = output.smooth and len(output.weights) * WORTH_PROJECTING <= self.model.matrix.stride
         score = self._by_projection(output, exact) if worth_it else exact
 
@@ -88,11 +89,15 @@ class Classifier:
             for first in range(0, len(texts), TEXTS_AT_A_TIME):
                 part = slice(first, min(first + TEXTS_AT_A_TIME, len(texts)))
                 score(data, offsets[first : part.stop + 1], probabilities[part], features[part])
-            if np.isnan(probabilities).any():
-                raise RecipeError(f"model {path}: its matrices hold numbers that are not finite. Train it again.")
+            self.check_finite(probabilities)
             return pa.array(probabilities, mask=np.asarray(texts.is_null()) | (features == 0))
 
         return probability
+
+    def check_finite(self, probabilities: NDArray[Any]) -> None:
+        """Raise RecipeError where a probability is not a number: the model's matrices hold some that are none."""
+        if np.isnan(probabilities).any():
+            raise RecipeError(f"model {self.path}: its matrices hold numbers that are not finite. Train it again.")
 
     def _by_hidden_vectors(self, output: _OutputLayer) -> _Score:
         """Score as fastText does: a text's rows are added, then multiplied by the weights of the output layer."""
@@ -135,10 +140,7 @@ class Classifier:
         for first in range(0, len(scores), ROWS_AT_A_TIME):
             project_rows(self.model.matrix, weights, first, scores[first : first + ROWS_AT_A_TIME])
             self.model.release()
-        scores.flags.writeable = False
-        return self.model.matrix._replace(
-            file=scores.view(np.uint8).reshape(-1), start=0, stride=scores.strides[0], quantised=False
-        )
+        return in_memory(scores, self.model.matrix)
 
     def _output_layer(self, label: int) -> _OutputLayer:
         output, loss = self.model.output, self.model.arguments.loss
@@ -151,29 +153,7 @@ class Classifier:
         return _OutputLayer(output[label : label + 1], fasttext_output.sigmoid, smooth=False)
 
 
-def path_to_leaf(counts: Sequence[int], leaf: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the inner nodes from the root of the Huffman tree to a label, and whether the path goes right at each.
-
-    The tree is fastText's (HierarchicalSoftmaxLoss::buildTree), ties included: counts are those of the labels, falling;
-    inner nodes are numbered as they are made, from the leaves up.
-    """
-    n = len(counts)
-    weights = [*counts, *[NO_NODE] * (n - 1)]
-    parents, goes_right = [0] * len(weights), [False] * len(weights)
-    next_leaf, next_inner = n - 1, n
-    for inner in range(n, len(weights)):
-        weight = 0
-        for right in (False, True):
-            if next_leaf >= 0 and weights[next_leaf] < weights[next_inner]:
-                child, next_leaf = next_leaf, next_leaf - 1
-            else:
-                child, next_inner = next_inner, next_inner + 1
-            parents[child], goes_right[child] = inner, right
-            weight += weights[child]
-        weights[inner] = weight
-
-    path = [leaf]
-    while path[-1] != len(weights) - 1:
-        path.append(parents[path[-1]])
-    nodes = np.array([node - n for node in path[:0:-1]], np.int64)
-    return nodes, np.array([goes_right[node] for node in path[-2::-1]], np.bool_)
+def in_memory(rows: _Floats, of: Matrix) -> Matrix:
+    """Return rows, float32 [n, m], as a matrix of the same types as one in a file: kernels are compiled for these."""
+    rows.flags.writeable = False
+    return of._replace(file=rows.view(np.uint8).reshape(-1), start=0, stride=rows.strides[0], quantised=False)

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.fasttext.huffman import NO_NODE
 from gristmill.operators.kernels.fasttext import LONGEST_NGRAM
-from gristmill.operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
+from gristmill.operators.kernels.fasttext_dictionary import Dictionary, bucket_filter, hash_table, scan_entries
 from gristmill.operators.kernels.fasttext_matrix import Matrix, dense_rows
 
 MAGIC = 793712314
@@ -32,8 +33,6 @@ COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2
 CENTROIDS = 256
 #: Bytes of an entry with an empty spelling: NUL, count, kind.
 SMALLEST_ENTRY = 10
-#: fastText's count of a tree node that does not exist yet; real counts lie below it.
-NO_NODE = 10**15
 
 
 class Arguments(NamedTuple):
@@ -195,6 +194,7 @@ def _read_dictionary(cursor: Cursor, arguments: Arguments) -> tuple[Dictionary, 
     dictionary = Dictionary(
         entries=hash_table(keys),
         kept=hash_table(kept_buckets) if pruned else np.empty((0, 2), np.uint64),
+        filter=bucket_filter(kept_buckets) if pruned else np.empty(0, np.uint64),
         words=words,
         word_ngrams=arguments.word_ngrams,
         buckets=arguments.buckets,

@@ -86,3 +86,43 @@ def put_code_point(value, out, at):
     out[at + 1] = np.uint8(0x80 | value >> 6 & 0x3F)
     out[at + 2] = last
     return 3
+
+
+@kernel
+def first_characters(data, offsets, most):
+    """Return the first `most` characters of each text, UTF-8 bytes and offsets int64 [n + 1], of the texts (n).
+
+    A character goes from a byte that begins one to the next; bytes that are no UTF-8 stay as they are.
+    """
+    stops, total = np.empty(offsets.shape[0] - 1, np.int64), 0
+    for d in range(stops.shape[0]):
+        stops[d] = stop_of_characters(data, offsets[d], offsets[d + 1], most)
+        total += stops[d] - offsets[d]
+    cut, borders = np.empty(total, np.uint8), np.zeros(offsets.shape[0], np.int64)
+    for d in range(stops.shape[0]):
+        borders[d + 1] = borders[d] + stops[d] - offsets[d]
+        cut[borders[d] : borders[d + 1]] = data[offsets[d] : stops[d]]
+    return cut, borders
+
+
+@kernel
+def stop_of_characters(data, start, end, most):
+    """Return the byte at which the first `most` characters of data[start : end] end."""
+    left = most
+    while 0 < left <= end - start:
+        characters = 0
+        for byte in data[start : start + left]:  # so many bytes begin as many characters at most
+            characters += not continues_character(byte)
+        start += left
+        left -= characters
+    if left > 0:
+        return end
+    while start < end and continues_character(data[start]):
+        start += 1
+    return start
+
+
+@kernel
+def continues_character(byte):
+    """Return whether a byte of UTF-8 is not the first of its character."""
+    return byte & np.uint8(0xC0) == np.uint8(0x80)

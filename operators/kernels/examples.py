@@ -19,10 +19,11 @@ import pyarrow as pa
 from gristmill.operators.kernels.bands import agreements, band_keys
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
-from gristmill.operators.kernels.characters import character_classes, lower_case
+from gristmill.operators.kernels.characters import character_classes, first_characters, lower_case
 from gristmill.operators.kernels.cleaning import clean_texts, inspect_texts
 from gristmill.operators.kernels.fasttext import mean_rows
-from gristmill.operators.kernels.fasttext_dictionary import Dictionary, hash_table, scan_entries
+from gristmill.operators.kernels.fasttext_best import best_leaves, best_of_softmax
+from gristmill.operators.kernels.fasttext_dictionary import Dictionary, bucket_filter, hash_table, scan_entries
 from gristmill.operators.kernels.fasttext_matrix import Matrix, dense_rows, project_rows
 from gristmill.operators.kernels.fasttext_output import softmax
 from gristmill.operators.kernels.gopher import gopher_statistics
@@ -55,17 +56,36 @@ def _gopher() -> list[_Call]:
     return [(gopher_statistics, (*_texts(), character_classes())), (longest, _texts()[1:])]
 
 
-def _fasttext() -> list[_Call]:
+def _model(ngrams: Any) -> tuple[Dictionary, Matrix]:
     numbers = np.zeros(1, np.float32)
     matrix = Matrix(_fixed(np.zeros(64, np.uint8)), 0, 4, False, numbers, 1, numbers, 0)
-    nothing = np.zeros((0, 2), np.uint64)
-    dictionary = Dictionary(hash_table(np.zeros(1, np.uint64)), nothing, 1, 1, 1, np.zeros((0, 0), np.int64))
-    scores = np.zeros((1, 1))
+    entries, nothing = hash_table(np.zeros(1, np.uint64)), np.zeros(0, np.uint64)
+    return Dictionary(entries, nothing.reshape(0, 2), nothing, 1, 1, 1, ngrams), matrix
+
+
+def _fasttext() -> list[_Call]:
+    dictionary, matrix = _model(np.zeros((0, 0), np.int64))
+    scores, numbers = np.zeros((1, 1)), np.zeros(1, np.float32)
     return [
         (mean_rows, (*_texts(), dictionary, matrix, scores, np.zeros(1, np.int64))),
         (project_rows, (matrix, np.zeros((1, 1), np.float32), 0, np.zeros((1, 1), np.float32))),
         (softmax, (0, scores, numbers)),
     ]
+
+
+def _language() -> list[_Call]:
+    dictionary, matrix = _model(np.ones(2, np.int64))
+    hidden, labels = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int64)
+    return [
+        (first_characters, (*_texts(), 1)),
+        (mean_rows, (*_texts(), dictionary, matrix, hidden, np.zeros(1, np.int64))),
+        (best_leaves, (hidden, np.zeros((1, 1), np.float32), np.zeros((0, 2), np.int64), labels, np.zeros((1, 1)))),
+    ]
+
+
+def _best_of_softmax() -> list[_Call]:
+    numbers = np.zeros((1, 1), np.float32)
+    return [(best_of_softmax, (numbers, numbers, np.zeros((1, 1), np.int64), np.zeros((1, 1))))]
 
 
 def _fasttext_reader() -> list[_Call]:
@@ -74,6 +94,7 @@ def _fasttext_reader() -> list[_Call]:
     return [
         (scan_entries, (matrix.file, 0, *counts, np.zeros(1, np.uint8), np.zeros(1, np.uint64))),
         (hash_table, (np.zeros(1, np.uint64),)),
+        (bucket_filter, (np.zeros(1, np.uint64),)),
         (dense_rows, (matrix, np.zeros((1, 1), np.float32))),
     ]
 
@@ -129,6 +150,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "gopher": _gopher,
     "buckets": _buckets,
     "fasttext": _fasttext,
+    "language": _language,
     "near_duplicates": _near_duplicates,
     "sign_fss": lambda: _sign(fast_similarity(8, 1)),
     "sign_kperm": lambda: _sign(k_permutations(8, 1)),
@@ -138,6 +160,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "shingle_sets": _shingle_sets,
     "remove_pieces": _remove_pieces,
     "fasttext_reader": _fasttext_reader,
+    "best_of_softmax": _best_of_softmax,
     "hash_texts": lambda: [(hash_texts, _texts()), (hash_128, (np.zeros(8, np.uint8), 0, 8))],
     "estimate_tokens": lambda: [(estimate_tokens, _texts())],
     "noise": lambda: [(draw, (_SEED, _fixed(np.zeros((1, 2), np.uint64)))) for draw in (gumbel, uniform)],

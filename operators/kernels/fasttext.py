@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gristmill.operators.kernels.characters import continues_character
 from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.fasttext_dictionary import (
     CHUNK,
@@ -23,6 +24,8 @@ from gristmill.operators.kernels.fasttext_dictionary import (
     find,
     first_slot,
     hash_chunk,
+    kept_rows,
+    may_be_kept,
     next_hash,
     next_key,
     spelling_hashes,
@@ -191,22 +194,25 @@ def add_words(entries, matrix, rows, total):
 def add_subwords(data, dictionary, words, first, stop, matrix, rows, bracketed, total):
     """Add the features of words first to stop - 1 and of their character n-grams; return how many there are."""
     starts, stops, entries = words.starts, words.stops, words.entries
-    n_words, buckets, kept_buckets = dictionary.words, dictionary.buckets, dictionary.kept
-    fewest, most = dictionary.ngrams[0], dictionary.ngrams[1]
     features = n = 0
     for w in range(first, stop):
         if entries[w] >= 0:
-            rows[n] = entries[w]
+            rows[n] = ~entries[w]  # until it is known which buckets have rows
             n += 1
         length = bracket(data, starts[w], stops[w], bracketed)
-        for i in range(length):
-            if n + LONGEST_NGRAM >= SEGMENT:
-                add_rows(matrix, rows, n, total)
-                features += n
-                n = 0
-            n = character_ngrams(bracketed, i, length, fewest, most, n_words, buckets, kept_buckets, rows, n)
+        position, n = character_ngrams(bracketed, 0, length, dictionary, rows, n)
+        while position < length:
+            features += add_kept(rows, n, dictionary, matrix, total)
+            position, n = character_ngrams(bracketed, position, length, dictionary, rows, 0)
+    return features + add_kept(rows, n, dictionary, matrix, total)
+
+
+@kernel
+def add_kept(rows, n, dictionary, matrix, total):
+    """Add the rows of rows[:n], which are ~entry of a word or a bucket that may have one; return how many have."""
+    n = kept_rows(rows, n, dictionary)
     add_rows(matrix, rows, n, total)
-    return features + n
+    return n
 
 
 @kernel
@@ -222,28 +228,32 @@ def bracket(data, start, stop, bracketed):
 
 
 @kernel
-def character_ngrams(bracketed, start, length, fewest, most, n_words, buckets, kept, rows, n):
-    """Append to rows[:n] the n-grams of `fewest` to `most` characters that start at a byte; return the new n.
+def character_ngrams(bracketed, position, length, dictionary, buckets, n):
+    """Append to buckets[:n] those of a word's n-grams that start at `position` or later, if they may have a row.
 
-    There are none within a character, and neither bracket is an n-gram.
+    There are none within a character, and neither bracket is an n-gram. Returns the position reached, which is `length`
+    unless the room for buckets ends, and the new n.
     """
-    if continues_character(bracketed[start]):
-        return n
-    ngram_hash, stop, characters = HASH_START, start, 0
-    while stop < length and characters < most:
-        ngram_hash = next_hash(ngram_hash, bracketed[stop])
-        stop += 1
-        while stop < length and continues_character(bracketed[stop]):
+    fewest, most, n_buckets = dictionary.ngrams[0], dictionary.ngrams[1], np.uint64(dictionary.buckets)
+    bits = dictionary.filter
+    while position < length and n + LONGEST_NGRAM < buckets.shape[0]:
+        ngram_hash, stop, characters = HASH_START, position, 0
+        while stop < length and characters < most:
             ngram_hash = next_hash(ngram_hash, bracketed[stop])
             stop += 1
-        characters += 1
-        is_bracket = characters == 1 and (start == 0 or stop == length)
-        if characters >= fewest and not is_bracket:
-            row = bucket_row(np.uint64(ngram_hash), buckets, kept)
-            if row >= 0:
-                rows[n] = n_words + row
-                n += 1
-    return n
+            while stop < length and continues_character(bracketed[stop]):
+                ngram_hash = next_hash(ngram_hash, bracketed[stop])
+                stop += 1
+            characters += 1
+            is_bracket = characters == 1 and (position == 0 or stop == length)
+            if characters >= fewest and not is_bracket:
+                bucket = np.uint64(ngram_hash) % n_buckets
+                buckets[n] = bucket
+                n += may_be_kept(bucket, bits)
+        position += 1
+        while position < length and continues_character(bracketed[position]):
+            position += 1
+    return position, n
 
 
 @kernel
@@ -276,12 +286,6 @@ def begins_with(data, start, stop, prefix):
         if data[start + i] != prefix[i]:
             return False
     return True
-
-
-@kernel
-def continues_character(byte):
-    """Return whether a byte of UTF-8 is not the first of its character."""
-    return byte & np.uint8(0xC0) == np.uint8(0x80)
 
 
 @kernel

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gristmill.operators.kernels.compiling import kernel
-from gristmill.operators.kernels.primitives import GOLDEN, SECRET_1, SECRET_2, multiply_fold
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_1, SECRET_2, multiply_fold, prefetch
 
 _FNV_PRIME = np.uint32(16777619)
 #: Initial values of both hashes of a spelling.
@@ -17,6 +17,8 @@ HASH_START, KEY_START = np.uint32(2166136261), SECRET_2
 CHUNK = 8
 #: Bytes of a slot of a hash table.
 SLOT = 16
+#: Slots are prefetched this far ahead of the search.
+AHEAD = 16
 
 
 class Dictionary(NamedTuple):
@@ -27,6 +29,7 @@ class Dictionary(NamedTuple):
 
     entries: np.ndarray  #: hash table from the key of a spelling to its entry
     kept: np.ndarray  #: hash table from a bucket to its row, where pruning kept some; else empty: bucket b has row b
+    filter: np.ndarray  #: uint64, see `bucket_filter`; empty where `kept` is
     words: int
     word_ngrams: int  #: words of the longest word n-gram, at least 1
     buckets: int  #: of hashed n-grams, whose rows follow those of the words
@@ -93,6 +96,54 @@ def find(table, key):
 def first_slot(table, key):
     """Return the slot at which the search for a key begins."""
     return np.int64((key * GOLDEN) >> np.uint64(32)) & (table.shape[0] - 1)
+
+
+@kernel
+def bucket_filter(buckets):
+    """Return bits, uint64 [n], in which the lowest digits of some buckets, uint64, are set: 16 bits for each bucket."""
+    size = 1
+    while 4 * size < buckets.shape[0]:
+        size *= 2
+    bits = np.zeros(size, np.uint64)
+    for bucket in buckets:
+        bits[(bucket >> np.uint64(6)) & np.uint64(size - 1)] |= np.uint64(1) << (bucket & np.uint64(63))
+    return bits
+
+
+@kernel
+def may_be_kept(bucket, bits):
+    """Return 0 where a bucket is not among those of which a filter was made, else 1: without a branch.
+
+    An empty filter lets every bucket pass.
+    """
+    if bits.shape[0] == 0:
+        return 1
+    word = bits[np.int64(bucket >> np.uint64(6)) & (bits.shape[0] - 1)]
+    return np.int64((word >> (bucket & np.uint64(63))) & np.uint64(1))
+
+
+@kernel
+def kept_rows(rows, n, dictionary):
+    """Turn rows[:n], each ~entry of a word or a bucket, into rows of the matrix; return how many there are.
+
+    Those of pruned buckets fall out. Slots are prefetched: the table is larger than the caches next to the core.
+    """
+    table, words = dictionary.kept, dictionary.words
+    if table.shape[0] == 0:
+        for i in range(n):
+            rows[i] = ~rows[i] if rows[i] < 0 else words + rows[i]
+        return n
+    kept = 0
+    for i in range(n):
+        if i + AHEAD < n:
+            prefetch(table, SLOT * first_slot(table, np.uint64(rows[i + AHEAD])))
+        row = ~rows[i]
+        if row < 0:
+            place = find(table, np.uint64(rows[i]))
+            row = words + place if place >= 0 else -1
+        rows[kept] = row
+        kept += row >= 0
+    return kept
 
 
 @kernel

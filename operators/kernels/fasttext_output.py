@@ -51,21 +51,32 @@ def sigmoid(scores, probabilities):
 
     scores float32 [n, 1]; result float32 [n].
     """
+    table = sigmoid_table()
+    for d in range(scores.shape[0]):
+        probabilities[d] = sigmoid_of(scores[d, 0], table) + EPSILON
+
+
+@kernel
+def sigmoid_table():
+    """Return fastText's table of the sigmoid, float32."""
     table = np.empty(_SIGMOID_STEPS + 1, np.float32)
     for i in range(_SIGMOID_STEPS + 1):
         table[i] = logistic(2.0 * _SIGMOID_LIMIT * i / _SIGMOID_STEPS - _SIGMOID_LIMIT)
-    for d in range(scores.shape[0]):
-        score = scores[d, 0]
-        if np.isnan(score):
-            probability = np.nan
-        elif score < -_SIGMOID_LIMIT:
-            probability = 0.0
-        elif score > _SIGMOID_LIMIT:
-            probability = 1.0
-        else:  # the same float32 steps as fastText's, so that the same table cell is found
-            cell = np.float32(score + np.float32(_SIGMOID_LIMIT)) * np.float32(_SIGMOID_STEPS)
-            probability = np.float64(table[np.int64(cell / np.float32(2 * _SIGMOID_LIMIT))])
-        probabilities[d] = probability + EPSILON
+    return table
+
+
+@kernel
+def sigmoid_of(score, table):
+    """Return the sigmoid of a float32 score as the table has it."""
+    if np.isnan(score):
+        return np.nan
+    if score < -_SIGMOID_LIMIT:
+        return 0.0
+    if score > _SIGMOID_LIMIT:
+        return 1.0
+    # The same float32 steps as fastText's, so that the same cell of the table is taken.
+    cell = np.float32(score + np.float32(_SIGMOID_LIMIT)) * np.float32(_SIGMOID_STEPS)
+    return np.float64(table[np.int64(cell / np.float32(2 * _SIGMOID_LIMIT))])
 
 
 @kernel

@@ -42,7 +42,9 @@ class GopherRules(Rule):
         description="judge documents in these languages alone, as the language column spells them; others pass",
     )
     language_column: str = Field(
-        default="lang", min_length=1, description="the column that `languages` looks at: metadata of the sources"
+        default="lang",
+        min_length=1,
+        description="the column that `languages` looks at: metadata of the sources, or of the measure `language`",
     )
     min_words: int | None = threshold(50, "words", SPACED)
     max_words: int | None = threshold(100_000, "words", SPACED)

@@ -175,7 +175,10 @@ def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Sc
 
 def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None) -> ReadyOperator:
     """Return the operator with the files that it opens. Raises RecipeError, located, where they cannot be used."""
-    named = operator.resources()
+    try:
+        named = operator.resources()
+    except RecipeError as error:
+        raise RecipeError(f"{loaded.where(*path)}: {error}") from None
     resources = {name: resource(loaded.resolve(url), loaded.where(*path, name)) for name, url in named.items()}
     if fit is not None:
         resources["fit"] = fit_resource(fit)

@@ -1,4 +1,5 @@
 import unicodedata
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from gristmill.operators.kernels.characters import (
     REPLACEMENT,
     character_classes,
     code_point,
+    first_characters,
     lower_case,
     put_code_point,
 )
@@ -81,3 +83,25 @@ def test_searches():
         assert next_beyond_ascii(text, start, end) == min(beyond, default=end)
         assert next_newline(text, start, end) == min(newlines, default=end)
         assert next_newline(text, start, min(end, 9)) == min([k for k in newlines if k < 9], default=min(end, 9))
+
+
+def cut(texts, most):
+    """The first characters of each of some texts, given as bytes."""
+    offsets = np.cumsum([0, *map(len, texts)])
+    data, borders = first_characters(np.frombuffer(b"".join(texts) or b"\0", np.uint8), offsets, most)
+    return [data[start:stop].tobytes() for start, stop in pairwise(borders.tolist())]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 8, 9, 40, 10**9])
+def test_the_first_characters_are_pythons(most):
+    texts = ["", "a", "naïve café", "中文字符", "😀" * 20, "é" * 9, "x" * 40, "ж" * 39 + "a", "a\u0301\u0301\0b"]
+    assert cut([text.encode() for text in texts], most) == [text[:most].encode() for text in texts]
+
+
+def test_bytes_that_are_no_utf8_are_cut_before_a_byte_that_begins_a_character():
+    assert cut([b"\x80\x80ab", b"a\xff\xfeb", b"\xe4\xb8", b"ab\x80\x80"], 2) == [
+        b"\x80\x80ab",
+        b"a\xff",
+        b"\xe4\xb8",
+        b"ab\x80\x80",
+    ]
