@@ -15,6 +15,7 @@ MODULES = (
     "fasttext_scoring",
     "minhash",
     "paragraphs",
+    "url_rules",
     "resolve",
     "dedup",
     "end_to_end",
