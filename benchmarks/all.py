@@ -16,6 +16,7 @@ MODULES = (
     "language",
     "minhash",
     "paragraphs",
+    "url_rules",
     "resolve",
     "dedup",
     "end_to_end",

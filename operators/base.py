@@ -116,6 +116,10 @@ class Measure(Operator):
         """Return the columns it gives: names, types; a field's metadata {"description": ...} feeds the catalogue."""
         raise NotImplementedError(f"{type(self).__name__} must define gives()")
 
+    def reads(self) -> set[str]:
+        """Return the columns of the sources that it looks at besides the text; a source may lack them."""
+        return set()
+
     def open(self, files: Files) -> MeasureFunction:
         """Load what is needed; return a thread-safe function from documents (n rows) to `gives()` columns (n rows).
 

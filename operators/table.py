@@ -25,12 +25,14 @@ from gristmill.operators.measures.quality import Quality
 from gristmill.operators.measures.text_hash import TextHash
 from gristmill.operators.measures.text_id import TextId
 from gristmill.operators.measures.tokens import Tokens
+from gristmill.operators.measures.url_lists import UrlLists
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.operators.rules.gopher_rules import GopherRules
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.operators.rules.select import Select
+from gristmill.operators.rules.url_rules import UrlRules
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 
 PLUGINS = "gristmill.operators"  #: the group of entry points
@@ -61,8 +63,10 @@ OPERATORS: dict[str, Row] = {
     "text_id": Row(TextId),
     "minhash": Row(MinHash),
     "paragraph_hashes": Row(ParagraphHashes),
+    "url_lists": Row(UrlLists),
     "drop": Row(Drop),
     "gopher_rules": Row(GopherRules),
+    "url_rules": Row(UrlRules),
     "exact_dedup": Row(ExactDedup, f"{_RULES}.exact_dedup:EXACT_DEDUP"),
     "fuzzy_dedup": Row(FuzzyDedup, f"{_RULES}.fuzzy_dedup:FUZZY_DEDUP"),
     "paragraph_dedup": Row(ParagraphDedup, f"{_RULES}.paragraph_dedup:PARAGRAPH_DEDUP"),

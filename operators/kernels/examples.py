@@ -37,6 +37,7 @@ from gristmill.operators.kernels.primitives import hash_128, longest
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.tokens import estimate_tokens
 from gristmill.operators.kernels.union_find import smallest_members
+from gristmill.operators.kernels.urls import Lists, hash_entries, hash_words, host_bounds, match_urls
 from gristmill.operators.kernels.wordpunct import characters
 
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -145,6 +146,17 @@ def _remove_pieces() -> list[_Call]:
     return [(remove_pieces, (*_texts(), False, positions, np.array([0, 1], np.int32), character_classes()))]
 
 
+def _urls() -> list[_Call]:
+    data, numbers, none = _fixed(np.zeros(1, np.uint8)), np.zeros(257, np.int64), _fixed(np.zeros(0, np.uint64))
+    lists = Lists(none, none, none, none, data, numbers[:1], numbers, np.zeros(1, np.bool_))
+    return [
+        (match_urls, (*_texts(), *_texts(), lists, 2, *_pieces())),
+        (hash_entries, (data, True, False)),
+        (hash_words, (*_texts(), *_pieces())),
+        (host_bounds, _texts()),
+    ]
+
+
 #: The calls of each group, made when they are asked for.
 EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "gopher": _gopher,
@@ -156,6 +168,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "sign_kperm": lambda: _sign(k_permutations(8, 1)),
     "hash_pieces": lambda: [(hash_pieces, (*_texts(), False, 20, *_pieces()))],
     "cleaning": _cleaning,
+    "urls": _urls,
     "hash_normalized_texts": lambda: [(hash_normalized_texts, (*_texts(), *_pieces()))],
     "shingle_sets": _shingle_sets,
     "remove_pieces": _remove_pieces,

@@ -56,7 +56,7 @@ def normalize(data, start, end, out, classes, lower):
                 length += not after_space
                 after_space = True
             else:
-                length += _put_lower(data[i : i + width], value, lower, out, length)
+                length += put_lower(data[i : i + width], value, lower, out, length)
                 after_space = False
             i += width
     if length > 0 and out[length - 1] == _SPACE:
@@ -81,7 +81,7 @@ def _normalize_ascii(text, out, length, after_space):
 
 
 @kernel
-def _put_lower(spelt, value, lower, out, at):
+def put_lower(spelt, value, lower, out, at):
     """Write a character's lower case, or itself where it has none, at out[at]; return its length in bytes."""
     if value < LOWER_CASE_LIMIT and lower[value] != value:
         return put_code_point(lower[value], out, at)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from gristmill.operators import columns
 from gristmill.operators.base import Measure, Operator
@@ -20,6 +23,7 @@ from gristmill.pipelines.recipe.recipe import Recipe
 #: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
 TOKENS = "tokens"
 
+_URL_REMEDY = "name the field that holds it in the source: `url: FIELD`"
 LABEL, WRITE, REPORT = "label", "write", "report"
 
 
@@ -39,17 +43,20 @@ def implied_measures(
     tasks: Sequence[LoadedTask],
     mistakes: Mistakes,
     of_source: Callable[[str], str],
-) -> list[tuple[Measure, str]]:
-    """Return the measures to add to a recipe, each with the name of its reader; note columns that nothing gives.
+) -> list[tuple[Measure, str, Path]]:
+    """Return the measures to add to a recipe, each with the name and the place of its reader.
+
+    Notes columns that nothing gives, and columns of sources that a measure looks at and that no source has.
 
     `documents` are the columns that documents have before they are measured, `tasks` the labelling tasks; `of_source`
     returns a hint for a column that has the name of a source's field.
     """
     have: dict[str, Measure | None] = dict.fromkeys(documents)
-    for measure in recipe.measure:
+    for i, measure in enumerate(recipe.measure):
+        _check_reads(measure, ("measure", i, name_of(measure)), documents, mistakes)
         have.update(dict.fromkeys(measure.gives().names, measure))
     defaults = _default_measures()
-    added: list[tuple[Measure, str]] = []
+    added: list[tuple[Measure, str, Path]] = []
     for need in _needs(recipe, tasks, mistakes):
         own = _giver(need.column, need.signs)
         if need.column in have and own not in (None, have[need.column]):
@@ -64,7 +71,8 @@ def implied_measures(
             hint = _remedy(need, candidates, recipe, of_source)
             mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)
         else:
-            added.append((giver, need.by))
+            _check_reads(giver, need.path, documents, mistakes)
+            added.append((giver, need.by, need.path if own else ("decide",)))
             have.update(dict.fromkeys(giver.gives().names, giver))
     return added
 
@@ -92,19 +100,31 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
     yield Need(TOKENS, "the funnel", ("measure",))
 
 
+def _check_reads(measure: Measure, path: Path, documents: Sequence[str], mistakes: Mistakes) -> None:
+    """Note the columns that a measure looks at and that no source has."""
+    for column in sorted(measure.reads() - {*documents}):
+        remedy = _URL_REMEDY if column == columns.URL else f"list it in the source as metadata: [{column}]"
+        mistakes.add(path, f"there is no column {column}, which {name_of(measure)} looks at; {remedy}")
+
+
 def _giver(column: str, measures: Sequence[Measure]) -> Measure | None:
     return next((measure for measure in measures if column in measure.gives().names), None)
 
 
 def _default_measures() -> list[Measure]:
     """Return the measures that need no options, with their defaults."""
-    classes = of_kind(Measure).values()
-    return [cls() for cls in classes if not _required(cls)]  # type: ignore[misc]
+    measures: list[Measure] = []
+    for cls in of_kind(Measure).values():
+        with contextlib.suppress(ValidationError):
+            measures.append(cls())  # type: ignore[arg-type]
+    return measures
 
 
 def _remedy(need: Need, known: set[str], recipe: Recipe, of_source: Callable[[str], str]) -> str:
     if need.column == columns.TEXT:
         return ": rules go by what was measured of a text, such as gopher_words"
+    if need.column == columns.URL:
+        return f"; {_URL_REMEDY}"
     for name, later in zip(rule_names(recipe.decide), given_columns(recipe.decide), strict=True):
         if need.column in later.names:
             return f": the rule {name} gives it to the rules after it"

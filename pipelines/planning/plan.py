@@ -105,7 +105,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
     ]
     tasks = _load_tasks(loaded, asks, mistakes)
     implied = implied_measures(recipe, documents.names, tasks, mistakes, lambda column: remedy(column, source_files))
-    measures += [(m, ("decide",), needed_by) for m, needed_by in implied]
+    measures += [(measure, path, needed_by) for measure, needed_by, path in implied]
     schema = pa.schema([*documents, *(f.remove_metadata() for m, _, _ in measures for f in m.gives())])
     decided = _check_rules(recipe, schema, mistakes)
     by: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.operators.base import Measure, Operator, Transform
-from gristmill.operators.columns import CONTENT_ID, TEXT
+from gristmill.operators.columns import CONTENT_ID, TEXT, URL
 from gristmill.operators.measures.importance import Importance
 from gristmill.operators.table import operators
 from gristmill.pipelines.store.resources import ReadyOperator, resource
@@ -19,10 +19,23 @@ from tests.support import make_documents
 
 _FOLDER = TemporaryDirectory(prefix="gristmill-properties-")
 
+
+def _lists(**entries: str) -> dict[str, object]:
+    """Paths of lists, by option."""
+    for name, text in entries.items():
+        (Path(_FOLDER.name) / name).write_text(text)
+    return {name: str(Path(_FOLDER.name) / name) for name in entries}
+
+
+URL_LISTS = _lists(
+    domains="stone.example\n", urls="a\n", words="caf\nmorning\n", soft_words="of\nthe\n", subwords="wordw\n"
+)
 #: Options for the operators that need some.
 OPTIONS: dict[str, dict[str, object]] = {
     "quality": {"model": str(model_file("bigrams")), "label": "__label__1"},
     "importance": {"target": {"a": "a.jsonl", "b": "b.jsonl"}, "buckets": 1000},
+    "url_lists": URL_LISTS,
+    "url_rules": URL_LISTS,
     "drop": {"when": "tokens < 5"},
     "select": {"by": "random", "documents": 3},
 }
@@ -45,11 +58,13 @@ TEXTS: list[bytes | None] = [
 
 
 def documents(texts: list[bytes | None]) -> pa.RecordBatch:
-    """A batch of documents (n) whose texts need not be UTF-8, as sources would never give them."""
+    """A batch of documents (n) whose texts need not be UTF-8, as sources would never give them, nor their URLs."""
     content = pa.array(texts, pa.large_binary())
     text = pa.LargeStringArray.from_buffers(len(content), *content.buffers()[1:], content.buffers()[0])
     ids = pa.array([bytes([i % 251]) * 16 for i in range(len(texts))], pa.binary(16))
-    return pa.record_batch({TEXT: text, CONTENT_ID: ids})
+    addresses = pa.array([text and text[:300] for text in texts], pa.binary())
+    url = pa.StringArray.from_buffers(len(texts), *addresses.buffers()[1:], addresses.buffers()[0])
+    return pa.record_batch({TEXT: text, CONTENT_ID: ids, URL: url})
 
 
 def apply(ready: ReadyOperator, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -60,7 +75,10 @@ def apply(ready: ReadyOperator, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def plain(batch: pa.RecordBatch) -> list[str]:
     """Rows in a form in which NaN equals NaN and texts that are not UTF-8 can be compared."""
-    columns = [c.cast(pa.large_binary()) if pa.types.is_large_string(c.type) else c for c in batch.columns]
+    columns = [
+        c.cast(pa.large_binary()) if pa.types.is_large_string(c.type) or pa.types.is_string(c.type) else c
+        for c in batch.columns
+    ]
     return [repr(row) for row in zip(*(column.to_pylist() for column in columns), strict=True)]
 
 
