@@ -21,6 +21,7 @@ from gristmill.operators.measures.importance import Importance
 from gristmill.operators.measures.language import Language
 from gristmill.operators.measures.minhash import MinHash
 from gristmill.operators.measures.paragraph_hashes import ParagraphHashes
+from gristmill.operators.measures.pii import Pii
 from gristmill.operators.measures.quality import Quality
 from gristmill.operators.measures.text_hash import TextHash
 from gristmill.operators.measures.text_id import TextId
@@ -33,6 +34,7 @@ from gristmill.operators.rules.gopher_rules import GopherRules
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.operators.rules.select import Select
 from gristmill.operators.rules.url_rules import UrlRules
+from gristmill.operators.transforms.mask_pii import MaskPii
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 
 PLUGINS = "gristmill.operators"  #: the group of entry points
@@ -54,11 +56,13 @@ _RULES = "gristmill.pipelines.decide.rules"
 
 OPERATORS: dict[str, Row] = {
     "normalize_unicode": Row(NormalizeUnicode),
+    "mask_pii": Row(MaskPii),
     "gopher": Row(Gopher),
     "tokens": Row(Tokens),
     "quality": Row(Quality),
     "language": Row(Language),
     "importance": Row(Importance),
+    "pii": Row(Pii),
     "text_hash": Row(TextHash),
     "text_id": Row(TextId),
     "minhash": Row(MinHash),

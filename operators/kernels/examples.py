@@ -33,6 +33,7 @@ from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permu
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
 from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
+from gristmill.operators.kernels.personal_data import find_places
 from gristmill.operators.kernels.primitives import hash_128, longest
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.tokens import estimate_tokens
@@ -117,6 +118,11 @@ def _cleaning() -> list[_Call]:
     return [(inspect_texts, (*_texts(), *tables)), (clean_texts, (*_texts(), np.ones(1, np.bool_)))]
 
 
+def _personal_data() -> list[_Call]:
+    roles, prefixes = _fixed(np.zeros(65536, np.uint8)), _fixed(np.zeros((1, 16), np.uint8))
+    return [(find_places, (*_texts(), roles, prefixes, 0))]
+
+
 def _pieces() -> tuple[Any, ...]:
     return character_classes(), lower_case()
 
@@ -169,6 +175,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "hash_pieces": lambda: [(hash_pieces, (*_texts(), False, 20, *_pieces()))],
     "cleaning": _cleaning,
     "urls": _urls,
+    "personal_data": _personal_data,
     "hash_normalized_texts": lambda: [(hash_normalized_texts, (*_texts(), *_pieces()))],
     "shingle_sets": _shingle_sets,
     "remove_pieces": _remove_pieces,

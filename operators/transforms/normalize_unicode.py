@@ -13,6 +13,7 @@ from gristmill.operators.base import Files, Transform, TransformFunction
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
 from gristmill.operators.transforms import mojibake
+from gristmill.operators.transforms.arrays import replaced
 
 
 class NormalizeUnicode(Transform):
@@ -58,16 +59,7 @@ def normalize(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     if not changed:
         return texts
     repaired = pa.array([after[k] for k in changed], pa.large_binary()).cast(pa.large_string())
-    return _replaced(texts, suspects[changed], normalize(repaired))
-
-
-def _replaced(texts: pa.LargeStringArray, where: NDArray[np.int64], by: pa.LargeStringArray) -> pa.LargeStringArray:
-    """Return the texts with those at the ascending positions `where` replaced."""
-    pieces, start = [], 0
-    for k, position in enumerate(where):
-        pieces += [texts.slice(start, position - start), by.slice(k, 1)]
-        start = position + 1
-    return pa.concat_arrays([*pieces, texts.slice(start)])
+    return replaced(texts, suspects[changed].tolist(), normalize(repaired))
 
 
 def _repair(text: bytes, clues: np.uint64) -> bytes:

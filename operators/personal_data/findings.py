@@ -1,0 +1,45 @@
+"""A finding: a part of a text that is personal data, of one of six kinds."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from gristmill.operators.kernels import personal_data as kernels
+
+Kind = Literal["email", "ip", "phone", "iban", "card", "secret"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: The bits by which kernels name the kinds.
+BITS: dict[Kind, int] = {
+    "email": kernels.EMAIL,
+    "ip": kernels.IP,
+    "phone": kernels.PHONE,
+    "iban": kernels.IBAN,
+    "card": kernels.CARD,
+    "secret": kernels.SECRET,
+}
+
+_LONGEST_URL = 1024  # bytes of it before what is looked at
+_ENDS_OF_URLS = (b" ", b"\n", b"\t", b"\r", b"<", b">", b'"')
+
+
+class Finding(NamedTuple):
+    """Bytes start .. end of a text, and the value that they spell: the same for all spellings of one value."""
+
+    start: int
+    end: int
+    kind: Kind
+    value: bytes
+
+
+def before(text: bytes, position: int, length: int) -> bytes:
+    """Return up to so many bytes before a position, of the same line."""
+    start = max(0, position - length)
+    return text[max(start, text.rfind(b"\n", start, position) + 1) : position]
+
+
+def in_url(text: bytes, position: int) -> bool:
+    """Return whether what begins at a position continues a URL."""
+    start = max(0, position - _LONGEST_URL)
+    start = max(start, *(text.rfind(end, start, position) + 1 for end in _ENDS_OF_URLS))
+    return text.find(b"://", start, position) >= 0 or text.find(b"www.", start, position) >= 0
