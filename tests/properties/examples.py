@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from gristmill.operators.base import Measure, Operator, Transform
+from gristmill.operators.base import Measure, MeasuringTransformFunction, Operator, Transform
 from gristmill.operators.columns import CONTENT_ID, TEXT
 from gristmill.operators.measures.importance import Importance
 from gristmill.operators.table import operators
@@ -53,9 +53,16 @@ def documents(texts: list[bytes | None]) -> pa.RecordBatch:
 
 
 def apply(ready: ReadyOperator, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """What a transform or a measure makes of a batch, as columns."""
-    function = ready.open()
-    return pa.record_batch({TEXT: function(batch[TEXT])}) if isinstance(ready.operator, Transform) else function(batch)
+    """What a transform or a measure makes of a batch, as columns; a transform's texts are the first."""
+    if isinstance(ready.operator, Transform):
+        return transformed(ready.open_measuring(), batch)
+    return ready.open()(batch)  # type: ignore[no-any-return]
+
+
+def transformed(function: MeasuringTransformFunction, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The texts and the columns that a transform's function gives."""
+    texts, given = function(batch[TEXT])
+    return pa.record_batch({TEXT: texts, **dict(zip(given.schema.names, given.columns, strict=True))})
 
 
 def plain(batch: pa.RecordBatch) -> list[str]:
