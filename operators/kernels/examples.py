@@ -32,7 +32,7 @@ from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permu
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
 from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
-from gristmill.operators.kernels.primitives import hash_128, longest
+from gristmill.operators.kernels.primitives import hash_128
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.tokens import estimate_tokens
 from gristmill.operators.kernels.union_find import smallest_members
@@ -52,7 +52,7 @@ def _fixed(array: Any) -> Any:
 
 
 def _gopher() -> list[_Call]:
-    return [(gopher_statistics, (*_texts(), character_classes())), (longest, _texts()[1:])]
+    return [(gopher_statistics, (*_texts(), character_classes()))]
 
 
 def _fasttext() -> list[_Call]:
