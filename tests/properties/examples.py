@@ -21,6 +21,7 @@ _FOLDER = TemporaryDirectory(prefix="gristmill-properties-")
 
 #: Options for the operators that need some.
 OPTIONS: dict[str, dict[str, object]] = {
+    "clean_lines": {"rules": "dclm"},
     "quality": {"model": str(model_file("bigrams")), "label": "__label__1"},
     "importance": {"target": {"a": "a.jsonl", "b": "b.jsonl"}, "buckets": 1000},
     "drop": {"when": "tokens < 5"},

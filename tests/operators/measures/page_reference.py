@@ -1,0 +1,54 @@
+"""The statistics of pages, slowly: with str, re and sets."""
+
+import itertools
+import re
+import unicodedata
+
+from gristmill.operators.kernels.line_characters import terminal_punctuation
+from tests.operators.measures.gopher_reference import repeated
+
+TERMINAL = terminal_punctuation()
+_ENDING = re.escape(TERMINAL)
+_CLOSING = re.escape(
+    "\"'" + "".join(c for c in map(chr, range(0x110000)) if unicodedata.category(c) in ("Pe", "Pf", "Pi"))
+)
+RUN = re.compile(f"[{_ENDING}][{_ENDING}{_CLOSING}]*")
+URL = re.compile(r"[hH][tT][tT][pP][sS]?://\S*")
+LOREM_IPSUM = re.compile("(?=lorem ipsum)", re.IGNORECASE | re.ASCII)
+
+
+def ends_a_sentence(line, run):
+    if any(c in TERMINAL and not c.isascii() for c in run[0]):
+        return True
+    if run.end() < len(line) and not line[run.end()].isspace():
+        return False
+    if not run[0].startswith("."):
+        return True
+    letters = [c.isalpha() for c in line[: run.start()]]
+    alone = letters[-1:] == [True] and letters[-2:-1] != [True]
+    return not (run[0].startswith("..") or alone)
+
+
+def sentences(line):
+    """How many sentences a line has: pieces between what ends them, of those that have a letter or a number."""
+    ends = [0, *(run.end() for run in RUN.finditer(line) if ends_a_sentence(line, run)), len(line)]
+    return sum(re.search(r"\w", line[a:b]) is not None for a, b in itertools.pairwise(ends))
+
+
+def page_reference(text, short_line=30, long_line=200):
+    """All statistics of a text, by name."""
+    every_line = text.split("\n")
+    lines = [line for line in every_line if line.strip()]
+    return {
+        "ended_lines": sum(line[-1] in TERMINAL for line in lines) / (len(lines) or 1),
+        "short_lines": sum(len(line) <= short_line for line in lines) / (len(lines) or 1),
+        "long_lines": sum(len(line) >= long_line for line in every_line),
+        "dup_line_chars": repeated(lines)[1] / (len(text.replace("\n", "")) or 1),
+        "newlines_per_word": text.count("\n") / (len(text.split()) or 1),
+        "sentences": sum(map(sentences, lines)),
+        "digits": sum(map(str.isdigit, text)) / (len(text) or 1),
+        "uppercase": sum(map(str.isupper, text)) / (len(text) or 1),
+        "url_chars": sum(map(len, URL.findall(text))) / (len(text) or 1),
+        "curly_brackets": text.count("{"),
+        "lorem_ipsum": len(LOREM_IPSUM.findall(text)),
+    }
