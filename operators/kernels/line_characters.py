@@ -13,15 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.operators.kernels.buffers import PADDING
-from gristmill.operators.kernels.characters import CLASSIFIED, CODE_POINTS, INK, LETTER, code_point
+from gristmill.operators.kernels.characters import (
+    CLASSIFIED,
+    CONTENT,
+    INK,
+    LETTER,
+    character_classes,
+    code_point,
+)
 from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.primitives import load_word, trailing_zeros
 from gristmill.operators.kernels.words import LOW_BITS, next_beyond_ascii
 
-UPPER = np.uint8(4)  #: `str.isupper`
-DIGIT = np.uint8(8)  #: `str.isdigit`
-DECIMAL = np.uint8(16)  #: `\d` of regular expressions
-WORD = np.uint8(32)  #: `\w` of regular expressions: letters, numbers, the underscore
+UPPER = np.uint8(8)  #: `str.isupper`
+DIGIT = np.uint8(16)  #: `str.isdigit`
+DECIMAL = np.uint8(32)  #: `\d` of regular expressions
 TERMINAL = np.uint8(64)  #: punctuation that ends a sentence
 CLOSING = np.uint8(128)  #: quotation marks, and brackets that close: they may stand between that and the white space
 
@@ -46,17 +52,14 @@ def terminal_punctuation() -> str:
 
 @functools.cache
 def line_classes() -> NDArray[np.uint8]:
-    """Return bits INK (no white space), LETTER, UPPER ... CLOSING of every code point."""
-    classes = np.full(CODE_POINTS, INK, np.uint8)
+    """Return bits INK, LETTER, CONTENT (as `character_classes` has them), UPPER ... CLOSING of every code point."""
+    classes = character_classes() & (INK | LETTER | CONTENT)
     characters = [chr(c) for c in range(CLASSIFIED)]
-    classes[:CLASSIFIED] = [0 if c.isspace() else INK for c in characters]
     closing = ("Pe", "Pf", "Pi")
     for bit, members in (
-        (LETTER, map(str.isalpha, characters)),
         (UPPER, map(str.isupper, characters)),
         (DIGIT, map(str.isdigit, characters)),
         (DECIMAL, map(str.isdecimal, characters)),
-        (WORD, (c.isalnum() or c == "_" for c in characters)),
         (CLOSING, (c in "\"'" or unicodedata.category(c) in closing for c in characters)),
     ):
         classes[:CLASSIFIED][np.fromiter(members, np.bool_, CLASSIFIED)] |= bit
@@ -69,8 +72,8 @@ def line_classes() -> NDArray[np.uint8]:
 def classify_characters(data, start, length, text, classes, table):
     """Copy data[start : start + length] to `text`, give every character its class; return True if all is ASCII.
 
-    The class stands at a character's first byte, its INK at the bytes after that. `table` is `line_classes()`; both
-    outputs are uint8[length + PADDING] or longer and end in zeros.
+    The class stands at a character's first byte, its INK and CONTENT at the bytes after that. `table` is
+    `line_classes()`; both outputs are uint8[length + PADDING] or longer and end in zeros.
     """
     source = data[start : start + length]
     for k in range(length):
@@ -85,7 +88,7 @@ def classify_characters(data, start, length, text, classes, table):
         kind = table[value]
         classes[i] = kind
         for k in range(1, width):
-            classes[i + k] = kind & INK
+            classes[i + k] = kind & (INK | CONTENT)
         i += width
         if text[i] < 0x80:
             i = next_beyond_ascii(text, i, length)
@@ -136,7 +139,7 @@ def count_words(classes, start, end):
 
 @kernel
 def count_class(classes, start, end, bit):
-    """Count the characters in classes[start : end] that have a bit, which is not INK."""
+    """Count the characters in classes[start : end] that have a bit, which is neither INK nor CONTENT."""
     characters = np.int64(0)
     for k in range(start, end):
         characters += (classes[k] & bit) != 0

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.operators.kernels.buffers import PADDING
-from gristmill.operators.kernels.characters import INK, code_point
+from gristmill.operators.kernels.characters import CONTENT, INK, code_point
 from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.line_characters import (
     DECIMAL,
     DIGIT,
     UPPER,
-    WORD,
     character_before,
     classify_characters,
     count_class,
@@ -363,9 +362,9 @@ def _ends_in_full_stops(text, left, right):
 
 @kernel
 def _is_counter(text, classes, left, right, counters):
-    r"""Return whether a line is `\W*\d[\d,.]*[kmb]?\s+(...)\W*`, of what `counters` has in the brackets."""
+    r"""Return whether all content of a line is `\d[\d,.]*[kmb]?\s+(...)`, with what `counters` has in the brackets."""
     i = left
-    while i < right and classes[i] & WORD == 0:
+    while i < right and classes[i] & CONTENT == 0:
         i += 1
     if i == right or classes[i] & DECIMAL == 0:
         return False
@@ -381,7 +380,7 @@ def _is_counter(text, classes, left, right, counters):
     for phrase in range(counters.kinds.shape[0]):
         if stands_at(text, i, left, right, counters, phrase):
             end = i + counters.bounds[phrase + 1] - counters.bounds[phrase]
-            while end < right and classes[end] & WORD == 0:
+            while end < right and classes[end] & CONTENT == 0:
                 end += 1
             if end == right:
                 return True

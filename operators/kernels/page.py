@@ -6,14 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from gristmill.operators.kernels.buffers import PADDING
-from gristmill.operators.kernels.characters import INK, LETTER
+from gristmill.operators.kernels.characters import CONTENT, INK, LETTER
 from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.line_characters import (
     CLOSING,
     DIGIT,
     TERMINAL,
     UPPER,
-    WORD,
     character_before,
     classify_characters,
     count_class,
@@ -22,9 +21,9 @@ from gristmill.operators.kernels.line_characters import (
     without_white_space,
 )
 from gristmill.operators.kernels.phrases import kinds_within, next_phrase, stands_at
-from gristmill.operators.kernels.primitives import hash_128, longest
+from gristmill.operators.kernels.primitives import hash_128, load_word, longest, trailing_zeros
 from gristmill.operators.kernels.repeats import count_repeats, table_bits
-from gristmill.operators.kernels.words import count_characters, next_newline
+from gristmill.operators.kernels.words import LOW_BITS, count_characters, next_newline
 
 #: Rows of the statistics, in order.
 STATISTICS = (
@@ -47,6 +46,7 @@ FILLER = ("lorem ipsum",)
 SCHEMES = ("http://", "https://")
 
 _FULL_STOP, _COLON, _CURLY = 0x2E, 0x3A, 0x7B
+_CONTENT_BIT = np.uint64(2)  # CONTENT is 1 << 2, INK 1 << 0
 
 
 @kernel
@@ -73,7 +73,7 @@ def page_statistics(data, offsets, short_line, long_line, table, filler, schemes
         newlines, lines = _lines(text, classes, length, is_ascii, short_line, long_line, keys, characters, statistics)
         repeated_characters = count_repeats(keys, characters, lines, slots, first)[1]
         statistics[_DUP_LINE_CHARS] = repeated_characters / max(total - newlines, 1)
-        statistics[_NEWLINES_PER_WORD] = newlines / max(count_words(classes, 0, length), 1)
+        statistics[_NEWLINES_PER_WORD] = newlines / max(_count_words_and_marks(text, classes, length), 1)
         statistics[_DIGITS] = count_class(classes, 0, length, DIGIT) / total
         statistics[_UPPERCASE] = count_class(classes, 0, length, UPPER) / total
         statistics[_URL_CHARS] = _url_characters(text, classes, length, schemes) / total
@@ -112,11 +112,33 @@ def _lines(text, classes, length, is_ascii, short_line, long_line, keys, charact
 
 
 @kernel
+def _count_words_and_marks(text, classes, length):
+    """Count runs of ink, and the characters without content at both ends of each; of a run of these alone no run."""
+    count, i = count_words(classes, 0, length), 0
+    while i < length:
+        word = load_word(classes, i)
+        marks = word & ~(word >> _CONTENT_BIT) & LOW_BITS  # ink, no content
+        if marks == 0:
+            i += 8
+            continue
+        start = i + (trailing_zeros(marks) >> 3)
+        i, characters = start, 0
+        while classes[i] & (INK | CONTENT) == INK:
+            characters += text[i] & 0xC0 != 0x80
+            i += 1
+        first, last = start == 0 or classes[start - 1] & INK == 0, classes[i] & INK == 0
+        if first or last:
+            count += characters
+        count -= first and last
+    return count
+
+
+@kernel
 def _count_sentences(text, classes, start, end):
-    sentences, i = 0, next_of_class(classes, start, end, WORD)
+    sentences, i = 0, next_of_class(classes, start, end, CONTENT)
     while i < end:
         sentences += 1
-        i = next_of_class(classes, _end_of_sentence(text, classes, i, start, end), end, WORD)
+        i = next_of_class(classes, _end_of_sentence(text, classes, i, start, end), end, CONTENT)
     return sentences
 
 

@@ -10,9 +10,11 @@ Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Te
 - A line ends with terminal punctuation where its last character has Unicode's property Sentence_Terminal (version
   15.0): white space after the full stop is the last character.
 - The characters of repeated lines are those of lines that equal an earlier one, among all characters but line feeds.
-- Line feeds are counted per word, and a word is a run of characters without white space; of a text without words they
-  are counted per text.
-- A sentence has a letter, a number or an underscore, and ends with its line or with a run of terminal punctuation,
+- Line feeds are counted per word, and words as tokenizers part them: a run of characters without white space is one,
+  and each mark at its beginning or end is another; of a run of marks alone each is one. A mark is a character of
+  punctuation, a symbol or a control character. Of a text without words they are counted per text. (spaCy counts 3 %
+  more in ordinary texts, and 25 % more than there are words between white space.)
+- A sentence has a character that is no mark, and ends with its line or with a run of terminal punctuation,
   closing brackets and quotation marks that begins with terminal punctuation. Such a run must stand before white space
   or at the end of the line, unless it has terminal punctuation beyond ASCII, which is written without spaces. An
   ellipsis (two full stops or more) ends none, nor does a full stop after a letter that stands alone: "e.g.", "U.S.",
@@ -20,7 +22,7 @@ Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Te
 - Digits and capitals are those of `str.isdigit` and `str.isupper`, per character of the text.
 - A URL is `http://` or `https://`, in either case, and all that follows up to white space; its characters are counted
   per character of the text.
-- "lorem ipsum" is found in either case, overlapping or not.
+- "lorem ipsum" is found in either case.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ DESCRIPTIONS = {
     "short_lines": "share of lines of `short_line` characters or fewer",
     "long_lines": "lines of `long_line` characters or more",
     "dup_line_chars": "share of characters in lines that repeat an earlier one",
-    "newlines_per_word": "line feeds per word",
+    "newlines_per_word": "line feeds per word, and mark at the ends of words",
     "sentences": "sentences, those of each line for itself",
     "digits": "share of characters that are digits",
     "uppercase": "share of characters that are capitals",
@@ -61,8 +63,9 @@ class PageStatistics(Measure):
 
     A line ends at a line feed. Shares of lines leave out lines of white space alone. A sentence ends with its line, or
     where terminal punctuation (Unicode's Sentence_Terminal) stands before white space, closing quotation marks and
-    brackets aside; an ellipsis ends none, nor does a full stop after a letter that stands alone. Words are runs of
-    characters without white space. A URL is http:// or https:// and all up to white space.
+    brackets aside; an ellipsis ends none, nor does a full stop after a letter that stands alone. Line feeds are counted
+    per word or mark: punctuation and symbols at the ends of words count by themselves, as for tokenizers. A URL is
+    http:// or https:// and all up to white space.
     """
 
     short_line: int = Field(default=30, ge=0, description="characters that a short line has at most (FineWeb: 30)")

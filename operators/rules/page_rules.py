@@ -32,8 +32,7 @@ class FinewebRules(ThresholdRule):
     """Drops the pages that FineWeb's own filters drop: lists, short lines, and lines without an end or said again.
 
     Penedo et al. 2024 (arXiv:2406.17557), section 3.6, over the columns of the measure `page_statistics`. null switches
-    a threshold off. `max_newlines_per_word` counts words between white space: datatrove, whose words are a tokenizer's
-    and include punctuation, finds fewer line feeds per word.
+    a threshold off.
 
     With `languages: [en]` the rule judges the documents whose `language_column` is one of these; the rest pass and are
     counted.

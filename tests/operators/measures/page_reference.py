@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 from gristmill.operators.kernels.line_characters import terminal_punctuation
-from tests.operators.measures.gopher_reference import repeated
+from tests.operators.measures.gopher_reference import is_symbol, repeated
 
 TERMINAL = terminal_punctuation()
 _ENDING = re.escape(TERMINAL)
@@ -30,9 +30,22 @@ def ends_a_sentence(line, run):
 
 
 def sentences(line):
-    """How many sentences a line has: pieces between what ends them, of those that have a letter or a number."""
+    """How many sentences a line has: pieces between what ends them that are more than marks."""
     ends = [0, *(run.end() for run in RUN.finditer(line) if ends_a_sentence(line, run)), len(line)]
-    return sum(re.search(r"\w", line[a:b]) is not None for a, b in itertools.pairwise(ends))
+    return sum(any(map(has_content, line[a:b])) for a, b in itertools.pairwise(ends))
+
+
+def has_content(character):
+    return not character.isspace() and not is_symbol(character)
+
+
+def words_and_marks(text):
+    """How many words a text has, marks at their ends counted by themselves."""
+    count = 0
+    for word in text.split():
+        inside = [k for k, character in enumerate(word) if has_content(character)]
+        count += 1 + inside[0] + len(word) - 1 - inside[-1] if inside else len(word)
+    return count
 
 
 def page_reference(text, short_line=30, long_line=200):
@@ -44,7 +57,7 @@ def page_reference(text, short_line=30, long_line=200):
         "short_lines": sum(len(line) <= short_line for line in lines) / (len(lines) or 1),
         "long_lines": sum(len(line) >= long_line for line in every_line),
         "dup_line_chars": repeated(lines)[1] / (len(text.replace("\n", "")) or 1),
-        "newlines_per_word": text.count("\n") / (len(text.split()) or 1),
+        "newlines_per_word": text.count("\n") / (words_and_marks(text) or 1),
         "sentences": sum(map(sentences, lines)),
         "digits": sum(map(str.isdigit, text)) / (len(text) or 1),
         "uppercase": sum(map(str.isupper, text)) / (len(text) or 1),

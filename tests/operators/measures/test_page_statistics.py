@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.operators.kernels.characters import CONTENT
 from gristmill.operators.kernels.line_characters import (
     CLOSING,
     DECIMAL,
     DIGIT,
     TERMINAL,
     UPPER,
-    WORD,
     line_classes,
     terminal_punctuation,
 )
 from gristmill.operators.kernels.page import STATISTICS
 from gristmill.operators.measures.page_statistics import PageStatistics
-from tests.operators.measures.page_reference import page_reference
+from tests.operators.measures.page_reference import has_content, page_reference
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def measured():
 TABLE = [
     ("", dict.fromkeys(STATISTICS, 0)),
     (" \n\t\n", dict.fromkeys(STATISTICS, 0) | {"newlines_per_word": 2.0}),
-    ("One.\n\nTwo\n三。\nfour. ", {"ended_lines": 2 / 4, "newlines_per_word": 4 / 4}),
+    ("so (it) goes -- \u201con\u201d...\n\n1.5 don't\n", {"newlines_per_word": 3 / 15}),
+    ("One.\n\nTwo\n三。\nfour. ", {"ended_lines": 2 / 4, "newlines_per_word": 4 / 7}),
     ("a" * 30 + "\n" + "é" * 31 + "\n \n", {"short_lines": 1 / 2, "long_lines": 0}),
     ("a" * 200 + "\n" + "é" * 199 + "\n" + " " * 200, {"long_lines": 2, "short_lines": 0.0}),
     ("x y\n\nx y\n é\nx y", {"dup_line_chars": 6 / 11}),
@@ -110,7 +111,7 @@ def test_classes_are_pythons():
         (UPPER, str.isupper),
         (DIGIT, str.isdigit),
         (DECIMAL, str.isdecimal),
-        (WORD, lambda c: c.isalnum() or c == "_"),
+        (CONTENT, has_content),
         (TERMINAL, set(terminal_punctuation()).__contains__),
         (CLOSING, lambda c: c in "\"'" or unicodedata.category(c) in ("Pe", "Pf", "Pi")),
     ):

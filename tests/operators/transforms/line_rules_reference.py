@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from gristmill.operators.transforms.clean_lines import CleanLines
+from tests.operators.measures.page_reference import has_content
 
 CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 
@@ -29,8 +30,14 @@ def either_case(phrase):
     return "".join(f"[{c.lower()}{c.upper()}]" if c.isascii() and c.isalpha() else re.escape(c) for c in phrase)
 
 
-def counters(nouns):
-    return re.compile(rf"\W*\d[\d,.]*[kmbKMB]?\s+(?:{'|'.join(map(either_case, nouns))})\W*")
+def is_counter(line, nouns):
+    """Whether a line is a number of one of these, but for punctuation, symbols and white space around it."""
+    begin = next((k for k, character in enumerate(line) if has_content(character)), len(line))
+    for noun in nouns:
+        match = re.match(rf"\d[\d,.]*[kmbKMB]?\s+{either_case(noun)}", line[begin:])
+        if match and not any(map(has_content, line[begin + match.end() :])):
+            return True
+    return False
 
 
 def clean_lines_reference(operator: CleanLines, text: str) -> Result:
@@ -76,7 +83,7 @@ def judged(operator, line):
         most = getattr(operator, name)
         if most is not None and sum(map(is_one, line)) / len(line) > most:
             return name, line
-    if operator.counters and counters(operator.counters).fullmatch(line):
+    if operator.counters and is_counter(line, operator.counters):
         return "counters", line
     if len(words) < (operator.min_words or 0):
         return "min_words", line
