@@ -2,7 +2,7 @@
 
 | kind      | turns                                  | may not                                    |
 |-----------|----------------------------------------|--------------------------------------------|
-| Transform | texts -> texts, same rows              | drop rows, look at other documents         |
+| Transform | texts -> texts and columns, same rows  | drop rows, look at other documents         |
 | Measure   | documents -> columns, same rows        | drop or change anything                    |
 | Rule      | columns -> keep or drop, and why       | read text                                  |
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ Files = Mapping[str, Path]
 #: A batch of documents: column `text` (large_string, nullable) and whatever else the source carries.
 Documents: TypeAlias = pa.RecordBatch
 TransformFunction = Callable[[pa.LargeStringArray], pa.LargeStringArray]
+MeasuringTransformFunction = Callable[[pa.LargeStringArray], "Transformed"]
 MeasureFunction = Callable[[Documents], pa.RecordBatch]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
@@ -101,12 +102,34 @@ class Operator(BaseModel):
         return set(self.resources().values())
 
 
+class Transformed(NamedTuple):
+    """Texts as a transform leaves them, and what it measured of each while it changed them."""
+
+    texts: pa.LargeStringArray
+    columns: pa.RecordBatch
+
+
 class Transform(Operator):
     """Rewrites texts one by one: same rows, nothing dropped."""
+
+    def gives(self) -> pa.Schema:
+        """Return the columns it gives of each text, such as how much of it went: names, types, descriptions."""
+        return pa.schema([])
 
     def open(self, files: Files) -> TransformFunction:
         """Load what is needed; return a thread-safe function from texts (n) to texts (n). Null stays null."""
         raise NotImplementedError(f"{type(self).__name__} must define open()")
+
+    def open_measuring(self, files: Files) -> MeasuringTransformFunction:
+        """Do the same as `open` for a function that returns the `gives()` columns (n rows) beside the texts.
+
+        A transform that gives columns must define it. Its texts are those of the other function, a null text gives
+        nulls, and no value depends on how texts are split into batches.
+        """
+        if self.gives().names:
+            raise NotImplementedError(f"{type(self).__name__} must define open_measuring()")
+        function, nothing = self.open(files), pa.record_batch([], schema=pa.schema([]))
+        return lambda texts: Transformed(function(texts), nothing)
 
 
 class Measure(Operator):

@@ -20,6 +20,7 @@ from gristmill.operators.measures.gopher import Gopher
 from gristmill.operators.measures.importance import Importance
 from gristmill.operators.measures.language import Language
 from gristmill.operators.measures.minhash import MinHash
+from gristmill.operators.measures.page_statistics import PageStatistics
 from gristmill.operators.measures.paragraph_hashes import ParagraphHashes
 from gristmill.operators.measures.pii import Pii
 from gristmill.operators.measures.quality import Quality
@@ -31,9 +32,11 @@ from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.operators.rules.gopher_rules import GopherRules
+from gristmill.operators.rules.page_rules import C4Rules, DclmRules, FinewebRules
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.operators.rules.select import Select
 from gristmill.operators.rules.url_rules import UrlRules
+from gristmill.operators.transforms.clean_lines import CleanLines
 from gristmill.operators.transforms.mask_pii import MaskPii
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 
@@ -57,7 +60,9 @@ _RULES = "gristmill.pipelines.decide.rules"
 OPERATORS: dict[str, Row] = {
     "normalize_unicode": Row(NormalizeUnicode),
     "mask_pii": Row(MaskPii),
+    "clean_lines": Row(CleanLines),
     "gopher": Row(Gopher),
+    "page_statistics": Row(PageStatistics),
     "tokens": Row(Tokens),
     "quality": Row(Quality),
     "language": Row(Language),
@@ -71,6 +76,9 @@ OPERATORS: dict[str, Row] = {
     "drop": Row(Drop),
     "gopher_rules": Row(GopherRules),
     "url_rules": Row(UrlRules),
+    "c4_rules": Row(C4Rules),
+    "fineweb_rules": Row(FinewebRules),
+    "dclm_rules": Row(DclmRules),
     "exact_dedup": Row(ExactDedup, f"{_RULES}.exact_dedup:EXACT_DEDUP"),
     "fuzzy_dedup": Row(FuzzyDedup, f"{_RULES}.fuzzy_dedup:FUZZY_DEDUP"),
     "paragraph_dedup": Row(ParagraphDedup, f"{_RULES}.paragraph_dedup:PARAGRAPH_DEDUP"),

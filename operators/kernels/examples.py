@@ -29,12 +29,16 @@ from gristmill.operators.kernels.fasttext_output import softmax
 from gristmill.operators.kernels.gopher import gopher_statistics
 from gristmill.operators.kernels.hashes import hash_normalized_texts, hash_texts
 from gristmill.operators.kernels.jaccard import jaccard_of_sets
+from gristmill.operators.kernels.line_characters import line_classes
+from gristmill.operators.kernels.line_rules import LineRules, clean_texts_by_line
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
+from gristmill.operators.kernels.page import FILLER, SCHEMES, page_statistics
 from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
 from gristmill.operators.kernels.personal_data import find_places
-from gristmill.operators.kernels.primitives import hash_128, longest
+from gristmill.operators.kernels.phrases import phrases
+from gristmill.operators.kernels.primitives import hash_128
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.tokens import estimate_tokens
 from gristmill.operators.kernels.union_find import smallest_members
@@ -55,7 +59,7 @@ def _fixed(array: Any) -> Any:
 
 
 def _gopher() -> list[_Call]:
-    return [(gopher_statistics, (*_texts(), character_classes())), (longest, _texts()[1:])]
+    return [(gopher_statistics, (*_texts(), character_classes()))]
 
 
 def _model(ngrams: Any) -> tuple[Dictionary, Matrix]:
@@ -123,6 +127,16 @@ def _personal_data() -> list[_Call]:
     return [(find_places, (*_texts(), roles, prefixes, 0))]
 
 
+def _clean_lines() -> list[_Call]:
+    none, marks = phrases(()), _fixed(np.zeros(1, np.int64))
+    rules = LineRules(True, 0, 1, True, marks, True, 1.0, 1.0, none, 1, none, none, none, none, 1, none)
+    return [(clean_texts_by_line, (*_texts(), rules, line_classes(), np.zeros(0, np.uint8)))]
+
+
+def _page_statistics() -> list[_Call]:
+    return [(page_statistics, (*_texts(), 30, 200, line_classes(), phrases(FILLER), phrases(SCHEMES)))]
+
+
 def _pieces() -> tuple[Any, ...]:
     return character_classes(), lower_case()
 
@@ -166,6 +180,8 @@ def _urls() -> list[_Call]:
 #: The calls of each group, made when they are asked for.
 EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "gopher": _gopher,
+    "clean_lines": _clean_lines,
+    "page_statistics": _page_statistics,
     "buckets": _buckets,
     "fasttext": _fasttext,
     "language": _language,

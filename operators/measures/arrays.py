@@ -1,4 +1,4 @@
-"""Arrow columns of the arrays that kernels return, null where the text is null."""
+"""Arrow columns and texts of the arrays that kernels return, null where the text is null."""
 
 from __future__ import annotations
 
@@ -6,7 +6,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from gristmill.operators.errors import ShardError
+
+_LONGEST_TEXT = 2**31 - 1  # bytes: many kernels have positions in a text as 32-bit numbers
+
+
+def check_lengths(measure: str, offsets: NDArray[np.int64]) -> None:
+    """Raise ShardError where one of the texts between offsets (n + 1) is too long for the kernel of a measure."""
+    size = int(np.diff(offsets).max(initial=0))
+    if size > _LONGEST_TEXT:
+        raise ShardError(f"{measure} measures texts below 2 GiB, this shard has one of {size:,} bytes; split it")
+
+
+def text_array(texts: pa.LargeStringArray, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> pa.LargeStringArray:
+    """Return other texts (n) of UTF-8 bytes and offsets (n + 1), null where `texts` (n) is."""
+    array = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
+    return pc.if_else(texts.is_valid(), array, None) if texts.null_count else array
 
 
 def column(values: NDArray[Any], texts: pa.Array, type: pa.DataType) -> pa.Array:

@@ -15,17 +15,14 @@ appendix A1.1. Where the paper leaves a definition open it is datatrove's, so th
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
-from gristmill.operators.errors import ShardError
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.characters import character_classes
 from gristmill.operators.kernels.gopher import STATISTICS, gopher_statistics
-from gristmill.operators.kernels.primitives import longest
-from gristmill.operators.measures.arrays import column
+from gristmill.operators.measures.arrays import check_lengths, column
 
 #: Shares are float64: as float32, a share of exactly 0.1 would be greater than 0.1.
 TYPES = {"words": pa.uint32(), "stop_words": pa.uint8()}
@@ -47,8 +44,6 @@ DESCRIPTIONS = {
     **{f"top_{n}gram": f"share of characters in the most frequent {n}-gram" for n in range(2, 5)},
     **{f"dup_{n}grams": f"share of characters in {n}-grams that occurred before" for n in range(5, 11)},
 }
-
-_LONGEST_TEXT = 2**31 - 1  # bytes: positions in a text are 32-bit numbers
 
 
 class Gopher(Measure):
@@ -74,9 +69,7 @@ class Gopher(Measure):
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)
             data, offsets = text_buffers(texts)
-            if longest(offsets) > _LONGEST_TEXT:
-                size = int(np.diff(offsets).max())
-                raise ShardError(f"gopher measures texts below 2 GiB, this shard has one of {size:,} bytes; split it")
+            check_lengths("gopher", offsets)
             rows = gopher_statistics(data, offsets, classes)
             columns = [column(row, texts, f.type) for row, f in zip(rows, schema, strict=True)]
             return pa.record_batch(columns, schema=schema)

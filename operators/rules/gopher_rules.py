@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import ClassVar
 
-from pydantic import Field
-
-from gristmill.operators.base import Rule
 from gristmill.operators.measures.gopher import DESCRIPTIONS
+from gristmill.operators.rules.thresholds import ThresholdRule, threshold
 
 SPACED = "for languages that write blanks between words"
 ENGLISH = "for English"
 
 
-def threshold(value: float, statistic: str, meant_for: str = "") -> Any:
-    """Return the field of a statistic's threshold: by default the paper's, with the languages it is meant for."""
-    description = DESCRIPTIONS[statistic] + (f" ({meant_for})" if meant_for else "")
-    return Field(default=value, description=description)
-
-
-class GopherRules(Rule):
+class GopherRules(ThresholdRule):
     """Drops what Gopher's quality and repetition filters drop.
 
     Rae et al. 2021 (arXiv:2112.11446), appendix A1.1 and table A1, over the columns of the measure `gopher`: a document
@@ -36,54 +27,27 @@ class GopherRules(Rule):
     (datatrove's default is spaCy), the same `min_alpha_words` of 0.8 drops half of an ordinary corpus.
     """
 
-    languages: tuple[str, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="judge documents in these languages alone, as the language column spells them; others pass",
-    )
-    language_column: str = Field(
-        default="lang",
-        min_length=1,
-        description="the column that `languages` looks at: metadata of the sources, or of the measure `language`",
-    )
-    min_words: int | None = threshold(50, "words", SPACED)
-    max_words: int | None = threshold(100_000, "words", SPACED)
-    min_mean_word_length: float | None = threshold(3, "mean_word_length", SPACED)
-    max_mean_word_length: float | None = threshold(10, "mean_word_length", SPACED)
-    max_symbol_ratio: float | None = threshold(0.1, "symbol_ratio", SPACED)
-    max_bullet_lines: float | None = threshold(0.9, "bullet_lines")
-    max_ellipsis_lines: float | None = threshold(0.3, "ellipsis_lines")
-    min_alpha_words: float | None = threshold(0.8, "alpha_words", SPACED)
-    min_stop_words: int | None = threshold(2, "stop_words", ENGLISH)
-    max_dup_lines: float | None = threshold(0.3, "dup_lines")
-    max_dup_paragraphs: float | None = threshold(0.3, "dup_paragraphs")
-    max_dup_line_chars: float | None = threshold(0.2, "dup_line_chars")
-    max_dup_paragraph_chars: float | None = threshold(0.2, "dup_paragraph_chars")
-    max_top_2gram: float | None = threshold(0.2, "top_2gram", SPACED)
-    max_top_3gram: float | None = threshold(0.18, "top_3gram", SPACED)
-    max_top_4gram: float | None = threshold(0.16, "top_4gram", SPACED)
-    max_dup_5grams: float | None = threshold(0.15, "dup_5grams", SPACED)
-    max_dup_6grams: float | None = threshold(0.14, "dup_6grams", SPACED)
-    max_dup_7grams: float | None = threshold(0.13, "dup_7grams", SPACED)
-    max_dup_8grams: float | None = threshold(0.12, "dup_8grams", SPACED)
-    max_dup_9grams: float | None = threshold(0.11, "dup_9grams", SPACED)
-    max_dup_10grams: float | None = threshold(0.10, "dup_10grams", SPACED)
+    prefix: ClassVar[str] = "gopher_"
 
-    def when(self) -> str:
-        """Return the DuckDB expression that drops a document where it is true; "false" with every threshold off."""
-        return " or ".join(f"{column} {sign} {limit!r}" for column, sign, limit in self._thresholds()) or "false"
-
-    def reads(self) -> set[str]:
-        """Return the columns gopher_* that have a threshold, and that of the language where it is asked for."""
-        return {column for column, _, _ in self._thresholds()} | ({self.language_column} if self.languages else set())
-
-    def meant_for(self) -> tuple[str, tuple[str, ...]] | None:
-        """Return the column of the language, and the languages that are judged."""
-        return (self.language_column, self.languages) if self.languages else None
-
-    def _thresholds(self) -> Iterator[tuple[str, str, float]]:
-        for name in type(self).model_fields:
-            side, _, statistic = name.partition("_")
-            limit = getattr(self, name)
-            if side in ("min", "max") and limit is not None:
-                yield f"gopher_{statistic}", "<" if side == "min" else ">", limit
+    min_words: int | None = threshold(50, DESCRIPTIONS["words"], SPACED)
+    max_words: int | None = threshold(100_000, DESCRIPTIONS["words"], SPACED)
+    min_mean_word_length: float | None = threshold(3, DESCRIPTIONS["mean_word_length"], SPACED)
+    max_mean_word_length: float | None = threshold(10, DESCRIPTIONS["mean_word_length"], SPACED)
+    max_symbol_ratio: float | None = threshold(0.1, DESCRIPTIONS["symbol_ratio"], SPACED)
+    max_bullet_lines: float | None = threshold(0.9, DESCRIPTIONS["bullet_lines"])
+    max_ellipsis_lines: float | None = threshold(0.3, DESCRIPTIONS["ellipsis_lines"])
+    min_alpha_words: float | None = threshold(0.8, DESCRIPTIONS["alpha_words"], SPACED)
+    min_stop_words: int | None = threshold(2, DESCRIPTIONS["stop_words"], ENGLISH)
+    max_dup_lines: float | None = threshold(0.3, DESCRIPTIONS["dup_lines"])
+    max_dup_paragraphs: float | None = threshold(0.3, DESCRIPTIONS["dup_paragraphs"])
+    max_dup_line_chars: float | None = threshold(0.2, DESCRIPTIONS["dup_line_chars"])
+    max_dup_paragraph_chars: float | None = threshold(0.2, DESCRIPTIONS["dup_paragraph_chars"])
+    max_top_2gram: float | None = threshold(0.2, DESCRIPTIONS["top_2gram"], SPACED)
+    max_top_3gram: float | None = threshold(0.18, DESCRIPTIONS["top_3gram"], SPACED)
+    max_top_4gram: float | None = threshold(0.16, DESCRIPTIONS["top_4gram"], SPACED)
+    max_dup_5grams: float | None = threshold(0.15, DESCRIPTIONS["dup_5grams"], SPACED)
+    max_dup_6grams: float | None = threshold(0.14, DESCRIPTIONS["dup_6grams"], SPACED)
+    max_dup_7grams: float | None = threshold(0.13, DESCRIPTIONS["dup_7grams"], SPACED)
+    max_dup_8grams: float | None = threshold(0.12, DESCRIPTIONS["dup_8grams"], SPACED)
+    max_dup_9grams: float | None = threshold(0.11, DESCRIPTIONS["dup_9grams"], SPACED)
+    max_dup_10grams: float | None = threshold(0.10, DESCRIPTIONS["dup_10grams"], SPACED)

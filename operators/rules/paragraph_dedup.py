@@ -16,6 +16,7 @@ from gristmill.operators.base import Rule, field
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.characters import character_classes
 from gristmill.operators.kernels.paragraphs import remove_pieces
+from gristmill.operators.measures.arrays import text_array
 from gristmill.operators.measures.paragraph_hashes import ParagraphHashes, Piece
 
 #: Type of the column that says which pieces of a document are removed. No other column has it.
@@ -93,9 +94,7 @@ class ParagraphDedup(Rule):
         bounds = np.zeros(len(texts) + 1, np.int32)
         np.cumsum(np.asarray(pc.fill_null(pc.list_value_length(positions), 0)), out=bounds[1:])
         by_line = self.by == "line"
-        data, offsets = remove_pieces(*text_buffers(texts), by_line, gone, bounds, character_classes())
-        rest = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
-        return pc.if_else(texts.is_valid(), rest, None) if texts.null_count else rest
+        return text_array(texts, *remove_pieces(*text_buffers(texts), by_line, gone, bounds, character_classes()))
 
 
 @dataclass(frozen=True)

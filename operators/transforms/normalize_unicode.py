@@ -6,12 +6,11 @@ import unicodedata
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from gristmill.operators.base import Files, Transform, TransformFunction
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
+from gristmill.operators.measures.arrays import text_array
 from gristmill.operators.transforms import mojibake
 from gristmill.operators.transforms.arrays import replaced
 
@@ -51,7 +50,7 @@ def normalize(texts: pa.LargeStringArray) -> pa.LargeStringArray:
         return texts
     unclean = (clues & UNCLEAN) != 0
     if unclean.any():
-        return normalize(_with_buffers(texts, *clean_texts(data, offsets, unclean)))
+        return normalize(text_array(texts, *clean_texts(data, offsets, unclean)))
     suspects = np.flatnonzero(clues)
     before = texts.take(pa.array(suspects)).cast(pa.large_binary()).to_pylist()
     after = [_repair(text, suspected) for text, suspected in zip(before, clues[suspects], strict=True)]
@@ -72,11 +71,3 @@ def _repair(text: bytes, clues: np.uint64) -> bytes:
     if not unicodedata.is_normalized("NFC", characters):
         characters = unicodedata.normalize("NFC", characters)
     return characters.encode()
-
-
-def _with_buffers(
-    texts: pa.LargeStringArray, data: NDArray[np.uint8], offsets: NDArray[np.int64]
-) -> pa.LargeStringArray:
-    """Return an array of other content, null where `texts` is."""
-    array = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
-    return pc.if_else(texts.is_valid(), array, None) if texts.null_count else array

@@ -10,15 +10,15 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from gristmill.operators import columns
-from gristmill.operators.base import Measure, Operator
-from gristmill.operators.table import name_of, of_kind
+from gristmill.operators.base import Measure, Operator, Transform
+from gristmill.operators.table import name_of, of_kind, operators
 from gristmill.pipelines.config.located_yaml import Path
 from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.decide import given_columns, rule_names
 from gristmill.pipelines.label.columns import label_columns
 from gristmill.pipelines.label.task import LoadedTask
-from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe, section_of
 
 #: The funnel counts tokens whether the recipe asks for them or not: an estimate costs next to nothing.
 TOKENS = "tokens"
@@ -128,15 +128,17 @@ def _remedy(need: Need, known: set[str], recipe: Recipe, of_source: Callable[[st
     for name, later in zip(rule_names(recipe.decide), given_columns(recipe.decide), strict=True):
         if need.column in later.names:
             return f": the rule {name} gives it to the rules after it"
-    givers = {cls.model_fields["column"].default: cls for cls in of_kind(Measure).values() if _required(cls)}
+    classes = [cls for cls in of_kind(Measure).values() if _required(cls)] + [*of_kind(Transform).values()]
+    givers = {cls.model_fields["column"].default: cls for cls in classes if "column" in cls.model_fields}
     if need.column not in givers and (listed := of_source(need.column)):
         return listed
     known = {*known, *givers} | ({columns.TEXT} if need.by == WRITE else set())
     hint = did_you_mean(need.column, known)
     for column, cls in givers.items():
         if column == need.column or hint == f"; did you mean {column}?":
-            name = next(n for n, c in of_kind(Measure).items() if c is cls)
-            listed = f"the measure {name} gives it: list it under measure with its {' and '.join(_required(cls))}"
+            name, section = next((n, section_of(c)) for n, c in operators().items() if c is cls)
+            options = f" with its {' and '.join(_required(cls))}" if _required(cls) else ""
+            listed = f"the {section} {name} gives it: list it under {section}{options}"
             return f"; {listed}" if column == need.column else f"{hint} ({listed})"
     return hint
 

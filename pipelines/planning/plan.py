@@ -19,7 +19,7 @@ from gristmill.pipelines.label.columns import label_columns, with_labels
 from gristmill.pipelines.label.task import LoadedTask, load_task
 from gristmill.pipelines.planning.fits import Fit, find_fit, fit_resource
 from gristmill.pipelines.planning.implied_measures import TOKENS, implied_measures
-from gristmill.pipelines.recipe.recipe import LoadedRecipe, Recipe, document_schema
+from gristmill.pipelines.recipe.recipe import LoadedRecipe, Recipe, document_schema, transform_columns
 from gristmill.pipelines.recipe.source_fields import remedy
 from gristmill.pipelines.shard_tasks.measure import DOCUMENT_VERSION
 from gristmill.pipelines.sources.discover import Discovery, ShardSpec, SourceFiles
@@ -95,7 +95,7 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
     need not be set. Raises RecipeError with every mistake found.
     """
     recipe, mistakes = loaded.recipe, Mistakes(loaded.document)
-    documents = document_schema(recipe)
+    documents = pa.schema([*document_schema(recipe), *transform_columns(recipe)])
     with mistakes.noted(("store",)):
         _check_url(loaded.store)
     source_files = _discover(loaded, mistakes)

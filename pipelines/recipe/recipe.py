@@ -218,15 +218,18 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
     _check_extraction(recipe, mistakes)
     mistakes.raise_if_any()
     origins = dict.fromkeys([*document_schema(recipe).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")
-    for i, measure in enumerate(recipe.measure):
-        operator = name_of(measure)
-        if clash := next((name for name in measure.gives().names if name in origins), None):
-            remedy = (
-                "give this measure another `column`" if "column" in type(measure).model_fields else "once is enough"
-            )
+    givers: list[tuple[str, int, Transform | Measure]] = [
+        *(("transform", i, transform) for i, transform in enumerate(recipe.transform)),
+        *(("measure", i, measure) for i, measure in enumerate(recipe.measure)),
+    ]
+    for section, i, giver in givers:
+        operator = name_of(giver)
+        if clash := next((name for name in giver.gives().names if name in origins), None):
+            has_option = "column" in type(giver).model_fields
+            remedy = f"give this {section} another `column`" if has_option else "once is enough"
             by = f" (by {origins[clash]})" if origins[clash] else ""
-            mistakes.add(("measure", i, operator), f"there is a column {clash} already{by}; {remedy}")
-        origins |= dict.fromkeys(measure.gives().names, operator)
+            mistakes.add((section, i, operator), f"there is a column {clash} already{by}; {remedy}")
+        origins |= dict.fromkeys(giver.gives().names, operator)
 
 
 def _check_extraction(recipe: Recipe, mistakes: Mistakes) -> None:
@@ -262,6 +265,11 @@ def document_schema(recipe: Recipe) -> pa.Schema:
     for name in (columns.CONTENT_ID, columns.BYTES):
         fields[name] = pa.field(name, columns.TYPES[name])
     return pa.schema(list(fields.values()))
+
+
+def transform_columns(recipe: Recipe) -> list[pa.Field]:
+    """Return the columns that the transforms give of every document, without their descriptions."""
+    return [f.remove_metadata() for transform in recipe.transform for f in transform.gives()]
 
 
 def _add_columns(fields: dict[str, pa.Field], source: Source) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from gristmill.operators.base import Measure, Operator
+from gristmill.operators.base import Measure, Operator, Transform
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.table import operators
 from gristmill.pipelines.config.wording import did_you_mean
@@ -48,7 +48,7 @@ def _doc(cls: type[Operator]) -> str:
 
 
 def _columns(cls: type[Operator]) -> list[dict[str, str]]:
-    if not issubclass(cls, Measure):
+    if not issubclass(cls, Measure | Transform):
         return []
     # Columns may follow the options: shown as the defaults give them, required options as their names in capitals.
     options: dict[str, Any] = {

@@ -33,7 +33,7 @@ def to_json(state: StoreState) -> dict[str, Any]:
         "store": plan.loaded.document.redact(plan.loaded.store),
         "sources": plan.loaded.document.redact_value(sources),
         "remarks": plan.loaded.document.redact_value([*remarks.remarks(plan.found), *plan.looked]),
-        "transform": [t.name for t in plan.transforms],
+        "transform": [{"name": t.name, "columns": _columns(t.operator.gives())} for t in plan.transforms],
         "measure": [_measure(state, m) for m in (None, *plan.measures)],
         "decide": [
             {"name": name, "operator": name_of(rule), "reads": sorted(rule.reads()), "columns": _columns(schema)}

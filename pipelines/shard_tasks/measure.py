@@ -77,7 +77,7 @@ class MeasureShard:
     def _run(self) -> ShardCounts:
         compile_missing(self.kernels())
         watch = Stopwatch()
-        transforms = [(t.name, t.open()) for t in self.transforms]
+        transforms = [(t.name, t.open_measuring()) for t in self.transforms]
         measures = [(m.name, m.open()) for m in self.measures]
         tables: list[pa.RecordBatch] = []
         rejects: list[Reject] = []
@@ -113,18 +113,24 @@ class MeasureShard:
         source = self.shard.schema()
         fields = [pa.field(columns.ROW, columns.TYPES[columns.ROW])]
         if self.with_document:
-            own = (columns.CONTENT_ID, columns.BYTES)
-            fields += [
-                pa.field(n, columns.TYPES[n]) if n in own else source.field(n) for n in self.document_columns()[1:]
-            ]
+            own = {n: pa.field(n, columns.TYPES[n]) for n in (columns.CONTENT_ID, columns.BYTES)}
+            own |= {f.name: f for f in self._transform_columns()}
+            fields += [own[n] if n in own else source.field(n) for n in self.document_columns()[1:]]
         for ready in self.measures:
             fields += list(ready.operator.gives())
         return pa.schema([f.remove_metadata() for f in fields])
 
     def document_columns(self) -> list[str]:
-        """Return the columns of every document: row, id, url and metadata of its source, content id and length."""
+        """Return the columns of every document: row, id, url and metadata of its source, content id and length.
+
+        Those that transforms give of it come last.
+        """
         source_columns = [n for n in self.shard.schema().names if n not in (columns.TEXT, columns.ROW)]
-        return [columns.ROW, *source_columns, columns.CONTENT_ID, columns.BYTES]
+        own = [columns.CONTENT_ID, columns.BYTES, *(f.name for f in self._transform_columns())]
+        return [columns.ROW, *source_columns, *own]
+
+    def _transform_columns(self) -> list[pa.Field]:
+        return [f for ready in self.transforms for f in ready.operator.gives()]
 
     def _measure(self, documents: pa.RecordBatch, transforms: list, measures: list, watch: Stopwatch) -> pa.RecordBatch:  # type: ignore[type-arg]
         arrays = {columns.ROW: documents[columns.ROW]}
@@ -137,7 +143,9 @@ class MeasureShard:
                 arrays[columns.CONTENT_ID] = ids
         for name, transform in transforms:
             with watch.step(name):
-                text = transform(text)
+                text, given = transform(text)
+            if self.with_document:
+                arrays.update(zip(given.schema.names, given.columns, strict=True))
         if self.with_document:
             arrays[columns.BYTES] = lengths(text)
         documents = documents.set_column(documents.schema.get_field_index(columns.TEXT), columns.TEXT, text)

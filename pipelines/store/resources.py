@@ -94,7 +94,12 @@ class ReadyOperator:
     def open(self) -> Any:
         """Return the operator's function, loaded once per process and shared by its threads."""
         with _OPENING:
-            return _open(_Key(self))
+            return _open(_Key(self), measuring=False)
+
+    def open_measuring(self) -> Any:
+        """Do the same for a transform's function that returns its columns beside the texts."""
+        with _OPENING:
+            return _open(_Key(self), measuring=True)
 
 
 class _Key:
@@ -116,10 +121,10 @@ _ONE_TEXT = "Kernels are compiled on their first call."
 
 
 @functools.lru_cache(maxsize=64)
-def _open(key: _Key) -> Any:
+def _open(key: _Key, measuring: bool) -> Any:
     """Open an operator and run it once: one process of a machine compiles its kernels, the others load them."""
     operator = key.ready.operator
-    function = operator.open(key.ready.local_files())
+    function = (operator.open_measuring if measuring else operator.open)(key.ready.local_files())
     texts = pa.array([_ONE_TEXT], pa.large_string())
     with FileLock(code_folder() / "compiling.lock"):
         if isinstance(operator, Transform):

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from gristmill.operators.base import Measure, Operator, Transform
+from gristmill.operators.base import Measure, MeasuringTransformFunction, Operator, Transform
 from gristmill.operators.columns import CONTENT_ID, TEXT, URL
 from gristmill.operators.measures.importance import Importance
 from gristmill.operators.table import operators
@@ -32,6 +32,7 @@ URL_LISTS = _lists(
 )
 #: Options for the operators that need some.
 OPTIONS: dict[str, dict[str, object]] = {
+    "clean_lines": {"rules": "dclm"},
     "quality": {"model": str(model_file("bigrams")), "label": "__label__1"},
     "importance": {"target": {"a": "a.jsonl", "b": "b.jsonl"}, "buckets": 1000},
     "url_lists": URL_LISTS,
@@ -68,9 +69,16 @@ def documents(texts: list[bytes | None]) -> pa.RecordBatch:
 
 
 def apply(ready: ReadyOperator, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """What a transform or a measure makes of a batch, as columns."""
-    function = ready.open()
-    return pa.record_batch({TEXT: function(batch[TEXT])}) if isinstance(ready.operator, Transform) else function(batch)
+    """What a transform or a measure makes of a batch, as columns; a transform's texts are the first."""
+    if isinstance(ready.operator, Transform):
+        return transformed(ready.open_measuring(), batch)
+    return ready.open()(batch)  # type: ignore[no-any-return]
+
+
+def transformed(function: MeasuringTransformFunction, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The texts and the columns that a transform's function gives."""
+    texts, given = function(batch[TEXT])
+    return pa.record_batch({TEXT: texts, **dict(zip(given.schema.names, given.columns, strict=True))})
 
 
 def plain(batch: pa.RecordBatch) -> list[str]:

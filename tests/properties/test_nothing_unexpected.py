@@ -50,6 +50,8 @@ RULES: list[Any] = [
     {"drop": "gopher_words < 3"},
     {"drop": {"when": "score < quantile(0.2) or lang = 'xx'", "name": "low"}},
     {"gopher_rules": {"min_words": 5, "min_stop_words": None, "languages": ["en"]}},
+    {"c4_rules": {"min_sentences": 2}},
+    "fineweb_rules",
     "exact_dedup",
     {"exact_dedup": {"keep": "best: score", "by": "lang", "name": "by_lang"}},
     {"fuzzy_dedup": {"threshold": 0.8}},
@@ -58,7 +60,8 @@ RULES: list[Any] = [
     {"select": {"by": "random", "fraction": 0.5, "name": "half", "quotas": {"column": "lang", "shares": {"en": 0.5}}}},
     {"select": {"by": "score", "method": "top", "tokens": 500, "name": "best"}},
 ]
-MEASURES: list[Any] = ["gopher", "tokens", "text_hash", {"minhash": {}}, "paragraph_hashes"]
+TRANSFORMS: list[Any] = [["normalize_unicode"], [{"clean_lines": {"rules": "dclm", "min_words": 4}}]]
+MEASURES: list[Any] = ["gopher", "page_statistics", "tokens", "text_hash", {"minhash": {}}, "paragraph_hashes"]
 
 
 def write_sources(folder: Path) -> None:
@@ -100,7 +103,7 @@ def valid_recipe(draw: random.Random) -> dict[str, Any]:
     recipe["sources"] = copy.deepcopy(draw.sample(SOURCES, draw.randint(1, 3)))
     recipe["sources"][:0] = [] if any(s["name"] == "docs" for s in recipe["sources"]) else [copy.deepcopy(SOURCES[0])]
     if draw.random() < 0.3:
-        recipe["transform"] = ["normalize_unicode"]
+        recipe["transform"] = copy.deepcopy(draw.choice(TRANSFORMS))
     recipe["measure"] = draw.sample(MEASURES, draw.randint(0, 2))
     recipe["decide"] = copy.deepcopy(draw.sample(RULES, draw.randint(0, 4)))
     recipe["limits"] = {

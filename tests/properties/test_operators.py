@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.operators.base import FittedMeasure, Measure, Rule
+from gristmill.operators.base import FittedMeasure, Measure, Rule, Transform
 from gristmill.operators.columns import TEXT
 from gristmill.operators.table import SECTIONS, operators
 from gristmill.pipelines.report.catalogue import describe
-from tests.properties.examples import LARGE, READERS, TEXTS, apply, documents, names_of, plain, ready
+from tests.properties.examples import LARGE, READERS, TEXTS, apply, documents, names_of, plain, ready, transformed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer")
 
@@ -46,7 +46,8 @@ def test_any_bytes_pass_and_neighbours_do_not_matter(name: str, texts: list[byte
 def test_the_result_is_as_declared(name: str) -> None:
     operator = ready(name).operator
     result = apply(ready(name), documents(TEXTS))
-    declared = operator.gives() if isinstance(operator, Measure) else pa.schema([(TEXT, pa.large_string())])
+    texts = [] if isinstance(operator, Measure) else [pa.field(TEXT, pa.large_string())]
+    declared = pa.schema([*texts, *operator.gives()])
     assert result.schema.equals(declared)
     assert result.num_rows == len(TEXTS)
     empty = apply(ready(name), documents([]))
@@ -79,9 +80,19 @@ def test_threads_do_not_disturb_each_other(name: str) -> None:
 def test_what_is_sent_to_a_worker_does_the_same_there(name: str) -> None:
     sent = pickle.loads(pickle.dumps(ready(name)))
     batch = documents(TEXTS)
-    function = sent.operator.open(sent.local_files())  # anew: `ReadyOperator.open` shares what is open already
-    again = function(batch) if isinstance(sent.operator, Measure) else pa.record_batch({TEXT: function(batch[TEXT])})
+    # opened anew: `ReadyOperator.open` shares what is open already
+    if isinstance(sent.operator, Measure):
+        again = sent.operator.open(sent.local_files())(batch)
+    else:
+        again = transformed(sent.operator.open_measuring(sent.local_files()), batch)
     assert plain(again) == plain(apply(ready(name), batch))
+
+
+@pytest.mark.parametrize("name", names_of(Transform))
+def test_the_texts_are_the_same_where_the_columns_are_not_asked_for(name: str) -> None:
+    batch = documents(TEXTS)
+    alone = pa.record_batch({TEXT: ready(name).open()(batch[TEXT])})
+    assert plain(alone) == plain(apply(ready(name), batch).select([TEXT]))
 
 
 # All operators
@@ -142,4 +153,6 @@ def test_the_catalogue_describes_it_in_full(name: str) -> None:
     assert entry["section"] in SECTIONS
     assert [option["name"] for option in entry["fields"] if not option["description"]] == []
     assert [column["name"] for column in entry["columns"] if not column["description"]] == []
-    assert bool(entry["columns"]) == issubclass(operators()[name], Measure)
+    operator = ready(name).operator
+    gives = operator.gives().names if isinstance(operator, Measure | Transform) else []
+    assert bool(entry["columns"]) == bool(gives)

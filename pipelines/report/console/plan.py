@@ -31,8 +31,8 @@ def _lines(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "source", source["name"], f"{shards}, {source['bytes'] / 1e6:,.1f} MB in files"
     if plan["index"] is not None:
         yield "index", plan["index"]["name"], index_remark(plan["index"]["shards"], plan["shards"])
-    for name in plan["transform"]:
-        yield "transform", name, ""
+    for transform in plan["transform"]:
+        yield "transform", transform["name"], f"gives {_columns_in_short(transform)}" if transform["columns"] else ""
     for measure in plan["measure"]:
         cached = f"{measure['cached_shards']} of {plural(plan['shards'], 'shard')} cached"
         because = [f"for {measure['needed_by']}"] if "needed_by" in measure else []

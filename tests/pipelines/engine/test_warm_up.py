@@ -65,8 +65,8 @@ def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     (tmp_path / "recipe.yaml").write_text(
         "version: 1\nname: test\nstore: ./store\nsources: [{name: docs, path: a.jsonl}]\n"
-        "transform: [normalize_unicode]\n"
-        "measure: [gopher, tokens, language, {importance: {target: a.jsonl, buckets: 64}}]\n"
+        "transform: [normalize_unicode, {clean_lines: dclm}]\n"
+        "measure: [gopher, page_statistics, tokens, language, {importance: {target: a.jsonl, buckets: 64}}]\n"
         "decide: [exact_dedup, fuzzy_dedup, {select: {by: importance, documents: 2}}]\nwrite: {}\n"
     )
     done = subprocess.run(
@@ -79,8 +79,10 @@ def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert not [line for line in lines if line.startswith("NOT COMPILED BEFORE")]
     (groups,) = (line.split()[1:] for line in lines if line.startswith("GROUPS"))
-    measures = ["buckets", "cleaning", "estimate_tokens", "gopher", "hash_normalized_texts", "hash_texts", "sign_kperm"]
-    assert groups == sorted([*measures, "fasttext_reader", "language", "near_duplicates", "noise"])
+    measures = ["buckets", "estimate_tokens", "gopher", "hash_normalized_texts", "page_statistics", "sign_kperm"]
+    assert groups == sorted(
+        [*measures, "clean_lines", "cleaning", "hash_texts", "fasttext_reader", "language", "near_duplicates", "noise"]
+    )
     (idle,) = (line.split()[2:] for line in lines if line.startswith("NOT CALLED"))
     assert {*idle} <= {"uniform", "agreements", "bucket_pairs", "first_occurrences", "hash_pairs", "smallest_members"}
 
