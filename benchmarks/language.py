@@ -4,6 +4,7 @@
 
 Text is that of the docs of the benchmark data, whose languages are known. The library is asked for two labels of a list
 of Python strings that are cut already and whose newlines are spaces; gristmill gets Arrow text as it is and cuts it.
+They take turns; ratios are medians of those of each round.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -87,10 +89,11 @@ def speeds(texts: Sequence[str], runs: int) -> list[tuple[object, ...]]:
         }
         if pycld2 is not None:
             calls["pycld2"] = lambda lines=lines: [by_pycld2(line) for line in lines]
-        seconds = {name: median_seconds(call, runs) for name, call in calls.items()}
-        for name, taken in seconds.items():
-            ratio = taken / seconds["gristmill"]
-            rows.append((characters or "all", name, size / taken, len(texts) / taken, ratio))
+        rounds = [{name: median_seconds(call, 1) for name, call in calls.items()} for _ in range(runs)]
+        seconds = {name: statistics.median(taken[name] for taken in rounds) for name in calls}
+        for name, median in seconds.items():
+            ratio = statistics.median(taken[name] / taken["gristmill"] for taken in rounds)
+            rows.append((characters or "all", name, size / median, len(texts) / median, ratio))
     return rows
 
 
