@@ -31,6 +31,7 @@ from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.operators.rules.gopher_rules import GopherRules
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.operators.rules.select import Select
+from gristmill.operators.rules.thresholds import Thresholds
 from gristmill.operators.rules.url_rules import UrlRules
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 
@@ -64,6 +65,7 @@ OPERATORS: dict[str, Row] = {
     "url_lists": Row(UrlLists),
     "drop": Row(Drop),
     "gopher_rules": Row(GopherRules),
+    "thresholds": Row(Thresholds),
     "url_rules": Row(UrlRules),
     "exact_dedup": Row(ExactDedup, f"{_RULES}.exact_dedup:EXACT_DEDUP"),
     "fuzzy_dedup": Row(FuzzyDedup, f"{_RULES}.fuzzy_dedup:FUZZY_DEDUP"),
