@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gristmill.api import explain, label, load_recipe, open_dataset, plan, query, run
+    from gristmill.api import explain, label, load_recipe, open_dataset, plan, query, run, thresholds
     from gristmill.operators.base import FittedMeasure, Measure, Rule, Transform
     from gristmill.operators.errors import (
         FatalError,
@@ -48,6 +48,7 @@ __all__ = [
     "plan",
     "query",
     "run",
+    "thresholds",
 ]
 
 _CONTRACTS = ("FittedMeasure", "Measure", "Rule", "Transform")

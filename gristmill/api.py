@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
+    from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.stages.context import RunResult
 
 #: A recipe, or the path or URL of its YAML file.
@@ -137,6 +138,19 @@ def query(store: str | os.PathLike[str], sql: str, unsafe: bool = False) -> pa.T
     from gristmill.pipelines.report import query as queries
 
     return queries.query(os.fspath(store), sql, unsafe)
+
+
+def thresholds(
+    recipe: Recipe, columns: Sequence[str], quantiles: Sequence[float], *, by: str = "lang", least: int = 1000
+) -> GroupQuantiles:
+    """Return quantiles of columns that a run of a recipe measured, among the documents with each value of `by`.
+
+    Groups with fewer than `least` documents are left out and named. Its `to_yaml()` is a file for the rule
+    `thresholds`. Raises RecipeError where the columns are not measured or are of another kind.
+    """
+    from gristmill.pipelines.report.thresholds import group_quantiles
+
+    return group_quantiles(_loaded(recipe), columns, quantiles, by, least)
 
 
 def open_dataset(store: str | os.PathLike[str], name: str, version: str | None = None) -> Dataset:

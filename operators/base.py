@@ -259,6 +259,18 @@ class Rule(Operator):
         """Return a column and those of its values that a rule with `when` judges; others pass, and are counted."""
         return None
 
+    def clauses(self) -> tuple[str, ...] | None:
+        """Return what reports call the clauses of `when`, parted by OR, in their order; by default their SQL."""
+        return None
+
+    def includes(self) -> dict[str, str]:
+        """Return YAML files that hold options of it, by the option that names them, as the recipe names them."""
+        return {}
+
+    def with_included(self, contents: Mapping[str, Any]) -> Rule:
+        """Return the rule with the contents of its files, as values by option. Raises RecipeError where wrong."""
+        return self
+
     def observes(self) -> set[str]:
         """Return columns whose measures count something over what is written, for the report on the rule."""
         return set()

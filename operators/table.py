@@ -35,6 +35,7 @@ from gristmill.operators.rules.gopher_rules import GopherRules
 from gristmill.operators.rules.page_rules import C4Rules, DclmRules, FinewebRules
 from gristmill.operators.rules.paragraph_dedup import ParagraphDedup
 from gristmill.operators.rules.select import Select
+from gristmill.operators.rules.thresholds import Thresholds
 from gristmill.operators.rules.url_rules import UrlRules
 from gristmill.operators.transforms.clean_lines import CleanLines
 from gristmill.operators.transforms.mask_pii import MaskPii
@@ -75,6 +76,7 @@ OPERATORS: dict[str, Row] = {
     "url_lists": Row(UrlLists),
     "drop": Row(Drop),
     "gopher_rules": Row(GopherRules),
+    "thresholds": Row(Thresholds),
     "url_rules": Row(UrlRules),
     "c4_rules": Row(C4Rules),
     "fineweb_rules": Row(FinewebRules),

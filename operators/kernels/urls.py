@@ -60,20 +60,20 @@ def hash_entries(data, of_hosts, as_spelt):
     while start < data.shape[0]:
         if of_hosts:
             host_start, host_end = _without_dots(data, start, end)
+            prefix, length = 0, host_end - host_start
+            may_be, is_ascii = _write_host(data, host_start, host_end, scratch)
         else:
             host_start, host_end, _ = _host(data, start, end)
-        if of_hosts and not _may_be_host(data, host_start, host_end):
+            prefix, _, length = _normalize(data, start, end, scratch)
+            may_be, is_ascii = True, _is_ascii(data, host_start, host_end)
+        if not may_be:
             first_wrong = start if wrong == 0 else first_wrong
             wrong += 1
-        elif not as_spelt and not _is_ascii(data, host_start, host_end):
+        elif not (as_spelt or is_ascii):
             foreign[others, 0], foreign[others, 1] = start, end
             foreign[others, 2], foreign[others, 3] = host_start, host_end
             others += 1
         else:
-            if of_hosts:
-                prefix, length = 0, _copy_lower(data, host_start, host_end, scratch)
-            else:
-                prefix, _, length = _normalize(data, start, end, scratch)
             hashes[count] = hash_word(scratch, prefix, length - prefix)
             count += 1
         start, end, following = _next_entry(data, following)
@@ -130,15 +130,17 @@ def _next_entry(data, start):
 
 
 @kernel
-def _may_be_host(data, start, end):
-    """Return whether data[start : end] has no byte that no host has; without branches, as many lists are long."""
-    right = start < end
-    for i in range(start, end):
+def _write_host(data, start, end, out):
+    """Write a host in lower case to `out`; return whether it has no byte that no host has, and whether it is ASCII."""
+    right, bits, colon_is_right = start < end, np.uint8(0), start < end and data[start] == _OPEN
+    for i in range(start, end):  # without branches: lists are long
         c = data[i]
         letter, digit = np.uint8((c | np.uint8(32)) - np.uint8(97)) < 26, np.uint8(c - np.uint8(48)) < 10
         sign = (c == _FULL_STOP) | (c == _HYPHEN) | (c == _UNDERSCORE) | (c == _OPEN) | (c == _CLOSE)
-        right &= letter | digit | sign | (c >= 0x80) | ((c == _COLON) & (data[start] == _OPEN))
-    return right
+        right &= letter | digit | sign | (c >= 0x80) | ((c == _COLON) & colon_is_right)
+        bits |= c
+        out[i - start] = c | np.uint8(32) if letter else c
+    return right, bits < 0x80
 
 
 # URLs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gristmill.operators.measures.gopher import DESCRIPTIONS
-from gristmill.operators.rules.thresholds import ThresholdRule, threshold
+from gristmill.operators.rules.threshold_rule import ThresholdRule, threshold
 
 SPACED = "for languages that write blanks between words"
 ENGLISH = "for English"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gristmill.operators.measures.page_statistics import DESCRIPTIONS
-from gristmill.operators.rules.thresholds import ThresholdRule, threshold
+from gristmill.operators.rules.threshold_rule import ThresholdRule, threshold
 
 
 class C4Rules(ThresholdRule):

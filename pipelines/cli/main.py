@@ -33,6 +33,7 @@ from gristmill.pipelines.cli.common import (
 )
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
+from gristmill.pipelines.cli.thresholds import thresholds
 from gristmill.pipelines.engine.signals import end_in_order
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
 app.command()(label)
 app.add_typer(labels_app, name="labels")
+app.command()(thresholds)
 
 
 def _print_version(asked: bool) -> None:

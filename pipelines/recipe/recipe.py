@@ -154,8 +154,9 @@ def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) 
     sources = tuple(with_defaults(source) for source in recipe.sources)
     loaded = LoadedRecipe(recipe.model_copy(update={"sources": sources}), document, base, as_written)
     _check_names(loaded, mistakes)
+    rules = tuple(_with_included(loaded, rule, i, mistakes) for i, rule in enumerate(recipe.decide))
     mistakes.raise_if_any()
-    return loaded
+    return LoadedRecipe(loaded.recipe.model_copy(update={"decide": rules}), document, base, as_written)
 
 
 def _operators(value: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -> tuple[Operator, ...]:
@@ -190,6 +191,20 @@ def _operator(item: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -
         except ValidationError as error:
             mistakes.add_invalid(error, (*path, name), cls)
     return None
+
+
+def _with_included(loaded: LoadedRecipe, rule: Rule, i: int, mistakes: Mistakes) -> Rule:
+    """Return a rule with the options that its files hold; note files that cannot be used."""
+    contents = {}
+    for option, path in rule.includes().items():
+        with mistakes.noted(("decide", i, name_of(rule), option)):
+            url = loaded.resolve(path)
+            text = read_text(url, "file", "paths in a recipe start from the recipe's folder")
+            contents[option] = located_yaml.load(text, url).value
+    if contents:
+        with mistakes.noted(("decide", i, name_of(rule))):
+            return rule.with_included(contents)
+    return rule
 
 
 def section_of(operator: type[Operator]) -> str:

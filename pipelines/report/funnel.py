@@ -16,6 +16,8 @@ LARGE = 0.1
 REACHED = 0.8
 #: The number of a rule's conditions that are shown.
 SHOWN_CONDITIONS = 4
+#: The number of languages, or other values, that a rule judges and that are shown.
+SHOWN_VALUES = 10
 
 
 def remarkable(rule: RuleCount) -> bool:
@@ -36,7 +38,8 @@ def remarks(rule: RuleCount) -> list[str]:
         shown = [f"{n:,} by {condition}" for condition, n in conditions[:SHOWN_CONDITIONS] if n]
         lines.append(", ".join(shown) + (", ..." if len(conditions) > SHOWN_CONDITIONS else ""))
     if details.get("not_judged", {}).get("documents"):
-        passed, judged = details["not_judged"], ", ".join(details["not_judged"]["judged"])
+        passed, values = details["not_judged"], details["not_judged"]["judged"]
+        judged = ", ".join(values[:SHOWN_VALUES]) + (", ..." if len(values) > SHOWN_VALUES else "")
         lines.append(f"{plural(passed['documents'], 'document')} not judged: their {passed['column']} is not {judged}")
     lines += [f"{name} is {_figure(value)}" for name, value in details.get("quantiles", {}).items()]
     if details.get("largest_groups"):

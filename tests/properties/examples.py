@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "importance": {"target": {"a": "a.jsonl", "b": "b.jsonl"}, "buckets": 1000},
     "url_lists": URL_LISTS,
     "url_rules": URL_LISTS,
+    "thresholds": {"minimum": {"tokens": {"en": 5}}},
     "drop": {"when": "tokens < 5"},
     "select": {"by": "random", "documents": 3},
 }

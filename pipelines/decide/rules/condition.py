@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -86,8 +86,9 @@ class ResolvedCondition:
 
 
 def _compiled(rule: Rule, schema: pa.Schema) -> Condition:
-    text = expression_of(rule)
-    return compile_confined(text, schema) if may_grow(parse(text)) else compile_condition(text, schema)
+    text, clauses = expression_of(rule), rule.clauses()
+    condition = compile_confined(text, schema) if may_grow(parse(text)) else compile_condition(text, schema)
+    return condition if clauses is None else replace(condition, clauses=clauses)
 
 
 def _check(rule: Rule, schema: pa.Schema) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gristmill.operators.measures.page_statistics import PageStatistics
 from gristmill.operators.rules.page_rules import C4Rules, DclmRules, FinewebRules
-from gristmill.operators.rules.thresholds import ThresholdRule
+from gristmill.operators.rules.threshold_rule import ThresholdRule
 from gristmill.operators.transforms.clean_lines import CleanLines
 
 #: The measured columns of a page that every rule keeps.
