@@ -151,11 +151,18 @@ def _end_of_sentence(text, classes, i, start, end):
         while i < end and (classes[i] & (TERMINAL | CLOSING) != 0 or text[i] & 0xC0 == 0x80):
             beyond_ascii |= classes[i] & TERMINAL != 0 and text[i] >= 0x80
             i += 1
-        if beyond_ascii or (
-            (i == end or classes[i] & INK == 0) and not _is_part_of_a_word(text, classes, first, start, end)
-        ):
+        if beyond_ascii:
+            return i
+        parts = i == end or classes[i] & INK == 0
+        parts = parts or (classes[i] & UPPER != 0 and _is_behind_a_small_letter(text, classes, start, first))
+        if parts and not _is_part_of_a_word(text, classes, first, start, end):
             return i
     return end
+
+
+@kernel
+def _is_behind_a_small_letter(text, classes, start, i):
+    return i > start and classes[character_before(text, start, i)] & (LETTER | UPPER) == LETTER
 
 
 @kernel

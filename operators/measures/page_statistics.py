@@ -15,10 +15,10 @@ Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Te
   punctuation, a symbol or a control character. Of a text without words they are counted per text. (spaCy counts 3 %
   more in ordinary texts, and 25 % more than there are words between white space.)
 - A sentence has a character that is no mark, and ends with its line or with a run of terminal punctuation,
-  closing brackets and quotation marks that begins with terminal punctuation. Such a run must stand before white space
-  or at the end of the line, unless it has terminal punctuation beyond ASCII, which is written without spaces. An
-  ellipsis (two full stops or more) ends none, nor does a full stop after a letter that stands alone: "e.g.", "U.S.",
-  "J. Smith". Other abbreviations end one.
+  closing brackets and quotation marks that begins with terminal punctuation. Such a run must stand before white space,
+  at the end of the line, or between a small letter and a capital, unless it has terminal punctuation beyond ASCII,
+  which is written without spaces. An ellipsis (two full stops or more) ends none, nor does a full stop after a letter
+  that stands alone: "e.g.", "U.S.", "J. Smith". Other abbreviations end one.
 - Digits and capitals are those of `str.isdigit` and `str.isupper`, per character of the text.
 - A URL is `http://` or `https://`, in either case, and all that follows up to white space; its characters are counted
   per character of the text.
@@ -62,10 +62,10 @@ class PageStatistics(Measure):
     Their thresholds are the rules `c4_rules` and `fineweb_rules`. An empty text has zero in every column.
 
     A line ends at a line feed. Shares of lines leave out lines of white space alone. A sentence ends with its line, or
-    where terminal punctuation (Unicode's Sentence_Terminal) stands before white space, closing quotation marks and
-    brackets aside; an ellipsis ends none, nor does a full stop after a letter that stands alone. Line feeds are counted
-    per word or mark: punctuation and symbols at the ends of words count by themselves, as for tokenizers. A URL is
-    http:// or https:// and all up to white space.
+    where terminal punctuation (Unicode's Sentence_Terminal) stands before white space, or between a small letter and a
+    capital, closing quotation marks and brackets aside; an ellipsis ends none, nor does a full stop after a letter that
+    stands alone. Line feeds are counted per word or mark: punctuation and symbols at the ends of words count by
+    themselves, as for tokenizers. A URL is http:// or https:// and all up to white space.
     """
 
     short_line: int = Field(default=30, ge=0, description="characters that a short line has at most (FineWeb: 30)")

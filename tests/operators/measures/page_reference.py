@@ -20,7 +20,9 @@ LOREM_IPSUM = re.compile("(?=lorem ipsum)", re.IGNORECASE | re.ASCII)
 def ends_a_sentence(line, run):
     if any(c in TERMINAL and not c.isascii() for c in run[0]):
         return True
-    if run.end() < len(line) and not line[run.end()].isspace():
+    before, behind = line[: run.start()][-1:], line[run.end() :][:1]
+    small_then_capital = before.isalpha() and not before.isupper() and behind.isupper()
+    if behind and not behind.isspace() and not small_then_capital:
         return False
     if not run[0].startswith("."):
         return True
