@@ -153,17 +153,15 @@ def _end_of_sentence(text, classes, i, start, end):
             i += 1
         if beyond_ascii:
             return i
-        parts = (
-            i == end or classes[i] & INK == 0 or (classes[i] & UPPER != 0 and _is_small(text, classes, start, first))
-        )
+        parts = i == end or classes[i] & INK == 0
+        parts = parts or (classes[i] & UPPER != 0 and _is_behind_a_small_letter(text, classes, start, first))
         if parts and not _is_part_of_a_word(text, classes, first, start, end):
             return i
     return end
 
 
 @kernel
-def _is_small(text, classes, start, i):
-    """Return whether a letter that is no capital stands before `i`."""
+def _is_behind_a_small_letter(text, classes, start, i):
     return i > start and classes[character_before(text, start, i)] & (LETTER | UPPER) == LETTER
 
 

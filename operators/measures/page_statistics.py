@@ -63,9 +63,9 @@ class PageStatistics(Measure):
 
     A line ends at a line feed. Shares of lines leave out lines of white space alone. A sentence ends with its line, or
     where terminal punctuation (Unicode's Sentence_Terminal) stands before white space, or between a small letter and a
-    capital, closing quotation marks and brackets aside; an ellipsis ends none, nor does a full stop after a letter that stands alone. Line feeds are counted
-    per word or mark: punctuation and symbols at the ends of words count by themselves, as for tokenizers. A URL is
-    http:// or https:// and all up to white space.
+    capital, closing quotation marks and brackets aside; an ellipsis ends none, nor does a full stop after a letter that
+    stands alone. Line feeds are counted per word or mark: punctuation and symbols at the ends of words count by
+    themselves, as for tokenizers. A URL is http:// or https:// and all up to white space.
     """
 
     short_line: int = Field(default=30, ge=0, description="characters that a short line has at most (FineWeb: 30)")

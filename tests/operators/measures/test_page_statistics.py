@@ -45,7 +45,7 @@ TABLE = [
     ("no end\n\n...\nanother", {"sentences": 2}),
     ("It is so, e.g. here, in the U.S. as J. Smith said. Yes.", {"sentences": 2}),
     ("Wait... what? (He said \u201cno.\u201d) Then he left.", {"sentences": 3}),
-    ('It ends."Then it goes on?Yes!!No...Or no.NET a.Be', {"sentences": 4}),
+    ('It ends."Then it goes on?Yes!!No...Or ASP.NET a.Be', {"sentences": 4}),
     ("Version 3.5 of a.b is out. Mr. Smith", {"sentences": 3}),
     ("你好。我是。很好！", {"sentences": 3}),
     ("A1b2\u0663 \u00b2", {"digits": 4 / 7, "uppercase": 1 / 7}),

@@ -16,7 +16,7 @@ import pytest
 from gristmill.operators.columns import TEXT
 from gristmill.operators.measures.page_statistics import PageStatistics
 from gristmill.operators.rules.page_rules import C4Rules, FinewebRules
-from gristmill.operators.rules.threshold_rule import ThresholdRule
+from gristmill.operators.rules.thresholds import ThresholdRule
 from gristmill.operators.transforms.clean_lines import CleanLines
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 from gristmill.pipelines.sources.read import read_documents
@@ -167,7 +167,7 @@ def test_c4_counts_sentences_otherwise(compared: Comparison) -> None:
     for k in kept:
         verdicts = bool(ours[k]), bool(compared.theirs[k]["c4"])
         assert verdicts == (counts[k] < 5, compared.theirs[k]["sentences"] < 5)
-    assert sum(bool(ours[k]) != bool(compared.theirs[k]["c4"]) for k in kept) < len(kept) / 100
+    assert sum(bool(ours[k]) != bool(compared.theirs[k]["c4"]) for k in kept) < len(kept) / 200
 
 
 @pytest.mark.peers
