@@ -60,7 +60,7 @@ class Thresholds(Rule):
 
     def when(self) -> str:
         """Return the DuckDB expression that drops a document where it is true: a comparison for each column."""
-        return " or ".join(self._comparison(column, *side) for column, *side in self._sides())
+        return " or ".join(self._comparison(*side) for side in self._sides())
 
     def clauses(self) -> tuple[str, ...]:
         """Return what reports call the comparisons of `when`: their limits are in the decisions."""
