@@ -4,8 +4,11 @@
 
 Beside it the same by plain Python, as datatrove's URLFilter goes about it: sets of texts, a regular expression that
 splits, `in` for each part of a word. Domains, words and URLs are made up, as many as in the lists that datatrove ships
-(4.6 million domains, 19,586 URLs, 215 words, 88 soft words, 134 parts of words); none of a million URLs in eight is in
-a list, so that all lists are asked.
+(4.6 million domains, 19,586 URLs, 215 words, 88 soft words, 134 parts of words); one URL in eight
+has a listed host, most others are asked of all lists.
+
+On a busy machine with two cores: five million domains (126 MB) are open after 0.84 processor seconds and take 39 MB
+(sets: 3.3 s, 533 MB); 176,000 to 202,000 URLs/s per core (sets: 17,500 to 18,900).
 """
 
 from __future__ import annotations
@@ -98,10 +101,10 @@ def memory() -> float:
 
 
 def opened(function: Callable[[], Any]) -> tuple[Any, float, float]:
-    """The result of a call, the seconds on the wall that it took, and the MB that stayed."""
-    before, start = memory(), time.perf_counter()
+    """The result of a call, the processor seconds that it took, and the MB that stayed."""
+    before, start = memory(), time.process_time()
     result = function()
-    return result, time.perf_counter() - start, memory() - before
+    return result, time.process_time() - start, memory() - before
 
 
 def main() -> None:

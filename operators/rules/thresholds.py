@@ -60,7 +60,7 @@ class Thresholds(Rule):
 
     def when(self) -> str:
         """Return the DuckDB expression that drops a document where it is true: a comparison for each column."""
-        return " or ".join(self._comparison(*side) for side in self._sides())
+        return " or ".join(self._comparison(column, sign, limits) for column, sign, _, limits in self._sides())
 
     def clauses(self) -> tuple[str, ...]:
         """Return what reports call the comparisons of `when`: their limits are in the decisions."""
@@ -80,7 +80,7 @@ class Thresholds(Rule):
             for column, limits in bounds.items():
                 yield column, sign, what, limits
 
-    def _comparison(self, column: str, sign: str, what: str, limits: Mapping[str, int | float]) -> str:
+    def _comparison(self, column: str, sign: str, limits: Mapping[str, int | float]) -> str:
         cases = " ".join(f"WHEN {_text(value)} THEN {_number(limit)}" for value, limit in limits.items())
         return f"{_name(column)} {sign} CASE {_name(self.by)} {cases} END"
 

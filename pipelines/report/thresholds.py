@@ -68,8 +68,7 @@ class GroupQuantiles:
             limits[row.value] = row.threshold
             documents.setdefault(row.column, {})[row.value] = row.documents
         content = {"by": self.by, **{side: limits for side, limits in bounds.items() if limits}, "documents": documents}
-        text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=False)
-        return text
+        return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=False))
 
 
 def group_quantiles(
