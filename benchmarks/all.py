@@ -15,6 +15,7 @@ MODULES = (
     "fasttext_scoring",
     "minhash",
     "paragraphs",
+    "personal_data",
     "resolve",
     "dedup",
     "end_to_end",
