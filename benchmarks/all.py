@@ -16,7 +16,7 @@ MODULES = (
     "language",
     "minhash",
     "paragraphs",
-    "url_rules",
+    "personal_data",
     "resolve",
     "dedup",
     "end_to_end",

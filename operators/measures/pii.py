@@ -12,7 +12,7 @@ from gristmill.operators.base import Documents, Files, Measure, MeasureFunction,
 from gristmill.operators.columns import TEXT
 from gristmill.operators.measures.arrays import column
 from gristmill.operators.personal_data.finder import Finder
-from gristmill.operators.personal_data.findings import Kind
+from gristmill.operators.personal_data.occurrences import Kind
 from gristmill.operators.personal_data.options import REGIONS_DESCRIPTION, WITHOUT_LIBRARY, Kinds, Regions
 
 DESCRIPTIONS: dict[Kind, str] = {
@@ -60,9 +60,9 @@ class Pii(Measure):
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)
             counts = np.zeros((len(self.kinds), len(texts)), np.uint32)
-            for position, _, findings in finder.findings(texts):
-                for finding in findings:
-                    counts[self.kinds.index(finding.kind), position] += 1
+            for position, _, occurrences in finder.occurrences(texts):
+                for occurrence in occurrences:
+                    counts[self.kinds.index(occurrence.kind), position] += 1
             return pa.record_batch([column(row, texts, pa.uint32()) for row in counts], schema=schema)
 
         return measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gristmill.operators.personal_data.findings import Finding, in_url
+from gristmill.operators.personal_data.occurrences import Occurrence, in_url
 
 #: Letters and digits of an IBAN, by country: the registry of ISO 13616 that SWIFT keeps (release 101).
 LENGTHS = {
@@ -53,7 +53,7 @@ _SEPARATED = re.compile(
 )
 
 
-def find_iban(text: bytes, check: int) -> Finding | None:
+def find_iban(text: bytes, check: int) -> Occurrence | None:
     """Return the IBAN whose check digits begin at a byte of the text, two letters after its own beginning."""
     start = check - 2
     match = _SEPARATED.match(text, start)
@@ -64,7 +64,7 @@ def find_iban(text: bytes, check: int) -> Finding | None:
     if end is None or re.match(rb"\w|-\w", text[start + end : start + end + 2]):
         return None
     number = re.sub(rb"[ -]", b"", text[start : start + end])
-    return Finding(start, start + end, "iban", number) if has_iban_check(number) else None
+    return Occurrence(start, start + end, "iban", number) if has_iban_check(number) else None
 
 
 def _end_of(written: bytes, length: int) -> int | None:
@@ -79,7 +79,7 @@ def has_iban_check(number: bytes) -> bool:
     return int("".join(str(int(character, 36)) for character in moved.decode())) % 97 == 1
 
 
-def find_card(text: bytes, position: int) -> Finding | None:
+def find_card(text: bytes, position: int) -> Occurrence | None:
     """Return the card number that begins at a byte of the text, if there is one."""
     if _INSIDE.search(text[max(0, position - 6) : position]) or in_url(text, position):
         return None
@@ -87,7 +87,7 @@ def find_card(text: bytes, position: int) -> Finding | None:
         match = form.match(text, position)
         digits = re.sub(rb"[ -]", b"", match[0]) if match else b""
         if match and is_issued(digits) and has_luhn_check(digits):
-            return Finding(position, match.end(), "card", digits)
+            return Occurrence(position, match.end(), "card", digits)
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from gristmill.operators.personal_data.findings import Finding
+from gristmill.operators.personal_data.occurrences import Occurrence
 
 _LONGEST_NAME, _LONGEST_DOMAIN = 64, 253  # RFC 5321, section 4.5.3.1; RFC 1035, section 2.3.4
 
@@ -52,7 +52,7 @@ _PIECES = re.compile(rb"[A-Za-z0-9]+")
 _NUMBERED_MAILBOXES = re.compile(rb"(?:\A|\.)(?:qq|163|126|139|189|compuserve)\.(?:com|cn)\Z")
 
 
-def find_email(text: bytes, at: int) -> Finding | None:
+def find_email(text: bytes, at: int) -> Occurrence | None:
     """Return the address whose `@` stands at a byte of the text, if it is one."""
     domain = _DOMAIN.match(text, at + 1, at + 2 * _LONGEST_DOMAIN)
     if domain is None or domain.end() - at > _LONGEST_DOMAIN + 1:
@@ -75,7 +75,7 @@ def find_email(text: bytes, at: int) -> Finding | None:
         return None
     if after in (b">", b"%") and _is_message_id(text, at, host):
         return None
-    return Finding(start, end, "email", text[start:at].lower() + b"@" + host)
+    return Occurrence(start, end, "email", text[start:at].lower() + b"@" + host)
 
 
 def _is_in_path(text: bytes, start: int, end: int, sign: bytes, after: bytes) -> bool:

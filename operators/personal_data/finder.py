@@ -13,12 +13,12 @@ from gristmill.operators.kernels import personal_data as kernels
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.personal_data.accounts import find_card, find_iban
 from gristmill.operators.personal_data.emails import find_email
-from gristmill.operators.personal_data.findings import BITS, Finding, Kind
 from gristmill.operators.personal_data.ip_addresses import find_ip
+from gristmill.operators.personal_data.occurrences import BITS, Kind, Occurrence
 from gristmill.operators.personal_data.phones import PhoneFinder
 from gristmill.operators.personal_data.secret_keys import find_secret, prefixes
 
-_Search = Callable[[bytes, int], Finding | None]
+_Search = Callable[[bytes, int], Occurrence | None]
 
 
 @functools.cache
@@ -52,27 +52,27 @@ class Finder:
             self._searches.append((phones.bits(), phones.find))
         self._wanted = sum(bits for bits, _ in self._searches)
 
-    def findings(self, texts: pa.LargeStringArray) -> Iterator[tuple[int, bytes, list[Finding]]]:
-        """Yield the position, the bytes and the findings of each of the texts (n) that has some, none over another."""
+    def occurrences(self, texts: pa.LargeStringArray) -> Iterator[tuple[int, bytes, list[Occurrence]]]:
+        """Yield position, bytes and occurrences, in order and none over another, of each text (of n) that has some."""
         data, offsets = text_buffers(texts)
         places = kernels.find_places(data, offsets, role_table(), prefixes(), self._wanted)
         documents, starts = np.unique(places[:, 0], return_index=True)
         for document, rows in zip(documents.tolist(), np.split(places[:, 1:], starts[1:]), strict=False):
             text = data[offsets[document] : offsets[document + 1]].tobytes()
-            findings = self._search(text, rows.tolist())
-            if findings:
-                yield document, text, findings
+            occurrences = self._search(text, rows.tolist())
+            if occurrences:
+                yield document, text, occurrences
 
-    def _search(self, text: bytes, places: list[list[int]]) -> list[Finding]:
+    def _search(self, text: bytes, places: list[list[int]]) -> list[Occurrence]:
         matches = [
-            finding
+            match
             for place, kinds in places
             for bits, search in self._searches
-            if kinds & bits and (finding := search(text, place)) is not None
+            if kinds & bits and (match := search(text, place)) is not None
         ]
-        matches.sort(key=lambda finding: (finding.start, -finding.end))
-        result: list[Finding] = []
-        for finding in matches:
-            if not result or finding.start >= result[-1].end:
-                result.append(finding)
+        matches.sort(key=lambda match: (match.start, -match.end))
+        result: list[Occurrence] = []
+        for match in matches:
+            if not result or match.start >= result[-1].end:
+                result.append(match)
         return result

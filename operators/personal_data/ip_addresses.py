@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from gristmill.operators.personal_data.findings import Finding, before
+from gristmill.operators.personal_data.occurrences import Occurrence, before
 
 _OCTET = rb"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _SHORT = re.compile(rb"(?:" + _OCTET + rb"\.){3}" + _OCTET + rb"(?![\w]|[.]\w|-[A-Za-z])")
@@ -34,11 +34,11 @@ _SMALL = 64  #: all four numbers below it: four addresses in a thousand, most ve
 _NEAR = 40
 
 
-def find_ip(text: bytes, position: int) -> Finding | None:
+def find_ip(text: bytes, position: int) -> Occurrence | None:
     """Return the public address that begins at a byte of the text, if there is one."""
     match = _LONG.match(text, position)
     if match is not None:
-        return None if _CONTINUED_LONG.search(text[max(0, position - 1) : position]) else _finding(match)
+        return None if _CONTINUED_LONG.search(text[max(0, position - 1) : position]) else _occurrence(match)
     match = _SHORT.match(text, position)
     if match is None or _CONTINUED.search(text[max(0, position - 3) : position]):
         return None
@@ -47,7 +47,7 @@ def find_ip(text: bytes, position: int) -> Finding | None:
         return None
     if all(int(number) < _SMALL for number in match[0].split(b".")) and not _says_address(text, match, line):
         return None
-    return _finding(match)
+    return _occurrence(match)
 
 
 def _says_address(text: bytes, match: re.Match[bytes], line: bytes) -> bool:
@@ -55,7 +55,7 @@ def _says_address(text: bytes, match: re.Match[bytes], line: bytes) -> bool:
     return line.endswith((b"//", b"@")) or bool(_PORT.match(text, match.end()) or _ADDRESS.search(line))
 
 
-def _finding(match: re.Match[bytes]) -> Finding | None:
+def _occurrence(match: re.Match[bytes]) -> Occurrence | None:
     try:
         address = ipaddress.ip_address(match[0].decode())
     except ValueError:
@@ -64,4 +64,4 @@ def _finding(match: re.Match[bytes]) -> Finding | None:
         return None
     if address.version == 6 and len(match[0].strip(b":").split(b":")) < 2:  # 2024:: is the end of a sentence in reST
         return None
-    return Finding(match.start(), match.end(), "ip", str(address).encode())
+    return Occurrence(match.start(), match.end(), "ip", str(address).encode())

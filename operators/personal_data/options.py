@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gristmill.operators.personal_data.findings import KINDS, Kind
+from gristmill.operators.personal_data.occurrences import KINDS, Kind
 
 
 def _in_order(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.personal_data import NATIONAL, PHONE
-from gristmill.operators.personal_data.findings import Finding, before, in_url
+from gristmill.operators.personal_data.occurrences import Occurrence, before, in_url
 
 _NORTH_AMERICA = 1  # the country code
 _FEWEST, _MOST = 7, 15  # digits with the country code (ITU-T E.164)
@@ -55,7 +55,7 @@ class PhoneFinder:
         """Return the bits of the shapes that are looked for."""
         return PHONE | (NATIONAL if self.others else 0)
 
-    def find(self, text: bytes, digit: int) -> Finding | None:
+    def find(self, text: bytes, digit: int) -> Occurrence | None:
         """Return the number whose first digit stands at a byte of the text, if there is one."""
         if in_url(text, digit) or _OTHER.search(before(text, digit, _NEAR)):
             return None
@@ -66,7 +66,7 @@ class PhoneFinder:
             return None
         return self._find_american(text, start) or self._find_national(text, start)
 
-    def _find_international(self, text: bytes, start: int) -> Finding | None:
+    def _find_international(self, text: bytes, start: int) -> Occurrence | None:
         match = _INTERNATIONAL.match(text, start)
         if match is None or _INSIDE_INTERNATIONAL.search(text[max(0, start - 1) : start]):
             return None
@@ -77,10 +77,10 @@ class PhoneFinder:
             if _FEWEST <= digits <= _MOST and not re.match(rb"\w(?<![xX])", text[end : end + 1]):
                 number = self._valid(written, None)
                 if number is not None:
-                    return Finding(start, end, "phone", number)
+                    return Occurrence(start, end, "phone", number)
         return None
 
-    def _find_american(self, text: bytes, start: int) -> Finding | None:
+    def _find_american(self, text: bytes, start: int) -> Occurrence | None:
         match = _AMERICAN.match(text, start) if self.american else None
         if match is None:
             return None
@@ -89,9 +89,9 @@ class PhoneFinder:
         if not re.search(rb"[^\d \xc2\xa0]", match[0]) and not _PHONE.search(before(text, start, _NEAR)):
             return None
         number = self._valid(match[0], self.american)
-        return None if number is None else Finding(start, match.end(), "phone", number)
+        return None if number is None else Occurrence(start, match.end(), "phone", number)
 
-    def _find_national(self, text: bytes, start: int) -> Finding | None:
+    def _find_national(self, text: bytes, start: int) -> Occurrence | None:
         digits = _NATIONAL.match(text, start) if self.others else None
         if digits is None or _IN_ROW.search(text[max(0, start - 2) : start]):
             return None
@@ -101,7 +101,7 @@ class PhoneFinder:
             for match in self.library.PhoneNumberMatcher(written, region, leniency, 4):
                 end = start + match.end
                 if match.start == 0 and not re.match(rb"\w|[./-]\d", text[end : end + 2]):
-                    return Finding(start, end, "phone", self._spelt(match.number))
+                    return Occurrence(start, end, "phone", self._spelt(match.number))
         return None
 
     def _valid(self, written: bytes, region: str | None) -> bytes | None:

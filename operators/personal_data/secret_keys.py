@@ -14,7 +14,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from gristmill.operators.personal_data.findings import Finding
+from gristmill.operators.personal_data.occurrences import Occurrence
 
 #: Forms by what they begin with, which the kernel looks for; sixteen bytes at most.
 _FORMS = {
@@ -61,7 +61,7 @@ def prefixes() -> NDArray[np.uint8]:
     return table
 
 
-def find_secret(text: bytes, second: int) -> Finding | None:
+def find_secret(text: bytes, second: int) -> Occurrence | None:
     """Return the secret whose second byte stands at a place in the text, if it is one."""
     start = second - 1
     if text.startswith(_KEY, start):
@@ -72,17 +72,17 @@ def find_secret(text: bytes, second: int) -> Finding | None:
     else:
         token = _TOKEN.match(text, start)
         valid = token is not None and _is_drawn(token[0])
-    return Finding(start, token.end(), "secret", token[0]) if token is not None and valid else None
+    return Occurrence(start, token.end(), "secret", token[0]) if token is not None and valid else None
 
 
-def _find_private_key(text: bytes, start: int) -> Finding | None:
+def _find_private_key(text: bytes, start: int) -> Occurrence | None:
     match = _KEY_FORM.match(text, start)
     if match is None or not text.endswith(_DASHES, 0, start):
         return None
     body = re.sub(rb"-----.*?-----|[^A-Za-z0-9+/=]", b"", _DASHES + match[0], flags=re.DOTALL)
     if len(body) < _LEAST_KEY or len(set(body)) < _LEAST_KINDS:
         return None
-    return Finding(start - len(_DASHES), start + len(match[0].rstrip()), "secret", body)
+    return Occurrence(start - len(_DASHES), start + len(match[0].rstrip()), "secret", body)
 
 
 def _is_drawn(token: bytes) -> bool:

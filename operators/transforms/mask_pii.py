@@ -12,7 +12,7 @@ from pydantic import Field
 
 from gristmill.operators.base import Files, Transform, TransformFunction
 from gristmill.operators.personal_data.finder import Finder
-from gristmill.operators.personal_data.findings import KINDS, Finding, Kind
+from gristmill.operators.personal_data.occurrences import KINDS, Kind, Occurrence
 from gristmill.operators.personal_data.options import REGIONS_DESCRIPTION, Kinds, Regions
 from gristmill.operators.transforms.arrays import array_of, replaced
 
@@ -67,9 +67,9 @@ class MaskPii(Transform):
             positions, rest = list(range(len(texts))), texts
             while len(rest):  # a mask can bring to light what its neighbours hid; each round leaves fewer digits and @
                 changed = []
-                for k, text, findings in finder.findings(rest):
+                for k, text, occurrences in finder.occurrences(rest):
                     changed.append(positions[k])
-                    documents[positions[k]] = masks[positions[k]].apply(text, findings)
+                    documents[positions[k]] = masks[positions[k]].apply(text, occurrences)
                 positions, rest = changed, array_of([documents[position] for position in changed])
             if not documents:
                 return texts
@@ -87,18 +87,18 @@ class _Mask:
         self._numbered = numbered
         self._numbers: dict[Kind, dict[bytes, int]] = defaultdict(dict)
 
-    def apply(self, text: bytes, findings: Sequence[Finding]) -> bytes:
-        """Return the text with its findings replaced."""
+    def apply(self, text: bytes, occurrences: Sequence[Occurrence]) -> bytes:
+        """Return the text with its occurrences replaced."""
         pieces, end = [], 0
-        for finding in findings:
-            pieces += [text[end : finding.start], self._placeholder(finding)]
-            end = finding.end
+        for occurrence in occurrences:
+            pieces += [text[end : occurrence.start], self._placeholder(occurrence)]
+            end = occurrence.end
         return b"".join([*pieces, text[end:]])
 
-    def _placeholder(self, finding: Finding) -> bytes:
-        placeholder = self._placeholders[finding.kind]
+    def _placeholder(self, occurrence: Occurrence) -> bytes:
+        placeholder = self._placeholders[occurrence.kind]
         if not self._numbered:
             return placeholder
-        numbers = self._numbers[finding.kind]
-        number = numbers.setdefault(finding.value, len(numbers) + 1)
+        numbers = self._numbers[occurrence.kind]
+        number = numbers.setdefault(occurrence.value, len(numbers) + 1)
         return _CLOSING.sub(lambda closing: b"_%d%s" % (number, closing[0]), placeholder, count=1)

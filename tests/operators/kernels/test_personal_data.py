@@ -12,8 +12,8 @@ from gristmill.operators.kernels.personal_data import EMAIL, IP, find_places
 from gristmill.operators.personal_data.accounts import find_card, find_iban
 from gristmill.operators.personal_data.emails import find_email
 from gristmill.operators.personal_data.finder import Finder, role_table
-from gristmill.operators.personal_data.findings import KINDS, Finding
 from gristmill.operators.personal_data.ip_addresses import find_ip
+from gristmill.operators.personal_data.occurrences import KINDS, Occurrence
 from gristmill.operators.personal_data.phones import PhoneFinder
 from gristmill.operators.personal_data.secret_keys import find_secret, prefixes
 from gristmill.operators.transforms.arrays import array_of
@@ -61,9 +61,9 @@ PIECES = [text.encode() for _, text, *_ in [*THERE, *NOT_THERE]] + [
 texts = st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
 
 
-def everywhere(text: bytes) -> set[Finding]:
+def everywhere(text: bytes) -> set[Occurrence]:
     """What the searches find, asked at each byte."""
-    found: set[Finding | None] = set()
+    found: set[Occurrence | None] = set()
     for i in range(len(text)):
         found.update((find_ip(text, i), find_card(text, i)))
         if text[i] == ord("@"):
@@ -74,13 +74,13 @@ def everywhere(text: bytes) -> set[Finding]:
             found.add(find_iban(text, i))
         if text[i : i + 1].isdigit():
             found.add(PHONES.find(text, i))
-    return {finding for finding in found if finding is not None}
+    return {occurrence for occurrence in found if occurrence is not None}
 
 
-def at_places(text: bytes) -> set[Finding]:
-    return {
-        finding for kind in KINDS for _, _, fs in Finder([kind], REGIONS).findings(array_of([text])) for finding in fs
-    }
+def at_places(text: bytes) -> set[Occurrence]:
+    """What they find at the places that the kernel names, kind by kind: one does not hide another."""
+    found = (Finder([kind], REGIONS).occurrences(array_of([text])) for kind in KINDS)
+    return {occurrence for parts in found for _, _, occurrences in parts for occurrence in occurrences}
 
 
 @settings(max_examples=300)
@@ -88,13 +88,13 @@ def at_places(text: bytes) -> set[Finding]:
 def test_nothing_is_lost(text: bytes) -> None:
     found, expected = at_places(text), everywhere(text)
     assert found <= expected
-    for finding in expected - found:  # another of its kind that begins earlier has its place
-        assert any(o.kind == finding.kind and o.start < finding.end and finding.start < o.end for o in found), finding
+    for one in expected - found:  # another of its kind that begins earlier has its place
+        assert any(o.kind == one.kind and o.start < one.end and one.start < o.end for o in found), one
 
 
 def test_every_example_has_its_place() -> None:
     for kind, text, _ in THERE:
-        assert any(finding.kind == kind for finding in at_places(text.encode()))
+        assert any(occurrence.kind == kind for occurrence in at_places(text.encode()))
 
 
 def test_places_are_named_by_text_and_byte() -> None:

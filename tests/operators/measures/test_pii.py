@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from gristmill.operators.measures.pii import Pii
-from gristmill.operators.personal_data.findings import KINDS, Kind
+from gristmill.operators.personal_data.occurrences import KINDS, Kind
 from tests.operators.personal_data.examples import NOT_THERE, THERE
 
 

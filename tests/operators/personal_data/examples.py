@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from gristmill.operators.personal_data.findings import Kind
+from gristmill.operators.personal_data.occurrences import Kind
 
 
 def _part(value: object) -> str:

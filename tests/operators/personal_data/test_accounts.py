@@ -104,10 +104,10 @@ def test_the_examples_of_the_registry(iban: str) -> None:
     compact = iban.replace(" ", "")
     for written in (iban, compact, f"{iban}.", f"({compact})", f"{iban} is it"):
         start = written.index(iban[:2])
-        finding = find_iban(written.encode(), start + 2)
-        assert finding is not None
-        assert finding.value == compact.encode()
-        assert written[start : finding.end].replace(" ", "") == compact
+        occurrence = find_iban(written.encode(), start + 2)
+        assert occurrence is not None
+        assert occurrence.value == compact.encode()
+        assert written[start : occurrence.end].replace(" ", "") == compact
 
 
 @pytest.mark.parametrize("iban", IBANS, ids=lambda iban: iban[:2])
@@ -171,9 +171,9 @@ CARDS = {
 @pytest.mark.parametrize("number", CARDS)
 def test_cards(number: str) -> None:
     assert is_issued(number.encode())
-    finding = find_card(number.encode(), 0)
-    assert finding is not None
-    assert finding.value == number.encode()
+    occurrence = find_card(number.encode(), 0)
+    assert occurrence is not None
+    assert occurrence.value == number.encode()
     other = number[:-1] + str((int(number[-1]) + 1) % 10)
     assert find_card(other.encode(), 0) is None
 

@@ -35,19 +35,19 @@ def is_public(written: str) -> bool:
 @example("0.0.0.0")
 @example("255.255.255.255")
 def test_what_is_public(written: str) -> None:
-    finding = find_ip(f"address {written} here".encode(), len("address "))
-    assert (finding is not None) == is_public(written)
-    assert finding is None or finding.value == written.encode()
+    occurrence = find_ip(f"address {written} here".encode(), len("address "))
+    assert (occurrence is not None) == is_public(written)
+    assert occurrence is None or occurrence.value == written.encode()
 
 
 @given(long, st.booleans(), st.booleans())
 def test_the_same_of_long_ones(address: ipaddress.IPv6Address, exploded: bool, upper: bool) -> None:
     written = address.exploded if exploded else address.compressed
     written = written.upper() if upper else written
-    finding = find_ip(f"at {written}, here".encode(), len("at "))
+    occurrence = find_ip(f"at {written}, here".encode(), len("at "))
     groups = written.strip(":").split(":")
-    assert (finding is not None) == (is_public(written) and len(groups) > 1)
-    assert finding is None or finding.value == address.compressed.encode()
+    assert (occurrence is not None) == (is_public(written) and len(groups) > 1)
+    assert occurrence is None or occurrence.value == address.compressed.encode()
 
 
 def test_small_numbers_need_a_word_or_a_sign() -> None:

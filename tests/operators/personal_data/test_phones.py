@@ -18,8 +18,8 @@ TYPES = (PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE)
 
 
 def found(text: str, *regions: str) -> list[str]:
-    parts = Finder(["phone"], regions).findings(pa.array([text], pa.large_string()))
-    return [finding.value.decode() for _, _, findings in parts for finding in findings]
+    parts = Finder(["phone"], regions).occurrences(pa.array([text], pa.large_string()))
+    return [occurrence.value.decode() for _, _, occurrences in parts for occurrence in occurrences]
 
 
 def examples(region: str) -> list[phonenumbers.PhoneNumber]:

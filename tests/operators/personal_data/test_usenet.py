@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from gristmill.operators.personal_data.finder import Finder
-from gristmill.operators.personal_data.findings import Kind
+from gristmill.operators.personal_data.occurrences import KINDS, Kind
 from gristmill.operators.transforms.arrays import array_of
-from tests.operators.personal_data.usenet import Span, addresses, hosts, message_ids, occurrences, posts
+from tests.operators.personal_data.usenet import Span, addresses, hosts, id_spans, message_ids, posts, texts_of
 
 _POSTS = cache(posts)
 
 
 def spans(kind: Kind, texts: list[bytes]) -> list[set[Span]]:
-    """The findings of a kind in each text."""
+    """The occurrences of a kind in each text."""
     found: list[set[Span]] = [set() for _ in texts]
-    for position, _, findings in Finder([kind], ["US"]).findings(array_of(texts)):
-        found[position] = {(finding.start, finding.end) for finding in findings}
+    for position, _, occurrences in Finder([kind], ["US"]).occurrences(array_of(texts)):
+        found[position] = {(occurrence.start, occurrence.end) for occurrence in occurrences}
     return found
 
 
@@ -39,7 +39,7 @@ def test_ids_of_messages_are_no_addresses(shared_data: Path) -> None:
     texts = _POSTS(shared_data)
     ids = message_ids(texts)
     pairs = zip(texts, spans("email", texts), strict=True)
-    negatives = [(span, found) for text, found in pairs for span in occurrences(text, ids)]
+    negatives = [(span, found) for text, found in pairs for span in id_spans(text, ids)]
     assert len(negatives) > 5_000
     assert sum(overlap(span, found) for span, found in negatives) <= 0.005 * len(negatives)
 
@@ -61,12 +61,7 @@ def test_hosts_are_found(shared_data: Path) -> None:
 @pytest.mark.parametrize(("source", "most"), [("code_python", 10), ("news_bbc", 0), ("book_multilingual", 0)])
 def test_little_is_found_where_little_is(shared_data: Path, source: str, most: int) -> None:
     """Decorators, versions and times of code, numbers of news: 529, 2,225 and 2,980 documents."""
-    import gzip
-    import json
-
-    texts = []
-    for path in sorted((shared_data / "docs").glob("*.jsonl.gz")):
-        with gzip.open(path, "rt") as lines:
-            texts += [d["text"].encode() for d in map(json.loads, lines) if d["source"] == source]
-    for kind in ("email", "ip", "phone", "iban", "card", "secret"):
+    texts = texts_of(shared_data, source)
+    assert len(texts) > 500
+    for kind in KINDS:
         assert sum(map(len, spans(kind, texts))) <= most, kind

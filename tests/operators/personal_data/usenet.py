@@ -27,14 +27,19 @@ _CITED = re.compile(
 )
 
 
-def posts(shared: Path) -> list[bytes]:
-    """The texts of all posts."""
+def texts_of(shared: Path, source: str) -> list[bytes]:
+    """The texts of a source of the real documents."""
     texts = []
     for path in sorted((shared / "docs").glob("*.jsonl.gz")):
         with gzip.open(path, "rb") as lines:
-            documents = (json.loads(line) for line in lines if b'"usenet"' in line)
-            texts += [document["text"].encode() for document in documents if document["source"] == "usenet"]
+            documents = (json.loads(line) for line in lines if source.encode() in line)
+            texts += [document["text"].encode() for document in documents if document["source"] == source]
     return texts
+
+
+def posts(shared: Path) -> list[bytes]:
+    """The texts of all posts."""
+    return texts_of(shared, "usenet")
 
 
 def addresses(post: bytes) -> Iterator[Span]:
@@ -52,11 +57,11 @@ def hosts(post: bytes) -> Iterator[Span]:
 
 
 def message_ids(posts: list[bytes]) -> frozenset[bytes]:
-    """All ids, in angle brackets, that some post cites as one: other occurrences are ids as well."""
+    """All ids, in angle brackets, that some post cites as one: other id_spans are ids as well."""
     return frozenset(match[1] for post in posts for match in _CITED.finditer(post))
 
 
-def occurrences(post: bytes, ids: frozenset[bytes]) -> Iterator[Span]:
+def id_spans(post: bytes, ids: frozenset[bytes]) -> Iterator[Span]:
     """Where ids occur, with or without a word that says so; the brackets left out."""
     yield from ((m.start() + 1, m.end() - 1) for m in _IDS.finditer(post) if m[0] in ids)
 

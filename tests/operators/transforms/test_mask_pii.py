@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gristmill.operators.measures.pii import Pii
-from gristmill.operators.personal_data.findings import KINDS, Kind
+from gristmill.operators.personal_data.occurrences import KINDS, Kind
 from gristmill.operators.transforms.arrays import array_of
 from gristmill.operators.transforms.mask_pii import MaskPii
 from tests.operators.kernels.test_personal_data import PIECES

@@ -1,4 +1,4 @@
-"""A finding: a part of a text that is personal data, of one of six kinds."""
+"""An occurrence: a part of a text that is personal data, of one of six kinds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_URL = 1024  # bytes of it before what is looked at
 _ENDS_OF_URLS = (b" ", b"\n", b"\t", b"\r", b"<", b">", b'"')
 
 
-class Finding(NamedTuple):
+class Occurrence(NamedTuple):
     """Bytes start .. end of a text, and the value that they spell: the same for all spellings of one value."""
 
     start: int
