@@ -30,7 +30,7 @@ from gristmill.operators.kernels.gopher import gopher_statistics
 from gristmill.operators.kernels.hashes import hash_normalized_texts, hash_texts
 from gristmill.operators.kernels.jaccard import jaccard_of_sets
 from gristmill.operators.kernels.line_characters import line_classes
-from gristmill.operators.kernels.line_rules import LineRules, clean_texts_by_line
+from gristmill.operators.kernels.line_rules import LineRules, LineShape, clean_texts_by_line
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
@@ -128,13 +128,13 @@ def _personal_data() -> list[_Call]:
 
 
 def _clean_lines() -> list[_Call]:
-    none, marks = phrases(()), _fixed(np.zeros(1, np.int64))
-    rules = LineRules(True, 0, 1, True, marks, True, 1.0, 1.0, none, 1, none, none, none, none, 1, none)
+    marks, no_phrases = _fixed(np.zeros(1, np.int64)), phrases([()] * 8)
+    rules = LineRules(LineShape(True, 0, 1, True, True, 1.0, 1.0, True, 1, 1), marks, no_phrases)
     return [(clean_texts_by_line, (*_texts(), rules, line_classes(), np.zeros(0, np.uint8)))]
 
 
 def _page_statistics() -> list[_Call]:
-    return [(page_statistics, (*_texts(), 30, 200, line_classes(), phrases(FILLER), phrases(SCHEMES)))]
+    return [(page_statistics, (*_texts(), 30, 200, line_classes(), phrases([FILLER], [SCHEMES])))]
 
 
 def _pieces() -> tuple[Any, ...]:

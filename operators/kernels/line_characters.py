@@ -23,13 +23,16 @@ from gristmill.operators.kernels.characters import (
 )
 from gristmill.operators.kernels.compiling import kernel
 from gristmill.operators.kernels.primitives import load_word, trailing_zeros
-from gristmill.operators.kernels.words import LOW_BITS, next_beyond_ascii
+from gristmill.operators.kernels.words import LOW_BITS, first_bytes, next_beyond_ascii
 
 UPPER = np.uint8(8)  #: `str.isupper`
 DIGIT = np.uint8(16)  #: `str.isdigit`
 DECIMAL = np.uint8(32)  #: `\d` of regular expressions
 TERMINAL = np.uint8(64)  #: punctuation that ends a sentence
 CLOSING = np.uint8(128)  #: quotation marks, and brackets that close: they may stand between that and the white space
+
+_BYTE, _SEVEN, _TOP_BYTE = np.uint64(8), np.uint64(7), np.uint64(56)
+_LOW_SEVEN = np.uint64(0x7F7F7F7F7F7F7F7F)  # of each byte, the low seven bits
 
 #: Code points with Unicode's property Sentence_Terminal, version 15.0: FineWeb's terminal punctuation (Penedo et al.
 #: 2024, "The FineWeb Datasets", arXiv:2406.17557, section 3.6).
@@ -78,7 +81,7 @@ def classify_characters(data, start, length, text, classes, table):
     source = data[start : start + length]
     for k in range(length):
         text[k] = source[k]
-        classes[k] = table[source[k]]
+    _classify_ascii(text, length, classes)
     text[length : length + PADDING] = 0
     classes[length : length + PADDING] = 0
     i = next_beyond_ascii(text, 0, length)
@@ -93,6 +96,27 @@ def classify_characters(data, start, length, text, classes, table):
         if text[i] < 0x80:
             i = next_beyond_ascii(text, i, length)
     return is_ascii
+
+
+@kernel
+def _classify_ascii(text, length, classes):
+    """Write what `table` holds for ASCII, by comparisons: the compiler makes vector instructions of them."""
+    for k in range(length):
+        c = text[k]
+        letter = np.uint8((c | np.uint8(32)) - np.uint8(97)) < np.uint8(26)
+        upper = np.uint8(c - np.uint8(65)) < np.uint8(26)
+        digit = np.uint8(c - np.uint8(48)) < np.uint8(10)
+        control = (np.uint8(c - np.uint8(9)) < np.uint8(5)) | (np.uint8(c - np.uint8(28)) < np.uint8(4))
+        terminal = (c == np.uint8(33)) | (c == np.uint8(46)) | (c == np.uint8(63))
+        quote = (c == np.uint8(34)) | (c == np.uint8(39))
+        bracket = (c == np.uint8(41)) | (c == np.uint8(93)) | (c == np.uint8(125))
+        kind = np.uint8(0) if control | (c == np.uint8(32)) else INK
+        kind |= (LETTER | CONTENT) if letter else np.uint8(0)
+        kind |= UPPER if upper else np.uint8(0)
+        kind |= (CONTENT | DIGIT | DECIMAL) if digit else np.uint8(0)
+        kind |= TERMINAL if terminal else np.uint8(0)
+        kind |= CLOSING if quote | bracket else np.uint8(0)
+        classes[k] = kind
 
 
 @kernel
@@ -117,7 +141,7 @@ def character_before(text, start, end):
 
 
 @kernel
-def without_white_space(text, classes, start, end):
+def without_white_space(classes, start, end):
     """Return the span start .. end without the white space at its ends."""
     while start < end and classes[start] & INK == 0:
         start += 1
@@ -128,19 +152,24 @@ def without_white_space(text, classes, start, end):
 
 @kernel
 def count_words(classes, start, end):
-    """Count the runs of ink in classes[start : end]."""
-    if start >= end:
-        return 0
-    words = np.int64(classes[start] & INK)
-    for k in range(start + 1, end):
-        words += classes[k] & ~classes[k - 1] & INK
-    return words
+    """Count the runs of ink in classes[start : end]. `classes` is padded."""
+    words, before = np.uint64(0), np.uint64(0)
+    for k in range(start, end, 8):
+        ink = load_word(classes, k) & first_bytes(min(end - k, 8)) & LOW_BITS
+        words += ((ink & ~(ink << _BYTE | before)) * LOW_BITS) >> _TOP_BYTE
+        before = ink >> _TOP_BYTE
+    return np.int64(words)
 
 
 @kernel
 def count_class(classes, start, end, bit):
-    """Count the characters in classes[start : end] that have a bit, which is neither INK nor CONTENT."""
-    characters = np.int64(0)
-    for k in range(start, end):
-        characters += (classes[k] & bit) != 0
-    return characters
+    """Count the characters in classes[start : end] that have a bit, which is neither INK nor CONTENT.
+
+    `classes` is padded.
+    """
+    wanted, characters = LOW_BITS * np.uint64(bit), np.uint64(0)
+    for k in range(start, end, 8):
+        marked = load_word(classes, k) & first_bytes(min(end - k, 8)) & wanted
+        # bits of a byte are few: adding 127 to the low seven carries into the highest where any is set
+        characters += (((marked & _LOW_SEVEN) + _LOW_SEVEN | marked) >> _SEVEN & LOW_BITS) * LOW_BITS >> _TOP_BYTE
+    return np.int64(characters)

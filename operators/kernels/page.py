@@ -20,10 +20,10 @@ from gristmill.operators.kernels.line_characters import (
     next_of_class,
     without_white_space,
 )
-from gristmill.operators.kernels.phrases import kinds_within, next_phrase, stands_at
+from gristmill.operators.kernels.phrases import kinds_within, next_phrase, stands_at, width_of
 from gristmill.operators.kernels.primitives import hash_128, load_word, longest, trailing_zeros
 from gristmill.operators.kernels.repeats import count_repeats, table_bits
-from gristmill.operators.kernels.words import LOW_BITS, count_characters, next_newline
+from gristmill.operators.kernels.words import LOW_BITS, count_characters, next_byte, next_newline
 
 #: Rows of the statistics, in order.
 STATISTICS = (
@@ -42,19 +42,20 @@ STATISTICS = (
 _ENDED_LINES, _SHORT_LINES, _LONG_LINES, _DUP_LINE_CHARS, _NEWLINES_PER_WORD, _SENTENCES = range(6)
 _DIGITS, _UPPERCASE, _URL_CHARS, _CURLY_BRACKETS, _LOREM_IPSUM = range(6, 11)
 
-FILLER = ("lorem ipsum",)
-SCHEMES = ("http://", "https://")
+FILLER = ("lorem ipsum",)  #: text in place of text
+SCHEMES = ("http://", "https://")  #: what URLs begin with
 
-_FULL_STOP, _COLON, _CURLY = 0x2E, 0x3A, 0x7B
+_FULL_STOP, _CURLY = 0x2E, 0x7B
+_COLONS = np.uint64(0x3A3A3A3A3A3A3A3A)
 _CONTENT_BIT = np.uint64(2)  # CONTENT is 1 << 2, INK 1 << 0
 
 
 @kernel
-def page_statistics(data, offsets, short_line, long_line, table, filler, schemes):
+def page_statistics(data, offsets, short_line, long_line, table, searched):
     """Return the statistics of n texts, float64[len(STATISTICS), n], rows in the order of STATISTICS.
 
-    data: uint8 UTF-8; offsets: int64[n + 1]; short_line, long_line: characters; table: `line_classes()`; filler,
-    schemes: `phrases` of FILLER and of SCHEMES. Texts are shorter than 2 GiB.
+    data: uint8 UTF-8; offsets: int64[n + 1]; short_line, long_line: characters; table: `line_classes()`; searched:
+    `phrases` of FILLER, and of SCHEMES beside. Texts are shorter than 2 GiB.
     """
     count = offsets.shape[0] - 1
     size = longest(offsets)
@@ -76,9 +77,9 @@ def page_statistics(data, offsets, short_line, long_line, table, filler, schemes
         statistics[_NEWLINES_PER_WORD] = newlines / max(_count_words_and_marks(text, classes, length), 1)
         statistics[_DIGITS] = count_class(classes, 0, length, DIGIT) / total
         statistics[_UPPERCASE] = count_class(classes, 0, length, UPPER) / total
-        statistics[_URL_CHARS] = _url_characters(text, classes, length, schemes) / total
+        statistics[_URL_CHARS] = _url_characters(text, classes, length, searched) / total
         statistics[_CURLY_BRACKETS] = _count_byte(text, length, _CURLY)
-        statistics[_LOREM_IPSUM] = _count_phrase(text, length, filler)
+        statistics[_LOREM_IPSUM] = _count_filler(text, length, searched)
     return out
 
 
@@ -96,7 +97,7 @@ def _lines(text, classes, length, is_ascii, short_line, long_line, keys, charact
         newlines += end < length
         in_line = end - start if is_ascii else count_characters(text, start, end)
         long += in_line >= long_line
-        if without_white_space(text, classes, start, end)[0] < end:
+        if without_white_space(classes, start, end)[0] < end:
             ended += classes[character_before(text, start, end)] & TERMINAL != 0
             short += in_line <= short_line
             sentences += _count_sentences(text, classes, start, end)
@@ -181,31 +182,29 @@ def _is_part_of_a_word(text, classes, i, start, end):
 
 
 @kernel
-def _url_characters(text, classes, length, schemes):
+def _url_characters(text, classes, length, searched):
     """Count the characters of URLs: from a scheme to the next white space."""
     characters, resume = 0, 0
-    for i in range(length):
-        if text[i] != _COLON:
-            continue
-        for phrase in range(schemes.kinds.shape[0]):
-            begin = i - (schemes.bounds[phrase + 1] - schemes.bounds[phrase] - 3)  # they end in ://
-            if stands_at(text, begin, resume, length, schemes, phrase):
+    i = next_byte(text, 0, length, _COLONS)
+    while i < length:
+        for phrase in range(searched.kinds[1], searched.kinds[2]):
+            begin = i + 3 - width_of(searched, phrase)  # they end in ://
+            if stands_at(text, begin, resume, length, searched, phrase):
                 resume = i
                 while resume < length and classes[resume] & INK != 0:
                     resume += 1
                 characters += count_characters(text, begin, resume)
-                break
+        i = next_byte(text, max(resume, i + 1), length, _COLONS)
     return characters
 
 
 @kernel
-def _count_phrase(text, length, phrase):
-    """Count how often the only one of some phrases occurs."""
+def _count_filler(text, length, searched):
     count = 0
-    i = next_phrase(text, 0, length, phrase, 0) if kinds_within(text, 0, length, phrase) != 0 else -1
+    i = next_phrase(text, 0, length, searched, 0) if kinds_within(text, 0, length, searched) != 0 else -1
     while i >= 0:
         count += 1
-        i = next_phrase(text, i + 1, length, phrase, 0)
+        i = next_phrase(text, i + 1, length, searched, 0)
     return count
 
 

@@ -78,8 +78,14 @@ def next_beyond_ascii(text, start, end):
 @kernel
 def next_newline(text, start, length):
     """Return the position of the first line feed of the padded `text` at or after `start`, else `length`."""
+    return next_byte(text, start, length, NEWLINES)
+
+
+@kernel
+def next_byte(text, start, length, repeated):
+    """Do the same for the byte that the 64-bit word `repeated` is made of."""
     while start < length:
-        difference = load_word(text, start) ^ NEWLINES
+        difference = load_word(text, start) ^ repeated
         zero_bytes = (difference - LOW_BITS) & ~difference & HIGH_BITS
         if zero_bytes != 0:
             return min(start + (trailing_zeros(zero_bytes) >> 3), length)

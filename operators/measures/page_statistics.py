@@ -84,7 +84,7 @@ class PageStatistics(Measure):
     def open(self, files: Files) -> MeasureFunction:
         """Return a thread-safe function from documents (n rows) to the columns of `gives` (n rows)."""
         schema, limits = self.gives(), (self.short_line, self.long_line)
-        tables = (line_classes(), phrases(FILLER), phrases(SCHEMES))
+        tables = (line_classes(), phrases([FILLER], [SCHEMES]))
 
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)

@@ -20,7 +20,7 @@ from gristmill.operators.base import (
 )
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.line_characters import line_classes
-from gristmill.operators.kernels.line_rules import TAKERS, LineRules, clean_texts_by_line
+from gristmill.operators.kernels.line_rules import TAKERS, LineRules, LineShape, clean_texts_by_line
 from gristmill.operators.kernels.page import FILLER
 from gristmill.operators.kernels.phrases import SHORTEST_PHRASE, phrases
 from gristmill.operators.measures.arrays import column, text_array
@@ -69,6 +69,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "refinedweb": _REFINEDWEB,
     "dclm": {**_REFINEDWEB, "max_empty_lines": 1},
 }
+_EDITED = ("[edit]", "[citation needed]")
 _OFF = 1 << 62  #: a length that no line has
 
 
@@ -174,24 +175,21 @@ class CleanLines(Transform):
 
     def _line_rules(self) -> LineRules:
         """Return the options as the kernel takes them."""
-        return LineRules(
+        shape = LineShape(
             strip=self.strip,
             max_empty_lines=-1 if self.max_empty_lines is None else self.max_empty_lines,
             max_word_length=_OFF if self.max_word_length is None else self.max_word_length,
             citations=self.citations,
-            end_marks=_code_points(self.end_marks or ""),
             ellipses=self.ellipses,
             max_uppercase=1.0 if self.max_uppercase is None else self.max_uppercase,
             max_digits=1.0 if self.max_digits is None else self.max_digits,
-            counters=phrases(self.counters or ()),
+            counters=bool(self.counters),
             min_words=self.min_words or 0,
-            phrases=phrases(self.script_words or (), self.policy_phrases or (), self.cut_anywhere or ()),
-            page_marks=phrases(FILLER),
-            at_end=phrases(self.cut_at_end or ()),
-            at_start=phrases(self.cut_at_start or ()),
             cut_max_words=self.cut_max_words,
-            edited=phrases(("[edit]", "[citation needed]")),
         )
+        searched = (self.script_words, self.policy_phrases, self.cut_anywhere, self.cut_at_end, self.cut_at_start)
+        table = phrases([kind or () for kind in searched], [FILLER, self.counters or (), _EDITED])
+        return LineRules(shape, _code_points(self.end_marks or ""), table)
 
 
 def _code_points(characters: str) -> NDArray[np.int64]:
