@@ -1,4 +1,4 @@
-"""What is taken out of a line: citations and phrases. A line that is changed in the middle is copied first."""
+"""Parts that are taken out of a line: citations and phrases. A line that is changed in the middle is copied first."""
 
 # mypy: ignore-errors
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPEN_BRACKETS = np.uint64(0x5B5B5B5B5B5B5B5B)
 _CLOSE = 0x5D
 
 
-class Text(NamedTuple):
+class LineText(NamedTuple):
     """A text with the class of each byte, as `classify_characters` gives them: a whole one, or a line of it."""
 
     text: np.ndarray

@@ -35,7 +35,7 @@ from gristmill.operators.kernels.line_edits import (
     OPEN_BRACKETS,
     POLICY,
     SCRIPT,
-    Text,
+    LineText,
     after_white_space,
     without_citations,
     without_phrases,
@@ -70,7 +70,7 @@ _LINE_FEED, _FULL_STOP, _COMMA, _CURLY = 0x0A, 0x2E, 0x2C, 0x7B
 
 
 class LineShape(NamedTuple):
-    """What a line must look like to stay."""
+    """Conditions under which a line stays, by its characters."""
 
     strip: bool  #: white space at both ends of a line goes first, and at the end that of the text
     max_empty_lines: int  #: in a row; -1: any number
@@ -101,8 +101,8 @@ def clean_texts_by_line(data, offsets, rules, table, takers):
     """
     count = offsets.shape[0] - 1
     size = longest(offsets) + PADDING
-    whole = Text(np.empty(size, np.uint8), np.empty(size, np.uint8))
-    room = Text(np.empty(size, np.uint8), np.empty(size, np.uint8))
+    whole = LineText(np.empty(size, np.uint8), np.empty(size, np.uint8))
+    room = LineText(np.empty(size, np.uint8), np.empty(size, np.uint8))
     out = np.empty(offsets[count] - offsets[0], np.uint8)
     new_offsets = np.zeros(count + 1, np.int64)
     before, after = np.zeros(count, np.int64), np.zeros(count, np.int64)

@@ -1,4 +1,4 @@
-"""What rules have in common that drop by thresholds of measured columns, each of them an option."""
+"""Rules that drop by thresholds of measured columns, each of them an option: their common base."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from gristmill.operators.columns import TEXT
 from gristmill.operators.measures.page_statistics import PageStatistics
 from gristmill.operators.rules.page_rules import C4Rules, FinewebRules
-from gristmill.operators.rules.thresholds import ThresholdRule
+from gristmill.operators.rules.threshold_rule import ThresholdRule
 from gristmill.operators.transforms.clean_lines import CleanLines
 from gristmill.operators.transforms.normalize_unicode import NormalizeUnicode
 from gristmill.pipelines.sources.read import read_documents
