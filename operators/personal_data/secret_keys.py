@@ -86,8 +86,12 @@ def _find_private_key(text: bytes, start: int) -> Occurrence | None:
 
 
 def _is_drawn(token: bytes) -> bool:
-    """Return whether a token may have been drawn at random, and is not a gap to fill in or the example of a manual."""
-    return len(set(token)) >= _LEAST_KINDS and any(byte in b"0123456789" for byte in token) and b"EXAMPLE" not in token
+    """Return whether a token may have been drawn at random, and is not a gap to fill in or the example of a manual.
+
+    Words in small letters alone are such a gap: xoxb-your-token-goes-here.
+    """
+    words = token == token.lower() and not re.search(rb"\d", token)
+    return len(set(token)) >= _LEAST_KINDS and not words and b"EXAMPLE" not in token
 
 
 def _is_jwt_head(head: bytes) -> bool:

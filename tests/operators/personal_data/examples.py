@@ -87,6 +87,8 @@ THERE: list[tuple[Kind, str, str]] = [
     ("secret", f"sk-{LETTERS[:48]}", f"sk-{LETTERS[:48]}"),
     ("secret", f"sk-ant-api03-{LETTERS[:60]}AA", f"sk-ant-api03-{LETTERS[:60]}AA"),
     ("secret", f"hf_{LETTERS[:34]}", f"hf_{LETTERS[:34]}"),
+    ("secret", f"hf_{'aBcDeFgHiJkLmNoPqRsTuVwXyZ' * 2}"[:37], f"hf_{'aBcDeFgHiJkLmNoPqRsTuVwXyZ' * 2}"[:37]),
+    ("secret", "AKIAJQWPZMXNCBVLFDKS", "AKIAJQWPZMXNCBVLFDKS"),
     ("secret", f"npm_{LETTERS[:36]}", f"npm_{LETTERS[:36]}"),
     ("secret", f"pypi-AgEIcHlwaS5vcmc{LETTERS[:60]}", f"pypi-AgEIcHlwaS5vcmc{LETTERS[:60]}"),
     ("secret", f"SG.{LETTERS[:22]}.{LETTERS[:43]}", f"SG.{LETTERS[:22]}.{LETTERS[:43]}"),
