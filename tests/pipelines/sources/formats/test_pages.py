@@ -81,6 +81,7 @@ PAGE = b"<!doctype html><html><p>text</p></html>"
         (record("response", b"1.2.3.4", WARC_Target_URI="dns:example.org", Content_Type="text/dns"), "dns"),
         (crawled(b"log", "resource", Content_Type="text/plain"), "type text/plain"),
     ],
+    ids=range(11),
 )
 def test_what_is_no_page_is_counted_by_what_it_is(tmp_path: Path, content: bytes, kind: str) -> None:
     documents, rejects, left_out = read(warc(tmp_path, content, page(1)))
@@ -94,9 +95,10 @@ def test_what_is_no_page_is_counted_by_what_it_is(tmp_path: Path, content: bytes
         crawled(response(PAGE)),  # no type: it begins as HTML
         crawled(response(b"<!-- a comment -->\n" + PAGE)),
         crawled(response(PAGE, "Content-Type: text/html", line_end="\n")),
-        crawled(response(gzip.compress(PAGE), "Content-Type: text/html", "Content-Encoding: gzip")),
+        crawled(response(gzip.compress(PAGE, mtime=0), "Content-Type: text/html", "Content-Encoding: gzip")),
         crawled(PAGE, "resource", Content_Type="text/html"),
     ],
+    ids=range(6),
 )
 def test_pages_in_many_forms(tmp_path: Path, content: bytes) -> None:
     (document,), _, left_out = read(warc(tmp_path, content))
