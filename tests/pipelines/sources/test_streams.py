@@ -142,7 +142,9 @@ def test_what_is_something_else_is_named(tmp_path: Path, name: str, content: byt
         read(path)
 
 
-@pytest.mark.parametrize(("inside", "magic"), [(gzip.compress(LINES), "gzip"), (bz2.compress(LINES), "bz2")])
+@pytest.mark.parametrize(
+    ("inside", "magic"), [(gzip.compress(LINES), "gzip"), (bz2.compress(LINES), "bz2")], ids=["gzip", "bz2"]
+)
 def test_what_is_compressed_twice_is_named(tmp_path: Path, inside: bytes, magic: str) -> None:
     path = tmp_path / "docs.jsonl.gz"
     path.write_bytes(gzip.compress(inside))
