@@ -1,7 +1,8 @@
 """All benchmarks that need no peer, one after the other: what `make bench` runs. Each prints its own table.
 
-Peers are timed in the same run where an interpreter that has them is named: see `--peer-python` of benchmarks/gopher.py
-and benchmarks/importance.py. benchmarks/label_transformers.py needs what `make test-lm` installs.
+Peers are timed in the same run where an interpreter that has them is named: see `--peer-python` of
+benchmarks/gopher.py, benchmarks/page_rules.py and benchmarks/importance.py. benchmarks/label_transformers.py needs what
+`make test-lm` installs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 
 MODULES = (
     "gopher",
+    "page_rules",
+    "extract",
     "importance",
     "fasttext_scoring",
     "language",
