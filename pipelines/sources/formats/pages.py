@@ -66,6 +66,9 @@ def records_of(
                 yield from read_records(members, wanted, skips)
                 return
         except DamagedRecord as damage:
+            if damage.offset == 0:  # a file of another kind is named as such
+                with open_stream(file, named):
+                    pass
             raise damaged(file, damage) from None
     try:
         with open_stream(file, named) as stream:
