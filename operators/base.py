@@ -135,6 +135,10 @@ class Transform(Operator):
 class Measure(Operator):
     """Computes columns for each document, looking at nothing but that document."""
 
+    #: True if fields of sources are likely to be called as its columns are: a rule that reads such a name means the
+    #: field where there is one, which is then to be listed, and not this measure.
+    yields_to_fields: ClassVar[bool] = False
+
     def gives(self) -> pa.Schema:
         """Return the columns it gives: names, types; a field's metadata {"description": ...} feeds the catalogue."""
         raise NotImplementedError(f"{type(self).__name__} must define gives()")

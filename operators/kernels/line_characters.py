@@ -141,16 +141,6 @@ def character_before(text, start, end):
 
 
 @kernel
-def without_white_space(classes, start, end):
-    """Return the span start .. end without the white space at its ends."""
-    while start < end and classes[start] & INK == 0:
-        start += 1
-    while end > start and classes[end - 1] & INK == 0:
-        end -= 1
-    return start, end
-
-
-@kernel
 def count_words(classes, start, end):
     """Count the runs of ink in classes[start : end]. `classes` is padded."""
     words, before = np.uint64(0), np.uint64(0)

@@ -24,7 +24,6 @@ from gristmill.operators.kernels.line_characters import (
     count_class,
     count_words,
     next_of_class,
-    without_white_space,
 )
 from gristmill.operators.kernels.line_edits import (
     ANYWHERE,
@@ -40,6 +39,7 @@ from gristmill.operators.kernels.line_edits import (
     without_citations,
     without_phrases,
 )
+from gristmill.operators.kernels.lines import without_white_space
 from gristmill.operators.kernels.phrases import Phrases, kinds_within, next_phrase, stands_at, width_of
 from gristmill.operators.kernels.primitives import longest
 from gristmill.operators.kernels.words import count_characters, next_byte, next_newline

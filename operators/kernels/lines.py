@@ -21,7 +21,7 @@ def line_shapes(text, classes, length):
     while start < length:
         newline = next_newline(text, start, length)
         lines += 1
-        left, right = _strip(classes, start, newline)
+        left, right = without_white_space(classes, start, newline)
         if left < right:
             bullets += _is_bullet(text, left)
         if right - left >= 3:
@@ -31,8 +31,8 @@ def line_shapes(text, classes, length):
 
 
 @kernel
-def _strip(classes, start, end):
-    """Return the span start .. end without white space around it."""
+def without_white_space(classes, start, end):
+    """Return the span start .. end without the white space at its ends."""
     while start < end and classes[start] & INK == 0:
         start += 1
     while end > start and classes[end - 1] & INK == 0:
@@ -72,7 +72,7 @@ def split_lines(text, length, is_ascii, keys, characters):
 @kernel
 def split_paragraphs(text, classes, length, is_ascii, keys, characters):
     """Do the same for paragraphs, which two or more line feeds separate once the text is stripped of white space."""
-    start, end = _strip(classes, 0, length)
+    start, end = without_white_space(classes, 0, length)
     paragraphs = 0
     characters[0] = 0
     i = start

@@ -18,8 +18,8 @@ from gristmill.operators.kernels.line_characters import (
     count_class,
     count_words,
     next_of_class,
-    without_white_space,
 )
+from gristmill.operators.kernels.lines import without_white_space
 from gristmill.operators.kernels.phrases import kinds_within, next_phrase, stands_at, width_of
 from gristmill.operators.kernels.primitives import hash_128, load_word, longest, trailing_zeros
 from gristmill.operators.kernels.repeats import count_repeats, table_bits

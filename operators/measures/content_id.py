@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from gristmill.operators.arrays import hash_column
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.hashes import hash_texts
-from gristmill.operators.measures.arrays import hash_column
 
 
 def content_ids(texts: pa.Array) -> pa.FixedSizeBinaryArray:

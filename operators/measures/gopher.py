@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from gristmill.operators.arrays import check_lengths, column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.characters import character_classes
 from gristmill.operators.kernels.gopher import STATISTICS, gopher_statistics
-from gristmill.operators.measures.arrays import check_lengths, column
 
 #: Shares are float64: as float32, a share of exactly 0.1 would be greater than 0.1.
 TYPES = {"words": pa.uint32(), "stop_words": pa.uint8()}

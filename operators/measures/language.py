@@ -40,6 +40,7 @@ class Language(Measure):
     """
 
     shorthand: ClassVar[str | None] = "model"
+    yields_to_fields: ClassVar[bool] = True  # many corpora have a field lang
 
     model: str | None = Field(
         default=None, description="path of the model, a .bin or .ftz file; else lid.176.ftz of the extra `web`"

@@ -30,13 +30,13 @@ from __future__ import annotations
 import pyarrow as pa
 from pydantic import Field
 
+from gristmill.operators.arrays import check_lengths, column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.line_characters import line_classes
 from gristmill.operators.kernels.page import FILLER, SCHEMES, STATISTICS, page_statistics
 from gristmill.operators.kernels.phrases import phrases
-from gristmill.operators.measures.arrays import check_lengths, column
 
 #: Shares are float64: as float32, a share of exactly 0.1 would be greater than 0.1.
 TYPES = dict.fromkeys(("long_lines", "sentences", "curly_brackets", "lorem_ipsum"), pa.uint32())

@@ -7,12 +7,12 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
+from gristmill.operators.arrays import list_column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import BYTES, TEXT, TYPES
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.characters import character_classes, lower_case
 from gristmill.operators.kernels.paragraphs import hash_pieces
-from gristmill.operators.measures.arrays import list_column
 
 Piece = Literal["paragraph", "line"]
 

@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from gristmill.operators.arrays import column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
-from gristmill.operators.measures.arrays import column
 from gristmill.operators.personal_data.finder import Finder
-from gristmill.operators.personal_data.occurrences import Kind
-from gristmill.operators.personal_data.options import REGIONS_DESCRIPTION, WITHOUT_LIBRARY, Kinds, Regions
+from gristmill.operators.personal_data.occurrences import REGIONS_DESCRIPTION, WITHOUT_LIBRARY, Kind, Kinds, Regions
 
 DESCRIPTIONS: dict[Kind, str] = {
     "email": "e-mail addresses, ids of messages and reserved domains (example.com) left out",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from gristmill.operators.arrays import hash_column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.characters import character_classes, lower_case
 from gristmill.operators.kernels.hashes import hash_normalized_texts
-from gristmill.operators.measures.arrays import hash_column
 
 
 class TextHash(Measure):

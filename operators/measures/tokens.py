@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from gristmill.operators.arrays import column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.tokens import estimate_tokens
-from gristmill.operators.measures.arrays import column
 
 _DOCUMENTS_AT_ONCE = 64  # a tokenizer's results take some hundred bytes a token until they are counted
 

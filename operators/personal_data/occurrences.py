@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
+
+from pydantic import AfterValidator, Field
 
 from gristmill.operators.kernels import personal_data as kernels
 
@@ -18,6 +20,21 @@ BITS: dict[Kind, int] = {
     "card": kernels.CARD,
     "secret": kernels.SECRET,
 }
+
+
+def _in_order(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    return tuple(kind for kind in KINDS if kind in kinds)
+
+
+#: Kinds of personal data, each once, in one order however they are listed.
+Kinds = Annotated[tuple[Kind, ...], Field(min_length=1), AfterValidator(_in_order)]
+#: Regions by their two letters.
+Regions = tuple[Annotated[str, Field(pattern="^[A-Z]{2}$")], ...]
+
+#: Kinds that need no library of their own.
+WITHOUT_LIBRARY: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "phone")
+
+REGIONS_DESCRIPTION = "regions (ISO 3166) whose telephone numbers are found without + and a country code"
 
 _LONGEST_URL = 1024  # bytes of it before what is looked at
 _ENDS_OF_URLS = (b" ", b"\n", b"\t", b"\r", b"<", b">", b'"')

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gristmill.operators import columns
+from gristmill.operators.arrays import text_array
 from gristmill.operators.base import Rule, field
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.characters import character_classes
 from gristmill.operators.kernels.paragraphs import remove_pieces
-from gristmill.operators.measures.arrays import text_array
 from gristmill.operators.measures.paragraph_hashes import ParagraphHashes, Piece
 
 #: Type of the column that says which pieces of a document are removed. No other column has it.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
+from gristmill.operators.arrays import column, text_array
 from gristmill.operators.base import (
     Files,
     MeasuringTransformFunction,
@@ -23,7 +24,6 @@ from gristmill.operators.kernels.line_characters import line_classes
 from gristmill.operators.kernels.line_rules import TAKERS, LineRules, LineShape, clean_texts_by_line
 from gristmill.operators.kernels.page import FILLER
 from gristmill.operators.kernels.phrases import SHORTEST_PHRASE, phrases
-from gristmill.operators.measures.arrays import column, text_array
 
 
 def _check_phrase(value: str) -> str:

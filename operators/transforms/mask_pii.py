@@ -10,11 +10,10 @@ from typing import Annotated, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
+from gristmill.operators.arrays import array_of, replaced
 from gristmill.operators.base import Files, Transform, TransformFunction
 from gristmill.operators.personal_data.finder import Finder
-from gristmill.operators.personal_data.occurrences import KINDS, Kind, Occurrence
-from gristmill.operators.personal_data.options import REGIONS_DESCRIPTION, Kinds, Regions
-from gristmill.operators.transforms.arrays import array_of, replaced
+from gristmill.operators.personal_data.occurrences import KINDS, REGIONS_DESCRIPTION, Kind, Kinds, Occurrence, Regions
 
 PLACEHOLDERS: dict[Kind, str] = {kind: f"<{kind.upper()}>" for kind in KINDS}
 

@@ -7,12 +7,11 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 
+from gristmill.operators.arrays import replaced, text_array
 from gristmill.operators.base import Files, Transform, TransformFunction
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.cleaning import UNCLEAN, clean_texts, inspect_texts
-from gristmill.operators.measures.arrays import text_array
 from gristmill.operators.transforms import mojibake
-from gristmill.operators.transforms.arrays import replaced
 
 
 class NormalizeUnicode(Transform):

@@ -33,7 +33,6 @@ from gristmill.pipelines.cli.common import (
 )
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
-from gristmill.pipelines.cli.thresholds import thresholds
 from gristmill.pipelines.engine.signals import end_in_order
 
 app = typer.Typer(
@@ -50,7 +49,6 @@ app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
 app.command()(label)
 app.add_typer(labels_app, name="labels")
-app.command()(thresholds)
 
 
 def _print_version(asked: bool) -> None:
@@ -227,6 +225,34 @@ def operators(
         else:
             entry = catalogue.describe(name)
             print_result(as_json, entry, lambda: show_operator(entry, out))
+
+
+@app.command()
+def thresholds(
+    recipe: RecipePath,
+    column: Annotated[list[str], typer.Option("--column", help="A measured column of numbers; may be repeated.")],
+    quantile: Annotated[
+        list[float], typer.Option("--quantile", min=0, max=1, help="A share of the documents; may be repeated.")
+    ],
+    by: Annotated[str, typer.Option("--by", help="The column whose values have thresholds of their own.")] = "lang",
+    least: Annotated[int, typer.Option(min=1, help="Leave out groups with fewer documents.")] = 1000,
+    to: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Write a file for the rule thresholds.")
+    ] = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Derive thresholds for each language: quantiles of what a run of the recipe measured. Nothing is measured."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.report.console.tables import show_thresholds
+        from gristmill.pipelines.storage import files
+
+        result = api.thresholds(api.load_recipe(recipe, set_ or ()), column, quantile, by=by, least=least)
+        if to is not None:
+            files.write_bytes(to, result.to_yaml().encode())
+        print_result(as_json, result.to_json(), lambda: show_thresholds(result, out))
 
 
 @train_app.command()

@@ -66,7 +66,9 @@ def implied_measures(
         if need.column in have or need.column in need.given:
             continue
         giver = own or _giver(need.column, defaults)
-        if giver is None:
+        if giver is not None and own is None and giver.yields_to_fields and (listed := of_source(need.column)):
+            mistakes.add(need.path, f"there is no column {need.column}{listed}", need.column)
+        elif giver is None:
             candidates = {*have, *need.given, *(name for m in defaults for name in m.gives().names)}
             hint = _remedy(need, candidates, recipe, of_source)
             mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)

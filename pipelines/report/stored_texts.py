@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from gristmill.operators import columns
+from gristmill.operators.errors import ShardError
 from gristmill.operators.extract.extract import Extract
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.report.query import rows
@@ -36,23 +37,40 @@ def stored_texts(
     places = {
         row["ordinal"]: (stands.run, row["source"]) for stands in standing_runs(store, dataset) for row in stands.shards
     }
+    registries: dict[str, Registry] = {}  # by run: recipes may extract pages in other ways
     texts: dict[int, str] = {}
     for ordinal, shard_addresses in by_ordinal.items():
-        shard = _shard(store, ordinal, *places[ordinal])
+        run, source = places[ordinal]
+        if run.name not in registries:
+            registries[run.name] = _registry(run)
+        shard = _shard(registries[run.name], ordinal, run, source)
         values = (text.as_py() for batch in read_texts(shard, _known(shard_addresses, connection)) for text in batch)
         texts.update(zip(shard_addresses, values, strict=True))
     return texts
 
 
-def _shard(store: str, ordinal: int, run: Run, source: str) -> Shard:
-    """Return the shard as it was registered, secrets resolved from the environment."""
+def _registry(run: Run) -> Registry:
+    """Return the registry as a run saw it."""
     written = run.record["recipe"].get("extract")
-    registry = Registry(store, None if written is None else Extract.model_validate(written))
+    return Registry(run.store, None if written is None else Extract.model_validate(written))
+
+
+def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
+    """Return the shard as it was registered, secrets resolved from the environment.
+
+    Raises ShardError where the text of its pages is not in the store: what only reads extracts nothing.
+    """
     entry: Mapping[str, Any] = next(s for s in run.record["recipe"]["sources"] if s["name"] == source)
     record = {"source": entry, "spec": json.loads(registry.specs[ordinal])}
     values = located_yaml.resolved(record, f"run {run.name}")
     completed = with_defaults(Source.model_validate(values["source"]))
-    return registry.shard(ordinal, ShardSpec.model_validate(values["spec"]), completed)
+    shard = registry.shard(ordinal, ShardSpec.model_validate(values["spec"]), completed)
+    if shard.extraction is not None and shard.extraction.counts(ordinal) is None:
+        raise ShardError(
+            f"the text of the pages of {shard.spec.name} is not in the store as this machine extracts it; run the "
+            "recipe again to extract it"
+        )
+    return shard
 
 
 def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Table:

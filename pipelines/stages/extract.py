@@ -7,16 +7,15 @@ from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import check_reach
 from gristmill.pipelines.shard_tasks.extract import ExtractShard, extract_shard
 from gristmill.pipelines.stages.context import Context
+from gristmill.pipelines.store.extracts import extract_file
 
 
 def extract(context: Context) -> Context:
     """Extract the pages that no earlier run has extracted. A shard that cannot be read is left to the measure stage."""
     pages = [shard for shard in context.shards if shard.extraction is not None]
-    tasks = [
-        ExtractShard(shard)
-        for shard in pages
-        if shard.extraction is not None and shard.extraction.counts(shard.ordinal) is None
-    ]
+    there = {name for extraction in {shard.extraction for shard in pages} if extraction for name in extraction.names()}
+    # a file that is damaged is made again when it is read
+    tasks = [ExtractShard(shard) for shard in pages if extract_file(shard.ordinal) not in there]
     if len(tasks) < len(pages):
         done = f"{len(pages) - len(tasks)} of {plural(len(pages), 'shard')} of pages are extracted already"
         context.reporter.say(f"  extract  {done}")

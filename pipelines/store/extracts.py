@@ -26,7 +26,6 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardCounts, read_counts, rejects_file
 
 FOLDER = "extracts"
-_GROUP_ROWS = 1 << 12  # of a row group: a few rows are read without all others
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,11 @@ class Extraction:
 
     def file(self, ordinal: int) -> str:
         """Return the file with the texts of a shard."""
-        return files.join(self.folder, f"{ordinal:08d}.parquet")
+        return files.join(self.folder, extract_file(ordinal))
+
+    def names(self) -> set[str]:
+        """Return the names of the files that are there, whole or not."""
+        return set(files.names(self.folder))
 
     def counts(self, ordinal: int) -> ShardCounts | None:
         """Return the counts of a shard whose texts are there and whole; None for another."""
@@ -58,6 +61,11 @@ class Extraction:
         except StoreDamaged:
             return None
         return counts
+
+
+def extract_file(ordinal: int) -> str:
+    """Return the name of the file with the texts of a shard."""
+    return f"{ordinal:08d}.parquet"
 
 
 def document_columns(source: Source, extraction: Extraction | None) -> pa.Schema:

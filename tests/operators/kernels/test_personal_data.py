@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.operators.arrays import array_of
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.personal_data import EMAIL, IP, find_places
 from gristmill.operators.personal_data.accounts import find_card, find_iban
@@ -16,7 +17,6 @@ from gristmill.operators.personal_data.ip_addresses import find_ip
 from gristmill.operators.personal_data.occurrences import KINDS, Occurrence
 from gristmill.operators.personal_data.phones import PhoneFinder
 from gristmill.operators.personal_data.secret_keys import find_secret, prefixes
-from gristmill.operators.transforms.arrays import array_of
 from tests.operators.personal_data.examples import NOT_THERE, THERE
 
 REGIONS = ("US", "DE", "FR")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.operators.arrays import array_of
 from gristmill.operators.personal_data.finder import Finder
 from gristmill.operators.personal_data.occurrences import KINDS, Kind
-from gristmill.operators.transforms.arrays import array_of
 from tests.operators.personal_data.usenet import Span, addresses, hosts, id_spans, message_ids, posts, texts_of
 
 _POSTS = cache(posts)

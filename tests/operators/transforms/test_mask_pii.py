@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gristmill.operators.arrays import array_of
 from gristmill.operators.measures.pii import Pii
 from gristmill.operators.personal_data.occurrences import KINDS, Kind
-from gristmill.operators.transforms.arrays import array_of
 from gristmill.operators.transforms.mask_pii import MaskPii
 from tests.operators.kernels.test_personal_data import PIECES
 from tests.operators.personal_data.examples import NOT_THERE, THERE

@@ -129,11 +129,11 @@ def test_listing_a_key_makes_another_shard(tmp_path: Path) -> None:
 
 
 def test_rules_go_by_keys(tmp_path: Path, make_recipe: MakeRecipe) -> None:
-    for region in ("de", "en"):
-        written(tmp_path / f"data/region={region}/a.parquet", [{"text": f"a text {region}"}])
-    sources = [{"name": "docs", "path": "data/region=*/*.parquet"}]
-    with pytest.raises(RecipeError, match=r"docs has a field region; list it there as metadata: \[region\]"):
-        execute(make_recipe(tmp_path, sources=sources, decide=[{"drop": "region = 'de'"}]))
-    sources = [{**sources[0], "metadata": ["region"]}]
-    recipe = make_recipe(tmp_path, sources=sources, decide=[{"drop": "region = 'de'"}])
-    assert rows(execute(recipe), "region") == [("en",)]
+    for lang in ("de", "en"):
+        written(tmp_path / f"data/lang={lang}/a.parquet", [{"text": f"a text {lang}"}])
+    sources = [{"name": "docs", "path": "data/lang=*/*.parquet"}]
+    with pytest.raises(RecipeError, match=r"docs has a field lang; list it there as metadata: \[lang\]"):
+        execute(make_recipe(tmp_path, sources=sources, decide=[{"drop": "lang = 'de'"}]))
+    sources = [{**sources[0], "metadata": ["lang"]}]
+    recipe = make_recipe(tmp_path, sources=sources, decide=[{"drop": "lang = 'de'"}])
+    assert rows(execute(recipe), "lang") == [("en",)]

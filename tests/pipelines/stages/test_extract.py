@@ -231,3 +231,17 @@ def test_one_damaged_file_among_many_small_ones_is_named_and_takes_no_other_alon
     assert len(result.unreadable) == 1
     skipped = execute(recipe, "sources.crawl.damaged=skip", "limits.rejects=0.6")
     assert (skipped.funnel.documents, skipped.funnel.quarantined) == (69, 1)
+
+
+def test_what_only_reads_extracts_nothing(crawl: Path, tmp_path: Path) -> None:
+    """Without its text in the store a document is explained, and the store stays as it was."""
+    write_crawl(tmp_path, "9", *[page(10 * i) for i in range(3)])  # copies of pages of the other files
+    execute(crawl, "decide=[{fuzzy_dedup: {keep: first}}]")
+    store = tmp_path / "store"
+    for path in store.glob("extracts/*/*"):
+        path.unlink()
+    (id_,) = query(str(store), "SELECT d.id FROM decisions d WHERE NOT kept LIMIT 1")["id"].to_pylist()
+    document = explain(str(store), id_)[0]
+    (cluster,) = document["fates"][0]["clusters"]
+    assert "run the recipe again to extract it" in cluster["unreadable"]
+    assert not [*store.glob("extracts/*/*")]

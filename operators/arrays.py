@@ -1,7 +1,8 @@
-"""Arrow columns and texts of the arrays that kernels return, null where the text is null."""
+"""Arrow columns and texts: those that kernels return, null where the text is null, and texts of which some change."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,18 @@ def _nulls(texts: pa.Array) -> NDArray[np.bool_] | None:
     if texts.null_count == 0:
         return None
     return np.asarray(texts.is_null())
+
+
+def replaced(texts: pa.LargeStringArray, where: Sequence[int], by: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Return the texts with those at the ascending positions `where` replaced."""
+    pieces, start = [], 0
+    for k, position in enumerate(where):
+        pieces += [texts.slice(start, position - start), by.slice(k, 1)]
+        start = position + 1
+    return pa.concat_arrays([*pieces, texts.slice(start)])
+
+
+def array_of(texts: Sequence[bytes]) -> pa.LargeStringArray:
+    """Return texts (n) as an array, unchecked: what was not UTF-8 before need not be so after."""
+    content = pa.array(texts, pa.large_binary())
+    return pa.LargeStringArray.from_buffers(len(content), *content.buffers()[1:])
