@@ -179,6 +179,12 @@ def test_html_in_a_field(tmp_path: Path, make_recipe: MakeRecipe, field: str) ->
     assert all(row["text"].startswith(f"Page {row['id']}.") for row in table.to_pylist())
 
 
+def test_whatever_fails_on_a_page_is_the_failure_of_each_extractor() -> None:
+    extracts = Extract(union=("trafilatura", "resiliparse")).extract(b"<p>\xff</p>")  # not UTF-8
+    assert [(each.extractor, each.text) for each in extracts] == [("trafilatura", None), ("resiliparse", None)]
+    assert all(each.failure and each.failure.startswith("UnicodeDecodeError: ") for each in extracts)
+
+
 def test_formulas_are_kept() -> None:
     source = (
         '<p>Let <script type="math/tex">a_1 < b</script> and <script type="math/tex; mode=display">\\sum x</script>, '
