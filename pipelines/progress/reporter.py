@@ -61,13 +61,13 @@ class Stage:
         if self.reporter.console.is_terminal and not self.reporter.quiet:
             shown = (
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
             )
             self._bar = Progress(
-                *shown, TextColumn("{task.fields[rate]}"), console=self.reporter.console, transient=True
+                *shown, TextColumn("{task.fields[rate]}", markup=False), console=self.reporter.console, transient=True
             )
             self._bar.start()
             self._task = self._bar.add_task(f"{self.name:<8}", total=self.total, rate="")

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.report.clusters import Stretch
 from gristmill.pipelines.report.explain import sentence
 from gristmill.pipelines.stages.quarantine import where
@@ -49,7 +50,7 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
     for name, value in document.items():
         if name not in ("id", "source", "address", "file", "row", "fates", "excerpt"):
             text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-            table.add_row(Text("  " + name), Text(text))
+            table.add_row("  " + name, text)
     console.print(table)
 
 
@@ -93,11 +94,11 @@ def show_clusters(found: Sequence[dict[str, Any]], console: Console) -> None:
             dropped = f"{member['id']} dropped as a near-duplicate of {member['survivor_id']}{like}{by}"
             console.print(f"  {dropped}", style="yellow", markup=False)
             if not member["earlier"]:
-                console.print(Text("  ").append_text(rendered(member["diff"], console.is_terminal)))
+                console.print(literal("  ").append_text(rendered(member["diff"], console.is_terminal)))
 
 
 def rendered(diff: Sequence[Stretch], colours: bool) -> Text:
     """Return a word diff in one paragraph."""
     if colours:
-        return Text(" ").join(Text(words, style=_STYLES[kind]) for kind, words in diff)
-    return Text(" ".join(_MARKS[kind].format(words) for kind, words in diff))
+        return literal(" ").join(literal(words, _STYLES[kind]) for kind, words in diff)
+    return literal(" ".join(_MARKS[kind].format(words) for kind, words in diff))

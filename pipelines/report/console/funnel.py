@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.decide.funnel import Funnel
@@ -20,7 +19,7 @@ def show_funnel(funnel: Funnel, console: Console) -> None:
     def row(label: str, n: int, of: int = 0, tokens: int | None = None, style: str = "") -> None:
         share = f"{n / of:.1%}" if of else ""
         figure = "" if tokens is None else f"{'~' if funnel.estimated else ''}{in_units(tokens)}"
-        table.add_row(Text(label), f"{n:,}", share, figure, style=style)
+        table.add_row(label, f"{n:,}", share, figure, style=style)
 
     if funnel.quarantined:
         row("records", funnel.records)

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.config.wording import in_units, plural
@@ -32,7 +31,7 @@ def show_indexes(found: list[dict[str, Any]], console: Console) -> None:
         for generation in index["generations"]:
             sources = ", ".join(f"{name} ({shards})" for name, shards in generation["sources"].items())
             cells = (generation["name"], generation["made_by"], sources, f"{generation['documents']:,}")
-            table.add_row(*map(Text, cells), f"{generation['bytes'] / 1e6:,.1f}")
+            table.add_row(*cells, f"{generation['bytes'] / 1e6:,.1f}")
         console.print(table)
 
 
@@ -52,7 +51,7 @@ def show_tasks(found: list[dict[str, Any]], console: Console) -> None:
             used = (in_units(row[name]) for name in ("input_tokens", "output_tokens"))
             models = ", ".join(map(short_model, (row["model"] or "").split(", ")))
             cells = (row["annotator"], models, *counts, probability, *used, f"{row['cost']:,.2f}")
-            table.add_row(*map(Text, (*cells, row["last"][:10])))
+            table.add_row(*cells, row["last"][:10])
         console.print(table)
         spent = task["spent"]
         tokens = f"{in_units(spent['input_tokens'])} tokens in, {in_units(spent['output_tokens'])} out"

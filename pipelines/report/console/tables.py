@@ -22,7 +22,7 @@ def show_table(table: pa.Table, console: Console, most: int = 1000) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        shown.add_column(Text(in_one_line(name)), justify="right" if number else "left", no_wrap=True)
+        shown.add_column(in_one_line(name), justify="right" if number else "left", no_wrap=True)
     rows = table.slice(0, most).to_pylist()
     for row in rows:
         shown.add_row(*map(_cell, row.values()))
@@ -44,26 +44,26 @@ def _show_one_by_one(rows: Sequence[Mapping[str, object]], console: Console) -> 
         record.add_column(no_wrap=True)
         record.add_column(overflow="fold")
         for name, value in row.items():
-            record.add_row(Text("  " + in_one_line(name)), _cell(value))
+            record.add_row("  " + in_one_line(name), _cell(value))
         console.print(record)
 
 
-def _cell(value: object) -> Text:
+def _cell(value: object) -> str | Text:
     if value is None:
         return Text("null", style="dim")
     text = f"{value:.6g}" if isinstance(value, float) else value.hex() if isinstance(value, bytes) else str(value)
-    return Text(in_one_line(text))
+    return in_one_line(text)
 
 
 def show_thresholds(result: GroupQuantiles, console: Console) -> None:
     """Print the quantiles as a table, and the groups that are too small."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("column", result.by):
-        table.add_column(Text(in_one_line(heading)))
+        table.add_column(in_one_line(heading))
     for heading in ("quantile", "threshold", "documents"):
         table.add_column(heading, justify="right")
     for row in result.quantiles:
-        names = (Text(in_one_line(row.column)), Text(in_one_line(row.value)))
+        names = (in_one_line(row.column), in_one_line(row.value))
         table.add_row(*names, f"{row.quantile:g}", f"{row.threshold:.6g}", f"{row.documents:,}")
     console.print(table)
     for group in result.left_out:

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
+from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.train.report import TrainReport, cells, summary
 
 
@@ -21,10 +21,10 @@ def show_training(report: TrainReport, console: Console) -> None:
     for row in report.thresholds:
         curve.add_row(*cells(row))
     mistakes: list[RenderableType] = [
-        Text("Most confident mistakes", style="italic") if report.mistakes else "No mistakes at even odds."
+        literal("Most confident mistakes", "italic") if report.mistakes else "No mistakes at even odds."
     ]
-    for mistake in report.mistakes:  # Text: brackets in a document are no markup
-        mistakes.append(Text(f"{mistake.probability:.3f} for {mistake.id}, which is {mistake.label}"))
-        mistakes.append(Text(f"      {mistake.excerpt}", style="dim", no_wrap=True, overflow="ellipsis"))
-    warnings = [Text(f"! {warning}", style="yellow") for warning in report.warnings()]
+    for mistake in report.mistakes:
+        mistakes.append(f"{mistake.probability:.3f} for {mistake.id}, which is {mistake.label}")
+        mistakes.append(literal(f"      {mistake.excerpt}", "dim", no_wrap=True, overflow="ellipsis"))
+    warnings = [literal(f"! {warning}", "yellow") for warning in report.warnings()]
     console.print(Group(sides, summary(report), *warnings, curve, *mistakes))
