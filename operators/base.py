@@ -112,6 +112,9 @@ class Transformed(NamedTuple):
 class Transform(Operator):
     """Rewrites texts one by one: same rows, nothing dropped."""
 
+    #: True if it takes lines out of texts, which `removed_lines` names.
+    removes_lines: ClassVar[bool] = False
+
     def gives(self) -> pa.Schema:
         """Return the columns it gives of each text, such as how much of it went: names, types, descriptions."""
         return pa.schema([])
@@ -130,6 +133,10 @@ class Transform(Operator):
             raise NotImplementedError(f"{type(self).__name__} must define open_measuring()")
         function, nothing = self.open(files), pa.record_batch([], schema=pa.schema([]))
         return lambda texts: Transformed(function(texts), nothing)
+
+    def removed_lines(self, text: str) -> list[tuple[str, str]]:
+        """Return the lines that go from a text, each after the name of what takes it, in the order of the text."""
+        return []
 
 
 class Measure(Operator):

@@ -109,6 +109,7 @@ class CleanLines(Transform):
     """
 
     shorthand: ClassVar[str | None] = "rules"
+    removes_lines: ClassVar[bool] = True
 
     rules: Literal["c4", "refinedweb", "dclm"] = Field(description="the corpus whose values the other options have")
     strip: bool = _option("strip", "white space at both ends of each line goes, and at those of the text", False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -157,6 +157,18 @@ def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) 
     rules = tuple(_with_included(loaded, rule, i, mistakes) for i, rule in enumerate(recipe.decide))
     mistakes.raise_if_any()
     return LoadedRecipe(loaded.recipe.model_copy(update={"decide": rules}), document, base, as_written)
+
+
+def recorded_operators(recipe: Mapping[str, Any], section: str, where: str) -> tuple[Any, ...]:
+    """Return the operators of a section of a recipe as the record of a run has it; `where` names the record.
+
+    Raises RecipeError where this installation does not know them as they were, or an environment variable is not set.
+    """
+    mistakes = Mistakes(LocatedYaml(where, None))
+    written = located_yaml.resolved(recipe.get(section), where)
+    parsed = _operators(written, (section,), SECTIONS[section], mistakes)
+    mistakes.raise_if_any()
+    return parsed
 
 
 def _operators(value: Any, path: Path, kind: type[Operator], mistakes: Mistakes) -> tuple[Operator, ...]:

@@ -10,7 +10,7 @@ import duckdb
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.report.query import connect, rows
-from gristmill.pipelines.report.stored_texts import stored_texts
+from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
 
@@ -24,6 +24,9 @@ _CLUSTERS = """
 
 def explain(store: str, wanted: str) -> list[dict[str, Any]]:
     """Return the documents with this id, content id or address: place, measures, and a fate for each dataset.
+
+    A fate says whether the document was kept, and if not by which rule; of which clusters it is a member; and which
+    lines the transforms took out of its text.
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
     `quarantined`. Raises RecipeError where nothing has the id.
@@ -58,6 +61,7 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
                 if cluster["earlier"]:
                     cluster["survivor_id"] = id_of(store, cluster["survivor"])
         _add_excerpts(store, document, connection)
+        _add_removed_lines(store, document, connection)
     quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
     if not documents and not quarantined:
         raise RecipeError(
@@ -79,6 +83,15 @@ def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckD
                 continue
             document["excerpt"], *others = (excerpt(texts[a], EXCERPT) for a in addresses)
             cluster["survivor_excerpt"] = others[0] if others else None
+
+
+def _add_removed_lines(store: str, document: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
+    """Add to each fate the lines that the transforms of its dataset took out of the text, or why they are not told."""
+    for fate in document["fates"]:
+        try:
+            fate["removed_lines"] = removed_lines(store, fate["dataset"], document["address"], connection)
+        except (GristmillError, OSError) as error:
+            fate["removed_lines"], fate["removed_lines_unreadable"] = [], str(error)
 
 
 def excerpt(text: str, characters: int) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from gristmill.operators import columns
-from gristmill.operators.errors import ShardError
+from gristmill.operators.base import Transform
+from gristmill.operators.errors import GristmillError, ShardError
 from gristmill.operators.extract.extract import Extract
+from gristmill.operators.table import name_of
 from gristmill.pipelines.config import located_yaml
+from gristmill.pipelines.recipe.recipe import recorded_operators
 from gristmill.pipelines.report.query import rows
 from gristmill.pipelines.shard_tasks.reread import read_texts
 from gristmill.pipelines.sources.discover import ShardSpec
@@ -34,9 +37,7 @@ def stored_texts(
     by_ordinal: dict[int, list[int]] = defaultdict(list)
     for address in sorted(set(addresses)):
         by_ordinal[address >> columns.ROW_BITS].append(address)
-    places = {
-        row["ordinal"]: (stands.run, row["source"]) for stands in standing_runs(store, dataset) for row in stands.shards
-    }
+    places = _places(store, dataset)
     registries: dict[str, Registry] = {}  # by run: recipes may extract pages in other ways
     texts: dict[int, str] = {}
     for ordinal, shard_addresses in by_ordinal.items():
@@ -47,6 +48,37 @@ def stored_texts(
         values = (text.as_py() for batch in read_texts(shard, _known(shard_addresses, connection)) for text in batch)
         texts.update(zip(shard_addresses, values, strict=True))
     return texts
+
+
+def removed_lines(
+    store: str, dataset: str, address: int, connection: duckdb.DuckDBPyConnection
+) -> list[dict[str, str]]:
+    """Return the lines that a dataset's transforms take out of a document, in their order: `transform`, `by`, `line`.
+
+    `by` is what the transform calls the reason. Raises as `stored_texts` does, and GristmillError where the transforms
+    cannot be applied here.
+    """
+    run, _ = _places(store, dataset)[address >> columns.ROW_BITS]
+    transforms: Sequence[Transform] = recorded_operators(run.record["recipe"], "transform", f"run {run.name}")
+    last = max((i for i, transform in enumerate(transforms) if transform.removes_lines), default=-1)
+    if last < 0:
+        return []
+    texts = pa.array([stored_texts(store, dataset, [address], connection)[address]], pa.large_string())
+    removed = []
+    for transform in transforms[: last + 1]:
+        name = name_of(transform)
+        if transform.resources():
+            raise GristmillError(f"{name} needs files that a store does not hold")
+        lines = transform.removed_lines(texts[0].as_py())
+        removed += [{"transform": name, "by": by, "line": line} for by, line in lines]
+        texts = transform.open({})(texts)
+    return removed
+
+
+def _places(store: str, dataset: str) -> dict[int, tuple[Run, str]]:
+    """Return the run whose decisions stand, and the source, of each shard of a dataset, by ordinal."""
+    standing = standing_runs(store, dataset)
+    return {row["ordinal"]: (stands.run, row["source"]) for stands in standing for row in stands.shards}
 
 
 def _registry(run: Run) -> Registry:

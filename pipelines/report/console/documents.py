@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.report.clusters import Stretch
@@ -17,6 +19,9 @@ from gristmill.pipelines.stages.quarantine import where
 
 _STYLES = {"=": "", "-": "red strike", "+": "green", "…": "dim"}
 _MARKS = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}", "…": "{}"}
+#: Of the lines that transforms took out of a document, those that are shown, and the characters of each.
+_MOST_LINES = 20
+_LINE = 160
 
 
 def show_documents(documents: list[dict[str, Any]], console: Console) -> None:
@@ -46,6 +51,7 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
         console.print(f"  {fate['dataset']}: {sentence(fate)}", style="green" if fate["kept"] else "red", markup=False)
         for cluster in fate["clusters"]:
             _show_cluster(document, cluster, console)
+        _show_removed_lines(fate, console)
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in document.items():
         if name not in ("id", "source", "address", "file", "row", "fates", "excerpt"):
@@ -67,6 +73,24 @@ def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], conso
         console.print(f"  kept in its place{by}: {cluster['survivor_id']}{similarity}", style="dim", markup=False)
         if cluster["survivor_excerpt"] is not None:
             console.print(f"    {cluster['survivor_excerpt']}", style="dim", markup=False)
+
+
+def _show_removed_lines(fate: Mapping[str, Any], console: Console) -> None:
+    """Print the lines that transforms took out of a document, each behind what took it."""
+    if "removed_lines_unreadable" in fate:
+        why = fate["removed_lines_unreadable"]
+        console.print(f"  the lines that went cannot be shown: {why}", style="yellow", markup=False)
+    lines = fate["removed_lines"]
+    for transform in dict.fromkeys(line["transform"] for line in lines):
+        counts = Counter(line["by"] for line in lines if line["transform"] == transform)
+        reasons = ", ".join(f"{n:,} by {by}" for by, n in counts.most_common())
+        console.print(f"  {transform} took out {plural(counts.total(), 'line')}: {reasons}", style="dim", markup=False)
+    widest = max((len(line["by"]) for line in lines), default=0)
+    for line in lines[:_MOST_LINES]:
+        text = in_one_line(line["line"][:_LINE])
+        console.print(f"    {line['by']:<{widest}}  {text}".rstrip(), style="dim", markup=False)
+    if len(lines) > _MOST_LINES:
+        console.print(f"    ... and {len(lines) - _MOST_LINES:,} more; --json shows all", style="dim", markup=False)
 
 
 def show_examples(chosen: Sequence[Mapping[str, Any]], console: Console) -> None:
