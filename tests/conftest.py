@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ from tests.support import DATA, make_documents, write_jsonl
 # Shared machines pause at any moment, and kernels compile on their first call: no time limit per example.
 settings.register_profile("gristmill", deadline=None)
 settings.load_profile("gristmill")
+
+
+def pytest_configure() -> None:
+    """Commands that tests start are ended by signals, which nohup and a shell's `&` make them ignore otherwise."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
