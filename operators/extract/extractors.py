@@ -6,7 +6,18 @@ import html
 import re
 
 import trafilatura
+from lxml import etree
+from lxml.html import HtmlComment, HtmlElement, HtmlEntity, HtmlProcessingInstruction
 from resiliparse.extract.html2text import extract_plain_text
+from trafilatura.settings import Extractor
+from trafilatura.utils import HTML_PARSER, load_html
+
+#: Fast and without comments. Made once: trafilatura would read its configuration anew for each page.
+_OPTIONS = {output: Extractor(output_format=output, fast=True, comments=False) for output in ("txt", "markdown")}
+# Elements of one class: lxml.html otherwise asks a function in Python for the class of each, a tenth of the time.
+HTML_PARSER.set_element_class_lookup(
+    etree.ElementDefaultClassLookup(HtmlElement, HtmlComment, HtmlProcessingInstruction, HtmlEntity)
+)
 
 #: A formula as scripts of MathJax have it: extractors drop all scripts.
 _TEX_SCRIPT = re.compile(r"<script[^>]+type\s*=\s*[\"']?math/tex([^>\"']*)[\"']?[^>]*>(.*?)</script>", re.I | re.S)
@@ -28,9 +39,35 @@ def markdown_trafilatura(page: str) -> str | None:
     return _by_trafilatura(page, "markdown")
 
 
-def _by_trafilatura(page: str, output: str) -> str | None:
-    text: str | None = trafilatura.extract(page, fast=True, include_comments=False, output_format=output)
+def _by_trafilatura(page: str | HtmlElement, output: str) -> str | None:
+    text: str | None = trafilatura.extract(page, options=_OPTIONS[output])
     return text
+
+
+def rescued_trafilatura(page: str, share: float) -> tuple[str, str | None]:
+    """Return the extractor that is taken and its text: resiliparse where trafilatura finds too little.
+
+    That is less than a share of the text of resiliparse, white space not counted. Where it is at least that share of
+    all text of the page, scripts and styles left out, the text of resiliparse is not looked at: it is a part of that.
+    """
+    tree = load_html(page)
+    if tree is None:
+        return "resiliparse", plain_resiliparse(page)
+    whole = _visible(tree.xpath("string()")) - sum(_visible(unseen.text or "") for unseen in tree.iter(*_UNSEEN))
+    text = _by_trafilatura(tree, "txt")
+    length = _visible(text or "")
+    if length < share * whole:
+        other = plain_resiliparse(page)
+        if length < share * _visible(other or ""):
+            return "resiliparse", other
+    return "trafilatura", text
+
+
+def _visible(text: str) -> int:
+    return len(text) - sum(map(text.count, " \n\t\r\xa0"))  # each at the speed of memory
+
+
+_UNSEEN = ("script", "style")
 
 
 def plain_resiliparse(page: str) -> str | None:

@@ -10,23 +10,27 @@ import contextlib
 import fcntl
 import os
 import pickle
-import select
 import signal
-import struct
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from threading import Lock
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gristmill.operators.errors import GristmillError
 
 #: The factor by which a call may take longer by the clock than in processor time, on a machine that is busy.
 PATIENCE = 20
-_SIZE = struct.Struct("<Q")
 _PIPE = 1 << 20  # bytes that a pipe may hold
-_SERVE = "from gristmill.pipelines.engine.limited_process import serve; serve()"
+#: glibc's malloc keeps what one call freed for the next, in place of asking the system for it anew each time, which
+#: takes as long as decoding a page.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+_SERVE = "from gristmill.pipelines.engine.limited_process import serve; serve({}, {})"
 
 
 class CallLimits(NamedTuple):
@@ -60,27 +64,54 @@ class LimitedProcesses:
         self._lock = Lock()
 
     def ask(self, limits: CallLimits, function: Callable[..., Any], *values: Any) -> Any:
-        """Return the result of a picklable function, or raise its GristmillError; ExceededError at a limit.
-
-        A process that was used before may hold leftovers, or have been ended from outside: a new one decides then.
-        """
-        if (process := self._used_before()) is not None:
-            with contextlib.suppress(ExceededError):
-                return self._asked(process, limits, function, values)
-        return self._asked(_Process(self._prepare), limits, function, values)
-
-    def _asked(
-        self, process: _Process, limits: CallLimits, function: Callable[..., Any], values: tuple[Any, ...]
-    ) -> Any:
-        kind, result = process.ask(limits, function, values)
-        if kind == "memory":
-            process.end()
-            raise ExceededError(Excess.MEMORY)
-        with self._lock:
-            self._idle.append(process)
-        if kind == "error":
+        """Return the result of a picklable function, or raise its GristmillError; ExceededError at a limit."""
+        (result,) = self.ask_each(limits, function, [values])
+        if isinstance(result, ExceededError):
             raise result
         return result
+
+    def ask_each(
+        self,
+        limits: CallLimits,
+        function: Callable[..., Any],
+        calls: Iterable[tuple[Any, ...]],
+        spend: Callable[[float], object] = lambda seconds: None,
+    ) -> Iterator[Any]:
+        """Yield for each call the result of a picklable function, or ExceededError at a limit, in order.
+
+        A GristmillError of the function is raised. The calls share a process, and are sent ahead as far as its pipe
+        takes them. A process that was used before may hold leftovers, or have been ended from outside: where one fails,
+        a new one decides. `spend` is called with the processor seconds of each call that ends.
+        """
+        requests = (pickle.dumps((limits, function, values), protocol=5) for values in calls)
+        again: deque[bytes] = deque()  # were sent to a process that failed before it came to them
+
+        def next_request() -> bytes | None:
+            return again.popleft() if again else next(requests, None)
+
+        process: _Process | None = None
+        request = next_request()
+        try:
+            while request is not None or (process is not None and process.ahead):
+                process = process or self._used_before() or _Process(self._prepare)
+                while request is not None and process.has_room(request):
+                    process.send(request)
+                    request = next_request()
+                try:
+                    result = process.receive(PATIENCE * limits.seconds, spend)
+                except ExceededError as exceeded:
+                    result = exceeded
+                    failed, process = process, None
+                    again.extendleft(reversed([*failed.ahead, *([] if request is None else [request])]))
+                    if failed.is_new:
+                        again.popleft()
+                    request = next_request()
+                    if not failed.is_new:
+                        continue
+                yield result
+        finally:
+            if process is not None:
+                self._put_back(process)
 
     def _used_before(self) -> _Process | None:
         """Return a process that is idle; None where there is none."""
@@ -90,42 +121,73 @@ class LimitedProcesses:
                     return process
         return None
 
+    def _put_back(self, process: _Process) -> None:
+        if process.ahead:  # nobody waits for the answers: what asks next must not get them
+            process.end()
+        else:
+            with self._lock:
+                self._idle.append(process)
+
 
 class _Process:
-    """A process that computes one thing at a time."""
+    """A process that computes one thing after the other."""
 
     def __init__(self, prepare: Callable[[], object]) -> None:
-        path = os.pathsep.join(filter(None, sys.path))
+        self.ahead: deque[bytes] = deque()  #: requests that were sent and are not answered yet
+        self.is_new = True  #: whether it has answered nothing yet
+        (their_requests, self._requests), (self._replies, their_replies) = Pipe(duplex=False), Pipe(duplex=False)
+        self._room = _send_ahead(self._requests.fileno())
+        descriptors = (their_requests.fileno(), their_replies.fileno())
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _SERVE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-c", _SERVE.format(*descriptors)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, **_KEEP_MEMORY, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            pass_fds=descriptors,
         )
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError, AttributeError):  # fewer switches between the processes; Linux has it
-            fcntl.fcntl(self._process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
-        with contextlib.suppress(BrokenPipeError):  # the first question tells that it is gone
-            _send(self._process.stdin, prepare)
+        their_requests.close()
+        their_replies.close()
+        with contextlib.suppress(BrokenPipeError):  # the first answer tells that it is gone
+            self._requests.send_bytes(pickle.dumps(prepare, protocol=5))
 
-    def ask(self, limits: CallLimits, function: Callable[..., Any], values: tuple[Any, ...]) -> tuple[str, Any]:
-        """Return the kind of the answer and the answer; at a limit end the process and raise ExceededError."""
-        request, reply = self._process.stdin, self._process.stdout
-        assert request is not None
-        assert reply is not None
+    def has_room(self, request: bytes) -> bool:
+        """Return whether a request can be sent: at once, or because the process reads it."""
+        return not self.ahead or sum(map(len, self.ahead)) + len(request) <= self._room
+
+    def send(self, request: bytes) -> None:
+        """Send a request for which there is room."""
+        self.ahead.append(request)
         try:
-            _send(request, (limits, function, values))
-            if not select.select([reply], [], [], PATIENCE * limits.seconds)[0]:
+            with contextlib.suppress(BrokenPipeError):
+                self._requests.send_bytes(request)
+        except BaseException:
+            self.end()  # no other request follows a half of this one
+            raise
+
+    def receive(self, seconds: float, spend: Callable[[float], object]) -> Any:
+        """Return the answer to the first request, within so many seconds by the clock, or raise its GristmillError.
+
+        Raises ExceededError at a limit: the process is ended then.
+        """
+        try:
+            if not self._replies.poll(seconds):
                 raise ExceededError(Excess.TIME)
-            kind, result = _receive(reply)
-        except (BrokenPipeError, EOFError):
+            kind, result, spent = pickle.loads(self._replies.recv_bytes())
+            spend(spent)
+            if kind == "memory":
+                raise ExceededError(Excess.MEMORY)
+        except (EOFError, ConnectionResetError):
             ended = -self._process.wait()
             raise ExceededError(Excess.TIME if ended == signal.SIGXCPU else Excess.MEMORY) from None
         except BaseException:
-            self.end()  # no request waits for its later answer
+            self.end()
             raise
-        return kind, result
+        self.ahead.popleft()
+        self.is_new = False
+        if kind == "error":
+            raise result
+        return result
 
     @property
     def is_alive(self) -> bool:
@@ -138,43 +200,33 @@ class _Process:
         self._process.wait()
 
 
-def _send(stream: IO[bytes], value: Any) -> None:
-    content = pickle.dumps(value, protocol=5)
-    stream.write(_SIZE.pack(len(content)))
-    stream.write(content)
-    stream.flush()
+def _send_ahead(descriptor: int) -> int:
+    """Widen a pipe; return how many bytes may be in it at a time, such that writing them never waits."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE) // 2
+    except (OSError, AttributeError):  # Linux alone has it
+        return 0
 
 
-def _receive(stream: IO[bytes]) -> Any:
-    return pickle.loads(_message(stream))
-
-
-def _message(stream: IO[bytes]) -> bytes:
-    head = stream.read(_SIZE.size)
-    if len(head) < _SIZE.size:
-        raise EOFError
-    return stream.read(_SIZE.unpack(head)[0])
-
-
-def serve() -> None:
-    """Compute what is asked on standard input until it ends: the program of the process."""
+def serve(requests_descriptor: int, replies_descriptor: int) -> None:
+    """Compute what is asked through a pipe until it ends: the program of the process."""
     import resource
 
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may be written there
-    _receive(requests)()
+    requests, replies = Connection(requests_descriptor), Connection(replies_descriptor)
+    pickle.loads(requests.recv_bytes())()
     baseline = _address_space()
     while True:
         try:
-            request = _message(requests)
+            request = requests.recv_bytes()
         except EOFError:
             return
         limits, function, values = pickle.loads(request)
         if baseline:
             _limit(resource.RLIMIT_AS, baseline + 3 * len(request) + limits.memory)
-        spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-        _limit(resource.RLIMIT_CPU, int(spent) + limits.seconds + 1)
-        _send(replies, _answer(function, values))
+        before = time.process_time()
+        _limit(resource.RLIMIT_CPU, int(before) + limits.seconds + 1)
+        kind, result = _answer(function, values)
+        replies.send_bytes(pickle.dumps((kind, result, time.process_time() - before), protocol=5))
 
 
 def _limit(kind: int, most: int) -> None:

@@ -17,6 +17,7 @@ from gristmill.operators.errors import FatalError
 from gristmill.operators.extract.extract import EXTRACTOR, Extract, Extracted, extract_page, load
 from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.engine.limited_process import CallLimits, ExceededError, Excess, LimitedProcesses
+from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch, timed
 from gristmill.pipelines.sources.batches import Batch
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.records import Fault, Reject, excerpt
@@ -52,19 +53,19 @@ class ExtractShard:
         ends: list[int] = []
         factor = len(extraction.extract.extractors)
         records = 0
-        for batch in read_shard(self.shard.spec, self.shard.source, left_out=left_out):
+        watch = Stopwatch()
+        for batch in timed(read_shard(self.shard.spec, self.shard.source, left_out=left_out), watch):
             records = factor * batch.records
             ends += [factor * end for end in batch.ends]
             rejects += [replace(r, row=factor * r.row + i) for r in batch.rejects for i in range(factor)]
-            documents, faults = _extracted(batch, extraction.extract, self.shard.schema())
+            documents, faults = _extracted(batch, extraction.extract, self.shard.schema(), watch)
             tables.append(documents)
             rejects += faults
         table = pa.Table.from_batches(tables)
         rejects.sort(key=lambda reject: reject.row)
         text_bytes = int(pc.sum(pc.binary_length(table[columns.TEXT])).as_py() or 0)
-        counts = ShardCounts(
-            self.shard.ordinal, table.num_rows, records, len(rejects), text_bytes, 0, {}, ends, dict(left_out)
-        )
+        counted = (self.shard.ordinal, table.num_rows, records, len(rejects), text_bytes, 0)
+        counts = ShardCounts(*counted, dict(watch.seconds), ends, dict(left_out))
         url = extraction.file(self.shard.ordinal)
         if rejects:
             files.write_table(rejects_file(url), rejects_table(self.shard.ordinal, rejects), durable=False)
@@ -101,7 +102,9 @@ def read_batches(
     yield from read_extracted(shard.extraction.file(shard.ordinal), counts, names, rows, sizes().batch_rows)
 
 
-def _extracted(batch: Batch, extract: Extract, schema: pa.Schema) -> tuple[pa.RecordBatch, list[Reject]]:
+def _extracted(
+    batch: Batch, extract: Extract, schema: pa.Schema, watch: Stopwatch
+) -> tuple[pa.RecordBatch, list[Reject]]:
     """Return the documents that the pages of a batch become (`row`, then `schema`), and the pages that become none."""
     pages = batch.documents
     ids, rows = pages[columns.ID].to_pylist(), pages[columns.ROW].to_pylist()
@@ -110,14 +113,13 @@ def _extracted(batch: Batch, extract: Extract, schema: pa.Schema) -> tuple[pa.Re
     names, factor = extract.extractors, len(extract.extractors)
     kept: list[tuple[int, int, str, str]] = []  # position of the page, number of the extractor, extractor, text
     rejects: list[Reject] = []
-    for position, page in enumerate(pages[columns.TEXT]):
-        html = bytes(page.as_buffer())
-        for i, result in enumerate(_texts(extract, html)):
+    for position, (page, results) in enumerate(zip(pages[columns.TEXT], _texts(extract, pages, watch), strict=True)):
+        for i, result in enumerate(results):
             if isinstance(result, Fault):
                 detail = f"{urls[position]}: {result.detail}"
                 row = factor * rows[position] + i
                 place = (row, None, offsets[position], ids[position])
-                rejects.append(Reject(*place, result.reason, detail, excerpt(html)))
+                rejects.append(Reject(*place, result.reason, detail, excerpt(_bytes(page))))
             else:
                 kept.append((position, i, *result))
     positions = pa.array([position for position, *_ in kept], pa.int64())
@@ -133,18 +135,24 @@ def _extracted(batch: Batch, extract: Extract, schema: pa.Schema) -> tuple[pa.Re
     return pa.RecordBatch.from_arrays([arrays[field.name] for field in fields], schema=pa.schema(fields)), rejects
 
 
-def _texts(extract: Extract, html: bytes) -> list[tuple[str, str] | Fault]:
-    """Return extractor and text of a page by each extractor, or the fault for which there is none."""
-    if len(html) > extract.page_bytes:
-        detail = f"the page has {len(html):,} bytes, more than page_bytes ({int(extract.page_bytes):,})"
-        return [Fault("too_large", detail) for _ in extract.extractors]
-    try:
-        results: list[Extracted] = _processes(extract).ask(
-            CallLimits(extract.seconds, MEMORY), extract_page, extract, html
-        )
-    except ExceededError as exceeded:
-        return [_exceeded(extract, exceeded.excess) for _ in extract.extractors]
-    return [_outcome(result) for result in results]
+def _texts(extract: Extract, pages: pa.RecordBatch, watch: Stopwatch) -> Iterator[list[tuple[str, str] | Fault]]:
+    """Yield for each page extractor and text by each extractor, or the fault for which there is none."""
+    lengths = pc.binary_length(pages[columns.TEXT]).to_pylist()
+    calls = ((extract, page) for page in map(_bytes, pages[columns.TEXT]) if len(page) <= extract.page_bytes)
+    limits = CallLimits(extract.seconds, MEMORY)
+    answers = _processes(extract).ask_each(limits, extract_page, calls, partial(watch.add, "extract"))
+    for size in lengths:
+        if size > extract.page_bytes:
+            detail = f"the page has {size:,} bytes, more than page_bytes ({int(extract.page_bytes):,})"
+            yield [Fault("too_large", detail) for _ in extract.extractors]
+        elif isinstance(answer := next(answers), ExceededError):
+            yield [_exceeded(extract, answer.excess) for _ in extract.extractors]
+        else:
+            yield [_outcome(result) for result in answer]
+
+
+def _bytes(page: pa.LargeStringScalar) -> bytes:
+    return bytes(page.as_buffer())
 
 
 def _exceeded(extract: Extract, excess: Excess) -> Fault:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +14,9 @@ from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.engine.warm_up import compile_missing
 from gristmill.pipelines.progress.reading import AT_WORK, Reached, share_read
 from gristmill.pipelines.shard_tasks.extract import read_batches
+from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch, timed
 from gristmill.pipelines.sources.formats import FORMATS
-from gristmill.pipelines.sources.read import Batch, Reject, derived_ids
+from gristmill.pipelines.sources.read import Reject, derived_ids
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardCounts, rejects_file, rejects_table, write_measures
 from gristmill.pipelines.store.registry import Shard
@@ -26,22 +24,6 @@ from gristmill.pipelines.store.resources import ReadyOperator
 
 #: Version of the columns that every shard gets besides what the recipe measures; raise it when they change.
 DOCUMENT_VERSION = 1
-
-
-class Stopwatch:
-    """Processor seconds of this thread, by step."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Add the processor seconds of the block to a step."""
-        start = time.thread_time()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.thread_time() - start  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -160,16 +142,6 @@ class MeasureShard:
 def measure_shard(task: MeasureShard) -> ShardCounts:
     """Run a task: `MeasureShard.run` as a plain function, which engines take."""
     return task.run()
-
-
-def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
-    """Yield the batches, the time to read them counted as the step `read`."""
-    while True:
-        with watch.step("read"):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
 
 
 def lengths(text: pa.Array) -> pa.Array:

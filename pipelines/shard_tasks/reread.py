@@ -14,7 +14,8 @@ from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import FatalError, ShardError
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.shard_tasks.extract import read_batches
-from gristmill.pipelines.shard_tasks.measure import Stopwatch, lengths, timed
+from gristmill.pipelines.shard_tasks.measure import lengths
+from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch, timed
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
 

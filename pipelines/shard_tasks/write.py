@@ -23,8 +23,8 @@ from gristmill.operators import columns
 from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.kernels.primitives import hash_128
-from gristmill.pipelines.shard_tasks.measure import Stopwatch
 from gristmill.pipelines.shard_tasks.reread import KNOWN, read_texts, rewritten, written_bytes
+from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch
 from gristmill.pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import ShardMeasures

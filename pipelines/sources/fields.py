@@ -6,7 +6,7 @@ from typing import Any
 
 from gristmill.operators.columns import ID, TEXT, URL
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.sources.records import Fault, lookup
+from gristmill.pipelines.sources.records import Fault, Utf8, lookup
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.sources.values import (
     FROM_CELLS,
@@ -103,6 +103,9 @@ class DocumentFields:
 
     def _text_of(self, record: dict[str, Any]) -> bytes:
         value = record.get(self._text)
+        if type(value) is Utf8:
+            check_text(value.content, self._limit)
+            return value.content
         if type(value) is not str:
             value = lookup(record, self._text, _MISSING)
         if not isinstance(value, str):

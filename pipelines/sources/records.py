@@ -36,6 +36,12 @@ class Fault(Exception):
         self.detail = detail
 
 
+class Utf8(NamedTuple):
+    """A text as bytes that its reader knows to be UTF-8."""
+
+    content: bytes
+
+
 class Record(NamedTuple):
     """One record of a file: its fields, or the fault for which it could not be read."""
 

@@ -20,7 +20,7 @@ from gristmill.operators.extract.http_message import (
     parse_response,
 )
 from gristmill.pipelines.sources.formats.base import Format, Reading, by_file, fixed
-from gristmill.pipelines.sources.records import Fault, Record
+from gristmill.pipelines.sources.records import Fault, Record, Utf8
 from gristmill.pipelines.sources.storage import DamagedFile, FileRef, open_file, open_stream, read_up_to
 from gristmill.pipelines.sources.streams import HEAD, Compression, NotAsNamed, compression_of
 from gristmill.pipelines.sources.warc_members import DamagedRecord, members_of, plain_content
@@ -158,7 +158,7 @@ def _page(record: WarcRecord, limit: int) -> Record | str:
 def decoded(body: bytes, charset: str | None) -> dict[str, Any]:
     """Return the fields of a page that follow from its bytes."""
     page = decode_page(body, charset)
-    return {"text": page.text, "encoding": page.encoding, "replaced": page.replaced}
+    return {"text": Utf8(page.content), "encoding": page.encoding, "replaced": page.replaced}
 
 
 def html_file(reading: Reading) -> Iterator[Record]:

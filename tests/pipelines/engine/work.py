@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gristmill.operators.errors import RetryableError
+from gristmill.operators.errors import RecipeError, RetryableError
 from gristmill.pipelines.engine.base import Engine, Outcome
 
 
@@ -155,3 +155,31 @@ class Touch:
         time.sleep(0.05)
         (self.folder / str(x)).touch()
         return x
+
+
+def nothing() -> None:
+    """Load nothing: a process without preparation."""
+
+
+def obey(order: Any) -> Any:
+    """Do what an order says that some know by name; return any other."""
+    match order:
+        case "exit":
+            os._exit(3)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "memory":
+            return len(bytearray(1 << 33))
+        case "spin":
+            while True:
+                pass
+        case "error":
+            raise RecipeError("an error")
+        case "pid":
+            return os.getpid()
+        case "work":
+            start = time.process_time()
+            while time.process_time() < start + 0.1:
+                pass
+            return "worked"
+    return order
