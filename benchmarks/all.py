@@ -29,6 +29,7 @@ MODULES = (
     "verified_reading",
     "small_files",
     "object_store",
+    "aggregation",
     "label_overhead",
     "label_http",
     "label_store",

@@ -14,7 +14,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gristmill.api import explain, label, load_recipe, open_dataset, plan, query, run, thresholds
+    from gristmill.api import (
+        aggregate_labels,
+        explain,
+        label,
+        load_recipe,
+        open_dataset,
+        plan,
+        query,
+        run,
+        thresholds,
+    )
     from gristmill.operators.base import FittedMeasure, Measure, Rule, Transform
     from gristmill.operators.errors import (
         FatalError,
@@ -41,6 +51,7 @@ __all__ = [
     "StoreLocked",
     "Transform",
     "__version__",
+    "aggregate_labels",
     "explain",
     "label",
     "load_recipe",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,57 @@ def label(
     source = source_of(globs, dataset or "input", text, id, loaded.task.sample)
     with closing(open_engine(engine, workers)) as opened:
         return label_source(loaded, place, source, opened, _reporter(reporter), confirm)
+
+
+def aggregate_labels(
+    task: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] = "./store",
+    *,
+    table: str | None = None,
+    fields: Mapping[str, str | None] | None = None,
+    scale: bool = False,
+    pairs: str | None = None,
+    method: str = "mean",
+    out: str | None = None,
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Return one soft label for each item that several annotators labelled, and a report on them.
+
+    Args:
+        task: The path or URL of a task's YAML file, whose answers are in the store; or
+        store: the store's folder or URL.
+        table: A table of votes, Parquet or any format that `labels import` reads, in place of a task.
+        fields: Its fields by what they are: item, annotator, label, gold, time, stratum. Of a task `gold` is the
+            annotator who is right, and any `stratum` tells agreement by source.
+        scale: Whether the labels of the table are numbers of a scale.
+        pairs: `LEFT,RIGHT,WINNER`, the fields of a table of comparisons: items get scores.
+        method: mean, majority, weighted, one_coin, dawid_skene, mace, glad or moments.
+        out: A .parquet file to write the labels to.
+
+    Raises:
+        RecipeError: The task, the table or a name is wrong.
+    """
+    from gristmill.pipelines.label import aggregate as aggregation
+    from gristmill.pipelines.label.task import load_task
+    from gristmill.pipelines.label.votes import Fields, votes_of_table, votes_of_task
+    from gristmill.pipelines.storage.locations import absolute
+
+    if (task is None) == (table is None):
+        raise RecipeError("name what to aggregate: a TASK, whose answers are in the store, or --table FILE")
+    named = {name: value for name, value in (fields or {}).items() if value is not None}
+    if pairs is not None:
+        if table is None or pairs.count(",") != 2:
+            raise RecipeError("--pairs takes the fields of a --table: LEFT,RIGHT,WINNER")
+        result = aggregation.aggregate_comparisons(table, *(name.strip() for name in pairs.split(",")))
+    elif table is not None:
+        result = aggregation.aggregate(votes_of_table(table, Fields(**named), "scale" if scale else "choice"), method)
+    else:
+        place = absolute(os.fspath(store), ".")
+        loaded = load_task(os.fspath(str(task)), asks=False)
+        votes = votes_of_task(loaded, place, named.get("gold"), "stratum" in named)
+        result = aggregation.aggregate(votes, method)
+    if out is not None:
+        aggregation.write_labels(result[0], out)
+    return result
 
 
 def explain(store: str | os.PathLike[str], id: str) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 labels_app = typer.Typer(
     help="Labels that language models and people gave: see, take out, put in.", no_args_is_help=True
 )
+#: Of `operators/label/aggregation/methods.py`, which takes NumPy to load.
+METHOD_NAMES = ("mean", "majority", "weighted", "one_coin", "dawid_skene", "mace", "glad", "moments")
 TaskPath = Annotated[str, typer.Argument(metavar="TASK", help="The task, a YAML file.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask without confirmation.")]
 
@@ -172,6 +174,52 @@ def labels_import(
         labels.write_task(loaded.name, loaded.as_written)
         message = f"{plural(imported.labels, 'label')} of {annotator} for {loaded.name}"
         print_result(as_json, imported._asdict(), lambda: out.print(message, markup=False))
+
+
+@labels_app.command("aggregate")
+def labels_aggregate(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="The task whose answers are aggregated.", show_default=False)
+    ] = None,
+    to: Annotated[str | None, typer.Option("--out", metavar="FILE", help="A .parquet file to write.")] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="FILE", help="Votes in a table of any format, in place of TASK.")
+    ] = None,
+    item: Annotated[str, typer.Option("--item", help="Field of the item.")] = "item",
+    annotator: Annotated[str, typer.Option("--annotator", help="Field of the annotator.")] = "annotator",
+    label: Annotated[str, typer.Option("--label", help="Field of the label.")] = "label",
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            "--gold", help="Field of the true label, where it is known; of a TASK the annotator who is right."
+        ),
+    ] = None,
+    time: Annotated[str | None, typer.Option("--time", help="Field of the time: annotators may change.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Field by which agreement is told; of a TASK `source`.")
+    ] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")] = False,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs", metavar="LEFT,RIGHT,WINNER", help="The table has comparisons of two items: its fields."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHOD_NAMES)}.")] = "mean",
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make one soft label of the labels of several annotators, and tell how good each of them is."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.report.console.aggregation import show_aggregation
+
+        fields = {"item": item, "annotator": annotator, "label": label, "gold": gold, "time": time, "stratum": by}
+        _, report = api.aggregate_labels(
+            task, store, table=table, fields=fields, scale=scale, pairs=pairs, method=method, out=to
+        )
+        print_result(as_json, {**report, "file": to}, lambda: show_aggregation(report, to, out))
 
 
 @labels_app.command("compact")

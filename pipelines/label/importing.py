@@ -68,7 +68,7 @@ def import_labels(
     mistakes: list[str] = []
     labels: list[_Label] = []
     records = 0
-    for place, record in _records(path):
+    for place, record in read_records(path, ANSWER):
         records += 1
         try:
             labels += [_Label(place, key, id, *_said(record, answer)) for key, id in resolve(record)]
@@ -161,7 +161,7 @@ class _Resolver:
             table = self._store.documents()
             yield from zip(table[ID].to_pylist(), table[CONTENT_ID].to_pylist(), strict=True)
             return
-        for place, record in _records(self._mapping, ID):
+        for place, record in read_records(self._mapping, ID):
             try:
                 yield str(record[ID]), _parsed(record.get(CONTENT_ID))
             except (KeyError, ValueError) as error:
@@ -180,8 +180,11 @@ def _parsed(value: Any) -> bytes:
     return key
 
 
-def _records(path: str, required: str = ANSWER) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the records of files with their places. Raises RecipeError if one cannot be read."""
+def read_records(path: str, required: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the records of files of any format with their places; `required` is a field that they should have.
+
+    Raises RecipeError if one cannot be read.
+    """
     source = Source(name="labels", path=path, text=required, id=None)
     for spec in (alone for shard in discover([source], ".") for alone in shard.singly()):
         try:
