@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gristmill.api import (
         aggregate_labels,
+        distil,
         explain,
         label,
         load_recipe,
@@ -52,6 +53,7 @@ __all__ = [
     "Transform",
     "__version__",
     "aggregate_labels",
+    "distil",
     "explain",
     "label",
     "load_recipe",

@@ -120,6 +120,73 @@ def label(
         return label_source(loaded, place, source, opened, _reporter(reporter), confirm)
 
 
+def distil(
+    out: str,
+    task: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] = "./store",
+    *,
+    table: str | None = None,
+    test: str | None = None,
+    text: str = "text",
+    label: str = "label",
+    probability: str | None = None,
+    by: Sequence[str] = (),
+    scale: bool = False,
+    gold: str | None = None,
+    method: str = "mean",
+    inputs: Sequence[str] = (),
+    calibration: str = "temperature",
+    ngram: int = 2,
+    buckets: int = 1 << 18,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Make a student of labels and return the report on it, which lies beside it as JSON and Markdown.
+
+    Args:
+        out: Where the student goes, for the measure `distilled`.
+        task: The path or URL of a task's YAML file, whose aggregated answers teach it; or
+        store: the store's folder or URL.
+        table: A table of texts and labels, Parquet or any format that `labels import` reads.
+        test: A table with the same fields to test with; by default a fifth of the texts is held out.
+        text: The field that holds the text.
+        label: The field that holds the label.
+        probability: The field of the label's probability.
+        by: Fields of strata, such as the source, in which figures are told.
+        scale: Whether the labels of the table are numbers of a scale.
+        gold: Of a task the annotator who is right.
+        method: How the answers of several annotators are aggregated; see `aggregate_labels`.
+        inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
+        calibration: temperature or isotonic.
+        ngram: Longest word n-gram.
+        buckets: Hash buckets of word n-grams.
+        seed: Seed of the split.
+
+    Raises:
+        RecipeError: What is asked for is wrong, or there are too few examples.
+    """
+    from gristmill.pipelines.label.task import load_task
+    from gristmill.pipelines.storage.locations import absolute
+    from gristmill.pipelines.train.distil import Options
+    from gristmill.pipelines.train.distil import distil as make
+    from gristmill.pipelines.train.examples import examples_of_table, examples_of_task
+
+    if (task is None) == (table is None):
+        raise RecipeError("name what to learn from: a TASK, whose answers are in the store, or --table FILE")
+    if calibration not in ("temperature", "isotonic"):
+        raise RecipeError(f"there is no calibration {calibration}; take temperature or isotonic")
+    if not (1 <= ngram <= 8 and 2 <= buckets <= 1 << 26):
+        raise RecipeError(f"ngram is from 1 to 8 and buckets from 2 to {1 << 26:,}, not {ngram} and {buckets:,}")
+    if table is not None:
+        examples = examples_of_table(table, text, label, probability, by, scale)
+    else:
+        loaded = load_task(os.fspath(str(task)), asks=False)
+        examples = examples_of_task(loaded, absolute(os.fspath(store), "."), method, gold, inputs)
+    held_out = None
+    if test is not None:
+        held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
+    return make(examples, out, Options(ngram, buckets, seed, calibration), held_out)  # type: ignore[arg-type]
+
+
 def aggregate_labels(
     task: str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] = "./store",

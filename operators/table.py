@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gristmill.operators.base import Measure, Operator, Rule, Transform
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.measures.distilled import Distilled
 from gristmill.operators.measures.gopher import Gopher
 from gristmill.operators.measures.importance import Importance
 from gristmill.operators.measures.language import Language
@@ -66,6 +67,7 @@ OPERATORS: dict[str, Row] = {
     "page_statistics": Row(PageStatistics),
     "tokens": Row(Tokens),
     "quality": Row(Quality),
+    "distilled": Row(Distilled),
     "language": Row(Language),
     "importance": Row(Importance),
     "pii": Row(Pii),

@@ -31,8 +31,9 @@ from gristmill.operators.kernels.hashes import hash_normalized_texts, hash_texts
 from gristmill.operators.kernels.jaccard import jaccard_of_sets
 from gristmill.operators.kernels.line_characters import line_classes
 from gristmill.operators.kernels.line_rules import LineRules, LineShape, clean_texts_by_line
+from gristmill.operators.kernels.linear import fit_dual, products
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
-from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, sum_over_buckets
+from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, list_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
 from gristmill.operators.kernels.page import FILLER, SCHEMES, page_statistics
 from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
@@ -117,6 +118,16 @@ def _buckets() -> list[_Call]:
     ]
 
 
+def _dual() -> list[_Call]:
+    features = Features(characters(like_re=False), 2, 16, UNCACHED)
+    numbers, values = np.zeros(2, np.int64), np.zeros(1)
+    return [
+        (list_buckets, (*_texts(), features, numbers, numbers[:1])),
+        (fit_dual, (numbers, numbers[:1], values, values, values, numbers[:1], values, values, 1.0, 1, 1.0)),
+        (products, (numbers, numbers[:1], values, np.zeros((1, 1)), np.zeros((1, 1)))),
+    ]
+
+
 def _cleaning() -> list[_Call]:
     tables = (_fixed(np.zeros(0x110000, np.uint8)), *(_fixed(np.zeros(1, np.uint64)) for _ in range(2)))
     return [(inspect_texts, (*_texts(), *tables)), (clean_texts, (*_texts(), np.ones(1, np.bool_)))]
@@ -183,6 +194,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "clean_lines": _clean_lines,
     "page_statistics": _page_statistics,
     "buckets": _buckets,
+    "dual": _dual,
     "fasttext": _fasttext,
     "language": _language,
     "near_duplicates": _near_duplicates,

@@ -102,6 +102,22 @@ def sum_over_buckets(data, offsets, features, values, sums, lengths):
 
 
 @kernel
+def list_buckets(data, offsets, features, starts, buckets):
+    """Write the buckets of the n-grams of each of n texts, those of text d at starts[d] to starts[d + 1] of `buckets`.
+
+    starts: int64[n + 1], as their numbers by `sum_over_buckets` make them; buckets: int64[starts[n]].
+    """
+    scratch = _scratch(offsets, features.order, features.cache.size > 0)
+    for d in range(offsets.shape[0] - 1):
+        length = lower_and_mark(data, offsets[d], offsets[d + 1], features.characters, scratch.text, scratch.marks)
+        position, carried, at = 0, 0, starts[d]
+        while position <= length:
+            n, position, carried, _ = _next_buckets(features, scratch, length, position, carried)
+            buckets[at : at + n] = scratch.buckets[:n]
+            at += n
+
+
+@kernel
 def _sum_of_values(values, buckets):
     total = 0.0
     for bucket in buckets:

@@ -311,6 +311,64 @@ def quality(
         print_result(as_json, report.as_json(), lambda: show_training(report, out))
 
 
+@app.command()
+def distil(
+    model: Annotated[str, typer.Option("--out", help="Where the student goes; its calibration and report beside it.")],
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="The task whose answers teach it.", show_default=False)
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option("--test", metavar="FILE", help="A table to test with, in place of a part of the texts."),
+    ] = None,
+    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
+    label: Annotated[str, typer.Option("--label", help="Field of the label.")] = "label",
+    probability: Annotated[str | None, typer.Option(help="Field of the probability of the label.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Field of strata to tell figures in; may be repeated.")] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")] = False,
+    gold: Annotated[str | None, typer.Option(help="Of a TASK the annotator who is right.")] = None,
+    method: Annotated[str, typer.Option(help="How the answers of several annotators are aggregated.")] = "mean",
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
+    ] = None,
+    calibration: Annotated[str, typer.Option(help="temperature or isotonic.")] = "temperature",
+    ngram: Annotated[int, typer.Option(help="Longest word n-gram.")] = 2,
+    buckets: Annotated[int, typer.Option(help="Hash buckets of word n-grams.")] = 1 << 18,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a student of labels: a fast, calibrated classifier, tested on texts that it has not seen."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.report.console.distilling import show_distilled
+
+        report = api.distil(
+            model,
+            task,
+            store,
+            table=table,
+            test=test,
+            text=text,
+            label=label,
+            probability=probability,
+            by=by or (),
+            scale=scale,
+            gold=gold,
+            method=method,
+            inputs=input_ or (),
+            calibration=calibration,
+            ngram=ngram,
+            buckets=buckets,
+            seed=seed,
+        )
+        print_result(as_json, report, lambda: show_distilled(report, out))
+
+
 def _take_all_names() -> None:
     """Start again with names in UTF-8 if the locale knows ASCII only (a bare container, cron)."""
     if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode and sys.executable:

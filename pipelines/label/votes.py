@@ -85,7 +85,7 @@ def votes_of_table(path: str, fields: Fields, kind: Kind = "choice") -> NamedVot
     golds = (
         pa.array([], pa.string()) if fields.gold is None else table[fields.gold].filter(_is_given(table[fields.gold]))
     )
-    labels = _ordered([*given.unique().to_pylist(), *golds.unique().to_pylist()], kind, path, fields.label)
+    labels = ordered_labels([*given.unique().to_pylist(), *golds.unique().to_pylist()], kind, path, fields.label)
     gold = None if fields.gold is None else _gold(table[fields.gold], of_items, labels, items, path)
     strata = None
     if fields.stratum is not None:
@@ -280,7 +280,7 @@ def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int64]]:
     return encoded.dictionary.take(pa.array(order)), place[encoded.indices.to_numpy()]
 
 
-def _ordered(labels: Sequence[str], kind: Kind, path: str, name: str) -> list[str]:
+def ordered_labels(labels: Iterable[str], kind: Kind, path: str, name: str) -> list[str]:
     """Return the different labels in their order: of a scale that of their numbers."""
     unique = sorted({*labels})
     if kind != "scale":

@@ -15,6 +15,7 @@ from gristmill.operators.measures.importance import Importance
 from gristmill.operators.table import operators
 from gristmill.pipelines.store.resources import ReadyOperator, resource
 from tests.operators.measures.fasttext_models import model_file
+from tests.operators.student.students import student_file
 from tests.support import make_documents
 
 _FOLDER = TemporaryDirectory(prefix="gristmill-properties-")
@@ -34,6 +35,7 @@ URL_LISTS = _lists(
 OPTIONS: dict[str, dict[str, object]] = {
     "clean_lines": {"rules": "dclm"},
     "quality": {"model": str(model_file("bigrams")), "label": "__label__1"},
+    "distilled": {"model": str(student_file("scale", ("0", "1", "2"))), "column": "edu"},
     "importance": {"target": {"a": "a.jsonl", "b": "b.jsonl"}, "buckets": 1000},
     "url_lists": URL_LISTS,
     "url_rules": URL_LISTS,

@@ -1,0 +1,91 @@
+"""The measure `distilled`: the score of a text by a student of labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
+from gristmill.operators.columns import TEXT
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.student.calibration import Calibration
+from gristmill.operators.student.linear import Student
+
+#: What is added to the path of a model for that of its calibration.
+CALIBRATION = ".calibration.json"
+
+
+class Distilled(Measure):
+    """Score by a student that `gristmill distil` made: a calibrated probability, or of a scale the expected number.
+
+    `label` names the label whose probability it is; of a scale it may be left out, and the column is the sum of each
+    number times its probability. The calibration lies beside the model; another one makes other scores, which are
+    measured anew. Null where the text is null.
+    """
+
+    shorthand: ClassVar[str | None] = "model"
+
+    model: str = Field(description="path of the student; its calibration lies beside it")
+    label: str | None = Field(default=None, description="whose probability; by default the expected number of a scale")
+    column: str = Field(default="distilled", min_length=1, description="name of the column")
+
+    def resources(self) -> dict[str, str]:
+        """Return the files of the student and its calibration."""
+        return {"model": self.model, "calibration": self.model + CALIBRATION}
+
+    def check(self, files: Files) -> None:
+        """Raise RecipeError where a file is no student or calibration, or the student lacks the label."""
+        student = Student.read(files["model"])
+        read_calibration(files["calibration"])
+        self._weights(student)
+
+    def gives(self) -> pa.Schema:
+        """Return the column (float32)."""
+        what = "expected number" if self.label is None else f"probability of {self.label}"
+        return pa.schema([field(self.column, pa.float32(), f"{what} by {self.model}")])
+
+    def kernels(self) -> tuple[str, ...]:
+        """Return the groups of kernels that it calls."""
+        return ("buckets",)
+
+    def open(self, files: Files) -> MeasureFunction:
+        """Read the student; return a thread-safe function from documents (n rows) to the column (n rows)."""
+        student, calibration = Student.read(files["model"]), read_calibration(files["calibration"])
+        weights, schema = self._weights(student), self.gives()
+
+        def measure(documents: Documents) -> pa.RecordBatch:
+            texts = documents.column(TEXT)
+            shares = calibration.probabilities(student.scores(texts), student.exclusive)
+            values = (shares * weights).sum(axis=1)  # row by row: a product of matrices depends on how many there are
+            null = np.asarray(texts.is_null())
+            return pa.record_batch([pa.array(values, pa.float32(), mask=null)], schema=schema)
+
+        return measure
+
+    def _weights(self, student: Student) -> np.ndarray:
+        """Return by what the probability of each label counts (labels). Raises RecipeError where it cannot be known."""
+        if self.label is not None:
+            if self.label not in student.labels:
+                labels = ", ".join(student.labels)
+                raise RecipeError(f"{self.model} has no label {self.label}; there are {labels}")
+            return np.array([float(label == self.label) for label in student.labels])
+        if student.kind != "scale":
+            raise RecipeError(f"{self.model} knows the labels {', '.join(student.labels)}: name one with `label`")
+        return np.array([float(label) for label in student.labels])
+
+    def _paths(self) -> set[str]:
+        """Return the paths that stand in the fingerprint by the content of their files."""
+        return {self.model, self.model + CALIBRATION}
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration; raise RecipeError where the file is something else."""
+    try:
+        return Calibration.from_json(json.loads(path.read_text()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(f"{path} is no calibration of a student ({error}); `gristmill distil` writes it") from None

@@ -1,0 +1,1 @@
+"""A linear student of labels: features of texts, the model, its calibration."""

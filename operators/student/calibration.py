@@ -1,0 +1,133 @@
+"""Calibration: probabilities that mean what they say, and how far they do."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+BINS = 15  #: of the calibration error
+_LEAST = 1e-12
+
+
+class Calibration(NamedTuple):
+    """The way from scores to probabilities.
+
+    `temperature` divides the scores before they are made probabilities (Guo et al. 2017, section 4.2). `isotonic` maps
+    each probability by steps that never fall (Zadrozny and Elkan 2002); those of one text are then made to add up to 1.
+    """
+
+    method: Literal["temperature", "isotonic"]
+    temperature: float
+    steps: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()  #: of each label: where they begin, and values
+
+    def probabilities(self, scores: Floats, exclusive: bool) -> Floats:
+        """Return the probabilities (n, labels) of scores (n, labels); of labels that exclude each other or do not."""
+        shares = as_probabilities(scores / self.temperature, exclusive)
+        if self.method == "isotonic":
+            for label, (bounds, values) in enumerate(self.steps):
+                places = np.clip(np.searchsorted(bounds, shares[:, label], side="right") - 1, 0, None)
+                shares[:, label] = np.asarray(values)[places]
+            if exclusive:
+                total = shares.sum(axis=1, keepdims=True)
+                shares = np.where(total > 0, shares / np.maximum(total, _LEAST), 1 / shares.shape[1])
+        return shares
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"method": self.method, "temperature": self.temperature, "steps": self.steps}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Calibration:
+        """Return what `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        steps = tuple((tuple(map(float, bounds)), tuple(map(float, values))) for bounds, values in value["steps"])
+        if value["method"] not in ("temperature", "isotonic"):
+            raise ValueError(f"there is no calibration by {value['method']}")
+        return cls(value["method"], float(value["temperature"]), steps)
+
+
+def as_probabilities(scores: Floats, exclusive: bool) -> Floats:
+    """Return the softmax of scores (n, labels), or where labels do not exclude each other their sigmoids."""
+    if not exclusive:
+        return 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def calibrated(
+    scores: Floats, targets: Floats, exclusive: bool, method: Literal["temperature", "isotonic"] = "temperature"
+) -> Calibration:
+    """Return the calibration of scores (n, labels) to soft targets (n, labels), which the model has not learnt from."""
+    temperature = _best_temperature(scores, targets, exclusive)
+    if method == "temperature":
+        return Calibration(method, temperature)
+    shares = as_probabilities(scores / temperature, exclusive)
+    return Calibration(
+        method, temperature, tuple(isotonic(shares[:, label], targets[:, label]) for label in range(shares.shape[1]))
+    )
+
+
+def log_loss(shares: Floats, targets: Floats, exclusive: bool) -> float:
+    """Return the mean log loss (nats) of probabilities beside soft targets (both n, labels)."""
+    losses = -targets * np.log(np.maximum(shares, _LEAST))
+    if not exclusive:
+        losses -= (1 - targets) * np.log(np.maximum(1 - shares, _LEAST))
+    return float(losses.sum(axis=1).mean())
+
+
+def _best_temperature(scores: Floats, targets: Floats, exclusive: bool) -> float:
+    """Return the temperature of least log loss, which has one minimum in its logarithm: golden section search."""
+    ratio = (np.sqrt(5) - 1) / 2
+    low, high = np.log(0.01), np.log(100.0)
+
+    def loss(log_temperature: float) -> float:
+        shares = as_probabilities(scores / np.exp(log_temperature), exclusive)
+        return log_loss(shares, targets, exclusive)
+
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    at_a, at_b = loss(a), loss(b)
+    while high - low > 1e-4:
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - ratio * (high - low)
+            at_a = loss(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + ratio * (high - low)
+            at_b = loss(b)
+    return float(np.exp((low + high) / 2))
+
+
+def isotonic(values: Floats, targets: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the steps that never fall and are nearest to the targets: where each begins, and its value.
+
+    Pool adjacent violators (Ayer et al. 1955); equal values are one.
+    """
+    unique, place = np.unique(values, return_inverse=True)
+    weights = np.bincount(place).astype(np.float64)
+    means = np.bincount(place, targets) / weights
+    blocks: list[list[float]] = []  # value, weight, first
+    for first, (mean, weight) in enumerate(zip(means.tolist(), weights.tolist(), strict=True)):
+        blocks.append([mean, weight, first])
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+            mean_, weight_, _ = blocks.pop()
+            total = blocks[-1][1] + weight_
+            blocks[-1][0] = (blocks[-1][0] * blocks[-1][1] + mean_ * weight_) / total
+            blocks[-1][1] = total
+    bounds = tuple(float(unique[int(first)]) for _, _, first in blocks)
+    return bounds, tuple(block[0] for block in blocks)
+
+
+def expected_calibration_error(confidence: Floats, right: Floats, bins: int = BINS) -> float:
+    """Return the mean distance of confidence (n) and how often it is right (n), over bins of equal width."""
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    sizes = np.bincount(bin_of, minlength=bins)
+    gaps = np.abs(np.bincount(bin_of, confidence - right, bins))
+    return float(gaps.sum() / max(1, sizes.sum()))
+
+
+def brier_score(shares: Floats, targets: Floats) -> float:
+    """Return the mean squared distance of probabilities and targets (both n, labels), summed over labels."""
+    return float(((shares - targets) ** 2).sum(axis=1).mean())

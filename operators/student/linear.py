@@ -1,0 +1,136 @@
+"""The linear student: a logistic regression on hashed n-grams for each label, whose every score can be explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.kernels.linear import fit_dual, products
+from gristmill.operators.student.features import Floats, Ngrams, Numbers, SparseRows
+
+Kind = Literal["choice", "scale", "multi"]
+ROUNDS = 200
+TOLERANCE = 1e-4  #: largest move of a dual in a round, beside the strength, at which the fit ends
+_METADATA = b"student"
+
+
+@dataclass(frozen=True)
+class Student:
+    """Weights of n-grams for each label. The score of a label is `sums / sqrt(n-grams) + bias`.
+
+    Of two labels that exclude each other the second alone has weights, and the first the opposite score.
+    """
+
+    kind: Kind
+    labels: tuple[str, ...]
+    ngrams: Ngrams
+    values: Floats  #: (labels that have weights, buckets): weight times rarity, what an occurrence of an n-gram adds
+    bias: Floats  #: (labels that have weights)
+
+    @property
+    def exclusive(self) -> bool:
+        """Return whether a text has one label: not of several that may all fit."""
+        return self.kind != "multi"
+
+    def scores(self, texts: pa.LargeStringArray) -> Floats:
+        """Return the scores (n, labels) of texts (n)."""
+        sums, lengths = self.ngrams.sums(texts, self.values)
+        return both_ways(sums / np.sqrt(np.maximum(lengths, 1))[:, None] + self.bias, len(self.labels))
+
+    def to_bytes(self) -> bytes:
+        """Return it as an Arrow IPC file."""
+        metadata = {
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "order": self.ngrams.order,
+            "buckets": self.ngrams.buckets,
+            "bias": self.bias.tolist(),
+        }
+        table = pa.table({str(i): row.astype(np.float32) for i, row in enumerate(self.values)})
+        table = table.replace_schema_metadata({_METADATA: json.dumps(metadata)})
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> Student:
+        """Read a student; raise RecipeError where the file is something else."""
+        try:
+            table = pa.ipc.open_file(path.read_bytes()).read_all()
+            metadata = json.loads(table.schema.metadata[_METADATA])
+            labels = tuple(metadata["labels"])
+            values = np.stack([table[name].combine_chunks().to_numpy() for name in table.column_names])
+            ngrams = Ngrams(metadata["order"], metadata["buckets"])
+            return cls(metadata["kind"], labels, ngrams, values.astype(np.float64), np.array(metadata["bias"]))
+        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+            raise RecipeError(f"{path} is no student ({error}); `gristmill distil` makes one") from None
+
+
+class StudentFit(NamedTuple):
+    """A student, and what each example taught it."""
+
+    student: Student
+    rarity: Floats  #: (buckets)
+    duals: Floats  #: (examples, labels that have weights): the weight of each example in them
+    rounds: int  #: the most that a label took
+
+
+def fit(
+    kind: Kind,
+    labels: Sequence[str],
+    ngrams: Ngrams,
+    rows: SparseRows,
+    rarity: Floats,
+    targets: Floats,
+    order: Numbers,
+    strength: float = 1.0,
+    rounds: int = ROUNDS,
+    tolerance: float = TOLERANCE,
+) -> StudentFit:
+    """Return the student of rows (n) and soft targets (n, labels), which add up to 1 where labels exclude each other.
+
+    `strength` is what the log losses of all examples count beside the squares of the weights; `order` (n) that in which
+    examples are looked at. The same arguments give the same student, bit for bit.
+    """
+    learnt = [1] if kind != "multi" and len(labels) == 2 else [*range(len(labels))]
+    weights = np.zeros((len(learnt), ngrams.buckets + 1))
+    duals = np.zeros((len(learnt), len(rows.starts) - 1))
+    squares, most = rows.squares, 0
+    for label, of in enumerate(learnt):
+        of_label = np.ascontiguousarray(targets[:, of])
+        took = fit_dual(*rows, squares, of_label, order, weights[label], duals[label], 1 / strength, rounds, tolerance)
+        most = max(most, took)
+    student = Student(
+        kind, tuple(labels), ngrams, (weights[:, :-1] * rarity).astype(np.float32).astype(np.float64), weights[:, -1]
+    )
+    return StudentFit(student, rarity, duals.T, most)
+
+
+def both_ways(scores: Floats, labels: int) -> Floats:
+    """Return scores (n, labels), of two labels from those of the second alone (n, 1)."""
+    return np.concatenate([-scores, scores], axis=1) if scores.shape[1] < labels else scores
+
+
+def scores_of_rows(rows: SparseRows, weights: Floats) -> Floats:
+    """Return the scores (n, labels) of rows (n) by weights (labels, columns)."""
+    out = np.empty((len(rows.starts) - 1, len(weights)))
+    products(*rows, weights, out)
+    return out
+
+
+def representers(row: SparseRows, examples: SparseRows, duals: Floats, columns: int) -> Floats:
+    """Return what each example (n) adds to the score of one row, by label (n, labels): its dual times their product."""
+    dense = np.zeros((1, columns))
+    dense[0, row.columns] = row.values
+    likeness = scores_of_rows(examples, dense)
+    added: Floats = duals * likeness
+    return added

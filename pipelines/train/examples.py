@@ -1,0 +1,98 @@
+"""The examples that a student learns from: a table of texts and labels, or the answers to a task with their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.operators.columns import CONTENT_ID
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.label.aggregate import aggregate
+from gristmill.pipelines.label.answered_texts import texts_of
+from gristmill.pipelines.label.store import open_stored
+from gristmill.pipelines.label.task import LoadedTask
+from gristmill.pipelines.label.votes import ordered_labels, read_table, votes_of_task
+from gristmill.pipelines.train.distil import Examples
+
+_NONE = "(none)"
+
+
+def examples_of_table(
+    path: str,
+    text: str,
+    label: str,
+    probability: str | None = None,
+    by: Sequence[str] = (),
+    scale: bool = False,
+    labels: Sequence[str] = (),
+) -> Examples:
+    """Return the examples of a table: Parquet, or any format that `labels import` reads.
+
+    A label has the probability of its field, one without it, and the others have the rest in equal parts. `labels` are
+    those that there are, where they are known. Raises RecipeError where a field is missing, a record has a text without
+    a label, or a probability is none.
+    """
+    names = [text, label, *([] if probability is None else [probability]), *by]
+    table = read_table(path, [*dict.fromkeys(names)], label)
+    has_text = pc.fill_null(pc.not_equal(table[text].cast(pa.string()), ""), False)
+    table = table.filter(has_text)
+    given = [None if value is None else str(value) for value in table[label].to_pylist()]
+    if None in given or "" in given:
+        raise RecipeError(f"{path}: a text has no {label}; leave it out, or give it one")
+    known = list(labels) or ordered_labels({*map(str, given)}, "scale" if scale else "choice", path, label)
+    if unknown := sorted({*map(str, given)} - {*known}):
+        raise RecipeError(f"{path}: {', '.join(unknown)} is no label of the others, which have {', '.join(known)}")
+    if len(known) < 2:
+        raise RecipeError(f"{path}: all texts have one {label}; a student needs two")
+    places = np.array([known.index(str(value)) for value in given])
+    sure = np.ones(len(places))
+    if probability is not None:
+        try:
+            sure = np.array([1.0 if value in (None, "") else float(value) for value in table[probability].to_pylist()])
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"{path}: a {probability} is no number: {error}") from None
+        if not ((sure >= 0) & (sure <= 1)).all():
+            raise RecipeError(f"{path}: a {probability} is not from 0 to 1")
+    targets = np.repeat(((1 - sure) / (len(known) - 1))[:, None], len(known), axis=1)
+    targets[np.arange(len(places)), places] = sure
+    strata = {name: [_NONE if value is None else str(value) for value in table[name].to_pylist()] for name in by}
+    ids = [f"{path}:{i}" for i in range(len(places))]
+    texts = table[text].cast(pa.large_string()).combine_chunks()
+    return Examples("scale" if scale else "choice", tuple(known), ids, texts, targets, strata)
+
+
+def examples_of_task(
+    loaded: LoadedTask, store: str, method: str, gold: str | None = None, inputs: Sequence[str] = ()
+) -> Examples:
+    """Return the examples of a task: its aggregated answers, with the texts from where they lie, by their source.
+
+    Raises RecipeError where the task has no labels, or none of the texts is found.
+    """
+    named = votes_of_task(loaded, store, gold, strata=True)
+    table, _ = aggregate(named, method)
+    opened = open_stored(store, loaded.fingerprint)
+    keys = [bytes.fromhex(key) for key in table[CONTENT_ID].to_pylist()]
+    texts: Mapping[bytes, str] = texts_of(opened, keys, inputs)
+    found = [i for i, key in enumerate(keys) if texts.get(key)]
+    if not found:
+        raise RecipeError(f"no text of {loaded.name} is found; name the files with --input GLOB")
+    labels = list(dict.fromkeys(named.item_labels)) or list(named.labels)
+    shares = table["probabilities"].to_pylist()
+    targets = np.array([[dict(shares[i])[label] for label in labels] for i in found], np.float64)
+    if named.kind != "multi":
+        targets /= targets.sum(axis=1, keepdims=True)
+    documents = opened.documents()
+    sources = dict(zip(documents[CONTENT_ID].to_pylist(), documents["source"].to_pylist(), strict=True))
+    ids: list[Any] = table["id"].to_pylist()
+    return Examples(
+        named.kind,
+        tuple(labels),
+        [ids[i] or keys[i].hex() for i in found],
+        pa.array([texts[keys[i]] for i in found], pa.large_string()),
+        targets,
+        {"source": [sources.get(keys[i]) or _NONE for i in found]},
+    )

@@ -1,0 +1,107 @@
+"""The report on a student in words: sentences, and a page in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_STRATA = 12  # that a page shows of each grouping
+
+
+def sentences(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the report comes to, a line each."""
+    counts, test = report["examples"], report["test"]
+    left_out = f"; {counts['left_out']:,} near copies of texts to test with left out" if counts["left_out"] else ""
+    yield (
+        f"learnt from {counts['learnt']:,} texts, calibrated with {counts['calibrated']:,}, tested with "
+        f"{counts['tested']:,}{left_out}"
+    )
+    if "accuracy" in test:
+        low, high = test["accuracy_interval"]
+        most = test["most_frequent"]
+        yield f"accuracy {test['accuracy']:.1%} ({low:.1%} to {high:.1%}); always the most frequent label {most:.1%}"
+    precision = _mean(test["average_precision"])
+    yield f"macro-F1 {test['macro_f1']:.3f}, AUC {_mean(test['auc'])}, average precision {precision}"
+    if "spearman" in test:
+        rank = "-" if test["spearman"] is None else f"{test['spearman']:.3f}"
+        yield f"rank correlation of the expected number {rank}, off by {test['mean_error']:.2f} on average"
+    told = test["calibration"]
+    yield (
+        f"calibration error {told['ece']:.3f} ({told['ece_before']:.3f} before), log loss {told['log_loss']:.3f} "
+        f"({told['log_loss_before']:.3f})"
+    )
+
+
+def _mean(values: Mapping[str, float | None]) -> str:
+    known = [value for value in values.values() if value is not None]
+    return f"{sum(known) / len(known):.3f}" if known else "-"
+
+
+def curve_rows(curve: Sequence[Mapping[str, float]]) -> list[list[str]]:
+    """Return the learning curve as rows of text: examples, share that is right, log loss."""
+    return [[f"{row['examples']:,}", f"{row['accuracy']:.1%}", f"{row['log_loss']:.3f}"] for row in curve]
+
+
+def cut_rows(curves: Mapping[str, Any]) -> list[list[str]]:
+    """Return the cuts that wishes give as rows of text: what is positive, wish, cut, kept, precision, recall."""
+    rows = []
+    for name, curve in curves.items():
+        for wish, cut in curve["cuts"].items():
+            figures = ["-"] * 4
+            if cut is not None:
+                shares = (f"{cut[what]:.1%}" for what in ("kept", "precision", "recall"))
+                figures = [f"{cut['threshold']:.4g}", *shares]
+            rows.append([name, wish, *figures])
+    return rows
+
+
+def stratum_rows(strata: Mapping[str, Any]) -> list[list[str]]:
+    """Return the figures inside strata as rows of text: grouping, stratum, texts, share positive, AUC, correlation."""
+    rows = []
+    for name, grouping in strata.items():
+        for row in grouping["rows"][:_STRATA]:
+            figures = ["-" if row[what] is None else f"{row[what]:.3f}" for what in ("auc", "spearman")]
+            rows.append([name, str(row["stratum"]), f"{row['texts']:,}", f"{row['positive']:.1%}", *figures])
+    return rows
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as a page in Markdown."""
+    test = report["test"]
+    lines = [f"# {report['model']}", ""]
+    lines += [f"- {sentence}." for sentence in sentences(report)]
+    lines += [f"- **Warning**: {warning}." for warning in report["warnings"]]
+    if "confusion" in test:
+        rows = [[label, *map(str, row)] for label, row in zip(report["labels"], test["confusion"], strict=True)]
+        lines += ["", "## Answers", "", *_table(["is \\ was answered", *report["labels"]], rows)]
+    lines += ["", "## Labels", "", *_table(["label", "share", "F1", "AUC", "average precision"], _label_rows(report))]
+    heads = ["positive", "wish", "cut", "kept", "precision", "recall"]
+    lines += ["", "## Cuts", "", *_table(heads, cut_rows(report["curves"]))]
+    heads = ["grouping", "stratum", "texts", "positive", "AUC", "rank correlation"]
+    lines += ["", "## Inside strata", "", *_table(heads, stratum_rows(report["strata"]))]
+    lines += [
+        "",
+        "## More examples",
+        "",
+        *_table(["examples", "right", "log loss"], curve_rows(report["learning_curve"])),
+    ]
+    reliability = [
+        [f"{r['confidence']:.3f}", f"{r['right']:.3f}", f"{r['n']:,}"] for r in test["calibration"]["reliability"]
+    ]
+    lines += ["", "## Calibration", "", *_table(["probability", "right", "answers"], reliability), ""]
+    return "\n".join(lines)
+
+
+def _label_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    test = report["test"]
+    rows = []
+    for label in report["labels"]:
+        values = (test[what][label] for what in ("f1", "auc", "average_precision"))
+        rows.append([label, f"{report['shares'][label]:.1%}", *("-" if v is None else f"{v:.3f}" for v in values)])
+    return rows
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [heads, *rows])
+    first, *others = (f"| {' | '.join(row)} |" for row in escaped)
+    return [first, "|" + "---|" * len(heads), *others]

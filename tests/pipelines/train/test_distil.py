@@ -1,0 +1,327 @@
+"""`gristmill distil`: the split, what is written, what the report says, the student as a measure."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from gristmill import api
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.measures.distilled import CALIBRATION
+from gristmill.pipelines.cli.main import app
+from gristmill.pipelines.train import evaluation
+from gristmill.pipelines.train.distil import near_copies
+from tests.pipelines.stages.test_run import execute, rows
+from tests.support import WORDS, write_jsonl
+
+MakeRecipe = Callable[..., Path]
+SUFFIXES = ("", ".report.json", ".report.md", ".examples.parquet", CALIBRATION)
+TOPICS = {
+    "sport": ["goal", "match", "league", "coach", "striker", "season"],
+    "law": ["court", "judge", "appeal", "verdict", "statute", "plaintiff"],
+    "food": ["recipe", "oven", "butter", "flour", "simmer", "garlic"],
+}
+
+
+def text_on(topic: str, draw: random.Random, words: int = 40, share: float = 0.15) -> str:
+    return " ".join(draw.choice(TOPICS[topic]) if draw.random() < share else draw.choice(WORDS) for _ in range(words))
+
+
+def examples(n: int = 600, seed: int = 0, **fields: Callable[[str, random.Random], Any]) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    made = []
+    for _ in range(n):
+        topic = draw.choice([*TOPICS])
+        row = {"text": text_on(topic, draw), "label": topic}
+        made.append(row | {name: value(topic, draw) for name, value in fields.items()})
+    return made
+
+
+def table(path: Path, made: list[dict[str, Any]]) -> str:
+    pq.write_table(pa.Table.from_pylist(made), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A student of three topics and its report."""
+    folder = tmp_path_factory.mktemp("student")
+    report = api.distil(str(folder / "topic.bin"), table=table(folder / "t.parquet", examples()))
+    return folder / "topic.bin", report
+
+
+def test_it_learns_and_says_how_well(distilled: tuple[Path, dict[str, Any]]) -> None:
+    path, report = distilled
+    counts, test = report["examples"], report["test"]
+    assert counts["learnt"] + counts["calibrated"] + counts["tested"] == 600
+    assert counts["tested"] == pytest.approx(120, abs=3)
+    assert test["accuracy"] > 0.9 > test["most_frequent"]
+    assert test["accuracy_interval"][0] <= test["accuracy"] <= test["accuracy_interval"][1]
+    confusion = np.array(test["confusion"])
+    assert confusion.sum() == counts["tested"]
+    assert np.trace(confusion) / confusion.sum() == test["accuracy"]
+    assert min(test["auc"].values()) > 0.95
+    assert [row["examples"] for row in report["learning_curve"]][-1] == counts["learnt"]
+    assert report["learning_curve"][-1]["accuracy"] == test["accuracy"]
+    assert json.loads(Path(f"{path}.report.json").read_text()) == json.loads(json.dumps(report))
+    page = Path(f"{path}.report.md").read_text()
+    assert f"accuracy {test['accuracy']:.1%}" in page
+
+
+def test_the_same_examples_in_any_order_and_form_give_the_same_bytes(tmp_path: Path) -> None:
+    made = examples(200)
+    one, other = tmp_path / "a", tmp_path / "b"
+    for folder in (one, other):
+        folder.mkdir()
+    api.distil(str(one / "s.bin"), table=table(one / "t.parquet", made))
+    shuffled = random.Random(1).sample(made, len(made))
+    write_jsonl(other / "t.jsonl", [*shuffled, made[0]])
+    api.distil(str(other / "s.bin"), table=str(other / "t.jsonl"))
+    for suffix in ("", CALIBRATION):
+        assert (one / f"s.bin{suffix}").read_bytes() == (other / f"s.bin{suffix}").read_bytes()
+    again = tmp_path / "c.bin"
+    api.distil(str(again), table=table(one / "t.parquet", made), seed=1)
+    assert again.read_bytes() != (one / "s.bin").read_bytes()
+
+
+def near_copy(text: str, draw: random.Random) -> str:
+    words = text.split()
+    words[draw.randrange(len(words))] = "changed"
+    return " ".join(words)
+
+
+def test_near_copies_are_one_cluster_and_on_one_side(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    originals = [row["text"] for row in examples(150, seed=3)]
+    originals = [text + " " + text_on("law", draw, 80) for text in originals]
+    copies = [near_copy(text, draw) for text in originals]
+    clusters = near_copies(pa.array([*originals, *copies], pa.large_string()))
+    assert (clusters[:150] == clusters[150:]).all()
+    assert len(np.unique(clusters)) == 150
+    made = [{"text": text, "label": ["a", "b"][i % 2]} for i, text in enumerate(originals)]
+    made += [{"text": text, "label": ["a", "b"][i % 2]} for i, text in enumerate(copies)]
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made))
+    assert report["examples"]["clusters"] == 150
+    learnt = {row["id"] for row in pq.read_table(tmp_path / "s.bin.examples.parquet", columns=["id"]).to_pylist()}
+    numbers = {int(id.rsplit(":", 1)[1]) for id in learnt}
+    assert len(numbers) == report["examples"]["learnt"]
+    assert all((i + 150 in numbers) == (i in numbers) for i in range(150)), "a copy lies on the other side"
+
+
+def test_near_copies_of_what_is_tested_with_are_not_learnt_from(tmp_path: Path) -> None:
+    draw = random.Random(4)
+    made = [row | {"text": row["text"] + " " + text_on(row["label"], draw, 60)} for row in examples(200, seed=4)]
+    tested = [{"text": near_copy(row["text"], draw), "label": row["label"]} for row in made[:30]] + [made[40]]
+    report = api.distil(
+        str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made), test=table(tmp_path / "e.parquet", tested)
+    )
+    assert report["examples"]["tested"] == 31
+    assert report["examples"]["left_out"] == 30
+    assert report["examples"]["learnt"] + report["examples"]["calibrated"] == 200 - 31
+
+
+def test_a_label_that_is_mostly_the_source_is_pointed_out(tmp_path: Path) -> None:
+    def by_source(topic: str, draw: random.Random) -> str:
+        return "good" if topic == "law" else "bad"
+
+    made = [row | {"source": row["label"], "label": row["grade"]} for row in examples(500, grade=by_source)]
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made), by=["source"])
+    assert any(warning.startswith("source alone tells what is positive") for warning in report["warnings"])
+    assert report["strata"]["source"]["auc_alone"] == 1.0
+    page = Path(tmp_path / "s.bin.report.md").read_text()
+    assert "**Warning**: source alone" in page
+
+
+def test_one_that_is_not_is_not(tmp_path: Path) -> None:
+    made = examples(500, source=lambda topic, draw: draw.choice(["web", "books"]))
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made), by=["source"])
+    assert report["warnings"] == []
+    assert report["strata"]["source"]["auc_alone"] < 0.65
+    strata = report["strata"]["source"]["rows"]
+    assert {row["stratum"] for row in strata} == {"web", "books"}
+    assert all(row["auc"] > 0.9 for row in strata)
+
+
+def test_a_scale_has_a_rank_correlation_and_cuts(tmp_path: Path) -> None:
+    draw = random.Random(5)
+    made = []
+    for _ in range(700):
+        grade = draw.randrange(5)
+        made.append({"text": text_on("law", draw, 60, share=grade / 12), "label": grade})
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made), scale=True)
+    assert report["labels"] == ["0", "1", "2", "3", "4"]
+    assert report["test"]["spearman"] > 0.7
+    (curve,) = report["curves"].values()
+    cut = curve["cuts"]["recall >= 0.9"]
+    assert cut["recall"] >= 0.9
+    assert curve["cuts"]["keep 0.2"]["kept"] == pytest.approx(0.2, abs=0.02)
+
+
+def test_the_student_is_a_measure_whose_calibration_counts_and_whose_cut_does_not(
+    distilled: tuple[Path, dict[str, Any]], tmp_path: Path, make_recipe: MakeRecipe
+) -> None:
+    path, _ = distilled
+    for suffix in SUFFIXES:
+        (tmp_path / f"m.bin{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+    documents = [{"id": str(i), "lang": "en", **row} for i, row in enumerate(examples(80, seed=9))]
+    write_jsonl(tmp_path / "data" / "docs-0.jsonl", documents)
+    recipe = make_recipe(
+        tmp_path,
+        measure=[{"distilled": {"model": "m.bin", "label": "law", "column": "law"}}],
+        decide=[{"drop": "law < 0.5"}],
+        write={"columns": ["id", "law"]},
+    )
+    first = execute(recipe)
+    kept = dict(rows(first, "id", "law"))
+    right = {row["id"] for row in documents if row["label"] == "law"}
+    assert len(right & {*kept}) > 0.8 * len(right)
+    assert len({*kept} - right) < 0.2 * len(right)
+    assert execute(recipe, "decide.drop.when=law < 0.8").measured_now == 0
+    calibration = tmp_path / f"m.bin{CALIBRATION}"
+    calibration.write_text(json.dumps(json.loads(calibration.read_text()) | {"temperature": 5.0}))
+    again = execute(recipe)
+    assert again.measured_now == 1
+    assert all(value < kept[id] for id, value in rows(again, "id", "law") if id in kept and kept[id] > 0.6)
+    with pytest.raises(RecipeError, match=r"there is no file .*nothing\.bin"):
+        execute(recipe, "measure.distilled.model=nothing.bin")
+
+
+def test_soft_labels_and_isotonic_calibration(tmp_path: Path) -> None:
+    made = examples(400, sure=lambda topic, draw: draw.choice([0.6, 0.9, None]))
+    source = table(tmp_path / "t.parquet", made)
+    report = api.distil(str(tmp_path / "s.bin"), table=source, probability="sure", calibration="isotonic")
+    assert report["test"]["calibration"]["method"] == "isotonic"
+    stored = pq.read_table(tmp_path / "s.bin.examples.parquet")["target"].to_pylist()
+    assert {round(max(target), 3) for target in stored} == {0.6, 0.9, 1.0}
+    assert all(sum(target) == pytest.approx(1) for target in stored)
+
+
+def test_the_answers_to_a_task_teach_it(tmp_path: Path) -> None:
+    made = [{"id": str(i), **row} for i, row in enumerate(examples(300, seed=6))]
+    write_jsonl(tmp_path / "docs.jsonl", made)
+    task = {"version": 1, "name": "topic", "instruction": "What is it about?", "answer": {"choice": [*TOPICS]}}
+    task["annotators"] = [{"name": "m", "engine": "http", "model": "m", "base_url": "http://127.0.0.1:9/v1"}]
+    (tmp_path / "task.yaml").write_text(json.dumps(task))
+    draw = random.Random(7)
+    for name, error in (("ann", 0.05), ("bob", 0.1), ("cy", 0.5)):
+        answers = [
+            {
+                "id": row["id"],
+                "text": row["text"],
+                "answer": draw.choice([*TOPICS]) if draw.random() < error else row["label"],
+            }
+            for row in made
+        ]
+        write_jsonl(tmp_path / f"{name}.jsonl", answers)
+        command = [
+            "labels",
+            "import",
+            str(tmp_path / "task.yaml"),
+            str(tmp_path / f"{name}.jsonl"),
+            "--annotator",
+            name,
+        ]
+        done = CliRunner().invoke(app, [*command, "--store", str(tmp_path / "store")])
+        assert done.exit_code == 0, done.output
+    command = [
+        "distil",
+        str(tmp_path / "task.yaml"),
+        "--store",
+        str(tmp_path / "store"),
+        "--out",
+        str(tmp_path / "s.bin"),
+    ]
+    done = CliRunner().invoke(app, [*command, "--input", str(tmp_path / "docs.jsonl"), "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["labels"] == [*TOPICS]
+    assert report["test"]["accuracy"] > 0.85
+    shown = CliRunner().invoke(app, [*command, "--input", str(tmp_path / "docs.jsonl")], env={"COLUMNS": "200"}).output
+    assert "calibration error" in shown
+    assert "precision >= 0.9" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name what to learn from"),
+        (["--table", "{t}", "--label", "grade"], "has no field grade"),
+        (["--table", "{t}", "--calibration", "prayer"], "there is no calibration prayer"),
+        (["--table", "{few}"], "give 50 or more"),
+        (["--table", "{one}"], "all texts have one label"),
+        (["--table", "{t}", "--probability", "text"], "a text is no number"),
+        (["--table", "{t}", "--test", "{other}"], "is no label of the others"),
+        (["--table", "{t}", "--scale"], "is no number, as those of a scale are"),
+        (["--table", "{bare}"], "a text has no label"),
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path: Path, arguments: list[str], message: str) -> None:
+    made = examples(60)
+    tables = {
+        "t": made,
+        "few": made[:20],
+        "one": [row | {"label": "x"} for row in made],
+        "other": [row | {"label": "x"} for row in made],
+        "bare": [*made, {"text": "no label here", "label": None}],
+    }
+    paths = {name: table(tmp_path / f"{name}.parquet", held) for name, held in tables.items()}
+    command = ["distil", "--out", str(tmp_path / "s.bin"), *[argument.format(**paths) for argument in arguments]]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert not list(tmp_path.glob("s.bin*"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=30))
+def test_spearman_is_the_correlation_of_ranks(pairs: list[tuple[int, int]]) -> None:
+    first, second = (np.array(side, np.float64) for side in zip(*pairs, strict=True))
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        return np.array([(values < v).sum() + ((values == v).sum() + 1) / 2 for v in values])
+
+    found = evaluation.spearman(first, second)
+    if len({*first}) == 1 or len({*second}) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(np.corrcoef(ranks(first), ranks(second))[0, 1])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=3, max_size=60))
+def test_a_curve_is_what_its_cuts_keep(pairs: list[tuple[float, bool]]) -> None:
+    values, positive = np.array([v for v, _ in pairs]), np.array([p for _, p in pairs])
+    curve = evaluation.curve(values, positive)
+    for row in curve:
+        taken = values >= row["threshold"]
+        assert row["kept"] == pytest.approx(taken.mean())
+        assert row["precision"] == pytest.approx(positive[taken].mean())
+        assert row["recall"] == pytest.approx((positive & taken).sum() / max(1, positive.sum()))
+    precise = evaluation.cut_of(curve, ("precision", 0.8))
+    enough = [row for row in curve if row["precision"] >= 0.8]  # type: ignore[operator]
+    assert (precise is None) == (not enough)
+    if precise is not None:
+        assert precise["recall"] == max(row["recall"] for row in enough)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("agnews", 0.87), ("imdb", 0.88)])
+def test_real_labels(shared_data: Path, tmp_path: Path, name: str, least: float) -> None:
+    labelled = shared_data / "labelled"
+    report = api.distil(
+        str(tmp_path / "s.bin"),
+        table=str(labelled / f"{name}_train.parquet"),
+        test=str(labelled / f"{name}_test.parquet"),
+        label="label_name",
+    )
+    assert report["test"]["accuracy"] >= least
+    assert report["test"]["calibration"]["ece"] <= 0.03
