@@ -44,9 +44,7 @@ Method = Callable[[Votes], Aggregation]
 
 def majority(votes: Votes) -> Aggregation:
     """Return the share of the votes that each label has."""
-    shares = evidence(votes, np.ones(len(votes.items)))
-    shares /= shares.sum(axis=1, keepdims=True)
-    return _by_credit(votes, with_gold(shares, votes.gold), 0)
+    return _by_credit(votes, with_gold(_in_parts(evidence(votes, np.ones(len(votes.items)))), votes.gold), 0)
 
 
 def weighted(votes: Votes) -> Aggregation:
@@ -63,7 +61,13 @@ def weighted(votes: Votes) -> Aggregation:
     else:
         skills = per_annotator(votes, right) / np.maximum(per_annotator(votes, np.ones(len(right))), 1)
     sums = evidence(votes, np.maximum(skills[votes.annotators], _LEAST))
-    return _by_credit(votes, with_gold(sums / sums.sum(axis=1, keepdims=True), votes.gold), 1)
+    return _by_credit(votes, with_gold(_in_parts(sums), votes.gold), 1)
+
+
+def _in_parts(sums: Floats) -> Floats:
+    """Return sums (items, labels) as shares of each item; an item without votes may have any label."""
+    totals = sums.sum(axis=1, keepdims=True)
+    return np.where(totals > 0, sums / np.where(totals > 0, totals, 1), 1 / sums.shape[1])
 
 
 def dawid_skene(votes: Votes, iterations: int = ITERATIONS, tolerance: float = TOLERANCE) -> Aggregation:

@@ -73,6 +73,16 @@ def test_every_method_gives_probabilities_whatever_the_order_and_form_of_the_vot
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("error")
+def test_an_item_without_votes_has_its_gold_or_any_label(method: str) -> None:
+    votes = make_votes(np.array([0, 0, 3]), np.array([0, 1, 0]), np.array([1, 1, 0]), (4, 3, 2))
+    shares = METHODS[method](votes._replace(gold=np.array([-1, 0, -1, -1]))).shares
+    assert shares[1].tolist() == [1.0, 0.0]
+    assert 0 < shares[2, 0] < 1
+    assert shares.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_gold_is_certain_and_teaches(method: str) -> None:
     """Most annotators are wrong nearly always: gold of some items tells."""
     skills = np.array([0.95, 0.9, *[0.1] * 4])
