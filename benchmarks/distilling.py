@@ -70,7 +70,7 @@ def speed(folder: Path) -> None:
     for labels in (("no", "yes"), tuple("012345")):
         weights = draw.normal(0, 1, (1 if len(labels) == 2 else len(labels), ngrams.buckets))
         path = folder / f"{len(labels)}.bin"
-        path.write_bytes(Student("choice", labels, ngrams, weights, weights[:, 0]).to_bytes())
+        path.write_bytes(Student("choice", labels, ngrams, weights, weights[:, 0], weights[0]).to_bytes())
         Path(f"{path}{CALIBRATION}").write_text(json.dumps(Calibration("temperature", 1.5).to_json()))
         measures[f"distilled, {len(labels)} labels"] = Distilled(model=str(path), label=labels[-1])
     texts = bench_texts(16)

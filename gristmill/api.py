@@ -238,14 +238,19 @@ def aggregate_labels(
     return result
 
 
-def explain(store: str | os.PathLike[str], id: str) -> list[dict[str, Any]]:
+def explain(
+    store: str | os.PathLike[str], id: str, *, student: str | None = None, label: str | None = None
+) -> list[dict[str, Any]]:
     """Return the measures and decisions in a store of the documents with an id, a content id or an address.
 
-    Raises RecipeError where there is no such document.
+    With a student, the path of a model that `distil` made, each has `score`: why a label, by default the most probable,
+    has its score, by the words of the text and by the examples that taught it.
+
+    Raises RecipeError where there is no such document, student or label.
     """
     from gristmill.pipelines.report import explain as explanation
 
-    return explanation.explain(os.fspath(store), id)
+    return explanation.explain(os.fspath(store), id, student, label)
 
 
 def query(store: str | os.PathLike[str], sql: str, unsafe: bool = False) -> pa.Table:

@@ -76,15 +76,28 @@ class Ngrams(NamedTuple):
 
     def occurrences(self, texts: pa.LargeStringArray) -> NgramCounts:
         """Return how often n-grams occur in texts (n); a null text has none."""
-        data, offsets = text_buffers(texts)
-        _, lengths = self.sums(texts, np.zeros((0, self.buckets)))
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        every = np.empty(starts[-1], np.int64)
-        list_buckets(data, offsets, self._features(), starts, every)
+        starts, every = self._listed(texts)
+        lengths = np.diff(starts)
         keys = np.repeat(np.arange(len(texts)), lengths) * self.buckets + every
         unique, counts = np.unique(keys, return_counts=True)
         of_text = np.searchsorted(unique, np.arange(len(texts) + 1) * self.buckets)
         return NgramCounts(of_text, unique % self.buckets, counts.astype(np.float64), lengths)
+
+    def last_buckets(self, texts: pa.LargeStringArray) -> Numbers:
+        """Return the bucket of the last n-gram of texts (n), of one of `order` words or less that of all its words.
+
+        -1 where a text has no words.
+        """
+        starts, every = self._listed(texts)
+        return np.where(np.diff(starts) > 0, np.append(every, -1)[starts[1:] - 1], -1)
+
+    def _listed(self, texts: pa.LargeStringArray) -> tuple[Numbers, Numbers]:
+        """Return where the n-grams of each of n texts begin (n + 1), and their buckets: those of one word first."""
+        _, lengths = self.sums(texts, np.zeros((0, self.buckets)))
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        buckets = np.empty(starts[-1], np.int64)
+        list_buckets(*text_buffers(texts), self._features(), starts, buckets)
+        return starts, buckets
 
     def sums(self, texts: pa.LargeStringArray, values: Floats) -> tuple[Floats, Numbers]:
         """Return the sums of values (k, buckets) over the n-grams of texts (n, k), and the numbers of n-grams (n)."""

@@ -18,7 +18,7 @@ from gristmill.operators.student.features import Floats, Ngrams, Numbers, Sparse
 Kind = Literal["choice", "scale", "multi"]
 ROUNDS = 200
 TOLERANCE = 1e-4  #: largest move of a dual in a round, beside the strength, at which the fit ends
-_METADATA = b"student"
+_METADATA, _RARITY = b"student", "rarity"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Student:
     ngrams: Ngrams
     values: Floats  #: (labels that have weights, buckets): weight times rarity, what an occurrence of an n-gram adds
     bias: Floats  #: (labels that have weights)
+    rarity: Floats  #: (buckets), by which n-grams count in the rows that it learnt from
 
     @property
     def exclusive(self) -> bool:
@@ -53,7 +54,8 @@ class Student:
             "buckets": self.ngrams.buckets,
             "bias": self.bias.tolist(),
         }
-        table = pa.table({str(i): row.astype(np.float32) for i, row in enumerate(self.values)})
+        columns = {str(i): row for i, row in enumerate(self.values)} | {_RARITY: self.rarity}
+        table = pa.table({name: values.astype(np.float32) for name, values in columns.items()})
         table = table.replace_schema_metadata({_METADATA: json.dumps(metadata)})
         sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -68,9 +70,11 @@ class Student:
             table = pa.ipc.open_file(path.read_bytes()).read_all()
             metadata = json.loads(table.schema.metadata[_METADATA])
             labels = tuple(metadata["labels"])
-            values = np.stack([table[name].combine_chunks().to_numpy() for name in table.column_names])
+            columns = {name: table[name].combine_chunks().to_numpy() for name in table.column_names}
+            rarity = columns.pop(_RARITY).astype(np.float64)
+            values = np.stack([*columns.values()]).astype(np.float64)
             ngrams = Ngrams(metadata["order"], metadata["buckets"])
-            return cls(metadata["kind"], labels, ngrams, values.astype(np.float64), np.array(metadata["bias"]))
+            return cls(metadata["kind"], labels, ngrams, values, np.array(metadata["bias"]), rarity)
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
             raise RecipeError(f"{path} is no student ({error}); `gristmill distil` makes one") from None
 
@@ -79,7 +83,6 @@ class StudentFit(NamedTuple):
     """A student, and what each example taught it."""
 
     student: Student
-    rarity: Floats  #: (buckets)
     duals: Floats  #: (examples, labels that have weights): the weight of each example in them
     rounds: int  #: the most that a label took
 
@@ -109,10 +112,9 @@ def fit(
         of_label = np.ascontiguousarray(targets[:, of])
         took = fit_dual(*rows, squares, of_label, order, weights[label], duals[label], 1 / strength, rounds, tolerance)
         most = max(most, took)
-    student = Student(
-        kind, tuple(labels), ngrams, (weights[:, :-1] * rarity).astype(np.float32).astype(np.float64), weights[:, -1]
-    )
-    return StudentFit(student, rarity, duals.T, most)
+    values = (weights[:, :-1] * rarity).astype(np.float32).astype(np.float64)
+    student = Student(kind, tuple(labels), ngrams, values, weights[:, -1], rarity)
+    return StudentFit(student, duals.T, most)
 
 
 def both_ways(scores: Floats, labels: int) -> Floats:

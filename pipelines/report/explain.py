@@ -10,7 +10,7 @@ import duckdb
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.report.query import connect, rows
-from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts
+from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, transformed_text
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
 
@@ -22,14 +22,15 @@ _CLUSTERS = """
 """
 
 
-def explain(store: str, wanted: str) -> list[dict[str, Any]]:
+def explain(store: str, wanted: str, student: str | None = None, label: str | None = None) -> list[dict[str, Any]]:
     """Return the documents with this id, content id or address: place, measures, and a fate for each dataset.
 
     A fate says whether the document was kept, and if not by which rule; of which clusters it is a member; and which
     lines the transforms took out of its text.
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
-    `quarantined`. Raises RecipeError where nothing has the id.
+    `quarantined`. With a student, the path of a model that `gristmill distil` made, a document says why it has its
+    score: that of a label, by default the most probable. Raises RecipeError where nothing has the id.
     """
     connection = connect(store)
 
@@ -62,6 +63,8 @@ def explain(store: str, wanted: str) -> list[dict[str, Any]]:
                     cluster["survivor_id"] = id_of(store, cluster["survivor"])
         _add_excerpts(store, document, connection)
         _add_removed_lines(store, document, connection)
+        if student is not None:
+            _add_score(store, document, connection, student, label)
     quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
     if not documents and not quarantined:
         raise RecipeError(
@@ -92,6 +95,17 @@ def _add_removed_lines(store: str, document: dict[str, Any], connection: duckdb.
             fate["removed_lines"] = removed_lines(store, fate["dataset"], document["address"], connection)
         except (GristmillError, OSError) as error:
             fate["removed_lines"], fate["removed_lines_unreadable"] = [], str(error)
+
+
+def _add_score(
+    store: str, document: dict[str, Any], connection: duckdb.DuckDBPyConnection, student: str, label: str | None
+) -> None:
+    """Add why a student gives the document's text its score, as the transforms of its newest dataset leave it."""
+    from gristmill.pipelines.train.explained_scores import explained_score
+
+    dataset = document["fates"][0]["dataset"]
+    text = transformed_text(store, dataset, document["address"], connection)
+    document["score"] = explained_score(student, text, label)
 
 
 def excerpt(text: str, characters: int) -> str:

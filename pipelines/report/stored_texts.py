@@ -58,21 +58,38 @@ def removed_lines(
     `by` is what the transform calls the reason. Raises as `stored_texts` does, and GristmillError where the transforms
     cannot be applied here.
     """
-    run, _ = _places(store, dataset)[address >> columns.ROW_BITS]
-    transforms: Sequence[Transform] = recorded_operators(run.record["recipe"], "transform", f"run {run.name}")
+    transforms = _transforms(store, dataset, address)
     last = max((i for i, transform in enumerate(transforms) if transform.removes_lines), default=-1)
     if last < 0:
         return []
     texts = pa.array([stored_texts(store, dataset, [address], connection)[address]], pa.large_string())
     removed = []
     for transform in transforms[: last + 1]:
-        name = name_of(transform)
-        if transform.resources():
-            raise GristmillError(f"{name} needs files that a store does not hold")
         lines = transform.removed_lines(texts[0].as_py())
-        removed += [{"transform": name, "by": by, "line": line} for by, line in lines]
-        texts = transform.open({})(texts)
+        removed += [{"transform": name_of(transform), "by": by, "line": line} for by, line in lines]
+        texts = _applied(transform, texts)
     return removed
+
+
+def transformed_text(store: str, dataset: str, address: int, connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the text of a document as the transforms of a dataset leave it. Raises as `removed_lines` does."""
+    texts = pa.array([stored_texts(store, dataset, [address], connection)[address]], pa.large_string())
+    for transform in _transforms(store, dataset, address):
+        texts = _applied(transform, texts)
+    return str(texts[0].as_py())
+
+
+def _transforms(store: str, dataset: str, address: int) -> Sequence[Transform]:
+    """Return the transforms of the run that decided a document of a dataset."""
+    run, _ = _places(store, dataset)[address >> columns.ROW_BITS]
+    transforms: Sequence[Transform] = recorded_operators(run.record["recipe"], "transform", f"run {run.name}")
+    return transforms
+
+
+def _applied(transform: Transform, texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    if transform.resources():
+        raise GristmillError(f"{name_of(transform)} needs files that a store does not hold")
+    return transform.open({})(texts)
 
 
 def _places(store: str, dataset: str) -> dict[int, tuple[Run, str]]:

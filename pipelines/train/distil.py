@@ -30,6 +30,7 @@ from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import Kind, StudentFit, fit
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.train import evaluation
+from gristmill.pipelines.train.explained_scores import EXAMPLES
 from gristmill.pipelines.train.student_report import markdown
 
 #: Strengths of the losses that are tried; the one of least log loss on the calibration part is taken.
@@ -335,7 +336,7 @@ def _write(
             "excerpt": pa.array([" ".join(text[: 2 * _EXCERPT].split())[:_EXCERPT] for text in texts], pa.string()),
         }
     )
-    with files.replacing(f"{out}.examples.parquet") as file:
+    with files.replacing(out + EXAMPLES) as file:
         pq.write_table(table, file, compression="zstd")
     files.write_json(f"{out}.report.json", report)
     files.write_bytes(f"{out}.report.md", markdown(report).encode())

@@ -58,6 +58,22 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
             text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
             table.add_row("  " + name, text)
     console.print(table)
+    if "score" in document:
+        _show_score(document["score"], console)
+
+
+def _show_score(score: Mapping[str, Any], console: Console) -> None:
+    """Print what adds to a score and what takes from it: words, then examples."""
+    probability = f", probability {score['probability']:.3f}" if "probability" in score else ""
+    console.print(f"  score of {score['label']} {score['score']:+.3f}{probability}", style="bold")
+    for entry in score["ngrams"]:
+        console.print(f"    {entry['added']:+.3f}  {in_one_line(entry['ngram'])}")
+    console.print(f"    {score['other_ngrams']:+.3f}  all other words", style="dim")
+    console.print("  by the examples that taught it:")
+    for entry in score["examples"]:
+        label = f"{score['label']} {entry['target']:.2f}"
+        console.print(f"    {entry['added']:+.3f}  {entry['id']} ({label}): {in_one_line(entry['excerpt'][:_LINE])}")
+    console.print(f"    {score['other_examples']:+.3f}  all other examples", style="dim")
 
 
 def _show_cluster(document: Mapping[str, Any], cluster: Mapping[str, Any], console: Console) -> None:

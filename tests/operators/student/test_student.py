@@ -25,6 +25,7 @@ from gristmill.operators.student.calibration import (
     isotonic,
     log_loss,
 )
+from gristmill.operators.student.explanation import LearntExamples, explained
 from gristmill.operators.student.features import Ngrams
 from gristmill.operators.student.linear import Student, fit, representers, scores_of_rows
 from tests.operators.student.students import small_student, student_file
@@ -221,3 +222,31 @@ def test_the_fingerprint_is_that_of_the_files_not_of_their_names() -> None:
     assert one.fingerprint(digests) == other.fingerprint(digests)
     assert one.fingerprint(digests) != one.fingerprint({**digests, "calibration": "3"})
     assert one.fingerprint(digests) != Distilled(model="a.bin", label="y").fingerprint(digests)
+
+
+@pytest.mark.parametrize("labels", ["abc", "ab"])
+def test_a_score_is_what_words_add_and_what_examples_add(labels: str) -> None:
+    draw = np.random.default_rng(3)
+    topics = ["alpha", "beta", "gamma"][: len(labels)]
+    at = draw.integers(0, len(labels), 120)
+    texts = [" ".join([topics[k], *(f"w{n}" for n in draw.integers(0, 400, 20))]) for k in at]
+    counts = NGRAMS.occurrences(array(texts))
+    rarity = counts.rarity(NGRAMS.buckets)
+    rows, targets = counts.rows(rarity), np.eye(len(labels))[at]
+    fitted = fit("choice", labels, NGRAMS, rows, rarity, targets, np.arange(120))
+    names = [str(i) for i in range(120)]
+    taught = LearntExamples(names, texts, rows, fitted.duals, targets)
+    for label in range(len(labels)):
+        told = explained(fitted.student, f"Alpha, beta w1 w2 {topics[label]}", label, taught, most=4)
+        assert told["score"] == pytest.approx(
+            fitted.student.scores(array([f"Alpha, beta w1 w2 {topics[label]}"]))[0, label]
+        )
+        for what in ("ngrams", "examples"):
+            assert len(told[what]) == 4
+            added = [entry["added"] for entry in told[what]]
+            assert sum(added) + told[f"other_{what}"] == pytest.approx(told["score"], abs=1e-6)
+            assert added == sorted(added, key=lambda value: -abs(value))
+        best = max(told["ngrams"], key=lambda entry: entry["added"])
+        assert topics[label] in best["ngram"]
+        helps = [entry for entry in told["examples"] if entry["added"] > 0]
+        assert all(entry["target"] == 1.0 and topics[label] in entry["excerpt"] for entry in helps[:1])

@@ -197,6 +197,36 @@ def test_the_student_is_a_measure_whose_calibration_counts_and_whose_cut_does_no
         execute(recipe, "measure.distilled.model=nothing.bin")
 
 
+def test_explain_says_why_a_document_has_its_score(
+    distilled: tuple[Path, dict[str, Any]], tmp_path: Path, make_recipe: MakeRecipe
+) -> None:
+    path, _ = distilled
+    text = "The COURT heard the judge and the coach on the appeal in the garden by the river and the mountain"
+    write_jsonl(tmp_path / "data" / "docs-0.jsonl", [{"id": "one", "lang": "en", "text": text}])
+    execute(make_recipe(tmp_path, transform=["normalize_unicode"]))
+    store = str(tmp_path / "store")
+    (document,) = api.explain(store, "one", student=str(path))
+    told = document["score"]
+    assert told["label"] == "law"
+    assert told["probability"] > 0.8
+    assert {entry["ngram"] for entry in told["ngrams"][:3]} & {"court", "judge", "appeal"}
+    total = sum(entry["added"] for entry in told["examples"]) + told["other_examples"]
+    assert total == pytest.approx(told["score"], abs=1e-6)
+    (other,) = api.explain(store, "one", student=str(path), label="sport")
+    assert other["score"]["score"] < told["score"]
+    command = ["explain", "one", "--store", store, "--student", str(path)]
+    shown = CliRunner().invoke(app, command, env={"COLUMNS": "200"}).output
+    assert f"score of law {told['score']:+.3f}, probability {told['probability']:.3f}" in shown
+    assert "by the examples that taught it:" in shown
+    wrong = CliRunner().invoke(app, [*command, "--label", "laws"])
+    assert wrong.exit_code == 2
+    assert "has no label laws" in wrong.output
+    assert "law" in wrong.output
+    nothing = CliRunner().invoke(app, ["explain", "one", "--store", store, "--student", str(tmp_path / "no.bin")])
+    assert nothing.exit_code == 2
+    assert "no.bin" in nothing.output
+
+
 def test_soft_labels_and_isotonic_calibration(tmp_path: Path) -> None:
     made = examples(400, sure=lambda topic, draw: draw.choice([0.6, 0.9, None]))
     source = table(tmp_path / "t.parquet", made)
