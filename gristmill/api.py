@@ -243,8 +243,8 @@ def explain(
 ) -> list[dict[str, Any]]:
     """Return the measures and decisions in a store of the documents with an id, a content id or an address.
 
-    With a student, the path of a model that `distil` made, each has `score`: why a label, by default the most probable,
-    has its score, by the words of the text and by the examples that taught it.
+    With a student, the path of a model that `distil` made, the first fate of each has `student`: why a label, by
+    default the most probable, has its score, by the words of the text and by the examples that taught it.
 
     Raises RecipeError where there is no such document, student or label.
     """

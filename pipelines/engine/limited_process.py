@@ -177,7 +177,7 @@ class _Process:
             spend(spent)
             if kind == "memory":
                 raise ExceededError(Excess.MEMORY)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # it ended: before an answer, or in its middle
             ended = -self._process.wait()
             raise ExceededError(Excess.TIME if ended == signal.SIGXCPU else Excess.MEMORY) from None
         except BaseException:

@@ -117,6 +117,8 @@ def votes_of_task(loaded: LoadedTask, store: str, gold: str | None = None, strat
     opened = open_stored(store, loaded.fingerprint)
     rows = opened.rows(columns=("answer", "probabilities"))
     rows = rows.filter(pc.is_valid(rows["answer"]))
+    if not rows.num_rows:
+        raise RecipeError(f"the store has no valid answer to {loaded.name}; `gristmill labels query` shows what it has")
     rows = rows.sort_by([(CONTENT_ID, "ascending"), ("annotator", "ascending"), ("created", "descending")])
     keys, of_items = coded(rows[CONTENT_ID])
     names, of_annotators = coded(rows["annotator"])

@@ -29,8 +29,9 @@ def explain(store: str, wanted: str, student: str | None = None, label: str | No
     lines the transforms took out of its text.
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
-    `quarantined`. With a student, the path of a model that `gristmill distil` made, a document says why it has its
-    score: that of a label, by default the most probable. Raises RecipeError where nothing has the id.
+    `quarantined`. With a student, the path of a model that `gristmill distil` made, the first fate says why the text
+    has its score (`student`): that of a label, by default the most probable. Raises RecipeError where nothing has the
+    id.
     """
     connection = connect(store)
 
@@ -105,7 +106,7 @@ def _add_score(
 
     dataset = document["fates"][0]["dataset"]
     text = transformed_text(store, dataset, document["address"], connection)
-    document["score"] = explained_score(student, text, label)
+    document["fates"][0]["student"] = explained_score(student, text, label)
 
 
 def excerpt(text: str, characters: int) -> str:

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -80,8 +80,8 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
     """
     together, given = _together(examples, test, options.seed)
     sides, clusters = _sides(together, given)
+    together, sides, unknown = _known_labels(together, sides)
     learnt = np.flatnonzero(sides == LEARN)
-    _check(together, learnt)
     ngrams = Ngrams(options.ngram, options.buckets)
     counts = ngrams.occurrences(together.texts)
     rarity = ngrams.occurrences(together.texts.take(pa.array(learnt))).rarity(options.buckets)
@@ -98,6 +98,9 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
     fitted, calibration = fits[strength], calibrations[strength]
     report = _report(out, together, sides, clusters, fitted, calibration, options)
     report["strength"], report["rounds"] = strength, fitted.rounds
+    report["warnings"] += [
+        f"no text to learn from has the label {label}: the student does not know it" for label in unknown
+    ]
     report["learning_curve"] = _learning_curve(together, sides, ngrams, rows, rarity, strength, calibration)
     _write(out, together, learnt, rows, fitted, calibration, report)
     return report
@@ -191,12 +194,27 @@ def _sides(examples: Examples, given: NDArray[np.int64]) -> tuple[NDArray[np.int
     return sides, clusters
 
 
-def _check(examples: Examples, learnt: NDArray[np.int64]) -> None:
-    if len(learnt) < _LEAST_EXAMPLES:
-        raise RecipeError(f"there are {len(learnt)} different texts to learn from; give {_LEAST_EXAMPLES} or more")
-    has = examples.targets[learnt].sum(axis=0)
-    if missing := [label for label, mass in zip(examples.labels, has.tolist(), strict=True) if mass == 0]:
-        raise RecipeError(f"no text to learn from has the label {', '.join(missing)}; give some, or leave it out")
+def _known_labels(examples: Examples, sides: NDArray[np.int64]) -> tuple[Examples, NDArray[np.int64], list[str]]:
+    """Return examples and sides without the labels that no text to learn from has, and those labels.
+
+    A text that has no other is left out.
+    """
+    learnt = sides == LEARN
+    if learnt.sum() < _LEAST_EXAMPLES:
+        raise RecipeError(f"there are {learnt.sum()} different texts to learn from; give {_LEAST_EXAMPLES} or more")
+    has = examples.targets[learnt].sum(axis=0) > 0
+    labels = [label for label, known in zip(examples.labels, has.tolist(), strict=True) if known]
+    unknown = [label for label in examples.labels if label not in labels]
+    if len(labels) < (1 if examples.kind == "multi" else 2):
+        raise RecipeError(
+            f"no text to learn from has the label {', '.join(unknown)}; a student needs two labels or more"
+        )
+    targets = examples.targets[:, has]
+    if examples.kind != "multi":
+        total = targets.sum(axis=1, keepdims=True)
+        sides = np.where(total[:, 0] > 0, sides, -1)
+        targets = targets / np.where(total > 0, total, 1)
+    return replace(examples, labels=tuple(labels), targets=targets), sides, unknown
 
 
 def _fit(

@@ -99,9 +99,11 @@ def test_the_readme_runs_as_it_is_printed(checkout: Path) -> None:
     targets, *blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     for line in targets.splitlines():
         assert re.fullmatch(r"make (demo|test) +#.*", line)  # the one is the fixture, the other is what runs this
-    with endpoint() as server:
+    with endpoint(answers={"array": "4", "return": "1", "class": "3", "a": "2"}) as server:
         keys = {"LABEL_URL": server.url, "LABEL_KEY": "sesame"}
         printed = sh(checkout, "".join(blocks), **keys)
     assert "rich/rich/__init__.py:inspect" in printed
     assert (checkout / "labels.parquet").is_file()
+    assert (checkout / "best.parquet").is_file()
+    assert (checkout / "models" / "edu.bin").is_file()
     assert (checkout / "models" / "quality.bin").is_file()

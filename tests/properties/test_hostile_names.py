@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from gristmill.pipelines.cli import common
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.config.quoting import printable
 from tests.support import sentences, write_jsonl
@@ -31,6 +32,12 @@ NAMES = st.lists(PIECES, min_size=1, max_size=4).map("".join)
 WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 #: What no terminal is to receive: our own colours are off where output is no terminal.
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is broken: the console has the width that it found when it was made, which was some other test's."""
+    monkeypatch.setattr(common.out, "_width", 1000)
 
 
 def gristmill(*arguments: str | Path) -> Result:

@@ -58,8 +58,9 @@ def _show_document(document: dict[str, Any], console: Console) -> None:
             text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
             table.add_row("  " + name, text)
     console.print(table)
-    if "score" in document:
-        _show_score(document["score"], console)
+    for fate in document["fates"]:
+        if "student" in fate:
+            _show_score(fate["student"], console)
 
 
 def _show_score(score: Mapping[str, Any], console: Console) -> None:

@@ -21,6 +21,9 @@ from gristmill.operators.label.aggregation.methods import METHODS
 from gristmill.pipelines.cli.labels import METHOD_NAMES
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.label.aggregate import DEFAULT, wilson
+from gristmill.pipelines.label.store import LabelStore
+from gristmill.pipelines.label.task import load_task
+from tests.pipelines.label.store.rows_made import BIG, rejected
 
 VOTES = [
     ("a", "ann", "yes"), ("a", "bob", "yes"), ("a", "cy", "no"),
@@ -248,3 +251,14 @@ def test_answers_by_a_schema_are_no_labels(tmp_path: Path) -> None:
     done = run("aggregate", path, "--store", tmp_path / "store")
     assert done.exit_code == 2
     assert "answers by a schema are no labels" in done.output
+
+
+def test_a_task_without_a_valid_answer_is_told(tmp_path: Path) -> None:
+    path = task(tmp_path, {"choice": ["sport", "war"]})
+    store = LabelStore(str(tmp_path / "store"), load_task(str(path), asks=False).fingerprint)
+    store.write_task("topic", {})
+    with store.open_run("r") as asked:
+        asked.append(BIG, [rejected(3)])
+    done = run("aggregate", path, "--store", tmp_path / "store")
+    assert done.exit_code == 2
+    assert "the store has no valid answer to topic" in done.output

@@ -21,7 +21,8 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.measures.distilled import CALIBRATION
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.train import evaluation
-from gristmill.pipelines.train.distil import near_copies
+from gristmill.pipelines.train.distil import distil, near_copies
+from gristmill.pipelines.train.examples import examples_of_table
 from tests.pipelines.stages.test_run import execute, rows
 from tests.support import WORDS, write_jsonl
 
@@ -153,6 +154,20 @@ def test_one_that_is_not_is_not(tmp_path: Path) -> None:
     assert all(row["auc"] > 0.9 for row in strata)
 
 
+def test_a_label_that_no_text_has_is_not_known(tmp_path: Path) -> None:
+    made = [row | {"grade": 4 if row["label"] == "law" else 1} for row in examples(300)]
+    tested = [*({"text": row["text"], "grade": row["grade"]} for row in made[200:]), {"text": "a five", "grade": 1}]
+    learnt = table(tmp_path / "t.parquet", [{"text": row["text"], "grade": row["grade"]} for row in made[:200]])
+    report = api.distil(
+        str(tmp_path / "s.bin"), table=learnt, test=table(tmp_path / "e.parquet", tested), label="grade", scale=True
+    )
+    assert report["labels"] == ["1", "4"]
+    two = examples_of_table(learnt, "text", "grade", None, (), True, ("0", "1", "4"))
+    again = distil(two, str(tmp_path / "again.bin"))
+    assert again["labels"] == ["1", "4"]
+    assert "no text to learn from has the label 0: the student does not know it" in again["warnings"]
+
+
 def test_a_scale_has_a_rank_correlation_and_cuts(tmp_path: Path) -> None:
     draw = random.Random(5)
     made = []
@@ -206,14 +221,14 @@ def test_explain_says_why_a_document_has_its_score(
     execute(make_recipe(tmp_path, transform=["normalize_unicode"]))
     store = str(tmp_path / "store")
     (document,) = api.explain(store, "one", student=str(path))
-    told = document["score"]
+    told = document["fates"][0]["student"]
     assert told["label"] == "law"
     assert told["probability"] > 0.8
     assert {entry["ngram"] for entry in told["ngrams"][:3]} & {"court", "judge", "appeal"}
     total = sum(entry["added"] for entry in told["examples"]) + told["other_examples"]
     assert total == pytest.approx(told["score"], abs=1e-6)
     (other,) = api.explain(store, "one", student=str(path), label="sport")
-    assert other["score"]["score"] < told["score"]
+    assert other["fates"][0]["student"]["score"] < told["score"]
     command = ["explain", "one", "--store", store, "--student", str(path)]
     shown = CliRunner().invoke(app, command, env={"COLUMNS": "200"}).output
     assert f"score of law {told['score']:+.3f}, probability {told['probability']:.3f}" in shown
