@@ -122,24 +122,22 @@ def _together(examples: Examples, test: Examples | None, seed: int) -> tuple[Exa
                 places.setdefault(text, []).append((number, i))
     texts = sorted(places, key=lambda text: _key(text, seed))
     first = [min(places[text], key=lambda place: parts[place[0]].ids[place[1]]) for text in texts]
-    targets = [
-        [
-            math.fsum(parts[number].targets[i, label] for number, i in places[text]) / len(places[text])
-            for label in range(k)
-        ]
-        for k in (len(examples.labels),)
-        for text in texts
-    ]
+    targets = np.array([_mean([parts[number].targets[i] for number, i in places[text]]) for text in texts])
     names = [name for name in examples.strata if all(name in part.strata for part in parts)]
     together = Examples(
         examples.kind,
         examples.labels,
         [parts[number].ids[i] for number, i in first],
         pa.array(texts, pa.large_string()),
-        np.array(targets).reshape(len(texts), len(examples.labels)),
+        targets.reshape(len(texts), len(examples.labels)),
         {name: [parts[number].strata[name][i] for number, i in first] for name in names},
     )
     return together, np.array([TEST if test is not None and number == 0 else -1 for number, _ in first], np.int64)
+
+
+def _mean(rows: Sequence[Floats]) -> list[float]:
+    """Return the mean of each column, the same in whatever order the rows come."""
+    return [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 def _key(text: str, seed: int) -> bytes:
@@ -202,6 +200,9 @@ def _known_labels(examples: Examples, sides: NDArray[np.int64]) -> tuple[Example
     learnt = sides == LEARN
     if learnt.sum() < _LEAST_EXAMPLES:
         raise RecipeError(f"there are {learnt.sum()} different texts to learn from; give {_LEAST_EXAMPLES} or more")
+    for side, what in ((CALIBRATE, "calibrate"), (TEST, "test")):
+        if not (sides == side).any():
+            raise RecipeError(f"{len(sides)} texts leave none to {what} with; give more, of each label")
     has = examples.targets[learnt].sum(axis=0) > 0
     labels = [label for label, known in zip(examples.labels, has.tolist(), strict=True) if known]
     unknown = [label for label in examples.labels if label not in labels]

@@ -305,6 +305,7 @@ def test_the_answers_to_a_task_teach_it(tmp_path: Path) -> None:
         (["--table", "{t}", "--calibration", "prayer"], "there is no calibration prayer"),
         (["--table", "{few}"], "give 50 or more"),
         (["--table", "{one}"], "all texts have one label"),
+        (["--table", "{alike}"], "leave none to calibrate with"),
         (["--table", "{t}", "--probability", "text"], "a text is no number"),
         (["--table", "{t}", "--test", "{other}"], "is no label of the others"),
         (["--table", "{t}", "--scale"], "is no number, as those of a scale are"),
@@ -316,6 +317,10 @@ def test_what_is_wrong_is_told(tmp_path: Path, arguments: list[str], message: st
     tables = {
         "t": made,
         "few": made[:20],
+        "alike": [
+            {"text": near_copy(text_on("law", random.Random(1), 90), random.Random(i)), "label": "ab"[i % 2]}
+            for i in range(90)
+        ],
         "one": [row | {"label": "x"} for row in made],
         "other": [row | {"label": "x"} for row in made],
         "bare": [*made, {"text": "no label here", "label": None}],
