@@ -20,6 +20,7 @@ from benchmarks.common import print_table, run_peer
 from benchmarks.corpus import DATA, WORK
 from benchmarks.end_to_end import gristmill
 from gristmill.operators.label.aggregation.methods import METHODS
+from gristmill.operators.student.calibration import expected_calibration_error
 from gristmill.pipelines.label.votes import Fields, votes_of_table
 
 PEER = """
@@ -54,16 +55,19 @@ def real_annotators(python: str | None) -> None:
             right = shares.argmax(axis=1) == votes.gold
             loss = -np.log(np.maximum(shares[np.arange(len(shares)), votes.gold], 1e-6)).mean()
             peer = theirs.get(method, ["", ""])
-            rows.append([name, method, right.mean(), loss, calibration(shares.max(axis=1), right), seconds, *peer])
+            rows.append(
+                [
+                    name,
+                    method,
+                    right.mean(),
+                    loss,
+                    expected_calibration_error(shares.max(axis=1), right.astype(float), 10),
+                    seconds,
+                    *peer,
+                ]
+            )
     heads = ["data", "method", "accuracy", "log loss", "ECE", "s", "crowd-kit: accuracy", "s"]
     print_table(heads, rows)
-
-
-def calibration(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error over ten bins of equal width."""
-    bins = np.minimum((confidence * 10).astype(int), 9)
-    parts = [(bins == i) for i in range(10) if (bins == i).any()]
-    return float(sum(abs(confidence[part].mean() - right[part].mean()) * part.mean() for part in parts))
 
 
 def many_items(n: int) -> None:

@@ -38,7 +38,7 @@ def decode_page(body: bytes, declared: str | None) -> DecodedPage:
     for mark, encoding in _MARKS:
         if body.startswith(mark):
             return _decoded(body[len(mark) :], encoding)
-    if is_utf8(whole := _whole_characters(body)):
+    if _is_utf8(whole := _whole_characters(body)):
         return _page(whole, "utf-8")
     labels = [label for label in (declared, _declared_inside(body)) if label]
     names = [name for label in labels if (name := _encoding(label)) is not None]
@@ -59,7 +59,7 @@ def _decoded(body: bytes, encoding: str) -> DecodedPage:
     return _page(body.decode(encoding, "replace").encode(), encoding)
 
 
-def is_utf8(content: bytes) -> bool:
+def _is_utf8(content: bytes) -> bool:
     """Return whether bytes are UTF-8: Arrow looks, which makes no text of them."""
     try:
         pa.array([content], pa.large_binary()).cast(pa.large_string())

@@ -16,19 +16,18 @@ _NEWTON_STEPS = 20
 
 
 @kernel
-def fit_dual(starts, columns, values, squares, targets, order, weights, duals, costs_inverse, rounds, tolerance):
+def fit_dual(starts, columns, values, squares, targets, weights, duals, cost, rounds, tolerance):
     """Fit weights (float64[d]) and duals (float64[n]) to rows, starting at those that are there; return the rounds.
 
     Row i has values[starts[i] : starts[i + 1]] (float64) at columns of the same places (int64) and the squared length
-    squares[i]; targets: float64[n] in 0..1; order: int64[n], in which rows are looked at, from alternate ends. Makes
-    |weights|^2 / 2 + (1 / costs_inverse) sum of the log losses least. Ends where no dual moves by over the tolerance.
+    squares[i]; targets: float64[n] in 0..1. Makes |weights|^2 / 2 + cost * (sum of the log losses) least.
+    Looks at rows from alternate ends; ends where no dual moves by over the tolerance times the cost.
     """
-    cost = 1.0 / costs_inverse
-    n = order.shape[0]
+    n = targets.shape[0]
     for done in range(rounds):
         largest = 0.0
         for k in range(n):
-            i = order[k] if done % 2 == 0 else order[n - 1 - k]
+            i = k if done % 2 == 0 else n - 1 - k
             margin = 0.0
             for j in range(starts[i], starts[i + 1]):
                 margin += weights[columns[j]] * values[j]
@@ -39,7 +38,7 @@ def fit_dual(starts, columns, values, squares, targets, order, weights, duals, c
                 duals[i] = new
                 for j in range(starts[i], starts[i + 1]):
                     weights[columns[j]] += step * values[j]
-                largest = max(largest, abs(step) * costs_inverse)
+                largest = max(largest, abs(step) / cost)
         if largest <= tolerance:
             return done + 1
     return rounds

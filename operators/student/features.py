@@ -61,10 +61,11 @@ class NgramCounts(NamedTuple):
             self.starts + np.arange(n + 1), np.insert(self.buckets, at, len(rarity)), np.insert(values, at, 1.0)
         )
 
-    def rarity(self, buckets: int) -> Floats:
-        """Return log((1 + n) / (1 + texts that have it)) + 1 for each bucket."""
-        have = np.bincount(self.buckets, minlength=buckets)
-        weights: Floats = np.log((1 + len(self.lengths)) / (1 + have)) + 1
+    def rarity(self, buckets: int, among: NDArray[np.bool_] | None = None) -> Floats:
+        """Return log((1 + m) / (1 + texts that have it)) + 1 for each bucket, by all texts (n) or m of them."""
+        among = np.ones(len(self.lengths), np.bool_) if among is None else among
+        have = np.bincount(self.buckets[np.repeat(among, np.diff(self.starts))], minlength=buckets)
+        weights: Floats = np.log((1 + among.sum()) / (1 + have)) + 1
         return weights
 
 

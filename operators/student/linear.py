@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.linear import fit_dual, products
-from gristmill.operators.student.features import Floats, Ngrams, Numbers, SparseRows
+from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 
+#: What labels are: names; numbers whose distances mean something; or, of several labels, whether each fits.
 Kind = Literal["choice", "scale", "multi"]
 ROUNDS = 200
 TOLERANCE = 1e-4  #: largest move of a dual in a round, beside the strength, at which the fit ends
@@ -94,15 +95,14 @@ def fit(
     rows: SparseRows,
     rarity: Floats,
     targets: Floats,
-    order: Numbers,
     strength: float = 1.0,
     rounds: int = ROUNDS,
     tolerance: float = TOLERANCE,
 ) -> StudentFit:
     """Return the student of rows (n) and soft targets (n, labels), which add up to 1 where labels exclude each other.
 
-    `strength` is what the log losses of all examples count beside the squares of the weights; `order` (n) that in which
-    examples are looked at. The same arguments give the same student, bit for bit.
+    `strength` is what the log losses of all examples count beside the squares of the weights. The same arguments give
+    the same student, bit for bit.
     """
     learnt = [1] if kind != "multi" and len(labels) == 2 else [*range(len(labels))]
     weights = np.zeros((len(learnt), ngrams.buckets + 1))
@@ -110,7 +110,7 @@ def fit(
     squares, most = rows.squares, 0
     for label, of in enumerate(learnt):
         of_label = np.ascontiguousarray(targets[:, of])
-        took = fit_dual(*rows, squares, of_label, order, weights[label], duals[label], 1 / strength, rounds, tolerance)
+        took = fit_dual(*rows, squares, of_label, weights[label], duals[label], strength, rounds, tolerance)
         most = max(most, took)
     values = (weights[:, :-1] * rarity).astype(np.float32).astype(np.float64)
     student = Student(kind, tuple(labels), ngrams, values, weights[:, -1], rarity)

@@ -100,7 +100,7 @@ def distil(
     """Make a student of labels: a fast, calibrated classifier, tested on texts that it has not seen."""
     with errors(debug):
         from gristmill import api
-        from gristmill.pipelines.report.console.distilling import show_distilled
+        from gristmill.pipelines.report.console.training import show_distilled
 
         report = api.distil(
             model,

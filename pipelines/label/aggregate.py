@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -17,7 +18,7 @@ from gristmill.operators.label.aggregation.comparisons import bradley_terry
 from gristmill.operators.label.aggregation.methods import METHODS
 from gristmill.operators.label.aggregation.votes import UNKNOWN, Aggregation, Floats
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.label.votes import FITS, Fields, NamedVotes, as_texts, coded, read_table
+from gristmill.pipelines.label.votes import FITS, NamedVotes, as_texts, coded, read_table
 from gristmill.pipelines.storage import files
 
 DEFAULT = "mean"
@@ -32,7 +33,8 @@ def aggregate(named: NamedVotes, method: str = DEFAULT) -> tuple[pa.Table, dict[
 
     The table has `item` (or `content_id` and `id`, of a task), `answer`, `probability`, `probabilities` by label, of a
     scale `expected` (the sum of value times probability), `entropy` in nats, `agreement` (share of the votes that are
-    for the answer), `votes` and `gold`. Raises RecipeError where there is no such method.
+    for the answer), `votes` and `gold`; of a multi-label task, whose `answer` is a JSON list, neither of agreement and
+    gold. Raises RecipeError where there is no such method.
     """
     if method not in METHODS:
         raise RecipeError(
@@ -45,7 +47,7 @@ def aggregate(named: NamedVotes, method: str = DEFAULT) -> tuple[pa.Table, dict[
     report: dict[str, Any] = {
         "method": method,
         "items": table.num_rows,
-        "annotators": len({name.partition("\0")[0] for name in named.annotators}),
+        "annotators": len({named.annotators[i].partition("\0")[0] for i in np.unique(votes.annotators)}),
         "votes": len(votes.items),
         "left_out": named.left_out,
         "answers": _shares_of_answers(named, answers),
@@ -82,8 +84,6 @@ def _table(named: NamedVotes, result: Aggregation, answers: NDArray[np.int64]) -
 
 def _multi_table(named: NamedVotes, result: Aggregation) -> pa.Table:
     """Return a row for each text of a multi-label task: `answer` is a JSON list, its probability a product."""
-    import json
-
     labels = list(dict.fromkeys(named.item_labels))
     k = len(labels)
     fits = result.shares[:, named.labels.index(FITS)].reshape(-1, k)
@@ -229,8 +229,7 @@ def aggregate_comparisons(path: str, left: str, right: str, winner: str) -> tupl
     table has `item`, `score` (log of its strength, mean 0), `error` (standard error) and `comparisons`, best first.
     Raises RecipeError where a winner is neither of the two.
     """
-    fields = Fields(left, right, winner)
-    table = as_texts(read_table(path, [left, right, winner], winner), fields)
+    table = as_texts(read_table(path, [left, right, winner], winner))
     firsts, seconds, winners = (table[name].to_pylist() for name in (left, right, winner))
     whole = [bool(a) and bool(b) and a != b for a, b in zip(firsts, seconds, strict=True)]
     outcomes = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,12 @@ from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.aggregation.votes import UNKNOWN, Votes, make_votes
 from gristmill.operators.label.answers import Choice, Multi, Scale
+from gristmill.operators.student.linear import Kind
 from gristmill.pipelines.label.importing import read_records
 from gristmill.pipelines.label.store import open_stored
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.storage import files
 
-#: What labels are: names; numbers whose distances mean something; or, of several labels, whether each fits.
-Kind = Literal["choice", "scale", "multi"]
 FITS, FITS_NOT = "fits", "fits not"
 _NO_STRATUM = "(none)"
 
@@ -71,10 +71,8 @@ def votes_of_table(path: str, fields: Fields, kind: Kind = "choice") -> NamedVot
     Where there are times annotators may change with them. Raises RecipeError where a field is not there, an item has
     two golds, or the labels of a scale are no numbers.
     """
-    table = as_texts(read_table(path, fields.named(), fields.label, fields.time), fields)
-    whole = pc.and_(
-        pc.and_(*(_is_given(table[name]) for name in (fields.item, fields.annotator))), _is_given(table[fields.label])
-    )
+    table = as_texts(read_table(path, fields.named(), fields.label, fields.time), fields.time)
+    whole = reduce(pc.and_, (_is_given(table[name]) for name in (fields.item, fields.annotator, fields.label)))
     left_out = table.num_rows - (pc.sum(whole).as_py() or 0)
     table = table.filter(whole)
     if not table.num_rows:
@@ -242,8 +240,7 @@ def check_fields(path: str, there: Iterable[str], names: Sequence[str]) -> None:
     """Raise RecipeError where a table lacks one of its fields."""
     if missing := [name for name in names if name not in {*there}]:
         raise RecipeError(
-            f"{path} has no field {', '.join(missing)}; its fields are {', '.join(map(str, there))}: name them with "
-            "--item, --annotator, --label"
+            f"{path} has no field {', '.join(missing)}; its fields are {', '.join(map(str, there))}: name those to read"
         )
 
 
@@ -253,12 +250,12 @@ def _column(values: Sequence[Any], is_number: bool) -> pa.Array:
     return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def as_texts(table: pa.Table, fields: Fields) -> pa.Table:
+def as_texts(table: pa.Table, time: str | None = None) -> pa.Table:
     """Return a table whose columns are text, but for the time, a number."""
     columns = {}
     for name in table.column_names:
         column = table[name]
-        if name == fields.time:
+        if name == time:
             columns[name] = column.cast(pa.int64() if pa.types.is_temporal(column.type) else pa.float64()).cast(
                 pa.float64()
             )
@@ -274,8 +271,6 @@ def _is_given(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int64]]:
     """Return the different values of a column, sorted, and the place of each of its values among them."""
     encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))

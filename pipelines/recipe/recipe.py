@@ -268,7 +268,8 @@ def _check_extraction(recipe: Recipe, mistakes: Mistakes) -> None:
             mistakes.add(
                 ("sources", i, what),
                 f"source {source.name} holds pages, and the recipe does not say how they become text; write extract: "
-                "trafilatura, or extract: resiliparse, which is ten times faster and keeps more of menus and footers",
+                "trafilatura, or extract: resiliparse, which is several times faster and keeps more of menus and "
+                "footers",
             )
     elif not pages:
         formats = " or ".join(name for name, format_ in FORMATS.items() if format_.pages)

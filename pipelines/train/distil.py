@@ -84,7 +84,7 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
     learnt = np.flatnonzero(sides == LEARN)
     ngrams = Ngrams(options.ngram, options.buckets)
     counts = ngrams.occurrences(together.texts)
-    rarity = ngrams.occurrences(together.texts.take(pa.array(learnt))).rarity(options.buckets)
+    rarity = counts.rarity(options.buckets, sides == LEARN)
     rows = counts.rows(rarity)
     fits = {strength: _fit(together, ngrams, rows, rarity, learnt, strength) for strength in STRENGTHS}
     exclusive, targets = together.kind != "multi", together.targets
@@ -227,10 +227,7 @@ def _fit(
     strength: float,
 ) -> StudentFit:
     """Return the student of some of the rows."""
-    order = np.arange(len(learnt))
-    return fit(
-        examples.kind, examples.labels, ngrams, rows.take(learnt), rarity, examples.targets[learnt], order, strength
-    )
+    return fit(examples.kind, examples.labels, ngrams, rows.take(learnt), rarity, examples.targets[learnt], strength)
 
 
 def _report(
@@ -254,7 +251,7 @@ def _report(
             "learnt": int((sides == LEARN).sum()),
             "calibrated": int((sides == CALIBRATE).sum()),
             "tested": len(tested),
-            "left_out": int((sides == -1).sum()),  # near copies of texts to test with
+            "left_out": int((sides == -1).sum()),  # near copies of texts to test with, and labels that are not known
             "clusters": len(np.unique(clusters)),
         },
         "shares": dict(zip(examples.labels, examples.targets.mean(axis=0).tolist(), strict=True)),
@@ -289,8 +286,8 @@ def _report(
 def _positive(examples: Examples, shares: Floats, targets: Floats) -> tuple[Floats, NDArray[np.bool_], Floats, str]:
     """Return one number for each text, what is positive, the number that is right, and the name of what is positive.
 
-    Of a scale they are the expected numbers, and its upper half; of labels the last, or of more than two the one whose
-    probability the student gives the text.
+    Of a scale they are the expected numbers, and its upper half; else probabilities of a label: the last of two, or
+    the rarest of more.
     """
     if examples.kind == "scale":
         numbers = np.array([float(label) for label in examples.labels])
@@ -303,7 +300,7 @@ def _positive(examples: Examples, shares: Floats, targets: Floats) -> tuple[Floa
 
 
 def _of_labels(examples: Examples, shares: Floats, targets: Floats) -> list[tuple[str, Floats, NDArray[np.bool_]]]:
-    if examples.kind == "scale" or len(examples.labels) == 2:
+    if examples.kind == "scale" or (examples.kind == "choice" and len(examples.labels) == 2):
         values, positive, _, what = _positive(examples, shares, targets)
         return [(what, values, positive)]
     return [(label, shares[:, i], targets[:, i] >= 0.5) for i, label in enumerate(examples.labels)]

@@ -62,8 +62,11 @@ def evaluate(
         result["spearman"] = spearman(shares @ numbers, targets @ numbers)
         result["mean_error"] = float(np.abs(shares @ numbers - targets @ numbers).mean())
     before = as_probabilities(scores, exclusive)
-    certain = before.max(axis=1) if exclusive else np.maximum(before, 1 - before).ravel()
-    agrees = right if exclusive else ((before >= 0.5) == (targets >= 0.5)).astype(np.float64).ravel()
+    if exclusive:
+        certain, agrees = before.max(axis=1), (before.argmax(axis=1) == targets.argmax(axis=1)).astype(np.float64)
+    else:
+        certain = np.maximum(before, 1 - before).ravel()
+        agrees = ((before >= 0.5) == (targets >= 0.5)).astype(np.float64).ravel()
     result["calibration"] = {
         "method": calibration.method,
         "temperature": calibration.temperature,
@@ -237,7 +240,7 @@ def warnings_of(name: str, rows: Sequence[Mapping[str, Any]], alone: float | Non
         )
     inner = [(row["auc"], row["texts"]) for row in rows if row["auc"] is not None]
     if inner and whole is not None and whole >= _TELLS:
-        mean = sum(auc * n for auc, n in inner) / sum(n for _, n in inner)
+        mean = sum(value * n for value, n in inner) / sum(n for _, n in inner)
         if mean < 0.5 + (whole - 0.5) / 2:
             told.append(f"inside the same {name} the AUC is {mean:.2f} on average, over all {whole:.2f}")
     flat = [str(row["stratum"]) for row in rows if row["constant"]]

@@ -39,7 +39,8 @@ def examples_of_table(
     names = [text, label, *([] if probability is None else [probability]), *by]
     table = read_table(path, [*dict.fromkeys(names)], label)
     has_text = pc.fill_null(pc.not_equal(table[text].cast(pa.string()), ""), False)
-    table = table.filter(has_text)
+    records = pc.indices_nonzero(has_text).to_pylist()
+    table = table.take(pa.array(records, pa.int64()))
     given = [None if value is None else str(value) for value in table[label].to_pylist()]
     if None in given or "" in given:
         raise RecipeError(f"{path}: a text has no {label}; leave it out, or give it one")
@@ -60,7 +61,7 @@ def examples_of_table(
     targets = np.repeat(((1 - sure) / (len(known) - 1))[:, None], len(known), axis=1)
     targets[np.arange(len(places)), places] = sure
     strata = {name: [_NONE if value is None else str(value) for value in table[name].to_pylist()] for name in by}
-    ids = [f"{path}:{i}" for i in range(len(places))]
+    ids = [f"{path}:{record}" for record in records]
     texts = table[text].cast(pa.large_string()).combine_chunks()
     return Examples("scale" if scale else "choice", tuple(known), ids, texts, targets, strata)
 

@@ -11,7 +11,8 @@ _STRATA = 12  # that a page shows of each grouping
 def sentences(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the report comes to, a line each."""
     counts, test = report["examples"], report["test"]
-    left_out = f"; {counts['left_out']:,} near copies of texts to test with left out" if counts["left_out"] else ""
+    why = "near copies of texts to test with, or of a label that is not known"
+    left_out = f"; {counts['left_out']:,} left out ({why})" if counts["left_out"] else ""
     yield (
         f"learnt from {counts['learnt']:,} texts, calibrated with {counts['calibrated']:,}, tested with "
         f"{counts['tested']:,}{left_out}"

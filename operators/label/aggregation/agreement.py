@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gristmill.operators.label.aggregation.votes import Floats, Votes
+from gristmill.operators.label.aggregation.votes import Floats, Votes, pairs_of_annotators
 
 Level = Literal["nominal", "ordinal"]
 
@@ -61,18 +61,8 @@ def kappas(votes: Votes, annotators: Sequence[int], level: Level, least: int = 2
     1968).
     """
     k, size = votes.n_labels, len(annotators)
-    place = np.full(votes.n_annotators, -1, np.int64)
-    place[np.asarray(annotators, np.int64)] = np.arange(size)
     tables = np.zeros(size * size * k * k)
-    for distance in range(1, int(np.bincount(votes.items).max(initial=0))):
-        pair = votes.items[distance:] == votes.items[:-distance]
-        a, b = place[votes.annotators[:-distance]], place[votes.annotators[distance:]]
-        pair &= (a >= 0) & (b >= 0) & (a != b)
-        first, second = votes.labels[:-distance][pair], votes.labels[distance:][pair]
-        a, b = a[pair], b[pair]
-        swap = a > b
-        a, b = np.where(swap, b, a), np.where(swap, a, b)
-        first, second = np.where(swap, second, first), np.where(swap, first, second)
+    for a, b, first, second in pairs_of_annotators(votes, annotators):
         tables += np.bincount(((a * size + b) * k + first) * k + second, minlength=len(tables))
     steps = np.arange(k)
     weights = (steps[:, None] - steps[None, :]) ** 2.0 if level == "ordinal" else 1.0 - np.eye(k)

@@ -31,8 +31,11 @@ from gristmill.operators.label.aggregation.votes import (
     evidence,
     log_likelihoods,
     normalized,
+    of_votes,
+    pairs_of_annotators,
     per_annotator,
     summed,
+    summed_by_label,
     with_gold,
 )
 
@@ -140,38 +143,20 @@ def mace(votes: Votes, iterations: int = ITERATIONS, tolerance: float = TOLERANC
     shares, done = majority(votes).shares, 0
     for _ in range(iterations):
         done += 1
-        guess = (1 - knowing[votes.annotators]) * _of_votes(votes, habits)
+        guess = (1 - knowing[votes.annotators]) * of_votes(votes, votes.annotators, habits)
         knows = knowing[votes.annotators]
         priors = np.log(np.maximum(shares.mean(axis=0), _LEAST))
         new = normalized(evidence(votes, np.log1p(knows / np.maximum(guess, _LEAST))) + priors, votes.gold)
         known = credit(votes, new) * knows / np.maximum(guess + knows, _LEAST)  # expected number of known labels
         guesses = np.maximum(1 - known, 0)
         knowing = _mean_of_logs(per_annotator(votes, guesses) + 0.5, per_annotator(votes, known) + 0.5)
-        counts = _by_label(votes, guesses) + 10.0
+        counts = summed_by_label(votes, votes.annotators, guesses, votes.n_annotators) + 10.0
         habits = np.exp(_digamma(counts) - _digamma(counts.sum(axis=1, keepdims=True)))
         change = float(np.abs(new - shares).mean())
         shares = new
         if change < tolerance:
             break
     return _by_credit(votes, shares, done)
-
-
-def _of_votes(votes: Votes, values: Floats) -> Floats:
-    """Return of values (annotators, labels) that of each vote (n)."""
-    if votes.shares is None:
-        of_votes: Floats = values[votes.annotators, votes.labels]
-    else:
-        of_votes = np.einsum("nl,nl->n", votes.shares, values[votes.annotators])
-    return of_votes
-
-
-def _by_label(votes: Votes, values: Floats) -> Floats:
-    """Return the sum of a value (n) of the votes of each annotator for each label (annotators, labels)."""
-    k = votes.n_labels
-    if votes.shares is None:
-        flat: Floats = summed(votes.annotators * k + votes.labels, values, votes.n_annotators * k)
-        return flat.reshape(votes.n_annotators, k)
-    return np.stack([per_annotator(votes, values * votes.shares[:, label]) for label in range(k)], axis=1)
 
 
 def _mean_of_logs(losses: Floats, wins: Floats) -> Floats:
@@ -254,9 +239,7 @@ def moments(votes: Votes) -> Aggregation:
     k = votes.n_labels
     on_annotator = per_annotator(votes, np.ones(len(votes.items)))
     chosen = np.argsort(-on_annotator, kind="stable")[:_MOST_ANNOTATORS]
-    place = np.full(votes.n_annotators, -1, np.int64)
-    place[chosen] = np.arange(len(chosen))
-    both, same = _agreements(votes, place, len(chosen))
+    both, same = _agreements(votes, chosen)
     enough = both >= _PAIRS_NEEDED
     weight = np.where(enough, both, 0.0)
     product = np.where(enough, (k * same / np.maximum(both, 1) - 1) / max(1, k - 1), 0.0)
@@ -292,18 +275,15 @@ def _by_skills(votes: Votes, skills: Floats) -> Floats:
     return normalized(evidence(votes, gains[votes.annotators]), votes.gold)
 
 
-def _agreements(votes: Votes, place: NDArray[np.int64], size: int) -> tuple[Floats, Floats]:
+def _agreements(votes: Votes, annotators: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return on how many items two annotators both voted, and how often alike: (annotators, annotators) each."""
+    size = len(annotators)
     both: Floats = np.zeros(size * size)
     same: Floats = np.zeros(size * size)
-    for distance in range(1, int(np.bincount(votes.items).max(initial=0))):
-        pair = votes.items[distance:] == votes.items[:-distance]
-        a, b = place[votes.annotators[:-distance]], place[votes.annotators[distance:]]
-        pair &= (a >= 0) & (b >= 0) & (a != b)
-        where = a[pair] * size + b[pair]
-        alike = (votes.labels[:-distance] == votes.labels[distance:])[pair]
+    for a, b, first, second in pairs_of_annotators(votes, annotators.tolist()):
+        where = a * size + b
         both += np.bincount(where, minlength=size * size)
-        same += summed(where, alike, size * size)
+        same += np.bincount(where, first == second, size * size)
     both, same = both.reshape(size, size), same.reshape(size, size)
     return both + both.T, same + same.T
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,29 +80,52 @@ def summed(where: NDArray[np.int64], values: Floats, size: int) -> Floats:
     return np.bincount(where, values, size).astype(np.float64, copy=False)
 
 
-def evidence(votes: Votes, values: Floats) -> Floats:
-    """Return for each item and label (items, labels) the sum of a value (n) of the votes for it."""
+def summed_by_label(votes: Votes, where: NDArray[np.int64], values: Floats, size: int) -> Floats:
+    """Return the sum of a value (n) of the votes for each label, at the place (n) of each vote: (size, labels)."""
     k = votes.n_labels
     if votes.shares is None:
-        sums: Floats = summed(votes.items * k + votes.labels, values, votes.n_items * k)
-        return sums.reshape(votes.n_items, k)
-    columns = [summed(votes.items, values * votes.shares[:, label], votes.n_items) for label in range(k)]
-    return np.stack(columns, axis=1)
+        return summed(where * k + votes.labels, values, size * k).reshape(size, k)
+    return np.stack([summed(where, values * votes.shares[:, label], size) for label in range(k)], axis=1)
+
+
+def of_votes(votes: Votes, where: NDArray[np.int64], values: Floats) -> Floats:
+    """Return of values (size, labels) that of the label of each vote (n), at the place (n) of the vote."""
+    if votes.shares is None:
+        picked: Floats = values[where, votes.labels]
+    else:
+        picked = np.einsum("nl,nl->n", votes.shares, values[where])
+    return picked
+
+
+def evidence(votes: Votes, values: Floats) -> Floats:
+    """Return for each item and label (items, labels) the sum of a value (n) of the votes for it."""
+    return summed_by_label(votes, votes.items, values, votes.n_items)
 
 
 def credit(votes: Votes, shares: Floats) -> Floats:
     """Return for each vote (n) the probability that it is right, by the soft labels (items, labels)."""
-    if votes.shares is None:
-        values: Floats = shares[votes.items, votes.labels]
-    else:
-        values = np.einsum("nl,nl->n", votes.shares, shares[votes.items])
-    return values
+    return of_votes(votes, votes.items, shares)
 
 
 def per_annotator(votes: Votes, values: Floats) -> Floats:
     """Return the sum of a value (n) of the votes of each annotator."""
-    sums: Floats = summed(votes.annotators, values, votes.n_annotators)
-    return sums
+    return summed(votes.annotators, values, votes.n_annotators)
+
+
+def pairs_of_annotators(votes: Votes, annotators: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    """Yield the pairs (m) of votes of two of some annotators on one item: their places among these, and their labels.
+
+    The first of two has the smaller place; together the pairs are all that there are.
+    """
+    place = np.full(votes.n_annotators, -1, np.int64)
+    place[np.asarray(annotators, np.int64)] = np.arange(len(annotators))
+    for distance in range(1, int(np.bincount(votes.items).max(initial=0))):
+        earlier, later = slice(None, -distance), slice(distance, None)
+        a, b = place[votes.annotators[earlier]], place[votes.annotators[later]]
+        pair = (votes.items[earlier] == votes.items[later]) & (a >= 0) & (b >= 0) & (a != b)
+        a, b, first, second = a[pair], b[pair], votes.labels[earlier][pair], votes.labels[later][pair]
+        swap = a > b
+        yield np.where(swap, b, a), np.where(swap, a, b), np.where(swap, second, first), np.where(swap, first, second)
 
 
 def confusion_counts(votes: Votes, shares: Floats) -> Floats:

@@ -1,7 +1,8 @@
-"""The report on a classifier on the console."""
+"""Reports on classifiers and students on the console."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.train.report import TrainReport, cells, summary
+from gristmill.pipelines.train.student_report import curve_rows, cut_rows, sentences, stratum_rows
 
 
 def show_training(report: TrainReport, console: Console) -> None:
@@ -28,3 +30,28 @@ def show_training(report: TrainReport, console: Console) -> None:
         mistakes.append(literal(f"      {mistake.excerpt}", "dim", no_wrap=True, overflow="ellipsis"))
     warnings = [literal(f"! {warning}", "yellow") for warning in report.warnings()]
     console.print(Group(sides, summary(report), *warnings, curve, *mistakes))
+
+
+def show_distilled(report: Mapping[str, Any], console: Console) -> None:
+    """Print what the student is worth, where to cut, and what is to be doubted."""
+    labels = ", ".join(f"{label} {share:.1%}" for label, share in report["shares"].items())
+    console.print(f"{report['model']}: {labels}", style="bold")
+    for sentence in sentences(report):
+        console.print(f"  {sentence}")
+    for warning in report["warnings"]:
+        console.print(f"! {warning}", style="yellow")
+    heads = ("positive", "wish", "cut", "kept", "precision", "recall")
+    console.print(_table(heads, cut_rows(report["curves"]), left=2))
+    console.print(_table(("grouping", "stratum", "texts", "positive", "AUC", "rank correlation"),
+                         stratum_rows(report["strata"]), left=2))  # fmt: skip
+    console.print(_table(("examples", "right", "log loss"), curve_rows(report["learning_curve"]), left=0))
+    console.print(f"  the page {report['model']}.report.md has more", style="dim")
+
+
+def _table(heads: tuple[str, ...], rows: list[list[str]], left: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if i < left else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -33,7 +33,7 @@ def small_student(kind: Literal["choice", "scale", "multi"], labels: tuple[str, 
     counts = ngrams.occurrences(texts)
     rarity = counts.rarity(ngrams.buckets)
     targets = np.eye(len(labels))[np.arange(60) * 7 % 160 * len(labels) // 160]
-    return fit(kind, labels, ngrams, counts.rows(rarity), rarity, targets, np.arange(60)).student
+    return fit(kind, labels, ngrams, counts.rows(rarity), rarity, targets).student
 
 
 def student_file(kind: Literal["choice", "scale", "multi"], labels: tuple[str, ...]) -> Path:

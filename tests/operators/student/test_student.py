@@ -90,7 +90,7 @@ def test_the_fit_is_the_minimum_of_the_regularised_loss(
     counts = NGRAMS.occurrences(texts)
     rarity = counts.rarity(NGRAMS.buckets)
     rows = counts.rows(rarity)
-    fitted = fit("choice", "abc", NGRAMS, rows, rarity, targets, np.arange(150), strength, 2000, 1e-9)
+    fitted = fit("choice", "abc", NGRAMS, rows, rarity, targets, strength, 2000, 1e-9)
     scores = fitted.student.scores(texts)
     sigmoid = 1 / (1 + np.exp(-scores))
     assert fitted.duals == pytest.approx(strength * (targets - sigmoid), abs=1e-4 * strength)
@@ -101,7 +101,7 @@ def test_what_examples_add_makes_up_the_score(problem: tuple[pa.LargeStringArray
     counts = NGRAMS.occurrences(texts)
     rarity = counts.rarity(NGRAMS.buckets)
     rows = counts.rows(rarity)
-    fitted = fit("choice", "abc", NGRAMS, rows, rarity, targets, np.arange(150))
+    fitted = fit("choice", "abc", NGRAMS, rows, rarity, targets)
     unseen = array(["alpha beta and something else", sentences(900, 40), ""])
     scores = fitted.student.scores(unseen)
     of_unseen = NGRAMS.occurrences(unseen).rows(rarity)
@@ -233,7 +233,7 @@ def test_a_score_is_what_words_add_and_what_examples_add(labels: str) -> None:
     counts = NGRAMS.occurrences(array(texts))
     rarity = counts.rarity(NGRAMS.buckets)
     rows, targets = counts.rows(rarity), np.eye(len(labels))[at]
-    fitted = fit("choice", labels, NGRAMS, rows, rarity, targets, np.arange(120))
+    fitted = fit("choice", labels, NGRAMS, rows, rarity, targets)
     names = [str(i) for i in range(120)]
     taught = LearntExamples(names, texts, rows, fitted.duals, targets)
     for label in range(len(labels)):

@@ -120,6 +120,27 @@ def test_near_copies_are_one_cluster_and_on_one_side(tmp_path: Path) -> None:
     assert all((i + 150 in numbers) == (i in numbers) for i in range(150)), "a copy lies on the other side"
 
 
+def test_copies_with_a_similarity_of_about_six_tenths_are_one_cluster() -> None:
+    draw = random.Random(8)
+    pairs = []
+    while len(pairs) < 150:
+        words = text_on("law", draw, 200).split()
+        copy = [*words]
+        for at in draw.sample(range(200), 11):
+            copy[at] = f"changed{at}"
+        one, other = ({tuple(side[i : i + 5]) for i in range(196)} for side in (words, copy))
+        if 0.57 < len(one & other) / len(one | other) < 0.65:
+            pairs.append((" ".join(words), " ".join(copy)))
+    clusters = near_copies(pa.array([text for side in zip(*pairs, strict=True) for text in side], pa.large_string()))
+    assert (clusters[:150] == clusters[150:]).mean() > 0.95
+
+
+def test_an_example_is_called_by_the_record_that_it_was(tmp_path: Path) -> None:
+    made = [{"text": "", "label": "law"}, *examples(3), {"text": None, "label": None}, *examples(2, seed=1)]
+    held = examples_of_table(table(tmp_path / "t.parquet", made), "text", "label")
+    assert [int(id.rsplit(":", 1)[1]) for id in held.ids] == [1, 2, 3, 5, 6]
+
+
 def test_near_copies_of_what_is_tested_with_are_not_learnt_from(tmp_path: Path) -> None:
     draw = random.Random(4)
     made = [row | {"text": row["text"] + " " + text_on(row["label"], draw, 60)} for row in examples(200, seed=4)]

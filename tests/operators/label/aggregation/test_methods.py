@@ -128,8 +128,7 @@ def test_mace_with_one_rare_label_is_no_worse_than_the_majority() -> None:
     assert accuracy(mace(votes).shares, truth) > accuracy(METHODS["majority"](votes).shares, truth)
 
 
-def test_glad_is_at_a_maximum() -> None:
-    """At the end the gradients of abilities and ease are those of the priors' pull, which cancels: near zero."""
+def test_glad_comes_to_rest() -> None:
     votes, _ = planted(np.linspace(0.55, 0.95, 10), 300, 3, 5, seed=6)
     one, more = glad(votes, 200, 0.0), glad(votes, 400, 0.0)
     assert one.shares == pytest.approx(more.shares, abs=1e-4)
