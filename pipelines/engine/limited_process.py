@@ -1,7 +1,8 @@
 """Functions that may take too much, computed in separate processes with limits of memory and processor time.
 
 A process is started for the first such call, is used again, and ends with the process that started it. Where a function
-takes more than it may, its process ends, and only that call fails.
+takes more than it may, its process ends, and only that call fails. What a process had not answered when it was killed
+from outside is asked again.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any, NamedTuple
 
-from gristmill.operators.errors import GristmillError
+from gristmill.operators.errors import FatalError, GristmillError
 
 #: The factor by which a call may take longer by the clock than in processor time, on a machine that is busy.
 PATIENCE = 20
+#: How many processes in a row may be killed before they are ready, or by the same call.
+ATTEMPTS = 5
+_START_SECONDS = 600  # by the clock: a machine that is busy imports slowly
 _PIPE = 1 << 20  # bytes that a pipe may hold
 #: glibc's malloc keeps what one call freed for the next, in place of asking the system for it anew each time, which
 #: takes as long as decoding a page.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+_KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SERVE = "from gristmill.pipelines.engine.limited_process import serve; serve({}, {})"
 
 
@@ -44,7 +49,7 @@ class Excess(Enum):
     """A limit that a call exceeded."""
 
     TIME = "processor time"
-    MEMORY = "memory"  #: or its process was ended from outside, which cannot be told apart
+    MEMORY = "memory"  #: or one process after the other was killed, which cannot be told apart
 
 
 class ExceededError(Exception):
@@ -53,6 +58,10 @@ class ExceededError(Exception):
     def __init__(self, excess: Excess) -> None:
         super().__init__(excess)
         self.excess = excess
+
+
+class _KilledError(Exception):
+    """A process was killed: from outside, or because the machine has no memory left."""
 
 
 class LimitedProcesses:
@@ -79,9 +88,9 @@ class LimitedProcesses:
     ) -> Iterator[Any]:
         """Yield for each call the result of a picklable function, or ExceededError at a limit, in order.
 
-        A GristmillError of the function is raised. The calls share a process, and are sent ahead as far as its pipe
-        takes them. A process that was used before may hold leftovers, or have been ended from outside: where one fails,
-        a new one decides. `spend` is called with the processor seconds of each call that ends.
+        A GristmillError of the function is raised, and FatalError where no process can be made ready. The calls share a
+        process, and are sent ahead as far as its pipe takes them. A process that was used before may hold leftovers:
+        where one fails, a new one decides. `spend` is called with the processor seconds of each call that ends.
         """
         requests = (pickle.dumps((limits, function, values), protocol=5) for values in calls)
         again: deque[bytes] = deque()  # were sent to a process that failed before it came to them
@@ -90,24 +99,30 @@ class LimitedProcesses:
             return again.popleft() if again else next(requests, None)
 
         process: _Process | None = None
+        killed = 0  # new processes since the last answer
         request = next_request()
         try:
             while request is not None or (process is not None and process.ahead):
-                process = process or self._used_before() or _Process(self._prepare)
+                process = process or self._used_before() or self._new()
                 while request is not None and process.has_room(request):
                     process.send(request)
                     request = next_request()
                 try:
                     result = process.receive(PATIENCE * limits.seconds, spend)
-                except ExceededError as exceeded:
-                    result = exceeded
+                except (ExceededError, _KilledError) as failure:
                     failed, process = process, None
                     again.extendleft(reversed([*failed.ahead, *([] if request is None else [request])]))
-                    if failed.is_new:
+                    decision = failure if isinstance(failure, ExceededError) and failed.is_new else None
+                    if isinstance(failure, _KilledError):
+                        killed += failed.is_new
+                        decision = ExceededError(Excess.MEMORY) if killed == ATTEMPTS else None
+                    if decision is not None:
                         again.popleft()
                     request = next_request()
-                    if not failed.is_new:
+                    if decision is None:
                         continue
+                    result = decision
+                killed = 0
                 yield result
         finally:
             if process is not None:
@@ -120,6 +135,17 @@ class LimitedProcesses:
                 if (process := self._idle.pop()).is_alive:
                     return process
         return None
+
+    def _new(self) -> _Process:
+        """Return a new process that is ready for calls."""
+        for _ in range(ATTEMPTS):
+            process = _Process(self._prepare)
+            if process.becomes_ready():
+                return process
+        raise FatalError(
+            f"{ATTEMPTS} processes in a row that compute within limits were ended before they were ready; see that "
+            "the machine has memory left and that nothing ends its processes"
+        )
 
     def _put_back(self, process: _Process) -> None:
         if process.ahead:  # nobody waits for the answers: what asks next must not get them
@@ -151,6 +177,24 @@ class _Process:
         with contextlib.suppress(BrokenPipeError):  # the first answer tells that it is gone
             self._requests.send_bytes(pickle.dumps(prepare, protocol=5))
 
+    def becomes_ready(self) -> bool:
+        """Wait until it can be asked; return False where it ends before. Raises FatalError where `prepare` fails."""
+        try:
+            if not self._replies.poll(_START_SECONDS):
+                self.end()
+                return False
+            failure = pickle.loads(self._replies.recv_bytes())
+        except (EOFError, OSError):
+            self._process.wait()
+            return False
+        except BaseException:
+            self.end()
+            raise
+        if failure is not None:
+            self.end()
+            raise FatalError(f"a process that computes within limits could not be prepared: {failure}")
+        return True
+
     def has_room(self, request: bytes) -> bool:
         """Return whether a request can be sent: at once, or because the process reads it."""
         return not self.ahead or sum(map(len, self.ahead)) + len(request) <= self._room
@@ -168,7 +212,7 @@ class _Process:
     def receive(self, seconds: float, spend: Callable[[float], object]) -> Any:
         """Return the answer to the first request, within so many seconds by the clock, or raise its GristmillError.
 
-        Raises ExceededError at a limit: the process is ended then.
+        Raises ExceededError at a limit, and _KilledError where the process was killed: it is ended then.
         """
         try:
             if not self._replies.poll(seconds):
@@ -179,6 +223,8 @@ class _Process:
                 raise ExceededError(Excess.MEMORY)
         except (EOFError, OSError):  # it ended: before an answer, or in its middle
             ended = -self._process.wait()
+            if ended in _KILLS:
+                raise _KilledError from None
             raise ExceededError(Excess.TIME if ended == signal.SIGXCPU else Excess.MEMORY) from None
         except BaseException:
             self.end()
@@ -213,7 +259,12 @@ def serve(requests_descriptor: int, replies_descriptor: int) -> None:
     import resource
 
     requests, replies = Connection(requests_descriptor), Connection(replies_descriptor)
-    pickle.loads(requests.recv_bytes())()
+    try:
+        pickle.loads(requests.recv_bytes())()
+        failure = None
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+    replies.send_bytes(pickle.dumps(failure))
     baseline = _address_space()
     while True:
         try:

@@ -6,13 +6,20 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.engine.limited_process import CallLimits, ExceededError, Excess, LimitedProcesses
-from tests.pipelines.engine.work import nothing, obey
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.pipelines.engine.limited_process import (
+    ATTEMPTS,
+    CallLimits,
+    ExceededError,
+    Excess,
+    LimitedProcesses,
+)
+from tests.pipelines.engine.work import KilledWhilePreparing, nothing, obey, prepare_in_vain
 
 LIMITS = CallLimits(seconds=1, memory=1 << 28)
 
@@ -86,6 +93,31 @@ def test_killed_from_outside_at_any_time_nothing_is_lost(processes: LimitedProce
     orders = [bytes(50_000 + i) for i in range(2000)]
     assert answers(processes, orders) == orders
     killer.join()
+
+
+@pytest.mark.parametrize("times", [1, ATTEMPTS - 1])
+def test_killed_before_it_is_ready_a_process_costs_no_call(tmp_path: Path, times: int) -> None:
+    processes = LimitedProcesses(KilledWhilePreparing(tmp_path, times))
+    assert answers(processes, [1, 2]) == [1, 2]
+    assert len(list(tmp_path.iterdir())) == times
+
+
+def test_processes_that_are_always_killed_before_they_are_ready_end_the_run(tmp_path: Path) -> None:
+    processes = LimitedProcesses(KilledWhilePreparing(tmp_path, 1000))
+    with pytest.raises(FatalError, match=r"5 processes in a row .* before they were ready"):
+        answers(processes, [1, 2])
+    assert len(list(tmp_path.iterdir())) == ATTEMPTS
+
+
+def test_a_preparation_that_fails_ends_the_run_and_tells_why() -> None:
+    with pytest.raises(FatalError, match="could not be prepared: ImportError: no such library"):
+        answers(LimitedProcesses(prepare_in_vain), [1, 2])
+
+
+def test_a_call_whose_new_process_is_killed_is_asked_again(processes: LimitedProcesses, tmp_path: Path) -> None:
+    order = (ATTEMPTS - 1, tmp_path)
+    assert answers(processes, [order, 1]) == [order, 1]
+    assert len(list(tmp_path.iterdir())) == ATTEMPTS - 1
 
 
 def test_many_threads_ask_at_once(processes: LimitedProcesses) -> None:

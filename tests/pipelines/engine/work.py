@@ -161,6 +161,24 @@ def nothing() -> None:
     """Load nothing: a process without preparation."""
 
 
+@dataclass(frozen=True)
+class KilledWhilePreparing:
+    """A preparation whose process is killed so many times, counted by files."""
+
+    folder: Path
+    times: int
+
+    def __call__(self) -> None:
+        if (starts := len(list(self.folder.iterdir()))) < self.times:
+            (self.folder / str(starts)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def prepare_in_vain() -> None:
+    """Fail to load what calls need."""
+    raise ImportError("no such library")
+
+
 def obey(order: Any) -> Any:
     """Do what an order says that some know by name; return any other."""
     match order:
@@ -168,6 +186,8 @@ def obey(order: Any) -> Any:
             os._exit(3)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case (int(times), Path() as folder):
+            KilledWhilePreparing(folder, times)()
         case "memory":
             return len(bytearray(1 << 33))
         case "spin":
