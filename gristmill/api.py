@@ -153,7 +153,7 @@ def distil(
         probability: The field of the label's probability.
         by: Fields of strata, such as the source, in which figures are told.
         scale: Whether the labels of the table are numbers of a scale.
-        gold: Of a task the annotator who is right.
+        gold: Of a task the annotator who is right; of a table the field of labels that are right, where they are known.
         method: How the answers of several annotators are aggregated; see `aggregate_labels`.
         inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
         calibration: temperature or isotonic.
@@ -177,7 +177,7 @@ def distil(
     if not (1 <= ngram <= 8 and 2 <= buckets <= 1 << 26):
         raise RecipeError(f"ngram is from 1 to 8 and buckets from 2 to {1 << 26:,}, not {ngram} and {buckets:,}")
     if table is not None:
-        examples = examples_of_table(table, text, label, probability, by, scale)
+        examples = examples_of_table(table, text, label, probability, by, scale, gold=gold)
     else:
         loaded = load_task(os.fspath(str(task)), asks=False)
         examples = examples_of_task(loaded, absolute(os.fspath(store), "."), method, gold, inputs)

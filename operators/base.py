@@ -275,7 +275,7 @@ class Rule(Operator):
         return None
 
     def includes(self) -> dict[str, str]:
-        """Return YAML files that hold options of it, by the option that names them, as the recipe names them."""
+        """Return YAML or JSON files that hold options of it, by the option that names them in the recipe."""
         return {}
 
     def with_included(self, contents: Mapping[str, Any]) -> Rule:

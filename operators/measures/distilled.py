@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
@@ -24,15 +24,25 @@ class Distilled(Measure):
     """Score by a student that `gristmill distil` made: a calibrated probability, or of a scale the expected number.
 
     `label` names the label whose probability it is; of a scale it may be left out, and the column is the sum of each
-    number times its probability. The calibration lies beside the model; another one makes other scores, which are
-    measured anew. Null where the text is null.
+    number times its probability. With `coverage` it is a list of labels, in which the right one is with that
+    probability (`list_contains(column, 'sport')` asks for one). The calibration lies beside the model; another one
+    makes other scores, which are measured anew. Null where the text is null.
     """
 
     shorthand: ClassVar[str | None] = "model"
 
     model: str = Field(description="path of the student; its calibration lies beside it")
     label: str | None = Field(default=None, description="whose probability; by default the expected number of a scale")
+    coverage: float | None = Field(
+        default=None, gt=0, lt=1, description="list the labels among which the right one is with this probability"
+    )
     column: str = Field(default="distilled", min_length=1, description="name of the column")
+
+    @model_validator(mode="after")
+    def _check_coverage(self) -> Distilled:
+        if self.coverage is not None and self.label is not None:
+            raise ValueError("coverage lists labels; leave `label` out")
+        return self
 
     def resources(self) -> dict[str, str]:
         """Return the files of the student and its calibration."""
@@ -42,10 +52,16 @@ class Distilled(Measure):
         """Raise RecipeError where a file is no student or calibration, or the student lacks the label."""
         student = Student.read(files["model"])
         read_calibration(files["calibration"])
-        self._weights(student)
+        if self.coverage is None:
+            self._weights(student)
+        elif not student.exclusive:
+            raise RecipeError(f"{self.model} knows labels that may all fit a text: it has no sets of stated coverage")
 
     def gives(self) -> pa.Schema:
-        """Return the column (float32)."""
+        """Return the column (float32, or a list of string)."""
+        if self.coverage is not None:
+            what = f"labels among which the right one is in {self.coverage:.0%} of the texts, by {self.model}"
+            return pa.schema([field(self.column, pa.list_(pa.string()), what)])
         what = "expected number" if self.label is None else f"probability of {self.label}"
         return pa.schema([field(self.column, pa.float32(), f"{what} by {self.model}")])
 
@@ -56,14 +72,20 @@ class Distilled(Measure):
     def open(self, files: Files) -> MeasureFunction:
         """Read the student; return a thread-safe function from documents (n rows) to the column (n rows)."""
         student, calibration = Student.read(files["model"]), read_calibration(files["calibration"])
-        weights, schema = self._weights(student), self.gives()
+        weights = self._weights(student) if self.coverage is None else None
+        schema, coverage, labels = self.gives(), self.coverage or 0.0, pa.array(student.labels, pa.string())
 
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)
             shares = calibration.probabilities(student.scores(texts), student.exclusive)
-            values = (shares * weights).sum(axis=1)  # row by row: a product of matrices depends on how many there are
             null = np.asarray(texts.is_null())
-            return pa.record_batch([pa.array(values, pa.float32(), mask=null)], schema=schema)
+            if weights is None:
+                rows, chosen = np.nonzero(calibration.label_sets(shares, coverage))
+                starts = pa.array(np.searchsorted(rows, np.arange(len(texts) + 1)), pa.int32())
+                values = pa.ListArray.from_arrays(starts, labels.take(pa.array(chosen)), mask=pa.array(null))
+            else:  # row by row: a product of matrices depends on how many there are
+                values = pa.array((shares * weights).sum(axis=1), pa.float32(), mask=null)
+            return pa.record_batch([values], schema=schema)
 
         return measure
 

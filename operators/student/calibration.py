@@ -22,6 +22,7 @@ class Calibration(NamedTuple):
     method: Literal["temperature", "isotonic"]
     temperature: float
     steps: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()  #: of each label: where they begin, and values
+    of_right: tuple[float, ...] = ()  #: probabilities of the right labels of the texts calibrated with, rising
 
     def probabilities(self, scores: Floats, exclusive: bool) -> Floats:
         """Return the probabilities (n, labels) of scores (n, labels); of labels that exclude each other or do not."""
@@ -35,9 +36,25 @@ class Calibration(NamedTuple):
                 shares = np.where(total > 0, shares / np.maximum(total, _LEAST), 1 / shares.shape[1])
         return shares
 
+    def label_sets(self, shares: Floats, coverage: float) -> NDArray[np.bool_]:
+        """Return which labels (n, labels) are in the sets that hold the right one with a probability of `coverage`.
+
+        A set has the labels of at least the probability that as many of the right labels had, of n texts calibrated
+        with all but `floor((n + 1) (1 - coverage))` (split conformal prediction, Sadinle, Lei and Wasserman 2019). It
+        may be empty: no label is as probable. All sets have all labels where there are too few texts to know.
+        """
+        rank = int((len(self.of_right) + 1) * (1 - coverage) + 1e-9)
+        least = self.of_right[rank - 1] if rank else 0.0
+        return shares >= least
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"method": self.method, "temperature": self.temperature, "steps": self.steps}
+        return {
+            "method": self.method,
+            "temperature": self.temperature,
+            "steps": self.steps,
+            "of_right": self.of_right,
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Calibration:
@@ -45,7 +62,8 @@ class Calibration(NamedTuple):
         steps = tuple((tuple(map(float, bounds)), tuple(map(float, values))) for bounds, values in value["steps"])
         if value["method"] not in ("temperature", "isotonic"):
             raise ValueError(f"there is no calibration by {value['method']}")
-        return cls(value["method"], float(value["temperature"]), steps)
+        of_right = tuple(map(float, value["of_right"]))
+        return cls(value["method"], float(value["temperature"]), steps, of_right)
 
 
 def as_probabilities(scores: Floats, exclusive: bool) -> Floats:
@@ -59,14 +77,22 @@ def as_probabilities(scores: Floats, exclusive: bool) -> Floats:
 def calibrated(
     scores: Floats, targets: Floats, exclusive: bool, method: Literal["temperature", "isotonic"] = "temperature"
 ) -> Calibration:
-    """Return the calibration of scores (n, labels) to soft targets (n, labels), which the model has not learnt from."""
-    temperature = _best_temperature(scores, targets, exclusive)
-    if method == "temperature":
-        return Calibration(method, temperature)
-    shares = as_probabilities(scores / temperature, exclusive)
-    return Calibration(
-        method, temperature, tuple(isotonic(shares[:, label], targets[:, label]) for label in range(shares.shape[1]))
-    )
+    """Return the calibration of scores (n, labels) to soft targets (n, labels), which the model has not learnt from.
+
+    Each label counts as if one text more had it, so that no text makes a model certain that is right on the few that
+    it is calibrated with (Platt 1999, section 2.2).
+    """
+    k = targets.shape[1] if exclusive else 2
+    right, targets = targets.argmax(axis=1), (len(targets) * targets + 1) / (len(targets) + k)
+    found = Calibration(method, _best_temperature(scores, targets, exclusive))
+    if method == "isotonic":
+        shares = as_probabilities(scores / found.temperature, exclusive)
+        steps = (isotonic(*of_label) for of_label in zip(shares.T, targets.T, strict=True))
+        found = found._replace(steps=tuple(steps))
+    if exclusive:
+        shares = found.probabilities(scores, exclusive)
+        found = found._replace(of_right=tuple(np.sort(shares[np.arange(len(right)), right]).tolist()))
+    return found
 
 
 def log_loss(shares: Floats, targets: Floats, exclusive: bool) -> float:

@@ -84,7 +84,9 @@ def distil(
     probability: Annotated[str | None, typer.Option(help="Field of the probability of the label.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="Field of strata to tell figures in; may be repeated.")] = None,
     scale: Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")] = False,
-    gold: Annotated[str | None, typer.Option(help="Of a TASK the annotator who is right.")] = None,
+    gold: Annotated[
+        str | None, typer.Option(help="Of a TASK the annotator who is right; of a table the field of right labels.")
+    ] = None,
     method: Annotated[str, typer.Option(help="How the answers of several annotators are aggregated.")] = "mean",
     input_: Annotated[
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -212,11 +213,18 @@ def _with_included(loaded: LoadedRecipe, rule: Rule, i: int, mistakes: Mistakes)
         with mistakes.noted(("decide", i, name_of(rule), option)):
             url = loaded.resolve(path)
             text = read_text(url, "file", "paths in a recipe start from the recipe's folder")
-            contents[option] = located_yaml.load(text, url).value
+            contents[option] = _json(text, url) if url.endswith(".json") else located_yaml.load(text, url).value
     if contents:
         with mistakes.noted(("decide", i, name_of(rule))):
             return rule.with_included(contents)
     return rule
+
+
+def _json(text: str, url: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"{url} is no JSON: {error}") from None
 
 
 def section_of(operator: type[Operator]) -> str:

@@ -28,9 +28,6 @@ _MARGIN = 0.05
 #: From this AUC on a stratum tells the label well.
 _TELLS = 0.75
 _FLAT = 1e-3
-_CUTS = 101
-
-Wish = tuple[str, float]
 
 
 def evaluate(
@@ -162,45 +159,6 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def curve(values: Floats, positive: NDArray[np.bool_]) -> list[dict[str, float | None]]:
-    """Return, for cuts that keep every hundredth of the texts (n) more, the share kept, precision, recall and F1."""
-    order = np.argsort(-values, kind="stable")
-    hits = np.cumsum(positive[order])
-    rows: list[dict[str, float | None]] = []
-    for kept in sorted({max(1, round(share * len(values))) for share in np.linspace(0, 1, _CUTS)}):
-        threshold = float(values[order[kept - 1]])
-        taken = int((values >= threshold).sum())
-        right = int(hits[taken - 1])
-        precision, recall = right / taken, right / max(1, int(positive.sum()))
-        f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-        rows.append(
-            {"threshold": threshold, "kept": taken / len(values), "precision": precision, "recall": recall, "f1": f1}
-        )
-    return rows
-
-
-def cut_of(rows: Sequence[Mapping[str, Any]], wish: Wish) -> dict[str, Any] | None:
-    """Return the row of a curve that a wish gives; None where none does.
-
-    `precision` and `recall` ask for at least so much, and then for the most of the other; `keep` for the share that is
-    nearest; `f` for the largest F-beta, beta being the number (Goutte and Gaussier 2005).
-    """
-    what, value = wish
-    if what == "keep":
-        return dict(min(rows, key=lambda row: abs(row["kept"] - value)))
-    if what == "f":
-        square = value * value
-
-        def f_beta(row: Mapping[str, Any]) -> float:
-            under = square * row["precision"] + row["recall"]
-            return float((1 + square) * row["precision"] * row["recall"] / under) if under else 0.0
-
-        return max(map(dict, rows), key=f_beta)
-    other = {"precision": "recall", "recall": "precision"}[what]
-    enough = [dict(row) for row in rows if row[what] >= value]
-    return max(enough, key=lambda row: float(row[other])) if enough else None
-
-
 def inside_strata(
     values: Floats, positive: NDArray[np.bool_], numbers: Floats, strata: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[list[dict[str, Any]], float | None]:
@@ -220,7 +178,7 @@ def inside_strata(
             "constant": bool(n >= LEAST_IN_STRATUM and float(values[here].std()) < _FLAT),
         }
         rows.append(row)
-    return sorted(rows, key=lambda row: -row["texts"]), _auc_alone(positive, strata, len(names))
+    return rows, _auc_alone(positive, strata, len(names))
 
 
 def _auc_alone(positive: NDArray[np.bool_], strata: NDArray[np.int64], k: int) -> float | None:

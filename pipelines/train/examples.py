@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.aggregation.votes import UNKNOWN
 from gristmill.pipelines.label.aggregate import aggregate
 from gristmill.pipelines.label.answered_texts import texts_of
 from gristmill.pipelines.label.store import open_stored
+from gristmill.pipelines.label.store.schema import SUMMED
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.label.votes import ordered_labels, read_table, votes_of_task
-from gristmill.pipelines.train.distil import Examples
+from gristmill.pipelines.train.split import Examples
 
 _NONE = "(none)"
 
@@ -29,19 +31,23 @@ def examples_of_table(
     by: Sequence[str] = (),
     scale: bool = False,
     labels: Sequence[str] = (),
+    gold: str | None = None,
 ) -> Examples:
     """Return the examples of a table: Parquet, or any format that `labels import` reads.
 
     A label has the probability of its field, one without it, and the others have the rest in equal parts. `labels` are
-    those that there are, where they are known. Raises RecipeError where a field is missing, a record has a text without
-    a label, or a probability is none.
+    those that there are, where they are known. `gold` is a field of labels that are right, where they are known: they
+    take the place of the others. Raises RecipeError where a field is missing, a record has a text without a label, or
+    a probability is none.
     """
-    names = [text, label, *([] if probability is None else [probability]), *by]
+    names = [text, label, *(name for name in (probability, gold) if name is not None), *by]
     table = read_table(path, [*dict.fromkeys(names)], label)
     has_text = pc.fill_null(pc.not_equal(table[text].cast(pa.string()), ""), False)
     records = pc.indices_nonzero(has_text).to_pylist()
     table = table.take(pa.array(records, pa.int64()))
     given = [None if value is None else str(value) for value in table[label].to_pylist()]
+    golds = [""] * len(given) if gold is None else [str(value or "") for value in table[gold].to_pylist()]
+    given = [right or value for right, value in zip(golds, given, strict=True)]
     if None in given or "" in given:
         raise RecipeError(f"{path}: a text has no {label}; leave it out, or give it one")
     known = list(labels) or ordered_labels({*map(str, given)}, "scale" if scale else "choice", path, label)
@@ -58,12 +64,14 @@ def examples_of_table(
             raise RecipeError(f"{path}: a {probability} is no number: {error}") from None
         if not ((sure >= 0) & (sure <= 1)).all():
             raise RecipeError(f"{path}: a {probability} is not from 0 to 1")
+    is_gold = np.array([right != "" for right in golds], np.bool_)
+    sure[is_gold] = 1.0
     targets = np.repeat(((1 - sure) / (len(known) - 1))[:, None], len(known), axis=1)
     targets[np.arange(len(places)), places] = sure
     strata = {name: [_NONE if value is None else str(value) for value in table[name].to_pylist()] for name in by}
     ids = [f"{path}:{record}" for record in records]
     texts = table[text].cast(pa.large_string()).combine_chunks()
-    return Examples("scale" if scale else "choice", tuple(known), ids, texts, targets, strata)
+    return Examples("scale" if scale else "choice", tuple(known), ids, texts, targets, strata, is_gold)
 
 
 def examples_of_task(
@@ -74,7 +82,7 @@ def examples_of_task(
     Raises RecipeError where the task has no labels, or none of the texts is found.
     """
     named = votes_of_task(loaded, store, gold, strata=True)
-    table, _ = aggregate(named, method)
+    table, told = aggregate(named, method)
     opened = open_stored(store, loaded.fingerprint)
     keys = [bytes.fromhex(key) for key in table[CONTENT_ID].to_pylist()]
     texts: Mapping[bytes, str] = texts_of(opened, keys, inputs)
@@ -89,6 +97,7 @@ def examples_of_task(
     documents = opened.documents()
     sources = dict(zip(documents[CONTENT_ID].to_pylist(), documents["source"].to_pylist(), strict=True))
     ids: list[Any] = table["id"].to_pylist()
+    known = (named.votes.gold != UNKNOWN).reshape(len(keys), -1).all(axis=1)
     return Examples(
         named.kind,
         tuple(labels),
@@ -96,4 +105,12 @@ def examples_of_task(
         pa.array([texts[keys[i]] for i in found], pa.large_string()),
         targets,
         {"source": [sources.get(keys[i]) or _NONE for i in found]},
+        known[found],
+        _about(opened.rows(columns=SUMMED), len(keys), told["gold"]),
     )
+
+
+def _about(paid: pa.Table, texts: int, beside_gold: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the labels cost for a thousand texts, and how often they are right by gold, which they do not see."""
+    per_1000 = {f"label_{name}_per_1000": 1000 * float(pc.sum(paid[name]).as_py() or 0) / texts for name in SUMMED}
+    return per_1000 if beside_gold is None else {**per_1000, "labels_right_by_gold": beside_gold["accuracy"]}

@@ -26,11 +26,29 @@ def sentences(report: Mapping[str, Any]) -> Iterator[str]:
     if "spearman" in test:
         rank = "-" if test["spearman"] is None else f"{test['spearman']:.3f}"
         yield f"rank correlation of the expected number {rank}, off by {test['mean_error']:.2f} on average"
+    if (gold := report["gold"]) is not None:
+        yield _beside_gold(gold, report["cost"].get("labels_right_by_gold"))
     told = test["calibration"]
     yield (
         f"calibration error {told['ece']:.3f} ({told['ece_before']:.3f} before), log loss {told['log_loss']:.3f} "
         f"({told['log_loss_before']:.3f})"
     )
+    cost = report["cost"]
+    paid = f"{cost['label_cost_per_1000']:,.2f} and " if cost.get("label_cost_per_1000") else ""
+    tokens = cost.get("label_input_tokens_per_1000", 0) + cost.get("label_output_tokens_per_1000", 0)
+    labels = f"; their labels took {paid}{tokens:,.0f} tokens" if tokens else ""
+    yield f"a thousand texts take the student {cost['student_seconds_per_1000']:.3f} s{labels}"
+
+
+def _beside_gold(gold: Mapping[str, Any], labels_right: float | None) -> str:
+    """Return how good a student is by the labels that are known to be right, and how good its teachers are."""
+    if "accuracy" in gold:
+        low, high = gold["accuracy_interval"]
+        figures = f"accuracy {gold['accuracy']:.1%} ({low:.1%} to {high:.1%}), macro-F1 {gold['macro_f1']:.3f}"
+    else:
+        figures = f"macro-F1 {gold['macro_f1']:.3f}"
+    teachers = "" if labels_right is None else f"; its labels without gold are right in {labels_right:.1%}"
+    return f"on the {gold['texts']:,} texts tested with whose label is gold: {figures}{teachers}"
 
 
 def _mean(values: Mapping[str, float | None]) -> str:
@@ -78,6 +96,12 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += ["", "## Labels", "", *_table(["label", "share", "F1", "AUC", "average precision"], _label_rows(report))]
     heads = ["positive", "wish", "cut", "kept", "precision", "recall"]
     lines += ["", "## Cuts", "", *_table(heads, cut_rows(report["curves"]))]
+    sets = [
+        [f"{row['coverage']:.0%}", f"{row['covered']:.1%}", f"{row['labels']:.2f}", f"{row['empty']:.1%}"]
+        for row in report["sets"]
+    ]
+    if sets:
+        lines += ["", "## Label sets", "", *_table(["coverage", "covered", "labels of a set", "empty"], sets)]
     heads = ["grouping", "stratum", "texts", "positive", "AUC", "rank correlation"]
     lines += ["", "## Inside strata", "", *_table(heads, stratum_rows(report["strata"]))]
     lines += [

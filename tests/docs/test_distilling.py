@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from gristmill import api
 from gristmill.pipelines.cli.main import app
 from tests.pipelines.label.endpoint import endpoint
-from tests.pipelines.train.test_distil import text_on
+from tests.pipelines.train.topics import text_on
 from tests.support import write_jsonl
 
 PAGE = Path(__file__).parents[2] / "docs" / "distilling.md"

