@@ -135,7 +135,9 @@ def distil(
     gold: str | None = None,
     method: str = "mean",
     inputs: Sequence[str] = (),
-    calibration: str = "temperature",
+    calibration: str | None = None,
+    unlabelled: str | None = None,
+    prior: float | None = None,
     ngram: int = 2,
     buckets: int = 1 << 18,
     seed: int = 0,
@@ -156,7 +158,10 @@ def distil(
         gold: Of a task the annotator who is right; of a table the field of labels that are right, where they are known.
         method: How the answers of several annotators are aggregated; see `aggregate_labels`.
         inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
-        calibration: temperature or isotonic.
+        calibration: temperature or isotonic; by default isotonic with `unlabelled`, else temperature.
+        unlabelled: The one of two labels whose texts nobody looked at, such as those of the web: some of them are of
+            the other, and scores are the probability that one of them is.
+        prior: The share of them that is; by default it is estimated.
         ngram: Longest word n-gram.
         buckets: Hash buckets of word n-grams.
         seed: Seed of the split.
@@ -172,8 +177,10 @@ def distil(
 
     if (task is None) == (table is None):
         raise RecipeError("name what to learn from: a TASK, whose answers are in the store, or --table FILE")
-    if calibration not in ("temperature", "isotonic"):
+    if calibration not in (None, "temperature", "isotonic"):
         raise RecipeError(f"there is no calibration {calibration}; take temperature or isotonic")
+    if prior is not None and (unlabelled is None or not 0 < prior < 1):
+        raise RecipeError(f"prior is the share of positive texts among those that `unlabelled` names, not {prior}")
     if not (1 <= ngram <= 8 and 2 <= buckets <= 1 << 26):
         raise RecipeError(f"ngram is from 1 to 8 and buckets from 2 to {1 << 26:,}, not {ngram} and {buckets:,}")
     if table is not None:
@@ -184,7 +191,7 @@ def distil(
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
-    return make(examples, out, Options(ngram, buckets, seed, calibration), held_out)  # type: ignore[arg-type]
+    return make(examples, out, Options(ngram, buckets, seed, calibration, unlabelled, prior), held_out)  # type: ignore[arg-type]
 
 
 def aggregate_labels(

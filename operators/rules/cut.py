@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from gristmill.operators.base import Rule
@@ -63,7 +62,7 @@ class Cut(Rule):
                 f"no cut of {self.model} fulfils {self.wish}: the most is {wish.what} {best[wish.what]:.3f}, where it "
                 f"keeps {best['kept']:.1%}"
             )
-        return self.model_copy(update={"at": float(np.float32(row["threshold"]))})
+        return self.model_copy(update={"at": float(row["threshold"])})
 
     def when(self) -> str:
         """Return the DuckDB expression that drops a document where it is true."""

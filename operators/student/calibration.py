@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 BINS = 15  #: of the calibration error
 _LEAST = 1e-12
+_DOUBT, _GAMMA = 0.1, 0.01  # of the estimate of a prior: delta and gamma of Garg et al.
 
 
 class Calibration(NamedTuple):
@@ -23,6 +24,9 @@ class Calibration(NamedTuple):
     temperature: float
     steps: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()  #: of each label: where they begin, and values
     of_right: tuple[float, ...] = ()  #: probabilities of the right labels of the texts calibrated with, rising
+    #: of positive and unlabelled texts: the number of the positive label, and what its odds are multiplied by to be
+    #: its probability; all it says is then about unlabelled texts
+    positive: tuple[int, float] | None = None
 
     def probabilities(self, scores: Floats, exclusive: bool) -> Floats:
         """Return the probabilities (n, labels) of scores (n, labels); of labels that exclude each other or do not."""
@@ -34,6 +38,11 @@ class Calibration(NamedTuple):
             if exclusive:
                 total = shares.sum(axis=1, keepdims=True)
                 shares = np.where(total > 0, shares / np.maximum(total, _LEAST), 1 / shares.shape[1])
+        if self.positive is not None:
+            label, factor = self.positive
+            odds = shares[:, label] / np.maximum(1 - shares[:, label], _LEAST)
+            shares[:, label] = np.minimum(1.0, factor * odds)
+            shares[:, 1 - label] = 1 - shares[:, label]
         return shares
 
     def label_sets(self, shares: Floats, coverage: float) -> NDArray[np.bool_]:
@@ -54,6 +63,7 @@ class Calibration(NamedTuple):
             "temperature": self.temperature,
             "steps": self.steps,
             "of_right": self.of_right,
+            "positive": self.positive,
         }
 
     @classmethod
@@ -63,7 +73,8 @@ class Calibration(NamedTuple):
         if value["method"] not in ("temperature", "isotonic"):
             raise ValueError(f"there is no calibration by {value['method']}")
         of_right = tuple(map(float, value["of_right"]))
-        return cls(value["method"], float(value["temperature"]), steps, of_right)
+        positive = None if value["positive"] is None else (int(value["positive"][0]), float(value["positive"][1]))
+        return cls(value["method"], float(value["temperature"]), steps, of_right, positive)
 
 
 def as_probabilities(scores: Floats, exclusive: bool) -> Floats:
@@ -93,6 +104,33 @@ def calibrated(
         shares = found.probabilities(scores, exclusive)
         found = found._replace(of_right=tuple(np.sort(shares[np.arange(len(right)), right]).tolist()))
     return found
+
+
+def of_unlabelled(
+    calibration: Calibration, scores: Floats, targets: Floats, positive: int, prior: float | None = None
+) -> tuple[Calibration, float]:
+    """Return the calibration for unlabelled texts, and the share of positive ones among them.
+
+    scores, targets: (n, 2), those that it was calibrated with: positive texts, and unlabelled ones drawn apart. The
+    odds of being labelled are those of the densities of either, times how many of either there are; times the share
+    `prior` the ratio of the densities is the probability of being positive (Elkan and Noto 2008, section
+    2). By default the prior is the ratio of the shares of either that lie above the cut where its upper
+    bound is least (Garg et al. 2021, "Mixture Proportion Estimation and PU Learning: A Modern Approach", algorithm 1).
+    """
+    labelled = targets[:, positive] >= 0.5
+    values = calibration.probabilities(scores, exclusive=True)[:, positive]
+    if prior is None:
+        of_positive, others = np.sort(values[labelled]), np.sort(values[~labelled])
+        cuts = np.unique(values)
+        above = 1 - np.searchsorted(of_positive, cuts, "left") / len(of_positive)
+        others_above = 1 - np.searchsorted(others, cuts, "left") / len(others)
+        doubt = sum(np.sqrt(np.log(4 / _DOUBT) / (2 * len(side))) for side in (of_positive, others))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bounds = np.where(above > 0, (others_above + (1 + _GAMMA) * doubt) / above, np.inf)
+        best = int(bounds.argmin())
+        prior = float(min(1.0, others_above[best] / above[best]))
+    factor = prior * float((~labelled).sum() / labelled.sum())
+    return calibration._replace(of_right=(), positive=(positive, factor)), prior
 
 
 def log_loss(shares: Floats, targets: Floats, exclusive: bool) -> float:
@@ -137,7 +175,7 @@ def isotonic(values: Floats, targets: Floats) -> tuple[tuple[float, ...], tuple[
     blocks: list[list[float]] = []  # value, weight, first
     for first, (mean, weight) in enumerate(zip(means.tolist(), weights.tolist(), strict=True)):
         blocks.append([mean, weight, first])
-        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0] - _LEAST:
             mean_, weight_, _ = blocks.pop()
             total = blocks[-1][1] + weight_
             blocks[-1][0] = (blocks[-1][0] * blocks[-1][1] + mean_ * weight_) / total

@@ -40,8 +40,14 @@ class Wish(NamedTuple):
         return cls(what, value)  # type: ignore[arg-type]
 
 
-def curve(values: Floats, positive: NDArray[np.bool_]) -> list[dict[str, float]]:
-    """Return, for cuts that keep every hundredth of the texts (n) more, the share kept, precision, recall and F1."""
+def curve(values: Floats, positive: NDArray[np.bool_], prior: float | None = None) -> list[dict[str, float]]:
+    """Return, for cuts that keep every hundredth of the texts (n) more, the share kept, precision, recall and F1.
+
+    Values are taken as the measure `distilled` gives them, in float32. With `prior` texts that are not positive are
+    unlabelled, and that share of them is positive in truth: what is kept is a share of them, and precision is
+    `prior * recall / kept` (Elkan and Noto 2008, section 2).
+    """
+    values = values.astype(np.float32).astype(np.float64)
     order = np.argsort(-values, kind="stable")
     hits = np.cumsum(positive[order])
     rows: list[dict[str, float]] = []
@@ -49,11 +55,12 @@ def curve(values: Floats, positive: NDArray[np.bool_]) -> list[dict[str, float]]
         threshold = float(values[order[kept - 1]])
         taken = int((values >= threshold).sum())
         right = int(hits[taken - 1])
-        precision, recall = right / taken, right / max(1, int(positive.sum()))
+        share, precision, recall = taken / len(values), right / taken, right / max(1, int(positive.sum()))
+        if prior is not None:
+            share = (taken - right) / max(1, int((~positive).sum()))
+            precision = min(1.0, prior * recall / share) if share else 1.0
         f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-        rows.append(
-            {"threshold": threshold, "kept": taken / len(values), "precision": precision, "recall": recall, "f1": f1}
-        )
+        rows.append({"threshold": threshold, "kept": share, "precision": precision, "recall": recall, "f1": f1})
     return rows
 
 

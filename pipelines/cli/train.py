@@ -91,7 +91,14 @@ def distil(
     input_: Annotated[
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
     ] = None,
-    calibration: Annotated[str, typer.Option(help="temperature or isotonic.")] = "temperature",
+    calibration: Annotated[str | None, typer.Option(help="temperature or isotonic.")] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="The one of two labels whose texts nobody looked at, such as the web's."),
+    ] = None,
+    prior: Annotated[
+        float | None, typer.Option(help="Share of the unlabelled texts that is of the other; else estimated.")
+    ] = None,
     ngram: Annotated[int, typer.Option(help="Longest word n-gram.")] = 2,
     buckets: Annotated[int, typer.Option(help="Hash buckets of word n-grams.")] = 1 << 18,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
@@ -119,6 +126,8 @@ def distil(
             method=method,
             inputs=input_ or (),
             calibration=calibration,
+            unlabelled=unlabelled,
+            prior=prior,
             ngram=ngram,
             buckets=buckets,
             seed=seed,

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gristmill.operators.errors import RecipeError
 from gristmill.operators.measures.distilled import CALIBRATION
 from gristmill.operators.rules.cut import REPORT
-from gristmill.operators.student.calibration import Calibration, calibrated, log_loss
+from gristmill.operators.student.calibration import Calibration, calibrated, log_loss, of_unlabelled
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import StudentFit, fit
 from gristmill.pipelines.storage import files
@@ -38,7 +39,9 @@ class Options:
     ngram: int = 2
     buckets: int = 1 << 18
     seed: int = 0
-    calibration: Literal["temperature", "isotonic"] = "temperature"
+    calibration: Literal["temperature", "isotonic"] | None = None  #: isotonic with `unlabelled`, else temperature
+    unlabelled: str | None = None  #: the label of texts that nobody looked at; some of them are of the other
+    prior: float | None = None  #: the share of them that is; by default it is estimated
 
 
 def distil(examples: Examples, out: str, options: Options = Options(), test: Examples | None = None) -> dict[str, Any]:
@@ -47,6 +50,9 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
     `test` are examples to test with, in place of a part of the others; those that are near copies of one of them are
     not learnt from. Raises RecipeError where there are too few examples, or a label is in none of them.
     """
+    if options.unlabelled is not None and (options.unlabelled not in examples.labels or len(examples.labels) != 2):
+        labels = ", ".join(examples.labels)
+        raise RecipeError(f"unlabelled names one of two labels, not {options.unlabelled} of {labels}")
     parts = split(examples, test, options.seed)
     together, learnt = parts.examples, parts.learnt
     ngrams = Ngrams(options.ngram, options.buckets)
@@ -54,20 +60,28 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
     rarity = counts.rarity(options.buckets, parts.sides == LEARN)
     rows = counts.rows(rarity)
     fits = {strength: _fit(together, ngrams, rows, rarity, learnt, strength) for strength in STRENGTHS}
+    # the odds of a linear model grow without end, those of being labelled do not
+    method = options.calibration or ("temperature" if options.unlabelled is None else "isotonic")
     apart = together.take(parts.calibrated)
     calibrations, losses = {}, {}
     for strength, fitted in fits.items():
         scores = fitted.student.scores(apart.texts)
-        found = calibrations[strength] = calibrated(scores, apart.targets, apart.exclusive, options.calibration)
+        found = calibrations[strength] = calibrated(scores, apart.targets, apart.exclusive, method)
         losses[strength] = log_loss(found.probabilities(scores, apart.exclusive), apart.targets, apart.exclusive)
     strength = min(losses, key=lambda value: (losses[value], value))
     fitted, calibration = fits[strength], calibrations[strength]
-    report = {"model": out, **figures(parts, fitted.student, calibration, options.seed)}
+    prior = None
+    if options.unlabelled is not None:
+        positive = 1 - together.labels.index(options.unlabelled)
+        scores = fitted.student.scores(apart.texts)
+        calibration, prior = of_unlabelled(calibration, scores, apart.targets, positive, options.prior)
+    report = {"model": out, **figures(parts, fitted.student, calibration, options.seed, prior)}
     report |= {"options": asdict(options), "strength": strength, "rounds": fitted.rounds}
     report["warnings"] += [
         f"no text to learn from has the label {label}: the student does not know it" for label in parts.unknown
     ]
-    report["learning_curve"] = _learning_curve(parts, ngrams, rows, rarity, strength, calibration)
+    of_labels = calibration._replace(positive=None)  # labels are what is known of the texts to test with
+    report["learning_curve"] = _learning_curve(parts, ngrams, rows, rarity, strength, of_labels)
     _write(out, together, learnt, rows, fitted, calibration, report)
     return report
 

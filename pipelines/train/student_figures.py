@@ -40,14 +40,20 @@ class _Asked(NamedTuple):
     name: str
 
 
-def figures(split: Split, student: Student, calibration: Calibration, seed: int) -> dict[str, Any]:
-    """Return figures of a student on the texts of a split that are to test with, and `warnings`."""
+def figures(
+    split: Split, student: Student, calibration: Calibration, seed: int, prior: float | None = None
+) -> dict[str, Any]:
+    """Return figures of a student on the texts of a split that are to test with, and `warnings`.
+
+    `prior` is the share of positive texts among those that are unlabelled, where there are such.
+    """
     tested = split.examples.take(split.tested)
     start = time.perf_counter()
     scores = student.scores(tested.texts)
     seconds = time.perf_counter() - start
     shares = calibration.probabilities(scores, student.exclusive)
-    asked = _asked(tested, shares)
+    asked = _asked(tested, shares, calibration)
+    of_labels = calibration._replace(positive=None)
     strata, warnings = _strata(tested, asked)
     return {
         "kind": tested.kind,
@@ -60,35 +66,41 @@ def figures(split: Split, student: Student, calibration: Calibration, seed: int)
             "clusters": len(np.unique(split.clusters)),
         },
         "shares": dict(zip(tested.labels, split.examples.targets.mean(axis=0).tolist(), strict=True)),
-        "test": evaluation.evaluate(scores, tested.targets, tested.labels, tested.kind, calibration, seed),
-        "gold": _beside_gold(tested, scores, calibration, seed),
+        "test": evaluation.evaluate(scores, tested.targets, tested.labels, tested.kind, of_labels, seed),
+        "gold": _beside_gold(tested, scores, of_labels, seed),
+        "prior": prior,
         "curves": {
             name: {"rows": rows, "cuts": {wish: cut_of(rows, Wish.of(wish)) for wish in WISHES}}
-            for name, rows in _curves(tested, shares, asked).items()
+            for name, rows in _curves(tested, shares, asked, prior).items()
         },
-        "sets": _sets(tested, shares, calibration),
+        "sets": _sets(tested, shares, calibration) if prior is None else [],
         "strata": strata,
         "cost": {"student_seconds_per_1000": 1000 * seconds / len(tested.ids), **tested.about_labels},
         "warnings": warnings,
     }
 
 
-def _asked(examples: Examples, shares: Floats) -> _Asked:
-    """Return what is asked: of a scale its expected number; of labels the last of two, or the rarest of more."""
+def _asked(examples: Examples, shares: Floats, calibration: Calibration) -> _Asked:
+    """Return what is asked: of a scale its expected number; of labels the positive, the last of two, or the rarest."""
     targets = examples.targets
     if examples.kind == "scale":
         numbers = np.array([float(label) for label in examples.labels])
         middle = (numbers[0] + numbers[-1]) / 2
         right = targets @ numbers
         return _Asked(shares @ numbers, right >= middle, right, f"at least {middle:g}")
-    label = 1 if len(examples.labels) == 2 else int(targets.sum(axis=0).argmin())
+    if calibration.positive is not None:
+        label = calibration.positive[0]
+    else:
+        label = 1 if len(examples.labels) == 2 else int(targets.sum(axis=0).argmin())
     return _Asked(shares[:, label], targets[:, label] >= 0.5, targets[:, label], examples.labels[label])
 
 
-def _curves(examples: Examples, shares: Floats, asked: _Asked) -> dict[str, list[dict[str, float]]]:
-    """Return the curve of each label, or of the upper half of a scale, by its name."""
-    if examples.kind == "scale":
-        return {asked.name: curve(asked.values, asked.positive)}
+def _curves(
+    examples: Examples, shares: Floats, asked: _Asked, prior: float | None
+) -> dict[str, list[dict[str, float]]]:
+    """Return the curve of each label, or of the upper half of a scale or the positive label, by its name."""
+    if examples.kind == "scale" or prior is not None:
+        return {asked.name: curve(asked.values, asked.positive, prior)}
     return {label: curve(shares[:, i], examples.targets[:, i] >= 0.5) for i, label in enumerate(examples.labels)}
 
 

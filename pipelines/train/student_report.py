@@ -26,6 +26,11 @@ def sentences(report: Mapping[str, Any]) -> Iterator[str]:
     if "spearman" in test:
         rank = "-" if test["spearman"] is None else f"{test['spearman']:.3f}"
         yield f"rank correlation of the expected number {rank}, off by {test['mean_error']:.2f} on average"
+    if report["prior"] is not None:
+        yield (
+            f"{report['prior']:.1%} of the unlabelled texts are {next(iter(report['curves']))}: scores and cuts are "
+            "about them; the figures above count them all as what they are called"
+        )
     if (gold := report["gold"]) is not None:
         yield _beside_gold(gold, report["cost"].get("labels_right_by_gold"))
     told = test["calibration"]

@@ -353,7 +353,7 @@ def test_a_curve_is_what_its_cuts_keep(pairs: list[tuple[float, bool]]) -> None:
     values, positive = np.array([v for v, _ in pairs]), np.array([p for _, p in pairs])
     curve = curve_of(values, positive)
     for row in curve:
-        taken = values >= row["threshold"]
+        taken = values.astype(np.float32) >= row["threshold"]
         assert row["kept"] == pytest.approx(taken.mean())
         assert row["precision"] == pytest.approx(positive[taken].mean())
         assert row["recall"] == pytest.approx((positive & taken).sum() / max(1, positive.sum()))

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from gristmill import api
+from gristmill.operators.errors import RecipeError
+from gristmill.operators.measures.distilled import Distilled
 from gristmill.pipelines.cli.main import app
 from tests.pipelines.label.endpoint import endpoint
 from tests.pipelines.train.topics import TOPICS, examples, table, text_on
@@ -88,6 +92,67 @@ def test_figures_are_told_inside_languages(tmp_path: Path) -> None:
     named = [row | {"lang": "??"} for row in made]
     report = api.distil(str(tmp_path / "n.bin"), table=table(tmp_path / "n.parquet", named), by=["lang"])
     assert "language" not in report["strata"], "the field of the table says which"
+
+
+def unlabelled_corpus(folder: Path, share: float, seed: int = 0) -> tuple[str, dict[str, bool]]:
+    """A table of texts on law and of unlabelled ones, a share of which is on law as well; and which texts are."""
+    draw = random.Random(seed)
+    made: list[dict[str, Any]] = []
+    truth = {}
+    for i in range(1500):
+        positive = i < 400 or draw.random() < share
+        text = text_on("law" if positive else draw.choice(["food", "sport"]), draw, 40, 0.12)
+        truth[text] = positive
+        made.append({"text": text, "label": "law" if i < 400 else "web"})
+    return table(folder / "t.parquet", made), truth
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_of_unlabelled_texts_the_share_that_is_positive_is_found_and_scores_are_about_them(
+    tmp_path: Path, share: float
+) -> None:
+    path, _ = unlabelled_corpus(tmp_path, share)
+    report = api.distil(str(tmp_path / "s.bin"), table=path, unlabelled="web")
+    assert report["prior"] == pytest.approx(share, abs=0.08)
+    (fresh := tmp_path / "fresh").mkdir()
+    path, truth = unlabelled_corpus(fresh, share, seed=1)
+    web = pa.array([row["text"] for row in pq.read_table(path).to_pylist() if row["label"] == "web"], pa.large_string())
+    measure = Distilled(model=str(tmp_path / "s.bin"), label="law")
+    score = measure.open({name: Path(file) for name, file in measure.resources().items()})
+    shares = score(pa.record_batch({"text": web}))["distilled"].to_numpy()
+    positive = np.array([truth[text] for text in web.to_pylist()])
+    assert shares.mean() == pytest.approx(positive.mean(), abs=0.08)
+    assert ((shares >= 0.5) == positive).mean() > 0.9
+    (curve,) = report["curves"].values()
+    for row in curve["rows"]:
+        kept = shares >= np.float32(row["threshold"])
+        assert row["kept"] == pytest.approx(kept.mean(), abs=0.12)
+        if kept.mean() > 0.05:
+            assert row["precision"] == pytest.approx(positive[kept].mean(), abs=0.2)
+    assert report["sets"] == []
+    assert "of the unlabelled texts are law" in (tmp_path / "s.bin.report.md").read_text()
+
+
+def test_a_stated_prior_is_taken(tmp_path: Path) -> None:
+    path, _ = unlabelled_corpus(tmp_path, 0.2)
+    report = api.distil(str(tmp_path / "s.bin"), table=path, unlabelled="web", prior=0.5)
+    assert report["prior"] == 0.5
+    (name,) = report["curves"]
+    assert name == "law"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unlabelled": "net"}, "unlabelled names one of two labels, not net of law, web"),
+        ({"prior": 0.2}, "prior is the share of positive texts"),
+        ({"unlabelled": "web", "prior": 1.0}, r"not 1\.0"),
+    ],
+)
+def test_what_is_not_unlabelled_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path, _ = unlabelled_corpus(tmp_path, 0.2)
+    with pytest.raises(RecipeError, match=message):
+        api.distil(str(tmp_path / "s.bin"), table=path, **options)
 
 
 def run(command: list[str]) -> str:
