@@ -136,6 +136,7 @@ def distil(
     method: str = "mean",
     inputs: Sequence[str] = (),
     calibration: str | None = None,
+    correct: str = "auto",
     unlabelled: str | None = None,
     prior: float | None = None,
     ngram: int = 2,
@@ -159,6 +160,8 @@ def distil(
         method: How the answers of several annotators are aggregated; see `aggregate_labels`.
         inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
         calibration: temperature or isotonic; by default isotonic with `unlabelled`, else temperature.
+        correct: Whether labels of a choice that other texts speak against are learnt as they probably should be: auto
+            (where about 5 % or more seem wrong), always or never.
         unlabelled: The one of two labels whose texts nobody looked at, such as those of the web: some of them are of
             the other, and scores are the probability that one of them is.
         prior: The share of them that is; by default it is estimated.
@@ -181,6 +184,8 @@ def distil(
         raise RecipeError(f"there is no calibration {calibration}; take temperature or isotonic")
     if prior is not None and (unlabelled is None or not 0 < prior < 1):
         raise RecipeError(f"prior is the share of positive texts among those that `unlabelled` names, not {prior}")
+    if correct not in ("auto", "always", "never"):
+        raise RecipeError(f"there is no correction {correct}; take auto, always or never")
     if not (1 <= ngram <= 8 and 2 <= buckets <= 1 << 26):
         raise RecipeError(f"ngram is from 1 to 8 and buckets from 2 to {1 << 26:,}, not {ngram} and {buckets:,}")
     if table is not None:
@@ -191,7 +196,7 @@ def distil(
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
-    return make(examples, out, Options(ngram, buckets, seed, calibration, unlabelled, prior), held_out)  # type: ignore[arg-type]
+    return make(examples, out, Options(ngram, buckets, seed, calibration, unlabelled, prior, correct), held_out)  # type: ignore[arg-type]
 
 
 def aggregate_labels(

@@ -13,6 +13,8 @@ import numpy as np
 from gristmill.operators.kernels.compiling import kernel
 
 _NEWTON_STEPS = 20
+#: Of the draws of an order: Knuth's linear congruential generator, whose high bits are random enough.
+_MULTIPLIER, _INCREMENT, _HIGH = np.uint64(6364136223846793005), np.uint64(1442695040888963407), np.uint64(33)
 
 
 @kernel
@@ -21,13 +23,20 @@ def fit_dual(starts, columns, values, squares, targets, weights, duals, cost, ro
 
     Row i has values[starts[i] : starts[i + 1]] (float64) at columns of the same places (int64) and the squared length
     squares[i]; targets: float64[n] in 0..1. Makes |weights|^2 / 2 + cost * (sum of the log losses) least.
-    Looks at rows from alternate ends; ends where no dual moves by over the tolerance times the cost.
+    Looks at all rows in each round, in an order of its own (Hsieh et al. 2008, section 3.1: it ends sooner); ends where
+    no dual moves by over the tolerance times the cost.
     """
     n = targets.shape[0]
+    order = np.arange(n)
+    state = np.uint64(n)
     for done in range(rounds):
         largest = 0.0
         for k in range(n):
-            i = k if done % 2 == 0 else n - 1 - k
+            state = state * _MULTIPLIER + _INCREMENT
+            other = k + np.int64((state >> _HIGH) % np.uint64(n - k))
+            i = order[other]
+            order[other] = order[k]
+            order[k] = i
             margin = 0.0
             for j in range(starts[i], starts[i + 1]):
                 margin += weights[columns[j]] * values[j]

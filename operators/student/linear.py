@@ -17,8 +17,8 @@ from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 
 #: What labels are: names; numbers whose distances mean something; or, of several labels, whether each fits.
 Kind = Literal["choice", "scale", "multi"]
-ROUNDS = 200
-TOLERANCE = 1e-4  #: largest move of a dual in a round, beside the strength, at which the fit ends
+ROUNDS = 500
+TOLERANCE = 1e-3  #: largest move of a dual in a round, beside the strength, at which the fit ends
 _METADATA, _RARITY = b"student", "rarity"
 
 
@@ -98,19 +98,26 @@ def fit(
     strength: float = 1.0,
     rounds: int = ROUNDS,
     tolerance: float = TOLERANCE,
+    start: Floats | None = None,
 ) -> StudentFit:
     """Return the student of rows (n) and soft targets (n, labels), which add up to 1 where labels exclude each other.
 
-    `strength` is what the log losses of all examples count beside the squares of the weights. The same arguments give
-    the same student, bit for bit.
+    `strength` is what the log losses of all examples count beside the squares of the weights. `start` are the duals of
+    a fit of the same rows with less strength, from which this one is found sooner. The same arguments give the same
+    student, bit for bit.
     """
     learnt = [1] if kind != "multi" and len(labels) == 2 else [*range(len(labels))]
     weights = np.zeros((len(learnt), ngrams.buckets + 1))
     duals = np.zeros((len(learnt), len(rows.starts) - 1))
+    if start is not None:
+        duals[:] = start.T
+        of_row = np.repeat(np.arange(duals.shape[1]), np.diff(rows.starts))
+        for label, of_label in enumerate(duals):
+            weights[label] = np.bincount(rows.columns, rows.values * of_label[of_row], weights.shape[1])
     squares, most = rows.squares, 0
     for label, of in enumerate(learnt):
-        of_label = np.ascontiguousarray(targets[:, of])
-        took = fit_dual(*rows, squares, of_label, weights[label], duals[label], strength, rounds, tolerance)
+        right = np.ascontiguousarray(targets[:, of])
+        took = fit_dual(*rows, squares, right, weights[label], duals[label], strength, rounds, tolerance)
         most = max(most, took)
     values = (weights[:, :-1] * rarity).astype(np.float32).astype(np.float64)
     student = Student(kind, tuple(labels), ngrams, values, weights[:, -1], rarity)

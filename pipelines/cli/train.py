@@ -92,6 +92,9 @@ def distil(
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
     ] = None,
     calibration: Annotated[str | None, typer.Option(help="temperature or isotonic.")] = None,
+    correct: Annotated[
+        str, typer.Option(help="Correct labels that other texts speak against: auto, always or never.")
+    ] = "auto",
     unlabelled: Annotated[
         str | None,
         typer.Option(metavar="LABEL", help="The one of two labels whose texts nobody looked at, such as the web's."),
@@ -126,6 +129,7 @@ def distil(
             method=method,
             inputs=input_ or (),
             calibration=calibration,
+            correct=correct,
             unlabelled=unlabelled,
             prior=prior,
             ngram=ngram,

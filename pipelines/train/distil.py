@@ -22,13 +22,14 @@ from gristmill.operators.student.calibration import Calibration, calibrated, log
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import StudentFit, fit
 from gristmill.pipelines.storage import files
+from gristmill.pipelines.train.correction import Correct, corrected
 from gristmill.pipelines.train.explained_scores import EXAMPLES
 from gristmill.pipelines.train.split import LEARN, Examples, Split, split
 from gristmill.pipelines.train.student_figures import figures
 from gristmill.pipelines.train.student_report import markdown
 
 #: Strengths of the losses that are tried; the one of least log loss on the calibration part is taken.
-STRENGTHS = (0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 _EXCERPT = 200
 
 
@@ -42,6 +43,7 @@ class Options:
     calibration: Literal["temperature", "isotonic"] | None = None  #: isotonic with `unlabelled`, else temperature
     unlabelled: str | None = None  #: the label of texts that nobody looked at; some of them are of the other
     prior: float | None = None  #: the share of them that is; by default it is estimated
+    correct: Correct = "auto"  #: whether to learn labels that other texts speak against as they probably should be
 
 
 def distil(examples: Examples, out: str, options: Options = Options(), test: Examples | None = None) -> dict[str, Any]:
@@ -53,13 +55,20 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
     if options.unlabelled is not None and (options.unlabelled not in examples.labels or len(examples.labels) != 2):
         labels = ", ".join(examples.labels)
         raise RecipeError(f"unlabelled names one of two labels, not {options.unlabelled} of {labels}")
-    parts = split(examples, test, options.seed)
-    together, learnt = parts.examples, parts.learnt
     ngrams = Ngrams(options.ngram, options.buckets)
+    correction = corrected(
+        split(examples, test, options.seed), ngrams, options.correct if options.unlabelled is None else "never"
+    )
+    parts, ngrams = correction.split, ngrams._replace(order=correction.order)
+    together, learnt = parts.examples, parts.learnt
     counts = ngrams.occurrences(together.texts)
     rarity = counts.rarity(options.buckets, parts.sides == LEARN)
     rows = counts.rows(rarity)
-    fits = {strength: _fit(together, ngrams, rows, rarity, learnt, strength) for strength in STRENGTHS}
+    fits: dict[float, StudentFit] = {}
+    duals = None
+    for strength in STRENGTHS:
+        fits[strength] = _fit(together, ngrams, rows, rarity, learnt, strength, duals)
+        duals = fits[strength].duals
     # the odds of a linear model grow without end, those of being labelled do not
     method = options.calibration or ("temperature" if options.unlabelled is None else "isotonic")
     apart = together.take(parts.calibrated)
@@ -76,8 +85,9 @@ def distil(examples: Examples, out: str, options: Options = Options(), test: Exa
         scores = fitted.student.scores(apart.texts)
         calibration, prior = of_unlabelled(calibration, scores, apart.targets, positive, options.prior)
     report = {"model": out, **figures(parts, fitted.student, calibration, options.seed, prior)}
-    report |= {"options": asdict(options), "strength": strength, "rounds": fitted.rounds}
-    report["warnings"] += [
+    report |= {"options": asdict(options), "strength": strength, "rounds": fitted.rounds, "order": ngrams.order}
+    report["correction"] = correction.report
+    report["warnings"] += correction.warnings + [
         f"no text to learn from has the label {label}: the student does not know it" for label in parts.unknown
     ]
     of_labels = calibration._replace(positive=None)  # labels are what is known of the texts to test with
@@ -93,9 +103,11 @@ def _fit(
     rarity: Floats,
     learnt: NDArray[np.int64],
     strength: float,
+    start: Floats | None = None,
 ) -> StudentFit:
     """Return the student of some of the rows."""
-    return fit(examples.kind, examples.labels, ngrams, rows.take(learnt), rarity, examples.targets[learnt], strength)
+    taught = (rows.take(learnt), rarity, examples.targets[learnt], strength)
+    return fit(examples.kind, examples.labels, ngrams, *taught, start=start)
 
 
 def _learning_curve(

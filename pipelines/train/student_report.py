@@ -17,6 +17,12 @@ def sentences(report: Mapping[str, Any]) -> Iterator[str]:
         f"learnt from {counts['learnt']:,} texts, calibrated with {counts['calibrated']:,}, tested with "
         f"{counts['tested']:,}{left_out}"
     )
+    if (correction := report["correction"]) is not None and correction["applied"]:
+        yield (
+            f"about {correction['wrong']:.0%} of the labels are wrong by what other texts say: it learnt "
+            f"{correction['changed']:,} corrected ones (`gristmill labels audit` lists them). Those tested with are as "
+            "they were given, and their errors count as its own"
+        )
     if "accuracy" in test:
         low, high = test["accuracy_interval"]
         most = test["most_frequent"]

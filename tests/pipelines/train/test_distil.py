@@ -298,12 +298,73 @@ def test_the_answers_to_a_task_teach_it(tmp_path: Path) -> None:
     assert "precision >= 0.9" in shown
 
 
+def mislabelled(n: int, share: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Examples of whose labels a share is wrong, and others that are right."""
+    draw, made = random.Random(11), []
+    for i in range(n + 400):
+        topic = draw.choice([*TOPICS])
+        wrong = i < n and draw.random() < share
+        label = draw.choice([other for other in TOPICS if other != topic]) if wrong else topic
+        made.append({"text": text_on(topic, draw, 30, 0.07), "label": label})
+    return made[:n], made[n:]
+
+
+def test_labels_that_other_texts_speak_against_are_learnt_as_they_should_be(tmp_path: Path) -> None:
+    made, right = mislabelled(800, 0.2)
+    learnt, tested = table(tmp_path / "t.parquet", made), table(tmp_path / "e.parquet", right)
+    by = {
+        correct: api.distil(str(tmp_path / f"{correct}.bin"), table=learnt, test=tested, correct=correct)
+        for correct in ("auto", "never")
+    }
+    told = by["auto"]["correction"]
+    assert told["applied"]
+    assert told["wrong"] == pytest.approx(0.2, abs=0.04)
+    assert by["never"]["correction"] is None
+    assert by["auto"]["test"]["accuracy"] > by["never"]["test"]["accuracy"] + 0.02
+    assert by["auto"]["test"]["calibration"]["ece"] < by["never"]["test"]["calibration"]["ece"] - 0.05
+    page = (tmp_path / "auto.bin.report.md").read_text()
+    assert f"about {told['wrong']:.0%} of the labels are wrong by what other texts say" in page
+
+
+def test_labels_that_are_right_are_learnt_as_they_are(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.parquet", examples(400))
+    reports = {c: api.distil(str(tmp_path / f"{c}.bin"), table=source, correct=c) for c in ("auto", "never")}
+    assert reports["auto"]["correction"]["applied"] is False
+    assert (tmp_path / "auto.bin").read_bytes() == (tmp_path / "never.bin").read_bytes()
+
+
+def test_a_label_that_texts_do_not_bear_out_is_not_corrected_away(tmp_path: Path) -> None:
+    draw = random.Random(13)
+    made = [row | {"label": "rare" if draw.random() < 0.15 else row["label"]} for row in examples(600, seed=13)]
+    report = api.distil(str(tmp_path / "s.bin"), table=table(tmp_path / "t.parquet", made), correct="always")
+    assert report["correction"]["applied"] is False
+    assert any("do not bear out most of the labels rare" in warning for warning in report["warnings"])
+    stored = pq.read_table(tmp_path / "s.bin.examples.parquet")["target"].to_pylist()
+    assert {max(target) for target in stored} == {1.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_student_is_as_right_as_the_teacher_of_real_texts(shared_data: Path, tmp_path: Path, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    learnt, test = (pq.read_table(shared_data / "labelled" / f"agnews_{part}.parquet") for part in ("train", "test"))
+    learnt = learnt.take(pa.array(draw.permutation(learnt.num_rows)[:5000]))
+    wrong = draw.random(5000) < 0.15
+    labels = np.where(wrong, (learnt["label"].to_numpy() + draw.integers(1, 4, 5000)) % 4, learnt["label"].to_numpy())
+    for name, texts, labelled in (("l", learnt["text"], labels), ("t", test["text"], test["label"].to_numpy())):
+        pq.write_table(pa.table({"text": texts, "label": labelled}), tmp_path / f"{name}.parquet")
+    paths = [str(tmp_path / f"{name}.parquet") for name in "lt"]
+    report = api.distil(str(tmp_path / "s.bin"), table=paths[0], test=paths[1])
+    assert report["test"]["accuracy"] >= 1 - wrong.mean()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "name what to learn from"),
         (["--table", "{t}", "--label", "grade"], "has no field grade"),
         (["--table", "{t}", "--calibration", "prayer"], "there is no calibration prayer"),
+        (["--table", "{t}", "--correct", "perhaps"], "there is no correction perhaps"),
         (["--table", "{few}"], "give 50 or more"),
         (["--table", "{one}"], "all texts have one label"),
         (["--table", "{alike}"], "leave none to calibrate with"),

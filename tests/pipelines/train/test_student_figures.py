@@ -99,11 +99,11 @@ def unlabelled_corpus(folder: Path, share: float, seed: int = 0) -> tuple[str, d
     draw = random.Random(seed)
     made: list[dict[str, Any]] = []
     truth = {}
-    for i in range(1500):
-        positive = i < 400 or draw.random() < share
+    for i in range(3000):
+        positive = i < 800 or draw.random() < share
         text = text_on("law" if positive else draw.choice(["food", "sport"]), draw, 40, 0.12)
         truth[text] = positive
-        made.append({"text": text, "label": "law" if i < 400 else "web"})
+        made.append({"text": text, "label": "law" if i < 800 else "web"})
     return table(folder / "t.parquet", made), truth
 
 
