@@ -114,7 +114,7 @@ def _buckets() -> list[_Call]:
     features = Features(characters(like_re=False), 2, 16, UNCACHED)
     return [
         (count_buckets, (*_texts(), features, np.zeros(16, np.int64))),
-        (sum_over_buckets, (*_texts(), features, np.zeros((1, 16)), np.zeros((1, 1)), np.zeros(1, np.int64))),
+        (sum_over_buckets, (*_texts(), features, np.zeros((16, 1)), np.zeros((1, 1)), np.zeros(1, np.int64))),
     ]
 
 

@@ -84,12 +84,13 @@ def count_buckets(data, offsets, features, counts):
 
 @kernel
 def sum_over_buckets(data, offsets, features, values, sums, lengths):
-    """Sum values (float64[k, buckets]) over the n-grams of each of n texts, and count its n-grams.
+    """Sum values (float64[buckets, k]) over the n-grams of each of n texts, and count its n-grams.
 
     Writes sums (float64[n, k]) and lengths (int64[n]). A sum adds block sums, in the order of the text, so its rounding
-    errors stay small in long texts.
+    errors stay small in long texts. The values of a bucket lie side by side: they are fetched together.
     """
     scratch = _scratch(offsets, features.order, features.cache.size > 0)
+    of_block = np.empty(values.shape[1])
     for d in range(offsets.shape[0] - 1):
         length = lower_and_mark(data, offsets[d], offsets[d + 1], features.characters, scratch.text, scratch.marks)
         position, carried = 0, 0
@@ -97,8 +98,9 @@ def sum_over_buckets(data, offsets, features, values, sums, lengths):
         while position <= length:
             n, position, carried, _ = _next_buckets(features, scratch, length, position, carried)
             lengths[d] += n
-            for k in range(values.shape[0]):
-                sums[d, k] += _sum_of_values(values[k], scratch.buckets[:n])
+            _sum_values(values, scratch.buckets[:n], of_block)
+            for k in range(values.shape[1]):
+                sums[d, k] += of_block[k]
 
 
 @kernel
@@ -118,11 +120,18 @@ def list_buckets(data, offsets, features, starts, buckets):
 
 
 @kernel
-def _sum_of_values(values, buckets):
-    total = 0.0
+def _sum_values(values, buckets, totals):
+    """Write totals (float64[k]): the sums of values (float64[buckets, k]) over buckets."""
+    if values.shape[1] == 1:
+        total = 0.0
+        for bucket in buckets:
+            total += values[bucket, 0]
+        totals[0] = total
+        return
+    totals[:] = 0.0
     for bucket in buckets:
-        total += values[bucket]
-    return total
+        for k in range(values.shape[1]):
+            totals[k] += values[bucket, k]
 
 
 @kernel

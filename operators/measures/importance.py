@@ -140,7 +140,8 @@ class Importance(FittedMeasure):
 
     def open(self, files: Files) -> MeasureFunction:
         """Read the fit; return a thread-safe function from documents (n rows) to weights (n rows)."""
-        log_ratios, names, schema = self._read(files).log_ratios, np.array(list(self.targets())), self.gives()
+        log_ratios = np.ascontiguousarray(self._read(files).log_ratios.T)
+        names, schema = np.array(list(self.targets())), self.gives()
 
         def measure(documents: Documents) -> pa.RecordBatch:
             text = documents[columns.TEXT]
@@ -189,8 +190,8 @@ class Importance(FittedMeasure):
         return FeatureSample(counts, documents, tokens)
 
     def _sums(self, text: pa.Array, log_ratios: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return sums of log ratios (n, k) and numbers of n-grams (n) of n texts."""
-        sums, lengths = np.empty((len(text), len(log_ratios))), np.empty(len(text), np.int64)
+        """Return sums of log ratios (buckets, k) as (n, k) and numbers of n-grams (n) of n texts."""
+        sums, lengths = np.empty((len(text), log_ratios.shape[1])), np.empty(len(text), np.int64)
         sum_over_buckets(*text_buffers(text), self._features(), log_ratios, sums, lengths)
         return sums, lengths
 

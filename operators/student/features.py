@@ -94,15 +94,15 @@ class Ngrams(NamedTuple):
 
     def _listed(self, texts: pa.LargeStringArray) -> tuple[Numbers, Numbers]:
         """Return where the n-grams of each of n texts begin (n + 1), and their buckets: those of one word first."""
-        _, lengths = self.sums(texts, np.zeros((0, self.buckets)))
+        _, lengths = self.sums(texts, np.zeros((self.buckets, 0)))
         starts = np.concatenate([[0], np.cumsum(lengths)])
         buckets = np.empty(starts[-1], np.int64)
         list_buckets(*text_buffers(texts), self._features(), starts, buckets)
         return starts, buckets
 
     def sums(self, texts: pa.LargeStringArray, values: Floats) -> tuple[Floats, Numbers]:
-        """Return the sums of values (k, buckets) over the n-grams of texts (n, k), and the numbers of n-grams (n)."""
-        sums, lengths = np.empty((len(texts), len(values))), np.empty(len(texts), np.int64)
+        """Return the sums of values (buckets, k) over the n-grams of texts (n, k), and the numbers of n-grams (n)."""
+        sums, lengths = np.empty((len(texts), values.shape[1])), np.empty(len(texts), np.int64)
         sum_over_buckets(*text_buffers(texts), self._features(), values, sums, lengths)
         return sums, lengths
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,8 +44,13 @@ class Student:
 
     def scores(self, texts: pa.LargeStringArray) -> Floats:
         """Return the scores (n, labels) of texts (n)."""
-        sums, lengths = self.ngrams.sums(texts, self.values)
+        sums, lengths = self.ngrams.sums(texts, self._values_by_bucket)
         return both_ways(sums / np.sqrt(np.maximum(lengths, 1))[:, None] + self.bias, len(self.labels))
+
+    @cached_property
+    def _values_by_bucket(self) -> Floats:
+        """Return the values (buckets, labels that have weights)."""
+        return np.ascontiguousarray(self.values.T)
 
     def to_bytes(self) -> bytes:
         """Return it as an Arrow IPC file."""

@@ -79,10 +79,10 @@ def test_own_hash_spreads_evenly_over_any_number_of_buckets(buckets: int) -> Non
 
 def test_sums_are_those_of_the_buckets() -> None:
     which = features(3, 1000)
-    values = np.random.default_rng(0).normal(size=(2, 1000))
+    values = np.random.default_rng(0).normal(size=(1000, 2))
     sums, lengths = np.empty((len(TEXTS), 2)), np.empty(len(TEXTS), np.int64)
     sum_over_buckets(*text_buffers(pa.array(TEXTS, pa.large_string())), which, values, sums, lengths)
-    expected = np.stack([values @ counts([text], which) for text in TEXTS])
+    expected = np.stack([counts([text], which) @ values for text in TEXTS])
     assert lengths.tolist() == [len(grams(text, 3)) for text in TEXTS]
     np.testing.assert_allclose(sums, expected, atol=1e-9)
 
