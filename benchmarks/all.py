@@ -30,6 +30,7 @@ MODULES = (
     "small_files",
     "object_store",
     "aggregation",
+    "audit",
     "distilling",
     "label_overhead",
     "label_http",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gristmill.api import (
         aggregate_labels,
+        audit_labels,
         distil,
         explain,
         label,
@@ -53,6 +54,7 @@ __all__ = [
     "Transform",
     "__version__",
     "aggregate_labels",
+    "audit_labels",
     "distil",
     "explain",
     "label",

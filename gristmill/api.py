@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
     from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.stages.context import RunResult
+    from gristmill.pipelines.train.split import Examples
 
 #: A recipe, or the path or URL of its YAML file.
 Recipe = LoadedRecipe | str | os.PathLike[str]
@@ -172,14 +173,10 @@ def distil(
     Raises:
         RecipeError: What is asked for is wrong, or there are too few examples.
     """
-    from gristmill.pipelines.label.task import load_task
-    from gristmill.pipelines.storage.locations import absolute
     from gristmill.pipelines.train.distil import Options
     from gristmill.pipelines.train.distil import distil as make
-    from gristmill.pipelines.train.examples import examples_of_table, examples_of_task
+    from gristmill.pipelines.train.examples import examples_of_table
 
-    if (task is None) == (table is None):
-        raise RecipeError("name what to learn from: a TASK, whose answers are in the store, or --table FILE")
     if calibration not in (None, "temperature", "isotonic"):
         raise RecipeError(f"there is no calibration {calibration}; take temperature or isotonic")
     if prior is not None and (unlabelled is None or not 0 < prior < 1):
@@ -188,15 +185,84 @@ def distil(
         raise RecipeError(f"there is no correction {correct}; take auto, always or never")
     if not (1 <= ngram <= 8 and 2 <= buckets <= 1 << 26):
         raise RecipeError(f"ngram is from 1 to 8 and buckets from 2 to {1 << 26:,}, not {ngram} and {buckets:,}")
-    if table is not None:
-        examples = examples_of_table(table, text, label, probability, by, scale, gold=gold)
-    else:
-        loaded = load_task(os.fspath(str(task)), asks=False)
-        examples = examples_of_task(loaded, absolute(os.fspath(store), "."), method, gold, inputs)
+    examples = _examples(task, store, table, (text, label, probability, by, scale), method, gold, inputs)
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
     return make(examples, out, Options(ngram, buckets, seed, calibration, unlabelled, prior, correct), held_out)  # type: ignore[arg-type]
+
+
+def audit_labels(
+    task: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] = "./store",
+    *,
+    table: str | None = None,
+    text: str = "text",
+    label: str = "label",
+    probability: str | None = None,
+    scale: bool = False,
+    gold: str | None = None,
+    method: str = "mean",
+    inputs: Sequence[str] = (),
+    budget: int = 0,
+    out: str | None = None,
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the texts whose labels are probably wrong, the most suspected first, and a report.
+
+    The table has `id`, `answer`, `suggested`, `wrong` (the probability that the answer is not right), `fix` (the
+    expected distance from it to the right one, 0 to 1 where labels exclude each other), `reasons` and `text`.
+
+    Args:
+        task: The path or URL of a task's YAML file, whose aggregated answers are audited; or
+        store: the store's folder or URL.
+        table: A table of texts and labels, Parquet or any format that `labels import` reads.
+        text: The field that holds the text.
+        label: The field that holds the label.
+        probability: The field of the label's probability.
+        scale: Whether the labels of the table are numbers of a scale.
+        gold: Of a task the annotator who is right; of a table the field of labels that are right, where they are known.
+        method: How the answers of several annotators are aggregated; see `aggregate_labels`.
+        inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
+        budget: How many texts can be asked about again: `report["budget"]` says what is expected of it.
+        out: A .parquet file for the table; a page to read lies beside it (.md), and the ids to ask about again
+            (.ids.txt), for the `sample` of a task.
+
+    Raises:
+        RecipeError: What is asked for is wrong, or there are too few texts.
+    """
+    from gristmill.pipelines.train.audit import audit, check_name, write_audit
+
+    if budget < 0:
+        raise RecipeError(f"budget is a number of texts, not {budget}")
+    if out is not None:
+        check_name(out)
+    options = (text, label, probability, (), scale)
+    found = audit(_examples(task, store, table, options, method, gold, inputs), budget)
+    if out is not None:
+        write_audit(found, out)
+    return found.table, found.report
+
+
+def _examples(
+    task: str | os.PathLike[str] | None,
+    store: str | os.PathLike[str],
+    table: str | None,
+    of_table: tuple[str, str, str | None, Sequence[str], bool],
+    method: str,
+    gold: str | None,
+    inputs: Sequence[str],
+) -> Examples:
+    """Return the examples of a task or a table."""
+    from gristmill.pipelines.label.task import load_task
+    from gristmill.pipelines.storage.locations import absolute
+    from gristmill.pipelines.train.examples import examples_of_table, examples_of_task
+
+    if (task is None) == (table is None):
+        raise RecipeError("name what to learn from: a TASK, whose answers are in the store, or --table FILE")
+    if table is not None:
+        return examples_of_table(table, *of_table, gold=gold)
+    loaded = load_task(os.fspath(str(task)), asks=False)
+    return examples_of_task(loaded, absolute(os.fspath(store), "."), method, gold, inputs)
 
 
 def aggregate_labels(

@@ -62,7 +62,7 @@ def find_label_errors(
     found = []
     for order in sorted({1, ngrams.order}):
         counts = Ngrams(order, ngrams.buckets).occurrences(texts)
-        scores = out_of_sample(_unit_rows(counts, ngrams.buckets), targets, folds, Ngrams(order, ngrams.buckets))
+        scores = out_of_sample(unit_rows(counts, ngrams.buckets), targets, folds, Ngrams(order, ngrams.buckets))
         found.append(_noisy_channel(scores, targets, known, order))
     return max(found, key=lambda errors: errors.log_likelihood)
 
@@ -92,7 +92,7 @@ def out_of_sample(rows: SparseRows, targets: Floats, folds: NDArray[np.int64], n
     return _standardised(by_regression) + _standardised(by_bayes)
 
 
-def _unit_rows(counts: NgramCounts, buckets: int) -> SparseRows:
+def unit_rows(counts: NgramCounts, buckets: int) -> SparseRows:
     """Return rows of length 1, of one plus the logarithm of each count times its rarity, the constant last in each."""
     rows = counts._replace(counts=1 + np.log(counts.counts)).rows(counts.rarity(buckets))
     lengths = np.sqrt(rows.squares)

@@ -176,6 +176,55 @@ def labels_import(
         print_result(as_json, imported._asdict(), lambda: out.print(message, markup=False))
 
 
+@labels_app.command("audit")
+def labels_audit(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="The task whose answers are audited.", show_default=False)
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="A .parquet file for the review list; a page beside it.")
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Texts that can be asked about again; their ids go beside --out.")] = 0,
+    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
+    label: Annotated[str, typer.Option("--label", help="Field of the label.")] = "label",
+    probability: Annotated[str | None, typer.Option(help="Field of the probability of the label.")] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")] = False,
+    gold: Annotated[
+        str | None, typer.Option(help="Of a TASK the annotator who is right; of a table the field of right labels.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="How the answers of several annotators are aggregated.")] = "mean",
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
+    ] = None,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List the labels that are probably wrong, why, and which texts to ask about again."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.report.console.training import show_audit
+
+        suspected, report = api.audit_labels(
+            task,
+            store,
+            table=table,
+            text=text,
+            label=label,
+            probability=probability,
+            scale=scale,
+            gold=gold,
+            method=method,
+            inputs=input_ or (),
+            budget=budget,
+            out=to,
+        )
+        print_result(as_json, {**report, "file": to}, lambda: show_audit(suspected, report, to, out))
+
+
 @labels_app.command("aggregate")
 def labels_aggregate(
     task: Annotated[

@@ -107,7 +107,19 @@ def examples_of_task(
         {"source": [sources.get(keys[i]) or _NONE for i in found]},
         known[found],
         _about(opened.rows(columns=SUMMED), len(keys), told["gold"]),
+        _notes(opened.rows(columns=("answer",)), [keys[i] for i in found]),
     )
+
+
+def _notes(rows: pa.Table, keys: Sequence[bytes]) -> list[str]:
+    """Return for each content id who gave which answer."""
+    given: dict[bytes, dict[str, str]] = {}
+    for key, name, answer in zip(
+        *(rows[column].to_pylist() for column in (CONTENT_ID, "annotator", "answer")), strict=True
+    ):
+        if answer is not None:
+            given.setdefault(key, {})[name] = answer
+    return ["; ".join(f"{name} {answer}" for name, answer in sorted(given.get(key, {}).items())) for key in keys]
 
 
 def _about(paid: pa.Table, texts: int, beside_gold: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Examples:
     strata: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: groupings of the texts: (n) each
     is_gold: NDArray[np.bool_] | None = None  #: (n) whether the target is known to be right
     about_labels: Mapping[str, Any] = field(default_factory=dict)  #: what the report tells of them
+    notes: Sequence[str] = ()  #: (n) who gave which label, where it is known
 
     @property
     def exclusive(self) -> bool:
@@ -56,6 +57,7 @@ class Examples:
             targets=self.targets[which],
             strata={name: [members[i] for i in which.tolist()] for name, members in self.strata.items()},
             is_gold=None if self.is_gold is None else self.is_gold[which],
+            notes=[self.notes[i] for i in which.tolist()] if self.notes else (),
         )
 
 
@@ -121,6 +123,7 @@ def _together(examples: Examples, test: Examples | None, seed: int) -> tuple[Exa
         texts=pa.array(texts, pa.large_string()),
         targets=targets.reshape(len(texts), len(examples.labels)),
         strata={name: [parts[number].strata[name][i] for number, i in first] for name in names},
+        notes=(),
         is_gold=np.array([all(golds[number][i] for number, i in places[text]) for text in texts], np.bool_),
     )
     return together, np.array([TEST if test is not None and number == 0 else -1 for number, _ in first], np.int64)

@@ -103,28 +103,33 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += [f"- **Warning**: {warning}." for warning in report["warnings"]]
     if "confusion" in test:
         rows = [[label, *map(str, row)] for label, row in zip(report["labels"], test["confusion"], strict=True)]
-        lines += ["", "## Answers", "", *_table(["is \\ was answered", *report["labels"]], rows)]
-    lines += ["", "## Labels", "", *_table(["label", "share", "F1", "AUC", "average precision"], _label_rows(report))]
+        lines += ["", "## Answers", "", *table_lines(["is \\ was answered", *report["labels"]], rows)]
+    lines += [
+        "",
+        "## Labels",
+        "",
+        *table_lines(["label", "share", "F1", "AUC", "average precision"], _label_rows(report)),
+    ]
     heads = ["positive", "wish", "cut", "kept", "precision", "recall"]
-    lines += ["", "## Cuts", "", *_table(heads, cut_rows(report["curves"]))]
+    lines += ["", "## Cuts", "", *table_lines(heads, cut_rows(report["curves"]))]
     sets = [
         [f"{row['coverage']:.0%}", f"{row['covered']:.1%}", f"{row['labels']:.2f}", f"{row['empty']:.1%}"]
         for row in report["sets"]
     ]
     if sets:
-        lines += ["", "## Label sets", "", *_table(["coverage", "covered", "labels of a set", "empty"], sets)]
+        lines += ["", "## Label sets", "", *table_lines(["coverage", "covered", "labels of a set", "empty"], sets)]
     heads = ["grouping", "stratum", "texts", "positive", "AUC", "rank correlation"]
-    lines += ["", "## Inside strata", "", *_table(heads, stratum_rows(report["strata"]))]
+    lines += ["", "## Inside strata", "", *table_lines(heads, stratum_rows(report["strata"]))]
     lines += [
         "",
         "## More examples",
         "",
-        *_table(["examples", "right", "log loss"], curve_rows(report["learning_curve"])),
+        *table_lines(["examples", "right", "log loss"], curve_rows(report["learning_curve"])),
     ]
     reliability = [
         [f"{r['confidence']:.3f}", f"{r['right']:.3f}", f"{r['n']:,}"] for r in test["calibration"]["reliability"]
     ]
-    lines += ["", "## Calibration", "", *_table(["probability", "right", "answers"], reliability), ""]
+    lines += ["", "## Calibration", "", *table_lines(["probability", "right", "answers"], reliability), ""]
     return "\n".join(lines)
 
 
@@ -137,7 +142,8 @@ def _label_rows(report: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown, a line each."""
     escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [heads, *rows])
     first, *others = (f"| {' | '.join(row)} |" for row in escaped)
     return [first, "|" + "---|" * len(heads), *others]

@@ -48,10 +48,12 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models").mkdir()
     (block,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     commands = block.strip().splitlines()
-    assert len(commands) == 3
-    printed = [run(command) for command in commands[:2]]
+    assert len(commands) == 4
+    printed = [run(command) for command in commands[:3]]
     assert "alpha" in printed[0]
-    assert "rank correlation" in printed[1]
+    assert "more probably wrong than right" in printed[1]
+    assert "rank correlation" in printed[2]
+    assert len((tmp_path / "review.ids.txt").read_text().split()) == 50
     (sections,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     recipe = {"version": 1, "name": "taught", "store": "./store", "write": {"columns": ["id", "edu"]}}
     recipe |= {"sources": [{"name": "docs", "path": "docs.jsonl"}], **yaml.safe_load(sections)}
@@ -60,4 +62,4 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {int(id) for id in api.open_dataset("./store", "taught").to_table()["id"].to_pylist()}
     assert 100 < result.funnel.kept < 200
     assert sum(taught[i] for i in kept) > 0.9 * len(kept)
-    assert "source" in run(commands[2])
+    assert "source" in run(commands[3])

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from gristmill.pipelines.progress.console import literal
+from gristmill.pipelines.train.audit import confusion_rows, ids_of, page_of
+from gristmill.pipelines.train.audit import summary as summary_of_audit
 from gristmill.pipelines.train.report import TrainReport, cells, summary
 from gristmill.pipelines.train.student_report import curve_rows, cut_rows, sentences, stratum_rows
+
+_MOST_SUSPECTED = 10
 
 
 def show_training(report: TrainReport, console: Console) -> None:
@@ -46,6 +51,23 @@ def show_distilled(report: Mapping[str, Any], console: Console) -> None:
                          stratum_rows(report["strata"]), left=2))  # fmt: skip
     console.print(_table(("examples", "right", "log loss"), curve_rows(report["learning_curve"]), left=0))
     console.print(f"  the page {report['model']}.report.md has more", style="dim")
+
+
+def show_audit(suspected: pa.Table, report: Mapping[str, Any], file: str | None, console: Console) -> None:
+    """Print what is suspected of labels: how many, of which kinds, and the first of them."""
+    for sentence in summary_of_audit(report):
+        console.print(sentence, style="bold")
+    if report["confusions"]:
+        console.print(_table(("label", "given as", "how often", "texts"), confusion_rows(report), left=2))
+    for row in suspected.slice(0, _MOST_SUSPECTED).to_pylist():
+        console.print(f"{row['wrong']:.0%} {row['id']}: {row['answer']}, rather {row['suggested']}")
+        console.print(literal(f"      {'; '.join(row['reasons'])}", "dim"))
+        console.print(literal(f"      {' '.join(row['text'][:300].split())}", "dim", no_wrap=True, overflow="ellipsis"))
+    if file is None:
+        console.print("  --out FILE.parquet writes all of them, and a page to read", style="dim")
+    else:
+        ids = f", {ids_of(file)} to ask about again" if report["budget"]["texts"] else ""
+        console.print(f"  {file}; {page_of(file)} to read{ids}", style="dim")
 
 
 def _table(heads: tuple[str, ...], rows: list[list[str]], left: int) -> Table:
