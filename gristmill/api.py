@@ -143,6 +143,7 @@ def distil(
     ngram: int = 2,
     buckets: int = 1 << 18,
     seed: int = 0,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Make a student of labels and return the report on it, which lies beside it as JSON and Markdown.
 
@@ -169,6 +170,7 @@ def distil(
         ngram: Longest word n-gram.
         buckets: Hash buckets of word n-grams.
         seed: Seed of the split.
+        reporter: See `run`.
 
     Raises:
         RecipeError: What is asked for is wrong, or there are too few examples.
@@ -189,7 +191,8 @@ def distil(
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
-    return make(examples, out, Options(ngram, buckets, seed, calibration, unlabelled, prior, correct), held_out)  # type: ignore[arg-type]
+    options = Options(ngram, buckets, seed, calibration, unlabelled, prior, correct)  # type: ignore[arg-type]
+    return make(examples, out, _reporter(reporter), options, held_out)
 
 
 def audit_labels(
@@ -206,6 +209,7 @@ def audit_labels(
     inputs: Sequence[str] = (),
     budget: int = 0,
     out: str | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Return the texts whose labels are probably wrong, the most suspected first, and a report.
 
@@ -226,6 +230,7 @@ def audit_labels(
         budget: How many texts can be asked about again: `report["budget"]` says what is expected of it.
         out: A .parquet file for the table; a page to read lies beside it (.md), and the ids to ask about again
             (.ids.txt), for the `sample` of a task.
+        reporter: See `run`.
 
     Raises:
         RecipeError: What is asked for is wrong, or there are too few texts.
@@ -237,7 +242,7 @@ def audit_labels(
     if out is not None:
         check_name(out)
     options = (text, label, probability, (), scale)
-    found = audit(_examples(task, store, table, options, method, gold, inputs), budget)
+    found = audit(_examples(task, store, table, options, method, gold, inputs), _reporter(reporter), budget)
     if out is not None:
         write_audit(found, out)
     return found.table, found.report

@@ -10,7 +10,7 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,17 +52,19 @@ def find_label_errors(
     folds: NDArray[np.int64],
     ngrams: Ngrams,
     known: NDArray[np.bool_] | None = None,
+    advance: Callable[[], object] = lambda: None,
 ) -> LabelErrors:
     """Return what labels of texts (n) that exclude each other probably are; `targets` (n, labels) are those given.
 
     A fold (n, 0 to FOLDS - 1) is predicted by models of the others: near copies must share one. Models of single words
     and of n-grams up to `ngrams.order` are compared by how well they foretell labels. The labels of `known` texts (n)
-    are right.
+    are right. `advance` is called after each fold of each of the two.
     """
     found = []
     for order in sorted({1, ngrams.order}):
         counts = Ngrams(order, ngrams.buckets).occurrences(texts)
-        scores = out_of_sample(unit_rows(counts, ngrams.buckets), targets, folds, Ngrams(order, ngrams.buckets))
+        rows = unit_rows(counts, ngrams.buckets)
+        scores = out_of_sample(rows, targets, folds, Ngrams(order, ngrams.buckets), advance)
         found.append(_noisy_channel(scores, targets, known, order))
     return max(found, key=lambda errors: errors.log_likelihood)
 
@@ -74,7 +76,18 @@ def folds_of(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
     return folds
 
 
-def out_of_sample(rows: SparseRows, targets: Floats, folds: NDArray[np.int64], ngrams: Ngrams) -> Floats:
+def steps_of(ngrams: Ngrams) -> int:
+    """Return how often `find_label_errors` advances."""
+    return FOLDS * len({1, ngrams.order})
+
+
+def out_of_sample(
+    rows: SparseRows,
+    targets: Floats,
+    folds: NDArray[np.int64],
+    ngrams: Ngrams,
+    advance: Callable[[], object] = lambda: None,
+) -> Floats:
     """Return scores (n, labels) of rows (n) by models that learnt from the other folds, of mean 0 in each row."""
     labels = targets.shape[1]
     names = [str(label) for label in range(labels)]
@@ -82,6 +95,7 @@ def out_of_sample(rows: SparseRows, targets: Floats, folds: NDArray[np.int64], n
     by_regression, by_bayes = np.zeros(targets.shape), np.zeros(targets.shape)
     for fold in range(FOLDS):
         others, here = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        advance()
         if not len(others) or not len(here):
             continue
         learnt, told = rows.take(others), rows.take(here)

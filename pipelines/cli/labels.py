@@ -200,12 +200,14 @@ def labels_audit(
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
     ] = None,
     store: Store = "./store",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """List the labels that are probably wrong, why, and which texts to ask about again."""
     with errors(debug):
         from gristmill import api
+        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.training import show_audit
 
         suspected, report = api.audit_labels(
@@ -221,6 +223,7 @@ def labels_audit(
             inputs=input_ or (),
             budget=budget,
             out=to,
+            reporter=Reporter(err, quiet),
         )
         print_result(as_json, {**report, "file": to}, lambda: show_audit(suspected, report, to, out))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gristmill.pipelines.cli.common import AsJson, Debug, Store, errors, out, print_result
+from gristmill.pipelines.cli.common import AsJson, Debug, Store, err, errors, out, print_result
 
 train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
 
@@ -106,12 +106,14 @@ def distil(
     buckets: Annotated[int, typer.Option(help="Hash buckets of word n-grams.")] = 1 << 18,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     store: Store = "./store",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a student of labels: a fast, calibrated classifier, tested on texts that it has not seen."""
     with errors(debug):
         from gristmill import api
+        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.training import show_distilled
 
         report = api.distil(
@@ -135,5 +137,6 @@ def distil(
             ngram=ngram,
             buckets=buckets,
             seed=seed,
+            reporter=Reporter(err, quiet),
         )
         print_result(as_json, report, lambda: show_distilled(report, out))

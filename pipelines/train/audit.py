@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
-from gristmill.operators.student.label_errors import LabelErrors, find_label_errors, folds_of, tree_distances, unit_rows
+from gristmill.operators.student.label_errors import (
+    LabelErrors,
+    find_label_errors,
+    folds_of,
+    steps_of,
+    tree_distances,
+    unit_rows,
+)
 from gristmill.operators.student.linear import scores_of_rows
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.train.split import Examples, near_copies
 from gristmill.pipelines.train.student_report import table_lines
@@ -50,7 +58,7 @@ class _Suspicion(NamedTuple):
     errors: LabelErrors | None
 
 
-def audit(examples: Examples, budget: int = 0) -> Audit:
+def audit(examples: Examples, reporter: Reporter, budget: int = 0) -> Audit:
     """Return what is suspected of labels: see `label_errors`. Gold is right.
 
     Texts are ranked by the probability that their label is wrong; of a scale by the distance of the label from the
@@ -63,7 +71,9 @@ def audit(examples: Examples, budget: int = 0) -> Audit:
             "texts or more, and two labels"
         )
     folds = folds_of(near_copies(examples.texts))
-    suspicion = (_of_labels if examples.exclusive else _of_several)(examples, folds)
+    questions = 1 if examples.exclusive else len(examples.labels)
+    with reporter.stage("labels", questions * steps_of(_NGRAMS), "fold") as stage:
+        suspicion = (_of_labels if examples.exclusive else _of_several)(examples, folds, stage.advance)
     known = np.zeros(len(examples.ids), np.bool_) if examples.is_gold is None else examples.is_gold
     wrong = np.where(known, 0.0, suspicion.wrong)
     suspected = np.flatnonzero(wrong > SUSPECTED)
@@ -98,9 +108,9 @@ def audit(examples: Examples, budget: int = 0) -> Audit:
     return Audit(table, report, [examples.ids[i] for i in again.tolist()])
 
 
-def _of_labels(examples: Examples, folds: NDArray[np.int64]) -> _Suspicion:
+def _of_labels(examples: Examples, folds: NDArray[np.int64], advance: Callable[[], object]) -> _Suspicion:
     """Return what is suspected of labels that exclude each other."""
-    errors = find_label_errors(examples.texts, examples.targets, folds, _NGRAMS, examples.is_gold)
+    errors = find_label_errors(examples.texts, examples.targets, folds, _NGRAMS, examples.is_gold, advance)
     labels, given = examples.labels, examples.targets.argmax(axis=1)
     others = errors.probable.copy()
     others[np.arange(len(given)), given] = -1
@@ -129,15 +139,17 @@ def _of_labels(examples: Examples, folds: NDArray[np.int64]) -> _Suspicion:
     return _Suspicion(names[0], names[1], wrong, fix, rank, reasons, errors)
 
 
-def _of_several(examples: Examples, folds: NDArray[np.int64]) -> _Suspicion:
+def _of_several(examples: Examples, folds: NDArray[np.int64], advance: Callable[[], object]) -> _Suspicion:
     """Return what is suspected of answers of several labels: of each text the label that is most doubtful."""
     fits = examples.targets >= 0.5
     each = []
     for label in range(len(examples.labels)):
         targets = np.stack([1 - examples.targets[:, label], examples.targets[:, label]], axis=1)
-        one_sided = not 0 < fits[:, label].sum() < len(fits)
-        errors = None if one_sided else find_label_errors(examples.texts, targets, folds, _NGRAMS, examples.is_gold)
-        each.append(np.zeros(len(fits)) if errors is None else errors.wrong(targets))
+        if not 0 < fits[:, label].sum() < len(fits):
+            each.append(np.zeros(len(fits)))
+            continue
+        errors = find_label_errors(examples.texts, targets, folds, _NGRAMS, examples.is_gold, advance)
+        each.append(errors.wrong(targets))
     wrong = np.stack(each, axis=1)
     worst = wrong.argmax(axis=1)
     other = fits.copy()

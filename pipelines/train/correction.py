@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gristmill.operators.student.features import Ngrams
-from gristmill.operators.student.label_errors import find_label_errors, folds_of
+from gristmill.operators.student.label_errors import find_label_errors, folds_of, steps_of
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.train.split import TEST, Split
 
 Correct = Literal["auto", "always", "never"]
@@ -26,7 +27,7 @@ class Correction(NamedTuple):
     warnings: list[str]
 
 
-def corrected(split: Split, ngrams: Ngrams, correct: Correct) -> Correction:
+def corrected(split: Split, ngrams: Ngrams, correct: Correct, reporter: Reporter) -> Correction:
     """Return the split with soft labels, those that its texts to learn from and to calibrate with probably have.
 
     Labels of a `choice` alone are corrected. Those of texts to test with stay as they were given, and so do those that
@@ -38,7 +39,9 @@ def corrected(split: Split, ngrams: Ngrams, correct: Correct) -> Correction:
         return as_given
     taught = np.flatnonzero((split.sides >= 0) & (split.sides != TEST))
     some = examples.take(taught)
-    errors = find_label_errors(some.texts, some.targets, folds_of(split.clusters[taught]), ngrams, some.is_gold)
+    folds = folds_of(split.clusters[taught])
+    with reporter.stage("labels", steps_of(ngrams), "fold") as stage:
+        errors = find_label_errors(some.texts, some.targets, folds, ngrams, some.is_gold, stage.advance)
     wrong = float(errors.wrong(some.targets).mean())
     given, probable = some.targets.sum(axis=0), errors.probable.sum(axis=0)
     told = {

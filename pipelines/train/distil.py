@@ -6,8 +6,9 @@ The same examples give the same student, byte for byte, in any order.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from gristmill.operators.rules.cut import REPORT
 from gristmill.operators.student.calibration import Calibration, calibrated, log_loss, of_unlabelled
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import StudentFit, fit
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.train.correction import Correct, corrected
 from gristmill.pipelines.train.explained_scores import EXAMPLES
@@ -30,6 +32,8 @@ from gristmill.pipelines.train.student_report import markdown
 
 #: Strengths of the losses that are tried; the one of least log loss on the calibration part is taken.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+#: Shares of the examples whose students make up the learning curve.
+CURVE = (0.25, 0.5, 1.0)
 _EXCERPT = 200
 
 
@@ -46,98 +50,105 @@ class Options:
     correct: Correct = "auto"  #: whether to learn labels that other texts speak against as they probably should be
 
 
-def distil(examples: Examples, out: str, options: Options = Options(), test: Examples | None = None) -> dict[str, Any]:
+def distil(
+    examples: Examples,
+    out: str,
+    reporter: Reporter,
+    options: Options = Options(),
+    test: Examples | None = None,
+) -> dict[str, Any]:
     """Learn from examples; write the student to `out`, its calibration and examples beside it; return the report.
 
     `test` are examples to test with, in place of a part of the others; those that are near copies of one of them are
     not learnt from. Raises RecipeError where there are too few examples, or a label is in none of them.
     """
-    if options.unlabelled is not None and (options.unlabelled not in examples.labels or len(examples.labels) != 2):
-        labels = ", ".join(examples.labels)
-        raise RecipeError(f"unlabelled names one of two labels, not {options.unlabelled} of {labels}")
-    ngrams = Ngrams(options.ngram, options.buckets)
-    correction = corrected(
-        split(examples, test, options.seed), ngrams, options.correct if options.unlabelled is None else "never"
-    )
-    parts, ngrams = correction.split, ngrams._replace(order=correction.order)
-    together, learnt = parts.examples, parts.learnt
-    counts = ngrams.occurrences(together.texts)
-    rarity = counts.rarity(options.buckets, parts.sides == LEARN)
-    rows = counts.rows(rarity)
-    fits: dict[float, StudentFit] = {}
-    duals = None
-    for strength in STRENGTHS:
-        fits[strength] = _fit(together, ngrams, rows, rarity, learnt, strength, duals)
-        duals = fits[strength].duals
+    unlabelled = options.unlabelled
+    if unlabelled is not None and (unlabelled not in examples.labels or len(examples.labels) != 2):
+        raise RecipeError(f"unlabelled names one of two labels, not {unlabelled} of {', '.join(examples.labels)}")
+    correct = options.correct if unlabelled is None else "never"
+    parts = split(examples, test, options.seed)
+    correction = corrected(parts, Ngrams(options.ngram, options.buckets), correct, reporter)
+    lesson = _Lesson.of(correction.split, Ngrams(correction.order, options.buckets))
     # the odds of a linear model grow without end, those of being labelled do not
-    method = options.calibration or ("temperature" if options.unlabelled is None else "isotonic")
-    apart = together.take(parts.calibrated)
-    calibrations, losses = {}, {}
-    for strength, fitted in fits.items():
-        scores = fitted.student.scores(apart.texts)
-        found = calibrations[strength] = calibrated(scores, apart.targets, apart.exclusive, method)
-        losses[strength] = log_loss(found.probabilities(scores, apart.exclusive), apart.targets, apart.exclusive)
-    strength = min(losses, key=lambda value: (losses[value], value))
-    fitted, calibration = fits[strength], calibrations[strength]
-    prior = None
-    if options.unlabelled is not None:
-        positive = 1 - together.labels.index(options.unlabelled)
-        scores = fitted.student.scores(apart.texts)
-        calibration, prior = of_unlabelled(calibration, scores, apart.targets, positive, options.prior)
-    report = {"model": out, **figures(parts, fitted.student, calibration, options.seed, prior)}
-    report |= {"options": asdict(options), "strength": strength, "rounds": fitted.rounds, "order": ngrams.order}
+    method = options.calibration or ("temperature" if unlabelled is None else "isotonic")
+    with reporter.stage("students", len(STRENGTHS) + len(CURVE), "fit") as stage:
+        strength, fitted, of_labels = lesson.best(method, stage.advance)
+        calibration, prior = of_labels, None
+        if unlabelled is not None:
+            apart = lesson.apart
+            positive = 1 - apart.labels.index(unlabelled)
+            scores = fitted.student.scores(apart.texts)
+            calibration, prior = of_unlabelled(of_labels, scores, apart.targets, positive, options.prior)
+        report = {"model": out, **figures(lesson.parts, fitted.student, calibration, options.seed, prior)}
+        report["learning_curve"] = lesson.curve(strength, of_labels, stage.advance)
+    report |= {"options": asdict(options), "strength": strength, "rounds": fitted.rounds, "order": correction.order}
     report["correction"] = correction.report
     report["warnings"] += correction.warnings + [
         f"no text to learn from has the label {label}: the student does not know it" for label in parts.unknown
     ]
-    of_labels = calibration._replace(positive=None)  # labels are what is known of the texts to test with
-    report["learning_curve"] = _learning_curve(parts, ngrams, rows, rarity, strength, of_labels)
-    _write(out, together, learnt, rows, fitted, calibration, report)
+    _write(out, lesson, fitted, calibration, report)
     return report
 
 
-def _fit(
-    examples: Examples,
-    ngrams: Ngrams,
-    rows: SparseRows,
-    rarity: Floats,
-    learnt: NDArray[np.int64],
-    strength: float,
-    start: Floats | None = None,
-) -> StudentFit:
-    """Return the student of some of the rows."""
-    taught = (rows.take(learnt), rarity, examples.targets[learnt], strength)
-    return fit(examples.kind, examples.labels, ngrams, *taught, start=start)
+@dataclass(frozen=True)
+class _Lesson:
+    """What there is to learn from: the parts of the examples, and their texts as rows."""
+
+    parts: Split
+    ngrams: Ngrams
+    rows: SparseRows
+    rarity: Floats  #: (buckets), by the texts to learn from
+
+    @classmethod
+    def of(cls, parts: Split, ngrams: Ngrams) -> _Lesson:
+        """Return the lesson of parts."""
+        counts = ngrams.occurrences(parts.examples.texts)
+        rarity = counts.rarity(ngrams.buckets, parts.sides == LEARN)
+        return cls(parts, ngrams, counts.rows(rarity), rarity)
+
+    @cached_property
+    def apart(self) -> Examples:
+        """Return the examples to calibrate with."""
+        return self.parts.examples.take(self.parts.calibrated)
+
+    def fit(self, which: NDArray[np.int64], strength: float, start: Floats | None = None) -> StudentFit:
+        """Return the student of some of the examples."""
+        examples = self.parts.examples
+        taught = (self.rows.take(which), self.rarity, examples.targets[which], strength)
+        return fit(examples.kind, examples.labels, self.ngrams, *taught, start=start)
+
+    def best(
+        self, method: Literal["temperature", "isotonic"], advance: Callable[[], object]
+    ) -> tuple[float, StudentFit, Calibration]:
+        """Return the strength of least log loss on the examples to calibrate with, its student and calibration."""
+        apart, found, duals = self.apart, [], None
+        for strength in STRENGTHS:
+            fitted = self.fit(self.parts.learnt, strength, duals)
+            scores, duals = fitted.student.scores(apart.texts), fitted.duals
+            calibration = calibrated(scores, apart.targets, apart.exclusive, method)
+            loss = log_loss(calibration.probabilities(scores, apart.exclusive), apart.targets, apart.exclusive)
+            found.append((loss, strength, fitted, calibration))
+            advance()
+        return min(found, key=lambda each: each[:2])[1:]
+
+    def curve(self, strength: float, calibration: Calibration, advance: Callable[[], object]) -> list[dict[str, float]]:
+        """Return how good students of a part of the examples are."""
+        learnt, tested, result = self.parts.learnt, self.parts.examples.take(self.parts.tested), []
+        for share in CURVE:
+            some = learnt[: max(2, round(share * len(learnt)))]
+            scores, targets = self.fit(some, strength).student.scores(tested.texts), tested.targets
+            shares = calibration.probabilities(scores, tested.exclusive)
+            sides = [side.argmax(axis=1) if tested.exclusive else side >= 0.5 for side in (shares, targets)]
+            loss = log_loss(shares, targets, tested.exclusive)
+            result.append({"examples": len(some), "accuracy": float((sides[0] == sides[1]).mean()), "log_loss": loss})
+            advance()
+        return result
 
 
-def _learning_curve(
-    parts: Split, ngrams: Ngrams, rows: SparseRows, rarity: Floats, strength: float, calibration: Calibration
-) -> list[dict[str, float]]:
-    """Return how good students of a quarter, a half and all of the examples are."""
-    learnt, tested, result = parts.learnt, parts.examples.take(parts.tested), []
-    for share in (0.25, 0.5, 1.0):
-        some = learnt[: max(2, round(share * len(learnt)))]
-        student = _fit(parts.examples, ngrams, rows, rarity, some, strength).student
-        shares, targets = calibration.probabilities(student.scores(tested.texts), tested.exclusive), tested.targets
-        answers = (
-            (shares.argmax(axis=1), targets.argmax(axis=1)) if tested.exclusive else (shares >= 0.5, targets >= 0.5)
-        )
-        loss = log_loss(shares, targets, tested.exclusive)
-        result.append({"examples": len(some), "accuracy": float((answers[0] == answers[1]).mean()), "log_loss": loss})
-    return result
-
-
-def _write(
-    out: str,
-    examples: Examples,
-    learnt: NDArray[np.int64],
-    rows: SparseRows,
-    fitted: StudentFit,
-    calibration: Calibration,
-    report: Mapping[str, Any],
-) -> None:
+def _write(out: str, lesson: _Lesson, fitted: StudentFit, calibration: Calibration, report: Mapping[str, Any]) -> None:
     """Write the files of a student, itself last: a student that is there has all of them."""
-    kept = rows.take(learnt)
+    examples, learnt = lesson.parts.examples, lesson.parts.learnt
+    kept = lesson.rows.take(learnt)
     offsets = pa.array(kept.starts)
     texts = examples.texts.take(pa.array(learnt)).to_pylist()
     table = pa.table(

@@ -22,6 +22,7 @@ from gristmill.operators.measures.distilled import CALIBRATION
 from gristmill.operators.student.cuts import Wish, cut_of
 from gristmill.operators.student.cuts import curve as curve_of
 from gristmill.pipelines.cli.main import app
+from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.train import evaluation
 from gristmill.pipelines.train.distil import distil
 from gristmill.pipelines.train.examples import examples_of_table
@@ -164,7 +165,7 @@ def test_a_label_that_no_text_has_is_not_known(tmp_path: Path) -> None:
     )
     assert report["labels"] == ["1", "4"]
     two = examples_of_table(learnt, "text", "grade", None, (), True, ("0", "1", "4"))
-    again = distil(two, str(tmp_path / "again.bin"))
+    again = distil(two, str(tmp_path / "again.bin"), Reporter(quiet=True))
     assert again["labels"] == ["1", "4"]
     assert "no text to learn from has the label 0: the student does not know it" in again["warnings"]
 
