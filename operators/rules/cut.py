@@ -65,9 +65,11 @@ class Cut(Rule):
         return self.model_copy(update={"at": float(row["threshold"])})
 
     def when(self) -> str:
-        """Return the DuckDB expression that drops a document where it is true."""
+        """Return the DuckDB expression that drops a document where it is true. Raises RecipeError without a cut."""
+        if self.at is None:
+            raise RecipeError(f"the cut of {self.model} is not looked up yet: load the recipe, or give `at`")
         column = self.column.replace('"', '""')
-        return f'"{column}" < {0.0 if self.at is None else self.at!r}::DOUBLE'
+        return f'"{column}" < {self.at!r}::DOUBLE'
 
     def clauses(self) -> tuple[str, ...]:
         """Return what reports call the comparison: the wish, whose cut is in the decisions."""

@@ -10,7 +10,7 @@ import numpy as np
 from gristmill.operators.student.features import Ngrams
 from gristmill.operators.student.label_errors import find_label_errors, folds_of, steps_of
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.train.split import TEST, Split
+from gristmill.pipelines.train.split import CALIBRATE, LEARN, Split
 
 Correct = Literal["auto", "always", "never"]
 #: From this share of wrong labels on they are corrected: below, a student of given labels is as good.
@@ -37,7 +37,7 @@ def corrected(split: Split, ngrams: Ngrams, correct: Correct, reporter: Reporter
     as_given = Correction(split, ngrams.order, None, [])
     if correct == "never" or examples.kind != "choice":
         return as_given
-    taught = np.flatnonzero((split.sides >= 0) & (split.sides != TEST))
+    taught = np.flatnonzero(np.isin(split.sides, (LEARN, CALIBRATE)))
     some = examples.take(taught)
     folds = folds_of(split.clusters[taught])
     with reporter.stage("labels", steps_of(ngrams), "fold") as stage:
