@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
@@ -12,6 +12,8 @@ from gristmill.operators.label.task import TaskSection
 
 class Annotator(TaskSection):
     """Fields of all annotators. Answers are stored under the name."""
+
+    free: ClassVar[bool] = False  #: whether its questions take no tokens
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="under which its answers are stored")
     model: str = Field(min_length=1, description="the model: a folder, a hub's id, or what the endpoint calls it")
@@ -65,6 +67,17 @@ class VllmAnnotator(Annotator):
     env: dict[str, str] = Field(default={}, description="environment variables of the engine's process")
 
 
+class KeywordsAnnotator(Annotator):
+    """Words and regular expressions that stand for labels; it abstains where a text has none of them."""
+
+    engine: Literal["keywords"]
+    free: ClassVar[bool] = True
+    model: str = Field(default="keywords", min_length=1, description="what the store calls it")
+    words: dict[str, Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Field(min_length=1)]] = Field(
+        min_length=1, description="label: words, phrases, or expressions after `re:`"
+    )
+
+
 def _engine(value: Any) -> str:
     """Return the tag of an annotator: of no `engine`, the backend that needs neither endpoint nor cluster."""
     named = value.get("engine", "transformers") if isinstance(value, dict) else getattr(value, "engine", None)
@@ -74,11 +87,12 @@ def _engine(value: Any) -> str:
 AnyAnnotator = Annotated[
     Annotated[HttpAnnotator, Tag("annotator[http]")]
     | Annotated[TransformersAnnotator, Tag("annotator[transformers]")]
-    | Annotated[VllmAnnotator, Tag("annotator[vllm]")],
+    | Annotated[VllmAnnotator, Tag("annotator[vllm]")]
+    | Annotated[KeywordsAnnotator, Tag("annotator[keywords]")],
     Discriminator(
         _engine,
         custom_error_type="engine",
-        custom_error_message="Input should name an engine that there is: http, transformers or vllm",
+        custom_error_message="Input should name an engine that there is: http, transformers, vllm or keywords",
     ),
 ]
 

@@ -15,6 +15,7 @@ OpenAsker = Callable[[AnyAnnotator, TaskQuestion], Asker]
 #: The module of each backend, by an annotator's field `engine`; it has a function `open_asker`.
 _MODULES = {
     "http": "gristmill.pipelines.label.http.backend",
+    "keywords": "gristmill.pipelines.label.keywords",
     "transformers": "gristmill.pipelines.label.local.backend",
     "vllm": "gristmill.pipelines.label.ray.vllm",
 }

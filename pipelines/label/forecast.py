@@ -46,6 +46,7 @@ class Sizes:
     """Tokens that a question takes: about, for forecasts, and at most, for reservations."""
 
     def __init__(self, asked: TaskQuestion, annotator: Annotator, tokenizer: Tokenizer) -> None:
+        self._free = annotator.free
         preparer = Preparer(asked, tokenizer)
         constraint = asked.answer.constraint()
         self._asked, self.tokenizer = asked, tokenizer
@@ -58,6 +59,8 @@ class Sizes:
 
     def bound(self, question: Question) -> Bound:
         """Return the most that a question can cost."""
+        if self._free:
+            return Bound(0, 0)
         document = question.document
         size = len(document) if document.isascii() else len(document.encode())
         bound = Bound(self._input_bound(size), self.output_bound)
@@ -65,6 +68,8 @@ class Sizes:
 
     def bounds_of(self, chunk: ReadingChunk) -> list[Bound]:
         """Return the most that each question of a chunk can cost, before its documents are read."""
+        if self._free:
+            return [Bound(0, 0)] * chunk.documents
         sizes = (chunk.part.known[columns.BYTES].to_numpy() * NEUTRALISED).astype(np.int64) + 1
         bounds = [Bound(self._input_bound(size), self.output_bound) for size in sizes.tolist()]
         if not chunk.rejected:
@@ -84,8 +89,8 @@ class Sizes:
     def expected(self, documents: Documents) -> Bound:
         """Estimate the cost of documents together: tokens of a few are counted, the others estimated by length."""
         n = documents.table.num_rows
-        if n == 0:
-            return Bound(0, 0, 0)
+        if n == 0 or self._free:
+            return Bound(0, 0, n)
         lengths = documents.table[columns.BYTES].to_numpy()
         each = np.minimum(lengths * self._tokens_a_byte(documents), self._asked.text.max_tokens)
         return Bound(int(each.sum()) + n * self._head_tokens, n * self._output, n)

@@ -71,7 +71,7 @@ class LoadedTask:
     def local(self, annotator: AnyAnnotator) -> AnyAnnotator:
         """Return the annotator with paths resolved from the task's folder, if there is such a file or folder."""
         named = {"model": annotator.model, "tokenizer": getattr(annotator, "tokenizer", None)}
-        if annotator.engine == "http":
+        if annotator.engine in ("http", "keywords"):
             del named["model"]
         paths = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
         return annotator.model_copy(update=paths)
