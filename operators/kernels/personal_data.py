@@ -160,13 +160,13 @@ def _kinds_of_number(text, start):
             kinds |= PHONE
         if group == 4 and full_stops == 3 and digits <= 12:
             kinds |= IP
+        if _SHORTEST_PHONE <= digits <= _LONGEST_PHONE and (i - start > digits or text[start] == _ZERO):
+            kinds |= NATIONAL  # what follows may be another number
         after = _next_group(text, i)
         if after == i:
             break
         full_stops += text[i] == _FULL_STOP
         i = after
-    if _SHORTEST_PHONE <= digits <= _LONGEST_PHONE and (i - start > digits or text[start] == _ZERO):
-        kinds |= NATIONAL
     return kinds
 
 

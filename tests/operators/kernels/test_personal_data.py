@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gristmill.operators.arrays import array_of
@@ -84,6 +84,7 @@ def at_places(text: bytes) -> set[Occurrence]:
 
 
 @settings(max_examples=300)
+@example(b"(0)301111 4111 1111 1111 1111")
 @given(texts)
 def test_nothing_is_lost(text: bytes) -> None:
     found, expected = at_places(text), everywhere(text)

@@ -60,7 +60,8 @@ def test_a_vector_depends_on_its_text_alone(texts: list[str | None]) -> None:
     for i, text in enumerate(texts):
         assert (ngram_vectors(pa.array([text], pa.string()))[0] == whole[i]).all()
         length = np.linalg.norm(whole[i])
-        assert length == pytest.approx(1, abs=1e-5) if re.search("[a-z]", text or "") else length <= 1 + 1e-5
+        assert length == pytest.approx(1, abs=1e-5) or length == 0  # words on one coordinate may cancel
+        assert length > 0 or not re.fullmatch(r"\s*[a-z]+\s*", text or "")
     assert (ngram_vectors(pa.array(["x", *texts], pa.large_string()).slice(1)) == whole).all()
 
 

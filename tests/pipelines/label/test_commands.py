@@ -158,7 +158,12 @@ def test_every_mistake_of_a_task_is_told_with_its_line(folder: Path) -> None:
     )
     done = call("label", "bad.yaml", "--input", "docs.jsonl.gz")
     assert done.exit_code == 2
-    for line, what in ((4, "2 to 52 labels"), (6, "http, transformers, vllm or keywords"), (7, "base_url"), (8, "`score`")):
+    for line, what in (
+        (4, "2 to 52 labels"),
+        (6, "http, transformers, vllm or keywords"),
+        (7, "base_url"),
+        (8, "`score`"),
+    ):
         assert any(f"bad.yaml:{line}" in told and what in told for told in done.stderr.splitlines()), (
             what,
             done.stderr,
