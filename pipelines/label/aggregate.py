@@ -16,9 +16,9 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.aggregation.agreement import Level, alpha, kappas
 from gristmill.operators.label.aggregation.comparisons import bradley_terry
 from gristmill.operators.label.aggregation.methods import METHODS
-from gristmill.operators.label.aggregation.votes import UNKNOWN, Aggregation, Floats
+from gristmill.operators.label.aggregation.votes import UNKNOWN, Aggregation, Floats, Votes
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.label.votes import FITS, NamedVotes, as_texts, coded, read_table
+from gristmill.pipelines.label.votes import FITS, FITS_NOT, NamedVotes, as_texts, coded, read_table
 from gristmill.pipelines.storage import files
 
 DEFAULT = "mean"
@@ -33,8 +33,8 @@ def aggregate(named: NamedVotes, method: str = DEFAULT) -> tuple[pa.Table, dict[
 
     The table has `item` (or `content_id` and `id`, of a task), `answer`, `probability`, `probabilities` by label, of a
     scale `expected` (the sum of value times probability), `entropy` in nats, `agreement` (share of the votes that are
-    for the answer), `votes` and `gold`; of a multi-label task, whose `answer` is a JSON list, neither of agreement and
-    gold. Raises RecipeError where there is no such method.
+    for the answer), `votes` and `gold`. Of a multi-label task `answer` and `gold` are JSON lists, and agreement is that
+    of the votes on each label. Raises RecipeError where there is no such method.
     """
     if method not in METHODS:
         raise RecipeError(
@@ -60,10 +60,7 @@ def aggregate(named: NamedVotes, method: str = DEFAULT) -> tuple[pa.Table, dict[
 
 def _table(named: NamedVotes, result: Aggregation, answers: NDArray[np.int64]) -> pa.Table:
     votes, shares = named.votes, result.shares
-    on_item = np.bincount(votes.items, minlength=votes.n_items)
-    alike = np.bincount(votes.items, votes.labels == answers[votes.items], votes.n_items)
-    with np.errstate(invalid="ignore"):
-        agreed = np.where(on_item > 0, alike / on_item, np.nan)
+    on_item, alike = _counts(votes, answers)
     labels = pa.array(named.labels, pa.string())
     columns: dict[str, pa.Array] = {
         **_names(named, np.arange(votes.n_items)),
@@ -75,11 +72,22 @@ def _table(named: NamedVotes, result: Aggregation, answers: NDArray[np.int64]) -
         columns["expected"] = pa.array(shares @ np.array([float(label) for label in named.labels]))
     columns |= {
         "entropy": pa.array(_entropy(shares), pa.float32()),
-        "agreement": pa.array(agreed, pa.float32(), from_pandas=True),
+        "agreement": _shares_of(alike, on_item),
         "votes": pa.array(on_item, pa.int32()),
         "gold": labels.take(pa.array(votes.gold, mask=votes.gold == UNKNOWN)),
     }
     return pa.table(columns)
+
+
+def _counts(votes: Votes, answers: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the votes on each item (n), and those that are for its answer (n)."""
+    alike = np.bincount(votes.items, votes.labels == answers[votes.items], votes.n_items)
+    return np.bincount(votes.items, minlength=votes.n_items), alike
+
+
+def _shares_of(some: NDArray[Any], whole: NDArray[Any]) -> pa.Array:
+    """Return some / whole (n), null where there are none."""
+    return pa.array(some / np.maximum(whole, 1), pa.float32(), mask=whole == 0)
 
 
 def _multi_table(named: NamedVotes, result: Aggregation) -> pa.Table:
@@ -91,7 +99,13 @@ def _multi_table(named: NamedVotes, result: Aggregation) -> pa.Table:
     certainty = np.where(chosen, fits, 1 - fits).prod(axis=1)
     answers = [json.dumps([label for label, fit in zip(labels, row, strict=True) if fit]) for row in chosen]
     entropy = _entropy(result.shares).reshape(-1, k).sum(axis=1)
-    on_item = np.bincount(named.votes.items, minlength=named.votes.n_items).reshape(-1, k)[:, 0]
+    answered = np.where(chosen, named.labels.index(FITS), named.labels.index(FITS_NOT)).ravel()
+    on_item, alike = (counts.reshape(-1, k) for counts in _counts(named.votes, answered))
+    gold = named.votes.gold.reshape(-1, k)
+    right = [
+        json.dumps([label for label, fits in zip(labels, row == named.labels.index(FITS), strict=True) if fits])
+        for row in gold
+    ]
     return pa.table(
         {
             **_names(named, np.arange(0, named.votes.n_items, k)),
@@ -99,7 +113,9 @@ def _multi_table(named: NamedVotes, result: Aggregation) -> pa.Table:
             "probability": pa.array(certainty, pa.float32()),
             "probabilities": _maps(labels, fits),
             "entropy": pa.array(entropy, pa.float32()),
-            "votes": pa.array(on_item, pa.int32()),
+            "agreement": _shares_of(alike.sum(axis=1), on_item.sum(axis=1)),
+            "votes": pa.array(on_item[:, 0], pa.int32()),
+            "gold": pa.array(right, pa.string(), mask=(gold == UNKNOWN).any(axis=1)),
         }
     )
 

@@ -240,6 +240,12 @@ def test_the_answers_to_a_task_of_several_labels(tmp_path: Path) -> None:
     assert {id: json.loads(row["answer"]) for id, row in rows.items()} == {"1": ["sport"], "2": ["war", "art"]}
     assert dict(rows["2"]["probabilities"]) == pytest.approx({"sport": 0, "war": 1, "art": 2 / 3})
     assert rows["2"]["probability"] == pytest.approx(2 / 3)
+    assert [rows[id]["agreement"] for id in "12"] == pytest.approx([8 / 9, 8 / 9])
+    assert {row["gold"] for row in rows.values()} == {None}
+    by_gold = run("aggregate", path, "--store", tmp_path / "store", "--out", tmp_path / "g.parquet", "--gold", "bob")
+    assert by_gold.exit_code == 0, by_gold.output
+    told = {row["id"]: json.loads(row["gold"]) for row in pq.read_table(tmp_path / "g.parquet").to_pylist()}
+    assert told == {"1": ["sport"], "2": ["war"]}
     report = json.loads(done.stdout)
     assert (report["items"], report["annotators"]) == (2, 3)
     assert report["answers"] == {"sport": 0.5, "war": 0.5, "art": 0.5}
