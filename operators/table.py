@@ -29,7 +29,7 @@ from gristmill.operators.measures.text_hash import TextHash
 from gristmill.operators.measures.text_id import TextId
 from gristmill.operators.measures.tokens import Tokens
 from gristmill.operators.measures.url_lists import UrlLists
-from gristmill.operators.rules.cut import Cut
+from gristmill.operators.rules.cut import CutByWish
 from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
@@ -79,7 +79,7 @@ OPERATORS: dict[str, Row] = {
     "url_lists": Row(UrlLists),
     "drop": Row(Drop),
     "gopher_rules": Row(GopherRules),
-    "cut": Row(Cut),
+    "cut": Row(CutByWish),
     "thresholds": Row(Thresholds),
     "url_rules": Row(UrlRules),
     "c4_rules": Row(C4Rules),

@@ -15,7 +15,7 @@ from gristmill.operators.student.cuts import Wish, cut_of
 REPORT = ".report.json"
 
 
-class Cut(Rule):
+class CutByWish(Rule):
     """Drops documents whose score by a student is below the cut that a wish gives.
 
     `cut: {wish: "precision >= 0.9", model: models/edu.bin, column: edu}`. Wishes are `precision >= P`, `recall >= R`,
@@ -31,7 +31,7 @@ class Cut(Rule):
     at: float | None = Field(default=None, description="the cut: looked up in the report, or that of an earlier one")
 
     @model_validator(mode="after")
-    def _check_wish(self) -> Cut:
+    def _check_wish(self) -> CutByWish:
         try:
             Wish.of(self.wish)
         except RecipeError as error:
@@ -42,7 +42,7 @@ class Cut(Rule):
         """Return the report on the student."""
         return {} if self.at is not None else {"model": self.model + REPORT}
 
-    def with_included(self, contents: Mapping[str, Any]) -> Cut:
+    def with_included(self, contents: Mapping[str, Any]) -> CutByWish:
         """Return the rule with its cut. Raises RecipeError without a curve, or where no cut fulfils the wish."""
         path, wish = self.model + REPORT, Wish.of(self.wish)
         try:

@@ -17,7 +17,7 @@ _WISH = re.compile(r"(precision|recall)\s*>=\s*([0-9.]+)|f([0-9.]+)|keep\s+([0-9
 
 
 class Wish(NamedTuple):
-    """What is wished for of the texts that are taken.
+    """Wish for the texts that are taken.
 
     `precision` and `recall` ask for at least so much, and then for the most of the other; `keep` for the share that is
     nearest; `f` for the largest F-beta, beta being the number (Goutte and Gaussier 2005).

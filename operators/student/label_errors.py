@@ -31,7 +31,7 @@ _LEAST_SLOPE, _LEAST = 0.05, 1e-300
 
 
 class LabelErrors(NamedTuple):
-    """What the labels of texts (n) probably are."""
+    """Probabilities of the labels of texts (n)."""
 
     probable: Floats  #: (n, labels) probability of each label, given the text and the label that it has
     expected: Floats  #: (n, labels) the same, given the text alone

@@ -47,7 +47,7 @@ class Audit(NamedTuple):
 
 
 class _Suspicion(NamedTuple):
-    """What is suspected of each text (n)."""
+    """Suspicion about the label of each text (n)."""
 
     answer: Sequence[str]
     suggested: Sequence[str]

@@ -92,7 +92,7 @@ def distil(
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What there is to learn from: the parts of the examples, and their texts as rows."""
+    """Material to learn from: the parts of the examples, and their texts as rows."""
 
     parts: Split
     ngrams: Ngrams

@@ -32,7 +32,7 @@ _OTHERS = "(others)"
 
 
 class _Asked(NamedTuple):
-    """What figures inside strata are about: one number for each text, and whether it is positive."""
+    """Subject of the figures inside strata: one number for each text, and whether it is positive."""
 
     values: Floats  #: (n)
     positive: NDArray[np.bool_]  #: (n)

@@ -40,6 +40,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "url_lists": URL_LISTS,
     "url_rules": URL_LISTS,
     "thresholds": {"minimum": {"tokens": {"en": 5}}},
+    "cut": {"wish": "precision >= 0.9", "model": "edu.bin", "column": "edu", "at": 2.5},
     "drop": {"when": "tokens < 5"},
     "select": {"by": "random", "documents": 3},
 }

@@ -13,7 +13,7 @@ import pytest
 
 from gristmill import api
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.rules.cut import REPORT, Cut
+from gristmill.operators.rules.cut import REPORT, CutByWish
 from gristmill.operators.student.calibration import Calibration, calibrated
 from gristmill.operators.student.cuts import Wish
 from tests.pipelines.stages.test_run import execute, rows
@@ -115,8 +115,8 @@ def test_of_a_scale_the_cut_is_one_of_its_expected_number(tmp_path: Path, make_r
 
 def test_a_cut_that_was_not_looked_up_drops_nothing_in_silence() -> None:
     with pytest.raises(RecipeError, match=r"the cut of m\.bin is not looked up yet"):
-        Cut(**CUT).when()
-    assert Cut(**CUT, at=0.25).when() == '"law" < 0.25::DOUBLE'
+        CutByWish(**CUT).when()
+    assert CutByWish(**CUT, at=0.25).when() == '"law" < 0.25::DOUBLE'
 
 
 def test_wishes_are_read() -> None:
