@@ -51,11 +51,14 @@ class Distilled(Measure):
     def check(self, files: Files) -> None:
         """Raise RecipeError where a file is no student or calibration, or the student lacks the label."""
         student = Student.read(files["model"])
-        read_calibration(files["calibration"])
+        calibration = read_calibration(files["calibration"])
         if self.coverage is None:
             self._weights(student)
-        elif not student.exclusive:
-            raise RecipeError(f"{self.model} knows labels that may all fit a text: it has no sets of stated coverage")
+        elif not calibration.of_right:
+            raise RecipeError(
+                f"{self.model} has no label sets: they are of students of labels that exclude each other, all of them "
+                "labels that somebody gave"
+            )
 
     def gives(self) -> pa.Schema:
         """Return the column (float32, or a list of string)."""

@@ -10,7 +10,7 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,25 +46,40 @@ class LabelErrors(NamedTuple):
         return wrong
 
 
+class TextRows(NamedTuple):
+    """Texts (n) as rows of length 1, by the longest n-gram that counts: single words, and all up to a longer one."""
+
+    buckets: int
+    rows: Mapping[int, SparseRows]
+
+    @classmethod
+    def of(cls, texts: pa.LargeStringArray, ngrams: Ngrams) -> TextRows:
+        """Return the rows of texts (n)."""
+        each = (ngrams._replace(order=order) for order in sorted({1, ngrams.order}))
+        return cls(ngrams.buckets, {n.order: _unit_rows(n.occurrences(texts), n.buckets) for n in each})
+
+    @property
+    def steps(self) -> int:
+        """Return how often `find_label_errors` advances."""
+        return FOLDS * len(self.rows)
+
+
 def find_label_errors(
-    texts: pa.LargeStringArray,
+    texts: TextRows,
     targets: Floats,
     folds: NDArray[np.int64],
-    ngrams: Ngrams,
     known: NDArray[np.bool_] | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> LabelErrors:
     """Return what labels of texts (n) that exclude each other probably are; `targets` (n, labels) are those given.
 
-    A fold (n, 0 to FOLDS - 1) is predicted by models of the others: near copies must share one. Models of single words
-    and of n-grams up to `ngrams.order` are compared by how well they foretell labels. The labels of `known` texts (n)
-    are right. `advance` is called after each fold of each of the two.
+    A fold (n, 0 to FOLDS - 1) is predicted by models of the others: near copies must share one. Models of either kind
+    of rows are compared by how well they foretell labels. The labels of `known` texts (n) are right. `advance` is
+    called after each fold of each kind.
     """
     found = []
-    for order in sorted({1, ngrams.order}):
-        counts = Ngrams(order, ngrams.buckets).occurrences(texts)
-        rows = unit_rows(counts, ngrams.buckets)
-        scores = out_of_sample(rows, targets, folds, Ngrams(order, ngrams.buckets), advance)
+    for order, rows in texts.rows.items():
+        scores = _out_of_sample(rows, targets, folds, Ngrams(order, texts.buckets), advance)
         found.append(_noisy_channel(scores, targets, known, order))
     return max(found, key=lambda errors: errors.log_likelihood)
 
@@ -76,17 +91,8 @@ def folds_of(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
     return folds
 
 
-def steps_of(ngrams: Ngrams) -> int:
-    """Return how often `find_label_errors` advances."""
-    return FOLDS * len({1, ngrams.order})
-
-
-def out_of_sample(
-    rows: SparseRows,
-    targets: Floats,
-    folds: NDArray[np.int64],
-    ngrams: Ngrams,
-    advance: Callable[[], object] = lambda: None,
+def _out_of_sample(
+    rows: SparseRows, targets: Floats, folds: NDArray[np.int64], ngrams: Ngrams, advance: Callable[[], object]
 ) -> Floats:
     """Return scores (n, labels) of rows (n) by models that learnt from the other folds, of mean 0 in each row."""
     labels = targets.shape[1]
@@ -106,7 +112,7 @@ def out_of_sample(
     return _standardised(by_regression) + _standardised(by_bayes)
 
 
-def unit_rows(counts: NgramCounts, buckets: int) -> SparseRows:
+def _unit_rows(counts: NgramCounts, buckets: int) -> SparseRows:
     """Return rows of length 1, of one plus the logarithm of each count times its rarity, the constant last in each."""
     rows = counts._replace(counts=1 + np.log(counts.counts)).rows(counts.rarity(buckets))
     lengths = np.sqrt(rows.squares)

@@ -56,6 +56,24 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Shards worked on at the same time; all cores by default.")
 ]
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")]
+#: Of commands that learn from labels: those of a task or of a table.
+LabelTable = Annotated[
+    str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
+]
+TextField = Annotated[str, typer.Option("--text", help="Field that holds the text.")]
+LabelField = Annotated[str, typer.Option("--label", help="Field of the label.")]
+ProbabilityField = Annotated[str | None, typer.Option("--probability", help="Field of the probability of the label.")]
+IsScale = Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")]
+Gold = Annotated[
+    str | None,
+    typer.Option("--gold", help="Of a TASK the annotator who is right; of a table the field of right labels."),
+]
+Method = Annotated[str, typer.Option("--method", help="How the answers of several annotators are aggregated.")]
+TextInputs = Annotated[
+    list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
+]
+
 
 @contextmanager
 def errors(debug: bool = False) -> Iterator[None]:

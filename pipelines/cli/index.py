@@ -15,6 +15,7 @@ from gristmill.pipelines.cli.common import (
     EngineChoice,
     Engines,
     Overrides,
+    Quiet,
     RecipePath,
     Store,
     Workers,
@@ -97,7 +98,7 @@ def index_import(
     set_: Overrides = None,
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -14,7 +14,16 @@ from gristmill.pipelines.cli.common import (
     Debug,
     EngineChoice,
     Engines,
+    Gold,
+    IsScale,
+    LabelField,
+    LabelTable,
+    Method,
+    ProbabilityField,
+    Quiet,
     Store,
+    TextField,
+    TextInputs,
     Unsafe,
     Workers,
     err,
@@ -67,7 +76,7 @@ def label(
     yes: Yes = False,
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -181,26 +190,20 @@ def labels_audit(
     task: Annotated[
         str | None, typer.Argument(metavar="TASK", help="The task whose answers are audited.", show_default=False)
     ] = None,
-    table: Annotated[
-        str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
-    ] = None,
+    table: LabelTable = None,
     to: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="A .parquet file for the review list; a page beside it.")
     ] = None,
     budget: Annotated[int, typer.Option(help="Texts that can be asked about again; their ids go beside --out.")] = 0,
-    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
-    label: Annotated[str, typer.Option("--label", help="Field of the label.")] = "label",
-    probability: Annotated[str | None, typer.Option(help="Field of the probability of the label.")] = None,
-    scale: Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")] = False,
-    gold: Annotated[
-        str | None, typer.Option(help="Of a TASK the annotator who is right; of a table the field of right labels.")
-    ] = None,
-    method: Annotated[str, typer.Option(help="How the answers of several annotators are aggregated.")] = "mean",
-    input_: Annotated[
-        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
-    ] = None,
+    text: TextField = "text",
+    label: LabelField = "label",
+    probability: ProbabilityField = None,
+    scale: IsScale = False,
+    gold: Gold = None,
+    method: Method = "mean",
+    input_: TextInputs = None,
     store: Store = "./store",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -20,6 +20,7 @@ from gristmill.pipelines.cli.common import (
     EngineChoice,
     Engines,
     Overrides,
+    Quiet,
     RecipePath,
     Store,
     Unsafe,
@@ -80,7 +81,7 @@ def run(
     ] = False,
     examples: Annotated[int, typer.Option(min=0, help="Show some documents that were dropped, with the reason.")] = 0,
     yes: Yes = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -6,7 +6,24 @@ from typing import Annotated
 
 import typer
 
-from gristmill.pipelines.cli.common import AsJson, Debug, Store, err, errors, out, print_result
+from gristmill.pipelines.cli.common import (
+    AsJson,
+    Debug,
+    Gold,
+    IsScale,
+    LabelField,
+    LabelTable,
+    Method,
+    ProbabilityField,
+    Quiet,
+    Store,
+    TextField,
+    TextInputs,
+    err,
+    errors,
+    out,
+    print_result,
+)
 
 train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
 
@@ -72,25 +89,19 @@ def distil(
     task: Annotated[
         str | None, typer.Argument(metavar="TASK", help="The task whose answers teach it.", show_default=False)
     ] = None,
-    table: Annotated[
-        str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
-    ] = None,
+    table: LabelTable = None,
     test: Annotated[
         str | None,
         typer.Option("--test", metavar="FILE", help="A table to test with, in place of a part of the texts."),
     ] = None,
-    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
-    label: Annotated[str, typer.Option("--label", help="Field of the label.")] = "label",
-    probability: Annotated[str | None, typer.Option(help="Field of the probability of the label.")] = None,
+    text: TextField = "text",
+    label: LabelField = "label",
+    probability: ProbabilityField = None,
     by: Annotated[list[str] | None, typer.Option(help="Field of strata to tell figures in; may be repeated.")] = None,
-    scale: Annotated[bool, typer.Option("--scale", help="The labels of the table are numbers of a scale.")] = False,
-    gold: Annotated[
-        str | None, typer.Option(help="Of a TASK the annotator who is right; of a table the field of right labels.")
-    ] = None,
-    method: Annotated[str, typer.Option(help="How the answers of several annotators are aggregated.")] = "mean",
-    input_: Annotated[
-        list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the answers here.")
-    ] = None,
+    scale: IsScale = False,
+    gold: Gold = None,
+    method: Method = "mean",
+    input_: TextInputs = None,
     calibration: Annotated[str | None, typer.Option(help="temperature or isotonic.")] = None,
     correct: Annotated[
         str, typer.Option(help="Correct labels that other texts speak against: auto, always or never.")
@@ -106,7 +117,7 @@ def distil(
     buckets: Annotated[int, typer.Option(help="Hash buckets of word n-grams.")] = 1 << 18,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     store: Store = "./store",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

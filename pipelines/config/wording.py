@@ -52,3 +52,8 @@ def in_units(n: int) -> str:
         if n >= 0.99995 * size:  # what would be rounded up to it
             return f"{n / size:.1f} {unit}"
     return str(n)
+
+
+def excerpt(text: str, characters: int) -> str:
+    """Return the beginning of a text in one line."""
+    return " ".join(text[: 2 * characters].split())[:characters]

@@ -14,6 +14,7 @@ class Annotator(TaskSection):
     """Fields of all annotators. Answers are stored under the name."""
 
     free: ClassVar[bool] = False  #: whether its questions take no tokens
+    may_be_folder: ClassVar[bool] = True  #: whether the model may be a folder here
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="under which its answers are stored")
     model: str = Field(min_length=1, description="the model: a folder, a hub's id, or what the endpoint calls it")
@@ -25,6 +26,8 @@ class Annotator(TaskSection):
 
 class HttpAnnotator(Annotator):
     """A model behind an OpenAI-compatible endpoint."""
+
+    may_be_folder: ClassVar[bool] = False
 
     engine: Literal["http"]
     base_url: str = Field(
@@ -70,8 +73,10 @@ class VllmAnnotator(Annotator):
 class KeywordsAnnotator(Annotator):
     """Words and regular expressions that stand for labels; it abstains where a text has none of them."""
 
-    engine: Literal["keywords"]
     free: ClassVar[bool] = True
+    may_be_folder: ClassVar[bool] = False
+
+    engine: Literal["keywords"]
     model: str = Field(default="keywords", min_length=1, description="what the store calls it")
     words: dict[str, Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Field(min_length=1)]] = Field(
         min_length=1, description="label: words, phrases, or expressions after `re:`"

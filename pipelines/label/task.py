@@ -71,7 +71,7 @@ class LoadedTask:
     def local(self, annotator: AnyAnnotator) -> AnyAnnotator:
         """Return the annotator with paths resolved from the task's folder, if there is such a file or folder."""
         named = {"model": annotator.model, "tokenizer": getattr(annotator, "tokenizer", None)}
-        if annotator.engine in ("http", "keywords"):
+        if not annotator.may_be_folder:
             del named["model"]
         paths = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
         return annotator.model_copy(update=paths)
@@ -80,7 +80,7 @@ class LoadedTask:
         """Raise RecipeError for models that are named by paths that do not exist, before any work is done."""
         mistakes = Mistakes(self.document)
         for i, annotator in enumerate(self.task.annotators):
-            if annotator.engine != "http" and is_path(annotator.model) and self._place(annotator.model) is None:
+            if annotator.may_be_folder and is_path(annotator.model) and self._place(annotator.model) is None:
                 message = f"there is no folder {self.resolve(annotator.model)}"
                 mistakes.add(("annotators", i, "model"), f"{annotator.name}: {message}. {THREE_WAYS}")
         mistakes.raise_if_any()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.operators import columns
-from gristmill.pipelines.report.explain import excerpt
+from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of

@@ -9,6 +9,7 @@ import duckdb
 
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
+from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, transformed_text
 from gristmill.pipelines.store.fuzzy_index import id_of
@@ -107,11 +108,6 @@ def _add_score(
     dataset = document["fates"][0]["dataset"]
     text = transformed_text(store, dataset, document["address"], connection)
     document["fates"][0]["student"] = explained_score(student, text, label)
-
-
-def excerpt(text: str, characters: int) -> str:
-    """Return the beginning of a text in one line."""
-    return " ".join(text[: 2 * characters].split())[:characters]
 
 
 def sentence(fate: Mapping[str, Any]) -> str:

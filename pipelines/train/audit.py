@@ -15,13 +15,13 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.label_errors import (
     LabelErrors,
+    TextRows,
     find_label_errors,
     folds_of,
-    steps_of,
     tree_distances,
-    unit_rows,
 )
 from gristmill.operators.student.linear import scores_of_rows
+from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.train.split import Examples, near_copies
@@ -70,15 +70,15 @@ def audit(examples: Examples, reporter: Reporter, budget: int = 0) -> Audit:
             f"there are {len(examples.ids)} texts with {len(examples.labels)} labels; an audit needs {_LEAST_TEXTS} "
             "texts or more, and two labels"
         )
-    folds = folds_of(near_copies(examples.texts))
-    questions = 1 if examples.exclusive else len(examples.labels)
-    with reporter.stage("labels", questions * steps_of(_NGRAMS), "fold") as stage:
-        suspicion = (_of_labels if examples.exclusive else _of_several)(examples, folds, stage.advance)
+    folds, texts = folds_of(near_copies(examples.texts)), TextRows.of(examples.texts, _NGRAMS)
+    questions = 1 if examples.exclusive else len(_two_sided(examples))
+    with reporter.stage("labels", questions * texts.steps, "fold") as stage:
+        suspicion = (_of_labels if examples.exclusive else _of_several)(examples, texts, folds, stage.advance)
     known = np.zeros(len(examples.ids), np.bool_) if examples.is_gold is None else examples.is_gold
     wrong = np.where(known, 0.0, suspicion.wrong)
     suspected = np.flatnonzero(wrong > SUSPECTED)
     suspected = suspected[np.argsort(-suspicion.rank[suspected], kind="stable")]
-    near = _nearest(examples, suspicion, suspected)
+    near = _nearest(examples, texts, suspicion, suspected)
     notes = examples.notes or [""] * len(examples.ids)
     reasons = [
         [*suspicion.reasons[i], near_by, *([f"its annotators: {notes[i]}"] if notes[i] else [])]
@@ -108,9 +108,11 @@ def audit(examples: Examples, reporter: Reporter, budget: int = 0) -> Audit:
     return Audit(table, report, [examples.ids[i] for i in again.tolist()])
 
 
-def _of_labels(examples: Examples, folds: NDArray[np.int64], advance: Callable[[], object]) -> _Suspicion:
+def _of_labels(
+    examples: Examples, texts: TextRows, folds: NDArray[np.int64], advance: Callable[[], object]
+) -> _Suspicion:
     """Return what is suspected of labels that exclude each other."""
-    errors = find_label_errors(examples.texts, examples.targets, folds, _NGRAMS, examples.is_gold, advance)
+    errors = find_label_errors(texts, examples.targets, folds, examples.is_gold, advance)
     labels, given = examples.labels, examples.targets.argmax(axis=1)
     others = errors.probable.copy()
     others[np.arange(len(given)), given] = -1
@@ -139,18 +141,15 @@ def _of_labels(examples: Examples, folds: NDArray[np.int64], advance: Callable[[
     return _Suspicion(names[0], names[1], wrong, fix, rank, reasons, errors)
 
 
-def _of_several(examples: Examples, folds: NDArray[np.int64], advance: Callable[[], object]) -> _Suspicion:
+def _of_several(
+    examples: Examples, texts: TextRows, folds: NDArray[np.int64], advance: Callable[[], object]
+) -> _Suspicion:
     """Return what is suspected of answers of several labels: of each text the label that is most doubtful."""
     fits = examples.targets >= 0.5
-    each = []
-    for label in range(len(examples.labels)):
+    wrong = np.zeros(fits.shape)
+    for label in _two_sided(examples):
         targets = np.stack([1 - examples.targets[:, label], examples.targets[:, label]], axis=1)
-        if not 0 < fits[:, label].sum() < len(fits):
-            each.append(np.zeros(len(fits)))
-            continue
-        errors = find_label_errors(examples.texts, targets, folds, _NGRAMS, examples.is_gold, advance)
-        each.append(errors.wrong(targets))
-    wrong = np.stack(each, axis=1)
+        wrong[:, label] = find_label_errors(texts, targets, folds, examples.is_gold, advance).wrong(targets)
     worst = wrong.argmax(axis=1)
     other = fits.copy()
     other[np.arange(len(fits)), worst] ^= True
@@ -164,14 +163,18 @@ def _of_several(examples: Examples, folds: NDArray[np.int64], advance: Callable[
     return _Suspicion(answers, suggested, most, wrong.sum(axis=1), most, reasons, None)
 
 
-def _nearest(examples: Examples, suspicion: _Suspicion, suspected: NDArray[np.int64]) -> list[str]:
+def _two_sided(examples: Examples) -> list[int]:
+    """Return the numbers of the labels that fit some texts and not others."""
+    share = (examples.targets >= 0.5).mean(axis=0)
+    return np.flatnonzero((share > 0) & (share < 1)).tolist()
+
+
+def _nearest(examples: Examples, texts: TextRows, suspicion: _Suspicion, suspected: NDArray[np.int64]) -> list[str]:
     """Return for each suspected text what the texts with most words in common are called."""
-    words = _NGRAMS._replace(order=1)
-    rows = unit_rows(words.occurrences(examples.texts), words.buckets)
-    found = []
+    rows, found = texts.rows[1], []
     for start in range(0, len(suspected), _AT_ONCE):
         some = suspected[start : start + _AT_ONCE]
-        likeness = _likeness(rows, some, words.buckets)
+        likeness = _likeness(rows, some, texts.buckets)
         likeness[some, np.arange(len(some))] = -1
         for column in range(len(some)):
             nearest = np.argsort(-likeness[:, column], kind="stable")[:NEIGHBOURS]
@@ -259,13 +262,13 @@ def page(found: Audit) -> str:
     lines = ["# Suspected labels", "", *(f"- {sentence}." for sentence in summary(found.report))]
     if found.report["confusions"]:
         heads = ["label", "given as", "how often", "texts"]
-        lines += ["", "## Kinds of errors", "", *table_lines(heads, confusion_rows(found.report))]
+        rows = [[_plain(cell) for cell in row] for row in confusion_rows(found.report)]
+        lines += ["", "## Kinds of errors", "", *table_lines(heads, rows)]
     lines += ["", "## Texts"]
     for row in found.table.slice(0, _SHOWN).to_pylist():
         lines += ["", f"### `{_plain(row['id'])}`: {_plain(row['answer'])}, rather {_plain(row['suggested'])}", ""]
         lines += [f"- {_plain(reason)}" for reason in (f"wrong with {row['wrong']:.0%}", *row["reasons"])]
-        excerpt = " ".join(row["text"][:_EXCERPT].split()).replace("```", "'''")
-        lines += ["", "```text", excerpt, "```"]
+        lines += ["", "```text", excerpt(row["text"], _EXCERPT).replace("```", "'''"), "```"]
     if found.table.num_rows > _SHOWN:
         lines += ["", f"{found.table.num_rows - _SHOWN:,} more are in the Parquet file."]
     return "\n".join([*lines, ""])

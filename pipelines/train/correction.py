@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gristmill.operators.student.features import Ngrams
-from gristmill.operators.student.label_errors import find_label_errors, folds_of, steps_of
+from gristmill.operators.student.label_errors import TextRows, find_label_errors, folds_of
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.train.split import CALIBRATE, LEARN, Split
 
@@ -39,9 +39,9 @@ def corrected(split: Split, ngrams: Ngrams, correct: Correct, reporter: Reporter
         return as_given
     taught = np.flatnonzero(np.isin(split.sides, (LEARN, CALIBRATE)))
     some = examples.take(taught)
-    folds = folds_of(split.clusters[taught])
-    with reporter.stage("labels", steps_of(ngrams), "fold") as stage:
-        errors = find_label_errors(some.texts, some.targets, folds, ngrams, some.is_gold, stage.advance)
+    folds, rows = folds_of(split.clusters[taught]), TextRows.of(some.texts, ngrams)
+    with reporter.stage("labels", rows.steps, "fold") as stage:
+        errors = find_label_errors(rows, some.targets, folds, some.is_gold, stage.advance)
     wrong = float(errors.wrong(some.targets).mean())
     given, probable = some.targets.sum(axis=0), errors.probable.sum(axis=0)
     told = {

@@ -22,6 +22,7 @@ from gristmill.operators.rules.cut import REPORT
 from gristmill.operators.student.calibration import Calibration, calibrated, log_loss, of_unlabelled
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import StudentFit, fit
+from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.train.correction import Correct, corrected
@@ -158,7 +159,7 @@ def _write(out: str, lesson: _Lesson, fitted: StudentFit, calibration: Calibrati
             "dual": pa.array(list(fitted.duals), pa.list_(pa.float64())),
             "columns": pa.LargeListArray.from_arrays(offsets, pa.array(kept.columns, pa.int32())),
             "values": pa.LargeListArray.from_arrays(offsets, pa.array(kept.values)),
-            "excerpt": pa.array([" ".join(text[: 2 * _EXCERPT].split())[:_EXCERPT] for text in texts], pa.string()),
+            "excerpt": pa.array([excerpt(text, _EXCERPT) for text in texts], pa.string()),
         }
     )
     with files.replacing(out + EXAMPLES) as file:

@@ -94,7 +94,7 @@ def examples_of_task(
     targets = np.array([[dict(shares[i])[label] for label in labels] for i in found], np.float64)
     if named.kind != "multi":
         targets /= targets.sum(axis=1, keepdims=True)
-    documents = opened.documents()
+    documents, rows = opened.documents(), opened.rows(columns=("answer", *SUMMED))
     sources = dict(zip(documents[CONTENT_ID].to_pylist(), documents["source"].to_pylist(), strict=True))
     ids: list[Any] = table["id"].to_pylist()
     known = (named.votes.gold != UNKNOWN).reshape(len(keys), -1).all(axis=1)
@@ -106,8 +106,8 @@ def examples_of_task(
         targets,
         {"source": [sources.get(keys[i]) or _NONE for i in found]},
         known[found],
-        _about(opened.rows(columns=SUMMED), len(keys), told["gold"]),
-        _notes(opened.rows(columns=("answer",)), [keys[i] for i in found]),
+        _about(rows, len(keys), told["gold"]),
+        _notes(rows, [keys[i] for i in found]),
     )
 
 

@@ -9,13 +9,14 @@ import pyarrow as pa
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.train.audit import confusion_rows, ids_of, page_of
 from gristmill.pipelines.train.audit import summary as summary_of_audit
 from gristmill.pipelines.train.report import TrainReport, cells, summary
 from gristmill.pipelines.train.student_report import curve_rows, cut_rows, sentences, stratum_rows
 
-_MOST_SUSPECTED = 10
+_MOST_SUSPECTED, _EXCERPT = 10, 300
 
 
 def show_training(report: TrainReport, console: Console) -> None:
@@ -62,7 +63,7 @@ def show_audit(suspected: pa.Table, report: Mapping[str, Any], file: str | None,
     for row in suspected.slice(0, _MOST_SUSPECTED).to_pylist():
         console.print(f"{row['wrong']:.0%} {row['id']}: {row['answer']}, rather {row['suggested']}")
         console.print(literal(f"      {'; '.join(row['reasons'])}", "dim"))
-        console.print(literal(f"      {' '.join(row['text'][:300].split())}", "dim", no_wrap=True, overflow="ellipsis"))
+        console.print(literal(f"      {excerpt(row['text'], _EXCERPT)}", "dim", no_wrap=True, overflow="ellipsis"))
     if file is None:
         console.print("  --out FILE.parquet writes all of them, and a page to read", style="dim")
     else:

@@ -173,6 +173,16 @@ def test_sets_that_make_no_sense_are_refused(
         execute(make_recipe(folder, measure=measure))
 
 
+def test_a_student_without_label_sets_is_refused(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    made = [
+        {"id": str(i), **row, "label": "law" if row["label"] == "law" else "web"} for i, row in enumerate(examples())
+    ]
+    api.distil(str(tmp_path / "m.bin"), table=table(tmp_path / "t.parquet", made), unlabelled="web")
+    write_jsonl(tmp_path / "data" / "docs-0.jsonl", [{**row, "lang": "en"} for row in made])
+    with pytest.raises(RecipeError, match=r"m\.bin has no label sets"):
+        execute(make_recipe(tmp_path, measure=[{"distilled": {"model": "m.bin", "coverage": 0.9}}]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["agnews", "imdb"])
 def test_sets_of_real_texts_cover_nine_of_ten(shared_data: Path, tmp_path: Path, name: str) -> None:
