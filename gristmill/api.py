@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.engine import EngineName, open_engine
 from gristmill.pipelines.progress.reporter import Reporter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
     from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.stages.context import RunResult
+    from gristmill.pipelines.train.loop import LoopResult
     from gristmill.pipelines.train.split import Examples
 
 #: A recipe, or the path or URL of its YAML file.
@@ -107,16 +109,14 @@ def label(
     from gristmill.pipelines.label.documents import source_of
     from gristmill.pipelines.label.run import label_source
     from gristmill.pipelines.label.task import load_task
-    from gristmill.pipelines.storage import files
     from gristmill.pipelines.storage.locations import absolute
-    from gristmill.pipelines.store.datasets import FOLDER
 
     if (dataset is None) == (not paths):
         raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
     loaded = load_task(os.fspath(task))
     place = absolute(os.fspath(store), ".")
-    globs = list(paths) or [files.join(place, FOLDER, str(dataset))]
-    source = source_of(globs, dataset or "input", text, id, loaded.task.sample)
+    also = () if dataset is None else (columns.SOURCE,)
+    source = source_of(_globs(place, dataset, paths), dataset or "input", text, id, loaded.task.sample, also)
     with closing(open_engine(engine, workers)) as opened:
         return label_source(loaded, place, source, opened, _reporter(reporter), confirm)
 
@@ -193,6 +193,88 @@ def distil(
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
     options = Options(ngram, buckets, seed, calibration, unlabelled, prior, correct)  # type: ignore[arg-type]
     return make(examples, out, _reporter(reporter), options, held_out)
+
+
+def loop(
+    task: str | os.PathLike[str],
+    out: str,
+    store: str | os.PathLike[str] = "./store",
+    *,
+    recipe: Recipe | None = None,
+    dataset: str | None = None,
+    paths: Sequence[str] = (),
+    text: str = "text",
+    id: str = "id",
+    rounds: int = 3,
+    budget: int = 3000,
+    sampler: str = "uncertainty",
+    label: str | None = None,
+    gold: str | None = None,
+    method: str = "mean",
+    pool: int = 100_000,
+    seed: int = 0,
+    engine: EngineName = "auto",
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+    confirm: Callable[[LabelPlan], bool] = lambda plan: True,
+) -> LoopResult:
+    """Have texts labelled, make a student, choose by it what to label next, and again.
+
+    As many texts as the sampler chooses are drawn at random beside it, and both sides are tested with the same texts.
+    What a round chose and what was answered is kept: the same call goes on where one was ended, and pays nothing twice.
+
+    Args:
+        task: The path or URL of the task's YAML file; all its annotators are asked.
+        out: Where the student of all labels goes; the rounds are told in the folder `OUT.loop`.
+        store: The store's folder or URL; of a recipe it is the recipe's.
+        recipe: A recipe that is run first, and whose dataset is labelled; or
+        dataset: the dataset of the store to label; or
+        paths: globs of files to label, of any format, with
+        text: the field that holds the text, and
+        id: the field that holds the id.
+        rounds: How often is labelled.
+        budget: How many texts are labelled in all rounds together; a fifth of them is to test with.
+        sampler: uncertainty, llkd, robust, neighbours or bandit, or random for that alone.
+        label: The label that is looked for: its F1 is told, and the bandit's reward is to find it.
+        gold: The annotator who is right.
+        method: How the answers of several annotators are aggregated; see `aggregate_labels`.
+        pool: How many texts are looked at to choose from, drawn at random where there are more.
+        seed: Of all that is random.
+        engine: See `run`.
+        workers: See `run`.
+        reporter: See `run`.
+        confirm: See `run`; it is asked in each round that has questions.
+
+    Raises:
+        RecipeError: The task, the recipe or an option is wrong, or there are too few texts.
+        GaveUp: Texts are left without an answer; the next call asks about them.
+    """
+    from gristmill.pipelines.label.documents import source_of
+    from gristmill.pipelines.label.run import origin_of, scan_some
+    from gristmill.pipelines.label.task import load_task
+    from gristmill.pipelines.storage.locations import absolute
+    from gristmill.pipelines.train.loop import LoopOptions
+    from gristmill.pipelines.train.loop import loop as run_loop
+
+    if [recipe is not None, dataset is not None, bool(paths)].count(True) != 1:
+        raise RecipeError(
+            "name the texts to choose from: --recipe RECIPE, --dataset NAME of the store, or --input GLOB"
+        )
+    options = LoopOptions(rounds, budget, sampler, label, gold, method, pool, seed)
+    options.check()
+    loaded = load_task(os.fspath(task))
+    loaded.require_folders()
+    if recipe is not None:
+        recipe = _loaded(recipe)
+        run(recipe, engine=engine, workers=workers, reporter=reporter, confirm=confirm)
+        store, dataset = recipe.store, recipe.recipe.name
+    place = absolute(os.fspath(store), ".")
+    also = () if dataset is None else (columns.SOURCE,)
+    source = source_of(_globs(place, dataset, paths), dataset or "input", text, id, None, also)
+    with closing(open_engine(engine, workers)) as opened:
+        documents = scan_some(source, opened, _reporter(reporter))
+        origin = origin_of(source, place)
+        return run_loop(loaded, place, documents, out, options, opened, _reporter(reporter), confirm, origin)
 
 
 def audit_labels(
@@ -368,6 +450,14 @@ def open_dataset(store: str | os.PathLike[str], name: str, version: str | None =
     from gristmill.pipelines.store.datasets import open_version
 
     return open_version(os.fspath(store), name, version)
+
+
+def _globs(store: str, dataset: str | None, paths: Sequence[str]) -> list[str]:
+    """Return where the documents of a dataset, or of globs, lie."""
+    from gristmill.pipelines.storage import files
+    from gristmill.pipelines.store.datasets import FOLDER
+
+    return list(paths) if dataset is None else [files.join(store, FOLDER, dataset)]
 
 
 def _loaded(recipe: Recipe) -> LoadedRecipe:

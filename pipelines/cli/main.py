@@ -34,7 +34,7 @@ from gristmill.pipelines.cli.common import (
 )
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
-from gristmill.pipelines.cli.train import distil, train_app
+from gristmill.pipelines.cli.train import distil, loop, train_app
 from gristmill.pipelines.engine.signals import end_in_order
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.add_typer(index_app, name="index")
 app.command()(label)
 app.add_typer(labels_app, name="labels")
 app.command()(distil)
+app.command()(loop)
 
 
 def _print_version(asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""`gristmill train` and `gristmill distil`."""
+"""`gristmill train`, `gristmill distil` and `gristmill loop`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from gristmill.pipelines.cli.common import (
     AsJson,
     Debug,
+    EngineChoice,
+    Engines,
     Gold,
     IsScale,
     LabelField,
@@ -19,12 +21,16 @@ from gristmill.pipelines.cli.common import (
     Store,
     TextField,
     TextInputs,
+    Workers,
     err,
     errors,
     out,
     print_result,
 )
+from gristmill.pipelines.cli.labels import TaskPath, Yes, confirmation
 
+#: Of `operators/student/samplers.py`, which takes NumPy to load.
+SAMPLER_NAMES = ("uncertainty", "llkd", "robust", "neighbours", "bandit", "random")
 train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
 
 
@@ -151,3 +157,64 @@ def distil(
             reporter=Reporter(err, quiet),
         )
         print_result(as_json, report, lambda: show_distilled(report, out))
+
+
+def loop(
+    task: TaskPath,
+    model: Annotated[str, typer.Option("--out", help="Where the student goes; the rounds in OUT.loop.")],
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="RECIPE", help="Run this recipe; choose from its dataset.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Choose from this dataset of the store.")] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", metavar="GLOB", help="Choose from these files, of any format.")
+    ] = None,
+    text: TextField = "text",
+    id: Annotated[str, typer.Option("--id", help="Field that holds the id.")] = "id",
+    rounds: Annotated[int, typer.Option(help="How often is labelled.")] = 3,
+    budget: Annotated[
+        int, typer.Option(help="Texts to label in all rounds together; a fifth of them to test with.")
+    ] = 3000,
+    sampler: Annotated[str, typer.Option(help=f"How texts are chosen: {', '.join(SAMPLER_NAMES)}.")] = "uncertainty",
+    label: Annotated[str | None, typer.Option(help="The label that is looked for.")] = None,
+    gold: Annotated[str | None, typer.Option(help="The annotator who is right.")] = None,
+    method: Method = "mean",
+    pool: Annotated[int, typer.Option(help="Texts to choose from, drawn at random where there are more.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
+    store: Store = "./store",
+    yes: Yes = False,
+    engine: Engines = EngineChoice.auto,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Label, make a student, choose by it what to label next, and again; beside it as many texts at random."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.progress.reporter import Reporter
+        from gristmill.pipelines.report.console.training import show_loop
+
+        result = api.loop(
+            task,
+            model,
+            store,
+            recipe=recipe,
+            dataset=dataset,
+            paths=input_ or (),
+            text=text,
+            id=id,
+            rounds=rounds,
+            budget=budget,
+            sampler=sampler,
+            label=label,
+            gold=gold,
+            method=method,
+            pool=pool,
+            seed=seed,
+            engine=engine.value,
+            workers=workers,
+            reporter=Reporter(err, quiet),
+            confirm=confirmation(yes),
+        )
+        print_result(as_json, result.to_json(), lambda: show_loop(result, model, sampler, out))

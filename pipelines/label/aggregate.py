@@ -37,9 +37,7 @@ def aggregate(named: NamedVotes, method: str = DEFAULT) -> tuple[pa.Table, dict[
     of the votes on each label. Raises RecipeError where there is no such method.
     """
     if method not in METHODS:
-        raise RecipeError(
-            f"there is no method {method}{did_you_mean(method, METHODS)}; take one of {', '.join(METHODS)}"
-        )
+        raise RecipeError(f"there is no method {method}{did_you_mean(method, METHODS)}")
     votes = named.votes
     result = METHODS[method](votes)
     answers = np.argmax(result.shares, axis=1)

@@ -102,6 +102,10 @@ class Documents:
         """Return the documents that a mask (n) selects."""
         return replace(self, table=self.table.filter(pa.array(mask)))
 
+    def take(self, places: NDArray[np.int64]) -> Documents:
+        """Return the documents at some places of the table, in their order."""
+        return replace(self, table=self.table.take(pa.array(places)))
+
     def without_repeats(self) -> Documents:
         """Return the documents with each text once, under its first address."""
         high, low = halves(self.table[KEY])
@@ -151,16 +155,23 @@ class ShardDocuments:
             yield replace(self, known=self.known.slice(start, stop - start))
 
 
-def source_of(path: str | Sequence[str], name: str, text: str, id: str | None, sample: Sample | None) -> Source:
-    """Return files to label as a source that carries along the fields that the sample needs."""
-    needed = (
-        {}
-        if sample is None
-        else {
-            _SAMPLED.format(column): MetadataField(field=column, type="float" if column == sample.score else "string")
-            for column in sorted(sample.columns_needed())
-        }
-    )
+def source_of(
+    path: str | Sequence[str],
+    name: str,
+    text: str,
+    id: str | None,
+    sample: Sample | None,
+    also: Sequence[str] = (),
+) -> Source:
+    """Return files to label as a source that carries along the fields that the sample needs, and some others.
+
+    A field `source` says where a document is from, in place of the name.
+    """
+    score, columns_needed = (None, set()) if sample is None else (sample.score, sample.columns_needed())
+    needed = {
+        _SAMPLED.format(column): MetadataField(field=column, type="float" if column == score else "string")
+        for column in sorted({*also, *columns_needed})
+    }
     return Source(name=name, path=path if isinstance(path, str) else list(path), text=text, id=id, metadata=needed)
 
 
@@ -216,7 +227,10 @@ def scan_shard(shard: Shard) -> Scanned:
             sizes,
         ]
         named = dict(zip(DOCUMENT.names, arrays, strict=True))
-        batches.append(pa.table(named | {field: documents[column] for column, field in sampled.items()}))
+        carried = {field: documents[column] for column, field in sampled.items()}
+        if columns.SOURCE in carried:
+            carried[columns.SOURCE] = pc.fill_null(carried[columns.SOURCE].cast(pa.string()), shard.source.name)
+        batches.append(pa.table(named | carried))
     first_reject = _place(shard, rejected[0], ends) if rejected else ""
     return Scanned(pa.concat_tables(batches), len(rejected), first_reject, text_bytes)
 

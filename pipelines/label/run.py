@@ -243,15 +243,24 @@ def label_source(
 ) -> LabelResult:
     """Put a task to the documents of a source. Raises GristmillError as `label_chosen` does."""
     loaded.require_folders()
+    documents = scan_some(source, engine, reporter)
+    return label(loaded, store_url, documents, reporter, confirm, source=origin_of(source, store_url))
+
+
+def scan_some(source: Source, engine: Engine, reporter: Reporter) -> Documents:
+    """Return the documents of a source. Raises RecipeError where there are none."""
     documents = scan(source, ".", engine, reporter)
     if not documents.table.num_rows:
         records = plural(documents.rejects, "record")
         why = f": {records} left out, such as {documents.first_reject}" if documents.rejects else ""
         raise RecipeError(f"{source.name} has no documents to label{why}")
+    return documents
+
+
+def origin_of(source: Source, store_url: str) -> dict[str, Any]:
+    """Return the place of the documents of a source as the store remembers it: see `LabelStore.write_task`."""
     paths = [absolute(path, ".") for path in source.patterns()]
     folder = f"{files.join(store_url, DATASETS)}/"
     if len(paths) == 1 and paths[0].startswith(folder):
-        origin: dict[str, Any] = {"dataset": paths[0].removeprefix(folder)}
-    else:
-        origin = {"path": paths, "text": source.text, "id": source.id}
-    return label(loaded, store_url, documents, reporter, confirm, source=origin)
+        return {"dataset": paths[0].removeprefix(folder)}
+    return {"path": paths, "text": source.text, "id": source.id}

@@ -58,6 +58,11 @@ KINDS = (
         f"{_BACKUP}: it holds what earlier runs kept, which no run decides again",
     ),
     _kind("labels", r"labels/[^/]+/[^/]+\.(parquet|jsonl|json)", _LABELS),
+    _kind(
+        "state of a loop",
+        r"[^/]+\.loop/(loop|round-\d+)\.(json|parquet)",
+        f"{_BACKUP}, or remove its folder: the loop then begins anew, and pays for no answer that the label store has",
+    ),
     _kind("lock", r"LOCK(/[^/]+)?", "It is made by each run", derived=True),
 )
 

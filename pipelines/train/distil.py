@@ -25,7 +25,7 @@ from gristmill.operators.student.linear import StudentFit, fit
 from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.train.correction import Correct, corrected
+from gristmill.pipelines.train.correction import Correct, Correction, corrected
 from gristmill.pipelines.train.explained_scores import EXAMPLES
 from gristmill.pipelines.train.split import LEARN, Examples, Split, split
 from gristmill.pipelines.train.student_figures import figures
@@ -50,6 +50,12 @@ class Options:
     prior: float | None = None  #: the share of them that is; by default it is estimated
     correct: Correct = "auto"  #: whether to learn labels that other texts speak against as they probably should be
 
+    @property
+    def method(self) -> Literal["temperature", "isotonic"]:
+        """Return how scores are calibrated."""
+        # the odds of a linear model grow without end, those of being labelled do not
+        return self.calibration or ("temperature" if self.unlabelled is None else "isotonic")
+
 
 def distil(
     examples: Examples,
@@ -66,14 +72,9 @@ def distil(
     unlabelled = options.unlabelled
     if unlabelled is not None and (unlabelled not in examples.labels or len(examples.labels) != 2):
         raise RecipeError(f"unlabelled names one of two labels, not {unlabelled} of {', '.join(examples.labels)}")
-    correct = options.correct if unlabelled is None else "never"
-    parts = split(examples, test, options.seed)
-    correction = corrected(parts, Ngrams(options.ngram, options.buckets), correct, reporter)
-    lesson = _Lesson.of(correction.split, Ngrams(correction.order, options.buckets))
-    # the odds of a linear model grow without end, those of being labelled do not
-    method = options.calibration or ("temperature" if unlabelled is None else "isotonic")
+    lesson, correction = prepared(examples, test, options, reporter)
     with reporter.stage("students", len(STRENGTHS) + len(CURVE), "fit") as stage:
-        strength, fitted, of_labels = lesson.best(method, stage.advance)
+        strength, fitted, of_labels = lesson.best(options.method, stage.advance)
         calibration, prior = of_labels, None
         if unlabelled is not None:
             apart = lesson.apart
@@ -85,14 +86,24 @@ def distil(
     report |= {"options": asdict(options), "strength": strength, "rounds": fitted.rounds, "order": correction.order}
     report["correction"] = correction.report
     report["warnings"] += correction.warnings + [
-        f"no text to learn from has the label {label}: the student does not know it" for label in parts.unknown
+        f"no text to learn from has the label {label}: the student does not know it" for label in lesson.parts.unknown
     ]
     _write(out, lesson, fitted, calibration, report)
     return report
 
 
+def prepared(
+    examples: Examples, test: Examples | None, options: Options, reporter: Reporter
+) -> tuple[Lesson, Correction]:
+    """Return what is to be learnt from examples, and how their labels were corrected. Raises as `distil` does."""
+    correct = options.correct if options.unlabelled is None else "never"
+    parts = split(examples, test, options.seed)
+    correction = corrected(parts, Ngrams(options.ngram, options.buckets), correct, reporter)
+    return Lesson.of(correction.split, Ngrams(correction.order, options.buckets)), correction
+
+
 @dataclass(frozen=True)
-class _Lesson:
+class Lesson:
     """Material to learn from: the parts of the examples, and their texts as rows."""
 
     parts: Split
@@ -101,7 +112,7 @@ class _Lesson:
     rarity: Floats  #: (buckets), by the texts to learn from
 
     @classmethod
-    def of(cls, parts: Split, ngrams: Ngrams) -> _Lesson:
+    def of(cls, parts: Split, ngrams: Ngrams) -> Lesson:
         """Return the lesson of parts."""
         counts = ngrams.occurrences(parts.examples.texts)
         rarity = counts.rarity(ngrams.buckets, parts.sides == LEARN)
@@ -146,7 +157,7 @@ class _Lesson:
         return result
 
 
-def _write(out: str, lesson: _Lesson, fitted: StudentFit, calibration: Calibration, report: Mapping[str, Any]) -> None:
+def _write(out: str, lesson: Lesson, fitted: StudentFit, calibration: Calibration, report: Mapping[str, Any]) -> None:
     """Write the files of a student, itself last: a student that is there has all of them."""
     examples, learnt = lesson.parts.examples, lesson.parts.learnt
     kept = lesson.rows.take(learnt)

@@ -47,7 +47,7 @@ def evaluate(
         confidence, right = shares.max(axis=1), (answers == truth).astype(np.float64)
     else:
         fits, answered = targets >= 0.5, shares >= 0.5
-        result["f1"] = {label: _f1(fits[:, i], answered[:, i]) for i, label in enumerate(labels)}
+        result["f1"] = {label: f1(fits[:, i], answered[:, i]) for i, label in enumerate(labels)}
         result["macro_f1"] = float(np.mean([*result["f1"].values()]))
         result["all_right"] = float((fits == answered).all(axis=1).mean())
         confidence = np.where(answered, shares, 1 - shares).ravel()
@@ -102,9 +102,14 @@ def _of_answers(
 
 
 def _rates(confusion: NDArray[np.int64]) -> tuple[float, float]:
-    """Return accuracy and macro-F1 of a confusion matrix (true, answered), over the labels that occur in it."""
+    """Return accuracy and macro-F1 of a confusion matrix (true, answered)."""
+    return float(np.trace(confusion) / confusion.sum()), macro_f1(confusion)
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Return the mean F1 of a confusion matrix (true, answered), over the labels that occur in it."""
     occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
-    return float(np.trace(confusion) / confusion.sum()), float(_f1_of(confusion)[occurs].mean())
+    return float(_f1_of(confusion)[occurs].mean())
 
 
 def _f1_of(confusion: NDArray[np.int64]) -> Floats:
@@ -113,7 +118,8 @@ def _f1_of(confusion: NDArray[np.int64]) -> Floats:
     return scores
 
 
-def _f1(fits: NDArray[np.bool_], answered: NDArray[np.bool_]) -> float:
+def f1(fits: NDArray[np.bool_], answered: NDArray[np.bool_]) -> float:
+    """Return the F1 of what was answered to fit (n) beside what fits (n)."""
     return float(2 * (fits & answered).sum() / max(1, int(fits.sum() + answered.sum())))
 
 

@@ -75,17 +75,23 @@ def examples_of_table(
 
 
 def examples_of_task(
-    loaded: LoadedTask, store: str, method: str, gold: str | None = None, inputs: Sequence[str] = ()
+    loaded: LoadedTask,
+    store: str,
+    method: str,
+    gold: str | None = None,
+    inputs: Sequence[str] = (),
+    texts: Mapping[bytes, str] | None = None,
 ) -> Examples:
     """Return the examples of a task: its aggregated answers, with the texts from where they lie, by their source.
 
-    Raises RecipeError where the task has no labels, or none of the texts is found.
+    `texts` are those by content id, where they are at hand; others are left out. Raises RecipeError where the task has
+    no labels, or none of the texts is found.
     """
     named = votes_of_task(loaded, store, gold, strata=True)
     table, told = aggregate(named, method)
     opened = open_stored(store, loaded.fingerprint)
     keys = [bytes.fromhex(key) for key in table[CONTENT_ID].to_pylist()]
-    texts: Mapping[bytes, str] = texts_of(opened, keys, inputs)
+    texts = texts_of(opened, keys, inputs) if texts is None else texts
     found = [i for i, key in enumerate(keys) if texts.get(key)]
     if not found:
         raise RecipeError(f"no text of {loaded.name} is found; name the files with --input GLOB")

@@ -42,6 +42,9 @@ class Examples:
     is_gold: NDArray[np.bool_] | None = None  #: (n) whether the target is known to be right
     about_labels: Mapping[str, Any] = field(default_factory=dict)  #: what the report tells of them
     notes: Sequence[str] = ()  #: (n) who gave which label, where it is known
+    at_random: NDArray[np.bool_] | None = (
+        None  #: (n) whether a text was drawn at random: not chosen for what it is like
+    )
 
     @property
     def exclusive(self) -> bool:
@@ -58,6 +61,7 @@ class Examples:
             strata={name: [members[i] for i in which.tolist()] for name, members in self.strata.items()},
             is_gold=None if self.is_gold is None else self.is_gold[which],
             notes=[self.notes[i] for i in which.tolist()] if self.notes else (),
+            at_random=None if self.at_random is None else self.at_random[which],
         )
 
 
@@ -117,6 +121,7 @@ def _together(examples: Examples, test: Examples | None, seed: int) -> tuple[Exa
     targets = np.array([_mean([parts[number].targets[i] for number, i in places[text]]) for text in texts])
     names = [name for name in examples.strata if all(name in part.strata for part in parts)]
     golds = [np.zeros(len(part.ids), np.bool_) if part.is_gold is None else part.is_gold for part in parts]
+    drawn = [np.ones(len(part.ids), np.bool_) if part.at_random is None else part.at_random for part in parts]
     together = replace(
         examples,
         ids=[parts[number].ids[i] for number, i in first],
@@ -125,6 +130,7 @@ def _together(examples: Examples, test: Examples | None, seed: int) -> tuple[Exa
         strata={name: [parts[number].strata[name][i] for number, i in first] for name in names},
         notes=(),
         is_gold=np.array([all(golds[number][i] for number, i in places[text]) for text in texts], np.bool_),
+        at_random=np.array([all(drawn[number][i] for number, i in places[text]) for text in texts], np.bool_),
     )
     return together, np.array([TEST if test is not None and number == 0 else -1 for number, _ in first], np.int64)
 
@@ -167,15 +173,17 @@ def _sides(examples: Examples, given: NDArray[np.int64]) -> tuple[NDArray[np.int
     """Return the side of each example (n) and its cluster of near copies (n).
 
     Clusters are drawn in the order of their first texts, apart for each label. One that holds a text that was given to
-    test with is left out but for that.
+    test with is left out but for that. One that holds a text that was not drawn at random is learnt from: calibration
+    and test speak of texts as they come.
     """
     clusters = near_copies(examples.texts)
     tested = {*clusters[given == TEST].tolist()}
+    chosen = set() if examples.at_random is None else {*clusters[~examples.at_random].tolist()}
+    side_of: dict[int, int] = dict.fromkeys(chosen - tested, LEARN)
     of_label: dict[int, list[int]] = {}
     for cluster in np.unique(clusters).tolist():  # the number of a cluster is that of its first text
-        if cluster not in tested:
+        if cluster not in tested and cluster not in chosen:
             of_label.setdefault(int(examples.targets[cluster].argmax()), []).append(cluster)
-    side_of: dict[int, int] = {}
     for members in of_label.values():
         test = 0 if tested else round(SHARES[TEST] * len(members))
         calibrate = round(SHARES[CALIBRATE] * len(members))

@@ -11,7 +11,9 @@
 | `moments`     | one accuracy, from who agrees with whom | Joglekar et al. 2015; Fu et al. 2020 (2002.11955)  |
 | `mean`        | the plain mean of four of these        | Wu et al. 2023 (2309.01356)                         |
 
-All are deterministic. Items with gold are certain from the start, and teach the methods what annotators are like.
+All are deterministic. Items with gold are certain from the start, and teach the methods what annotators are like. A
+soft vote that stands alone on its item is the soft label as it is: nothing else is known of the item, and what would be
+learnt of annotators from such items is their own doubt, taken for errors.
 """
 
 from __future__ import annotations
@@ -296,7 +298,7 @@ def mean(votes: Votes) -> Aggregation:
     """Return the plain mean of the soft labels of several methods."""
     parts = [METHODS[name](votes) for name in AVERAGED]
     shares = np.mean([part.shares for part in parts], axis=0)
-    confusions = next(part.confusions for part in parts if part.confusions is not None)
+    confusions = next((part.confusions for part in parts if part.confusions is not None), None)
     return _by_credit(votes, shares, sum(part.iterations for part in parts))._replace(confusions=confusions)
 
 
@@ -307,6 +309,43 @@ def _by_credit(votes: Votes, shares: Floats, iterations: int) -> Aggregation:
     return Aggregation(shares, accuracy, None, iterations)
 
 
+def _of_items_with_others(method: Method) -> Method:
+    """Return a method that keeps soft votes as they are which stand alone on an item without gold."""
+
+    def keeping(votes: Votes) -> Aggregation:
+        if votes.shares is None or (votes.shares.max(axis=1) == 1).all():
+            return method(votes)
+        on_item = np.bincount(votes.items, minlength=votes.n_items)
+        alone = (on_item == 1) & (votes.gold == UNKNOWN)
+        lonely = alone[votes.items]
+        if not lonely.any():
+            return method(votes)
+        shares = majority(votes).shares
+        rest = np.flatnonzero(~alone)
+        if lonely.all():
+            return _by_credit(votes, shares, 0)
+        of_rest = votes._replace(
+            items=np.searchsorted(rest, votes.items[~lonely]),
+            annotators=votes.annotators[~lonely],
+            labels=votes.labels[~lonely],
+            shares=votes.shares[~lonely],
+            n_items=len(rest),
+            gold=votes.gold[rest],
+            periods=None if votes.periods is None else votes.periods[~lonely],
+        )
+        result = method(of_rest)
+        shares[rest] = result.shares
+        by_credit = _by_credit(votes, shares, 0).accuracy  # of annotators whose votes all stand alone
+        return result._replace(shares=shares, accuracy=np.where(np.isnan(result.accuracy), by_credit, result.accuracy))
+
+    return keeping
+
+
 METHODS: Mapping[str, Method] = {
-    method.__name__: method for method in (majority, weighted, one_coin, dawid_skene, mace, glad, moments, mean)
+    "majority": majority,
+    **{
+        method.__name__: _of_items_with_others(method)
+        for method in (weighted, one_coin, dawid_skene, mace, glad, moments)
+    },
+    "mean": mean,
 }

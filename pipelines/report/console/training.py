@@ -13,6 +13,10 @@ from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.train.audit import confusion_rows, ids_of, page_of
 from gristmill.pipelines.train.audit import summary as summary_of_audit
+from gristmill.pipelines.train.loop import LoopResult
+from gristmill.pipelines.train.loop_report import HEADS as ROUNDS
+from gristmill.pipelines.train.loop_report import sentences as sentences_of_loop
+from gristmill.pipelines.train.loop_report import table_rows
 from gristmill.pipelines.train.report import TrainReport, cells, summary
 from gristmill.pipelines.train.student_report import curve_rows, cut_rows, sentences, stratum_rows
 
@@ -52,6 +56,21 @@ def show_distilled(report: Mapping[str, Any], console: Console) -> None:
                          stratum_rows(report["strata"]), left=2))  # fmt: skip
     console.print(_table(("examples", "right", "log loss"), curve_rows(report["learning_curve"]), left=0))
     console.print(f"  the page {report['model']}.report.md has more", style="dim")
+
+
+def show_loop(result: LoopResult, model: str, sampler: str, console: Console) -> None:
+    """Print what came of the rounds of a loop, and of the student."""
+    for sentence in sentences_of_loop(result.rounds, sampler):
+        console.print(sentence, style="bold")
+    if result.rounds:
+        console.print(_table(ROUNDS, table_rows(result.rounds), left=0))
+    if result.reached is not None:
+        console.print(f"! the task's budget for {result.reached} ended the loop", style="yellow")
+    if result.student is None:
+        console.print("ended before the next round; the same command goes on from here")
+        return
+    console.print(f"  the rounds are in {model}.loop/rounds.md, with a plot beside it", style="dim")
+    show_distilled(result.student, console)
 
 
 def show_audit(suspected: pa.Table, report: Mapping[str, Any], file: str | None, console: Console) -> None:

@@ -180,3 +180,41 @@ def test_real_annotators(shared_data: Path, name: str) -> None:
     ours = dawid_skene(votes)
     assert accuracy(ours.shares, truth) == pytest.approx(theirs, abs=1e-4)
     assert ours.iterations == iterations
+
+
+def soft(n: int, annotators: int, seed: int) -> tuple[Votes, np.ndarray]:
+    """Soft votes of annotators on all of n items, of which a rare label is one in twenty; and the truth."""
+    draw = np.random.default_rng(seed)
+    truth = draw.choice(3, n, p=[0.5, 0.45, 0.05])
+    items, who = np.repeat(np.arange(n), annotators), np.tile(np.arange(annotators), n)
+    logs = draw.normal(size=(n * annotators, 3)) + 2.0 * np.eye(3)[truth[items]]
+    shares = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
+    return make_votes(items, who, shares.argmax(axis=1), (n, annotators, 3), shares), truth
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_soft_votes_of_one_annotator_are_the_soft_labels(method: str) -> None:
+    votes, _ = soft(400, 1, 0)
+    result = METHODS[method](votes)
+    assert result.shares == pytest.approx(votes.shares)
+    gold = np.where(np.arange(400) < 20, 2, -1)
+    with_gold = METHODS[method](votes._replace(gold=gold))
+    assert (with_gold.shares[:20, 2] == 1).all()
+    assert with_gold.shares[20:] == pytest.approx(votes.shares[20:])
+    assert np.isfinite(with_gold.accuracy).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_soft_votes_that_stand_alone_change_nothing_for_the_others(method: str) -> None:
+    votes, _ = soft(300, 3, 1)
+    beside, _ = soft(500, 1, 2)
+    together = make_votes(
+        np.concatenate([votes.items, 300 + beside.items]),
+        np.concatenate([votes.annotators, beside.annotators]),
+        np.concatenate([votes.labels, beside.labels]),
+        (800, 3, 3),
+        np.concatenate([votes.shares, beside.shares]),
+    )
+    shares = METHODS[method](together).shares
+    assert shares[:300] == pytest.approx(METHODS[method](votes).shares)
+    assert shares[300:] == pytest.approx(beside.shares)
