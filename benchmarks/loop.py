@@ -1,6 +1,6 @@
 """Samplers of `gristmill loop` beside random texts: labels needed for the same F1 on a rare class.
 
-    python -m benchmarks.loop [--out FOLDER]
+    python -m benchmarks.loop [--plot FILE.svg]
 
 The texts are those of the train part of AG News, of whose class Sports only so many are left that it is 5 % of all. A
 teacher answers with soft labels: those of a small student, with as much weight on the right label that about nine of
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from leather import Chart
 
 from benchmarks.common import print_table
 from benchmarks.corpus import DATA
@@ -36,7 +37,6 @@ from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.train.distil import Options, prepared
 from gristmill.pipelines.train.evaluation import f1
 from gristmill.pipelines.train.loop import LoopOptions, loop
-from gristmill.pipelines.train.loop_report import plot
 from gristmill.pipelines.train.loop_state import FIRST, RANDOM, SAMPLED, LoopState
 from gristmill.pipelines.train.split import Examples
 
@@ -45,6 +45,7 @@ LABELS = ("World", "Sports", "Business", "Sci/Tech")
 SEEDS, ROUNDS, BUDGET = 5, 10, 2500
 TAUGHT, BOOST = 500, 2.5  # texts that the teacher learnt from, and what the right label adds to its logarithms
 QUIET = Reporter(quiet=True)
+COLOURS = ("#c0392b", "#2980b9", "#27ae60", "#8e44ad", "#d35400", "#2c3e50")
 
 
 def examples(part: str, seed: int = 0) -> Examples:
@@ -139,68 +140,52 @@ def curves(sampler: str, seed: int, test: Examples, folder: Path) -> tuple[list[
 
 
 def saved(rows: list[dict]) -> float:
-    """Share of the random labels that the sampler needs not to reach the same F1; below 0 where it never does."""
+    """Share of the random labels that the sampler needs not for the same F1; NaN where it never has that."""
     goal, most = rows[-1][RANDOM], rows[-1][f"{RANDOM}_labels"]
     reached = next((row[f"{SAMPLED}_labels"] for row in rows if row[SAMPLED] >= goal), None)
     return float("nan") if reached is None else 1 - reached / most
 
 
+def draw_plot(every: dict[str, list[list[dict]]], path: Path) -> None:
+    """Write the mean F1 of each sampler, and of random texts, by labels."""
+    chart = Chart(f"F1 of {RARE} (5 %) by labels, mean of {SEEDS} seeds")
+    lines = {name: (SAMPLED, of_seeds) for name, of_seeds in every.items()}
+    lines["random"] = (RANDOM, [rows for of_seeds in every.values() for rows in of_seeds])
+    for (name, (side, of_seeds)), colour in zip(lines.items(), COLOURS, strict=False):
+        points = [
+            tuple(float(np.mean([row[key] for row in rows])) for key in (f"{side}_labels", side))
+            for rows in zip(*of_seeds, strict=True)
+        ]
+        chart.add_line(points, name=name, stroke_color=colour)
+    chart.add_x_scale(0, 1200)
+    chart.add_y_scale(0, 0.8)
+    path.write_text(chart.to_svg(width=720, height=440))
+
+
 def main() -> None:
-    """Print the table; write a plot for each sampler."""
+    """Print the table; write the plot."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--samplers", nargs="*", default=[*SAMPLERS])
     options = parser.parse_args()
-    test, table = examples("test"), []
+    test, table, every = examples("test"), [], {}
     for sampler in options.samplers:
-        every, right = [], []
+        every[sampler], right = [], []
         for seed in range(SEEDS):
             with tempfile.TemporaryDirectory() as folder:
                 rows, share = curves(sampler, seed, test, Path(folder))
-            every.append(rows)
+            every[sampler].append(rows)
             right.append(share)
-        means = [
-            {
-                **rows[0],
-                **{side: [float(f(r[side] for r in rows)) for f in (_mean, min, max)] for side in (SAMPLED, RANDOM)},
-            }
-            for rows in zip(*every, strict=True)
+        last, shares = [rows[-1] for rows in every[sampler]], [saved(rows) for rows in every[sampler]]
+        spread = [
+            f"{np.mean(f1s):.3f} ± {np.std(f1s):.3f}" for f1s in ([r[s] for r in last] for s in (SAMPLED, RANDOM))
         ]
-        if options.out is not None:
-            options.out.mkdir(parents=True, exist_ok=True)
-            (options.out / f"{sampler}.svg").write_bytes(plot(means, sampler))
-        shares = np.array([saved(rows) for rows in every])
-        cells = [
-            f"{np.mean(v):.3f} ± {np.std(v):.3f}" for v in ([r[-1][side] for r in every] for side in (SAMPLED, RANDOM))
-        ]
-        middle = [f"{means[ROUNDS // 2][side][0]:.3f}" for side in (SAMPLED, RANDOM)]
-        table.append(
-            [
-                sampler,
-                *middle,
-                *cells,
-                f"{np.nanmean(shares):.0%}",
-                int(np.isfinite(shares).sum()),
-                f"{np.mean(right):.1%}",
-            ]
-        )
-        print_table(
-            [
-                "sampler",
-                "F1 half way",
-                "random",
-                "F1 at the end",
-                "random",
-                "labels saved",
-                "of 5 seeds",
-                "teacher right",
-            ],
-            table,
-        )
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean([*values]))
+        fewer = f"{np.nanmean(shares):.0%} ({np.nanmin(shares):.0%} to {np.nanmax(shares):.0%})"
+        table.append([sampler, *spread, fewer, int(np.isfinite(shares).sum()), f"{np.mean(right):.1%}"])
+    labels = f"F1 with {last[0][f'{RANDOM}_labels']:,} labels"
+    print_table(["sampler", labels, "random", "labels saved", "in seeds", "teacher right"], table)
+    if options.plot is not None:
+        draw_plot(every, options.plot)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,9 @@ def loop(
                 f"{lost.annotator} ({lost.first_failure}); run the same command again to go on from here"
             )
         figures = state.figures(number)
-        if figures is None:
+        if figures is not None:
+            reporter.say(f"  round {number}  is known: {figures['asked']:,} texts so far")
+        else:
             figures = running.figures(number)
             state.write_figures(number, figures)
         rows.append(figures)

@@ -20,18 +20,18 @@ def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         [
             str(row["round"]),
             f"{row[f'{RANDOM}_labels']:,}",
-            *(_told(row.get(side)) for side in (SAMPLED, RANDOM)),
-            _told(row.get("ahead"), sign="+"),
+            *(_told(row.get(side), "", "-") for side in (SAMPLED, RANDOM)),
+            _told(row.get("ahead"), "+", " to "),
         ]
         for row in rows
     ]
 
 
-def _told(interval: Sequence[float] | None, sign: str = "") -> str:
+def _told(interval: Sequence[float] | None, sign: str, between: str) -> str:
     if interval is None:
         return "-"
-    value, low, high = (f"{number:{sign}.3f}" for number in interval)
-    return f"{value} ({low} to {high})"
+    value, low, high = interval
+    return f"{value:{sign}.3f} ({low:{sign}.2f}{between}{high:{sign}.2f})"
 
 
 def sentences(rows: Sequence[Mapping[str, Any]], sampler: str) -> list[str]:

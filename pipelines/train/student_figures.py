@@ -47,7 +47,8 @@ def figures(
 
     `prior` is the share of positive texts among those that are unlabelled, where there are such.
     """
-    tested = split.examples.take(split.tested)
+    tested, drawn = split.examples.take(split.tested), split.examples.at_random
+    as_they_come = split.examples.targets if drawn is None else split.examples.targets[drawn]
     start = time.perf_counter()
     scores = student.scores(tested.texts)
     seconds = time.perf_counter() - start
@@ -65,7 +66,7 @@ def figures(
             "left_out": int((split.sides == LEFT_OUT).sum()),  # near copies of texts to test with; labels not known
             "clusters": len(np.unique(split.clusters)),
         },
-        "shares": dict(zip(tested.labels, split.examples.targets.mean(axis=0).tolist(), strict=True)),
+        "shares": dict(zip(tested.labels, as_they_come.mean(axis=0).tolist(), strict=True)),
         "test": evaluation.evaluate(scores, tested.targets, tested.labels, tested.kind, of_labels, seed),
         "gold": _beside_gold(tested, scores, of_labels, seed),
         "prior": prior,

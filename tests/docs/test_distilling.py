@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from gristmill import api
 from gristmill.pipelines.cli.main import app
 from tests.pipelines.label.endpoint import endpoint
-from tests.pipelines.train.topics import text_on
+from tests.pipelines.train.topics import TOPICS, text_on
 from tests.support import write_jsonl
 
 PAGE = Path(__file__).parents[2] / "docs" / "distilling.md"
@@ -46,7 +46,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"text": texts, "grade": ["good" if t else "bad" for t in taught], "source": ["a", "b"] * 150}
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
     (tmp_path / "models").mkdir()
-    (block,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    block, _ = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     commands = block.strip().splitlines()
     assert len(commands) == 4
     printed = [run(command) for command in commands[:3]]
@@ -63,3 +63,24 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 100 < result.funnel.kept < 200
     assert sum(taught[i] for i in kept) > 0.9 * len(kept)
     assert "source" in run(commands[3])
+
+
+def test_the_loop_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(0)
+    taught = [draw.random() < 0.1 for _ in range(2500)]
+    texts = [text_on("law" if teaches else "food", draw, 40) for teaches in taught]
+    write_jsonl(tmp_path / "docs.jsonl", [{"id": str(i), "text": text} for i, text in enumerate(texts)])
+    recipe = {"version": 1, "name": "corpus", "store": "./store", "sources": [{"name": "docs", "path": "docs.jsonl"}]}
+    (tmp_path / "corpus.yaml").write_text(yaml.safe_dump({**recipe, "decide": ["exact_dedup"], "write": {}}))
+    (tmp_path / "models").mkdir()
+    _, block = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    with endpoint(answers=dict.fromkeys(TOPICS["law"], "4") | dict.fromkeys(TOPICS["food"], "1")) as server:
+        model = {"name": "m", "engine": "http", "base_url": server.url, "model": "m"}
+        task = {"version": 1, "name": "edu", "instruction": "Rate.", "answer": {"scale": [0, 5]}, "annotators": [model]}
+        (tmp_path / "edu.yaml").write_text(yaml.safe_dump(task))
+        printed = run(block.strip())
+        assert len(server.stats().documents) <= 2000
+    assert "by the sampler" in printed
+    for name in ("rounds.md", "rounds.svg"):
+        assert (tmp_path / "models" / "edu.bin.loop" / name).exists()

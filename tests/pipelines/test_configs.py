@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from gristmill.pipelines.cli.main import app
 from tests.operators.measures.fasttext_models import THREADS
 from tests.pipelines.label.endpoint import endpoint
+from tests.pipelines.train.topics import TOPICS, text_on
 from tests.support import make_documents, sentences, write_jsonl
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -41,7 +43,7 @@ def dropped(result: Any) -> dict[str, int]:
 
 
 def test_every_recipe_is_tested() -> None:
-    tested = {"dedup", "fuzzy", "gopher", "label", "paragraphs", "quickstart"}
+    tested = {"dedup", "distilled", "fuzzy", "gopher", "label", "paragraphs", "quickstart"}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == tested
     assert {path.stem for path in CONFIGS.glob("tasks/*.yaml")} == {"edu"}
 
@@ -91,6 +93,30 @@ def test_label(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.column_names == ["id", "text", "source", "edu_answer", "edu_probability", "edu_entropy"]
     assert {*table["edu_answer"].to_pylist()} <= {1, 2, 4, None}
     assert table["edu_answer"].null_count == result["labels"][0]["annotators"][0]["quarantined"] < 60
+
+
+def test_distilled(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(0)
+    teaches = [draw.random() < 0.4 for _ in range(900)]
+    texts = [text_on("law" if good else "food", draw, 60, share=0.3) for good in teaches]
+    write_jsonl(copied / "data" / "a.jsonl", [{"id": str(i), "text": text} for i, text in enumerate(texts)])
+    faults = {"reset": 0.03, "error_text": 0.03, "rate_limited": 0.03, "wrong_label": 0.03, "prose": 0.03}
+    answers = dict.fromkeys(TOPICS["law"], "4") | dict.fromkeys(TOPICS["food"], "1")
+    with endpoint(answers=answers, plan=faults) as server:
+        for name, value in {"LABEL_URL": server.url, "LABEL_KEY": "sesame", "LABEL_MODEL": "m"}.items():
+            monkeypatch.setenv(name, value)
+        loop = ["loop", copied / "tasks" / "edu.yaml", "--recipe", copied / "dedup.yaml", "--rounds", "2"]
+        made = gristmill(*loop, "--budget", "300", "--out", copied / "models" / "edu.bin", "--yes")
+        seen = server.stats().documents.values()
+    assert len(seen) == made["rounds"][-1]["asked"] <= 300
+    assert max(document.asked_after_success for document in seen) == 0
+    assert sum(document.asked - document.succeeded for document in seen) > 10  # it failed, and was asked again
+    assert made["student"]["test"]["spearman"] > 0.6
+    result = gristmill("run", copied / "distilled.yaml")
+    kept = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")))
+    assert kept.column_names == ["id", "text", "source", "edu"]
+    assert 0.1 * 900 < kept.num_rows < 0.35 * 900
+    assert sum(teaches[int(id)] for id in kept["id"].to_pylist()) > 0.95 * kept.num_rows
 
 
 def test_paragraphs(copied: Path) -> None:

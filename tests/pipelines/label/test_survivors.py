@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill import api
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.engine.local import LocalEngine
@@ -123,6 +124,17 @@ def test_what_a_dataset_was_labelled_with_is_known_in_the_recipe(
     result = label_source(task, str(folder / "store"), source, LocalEngine(1), QUIET, lambda plan: True)
     assert result.annotators[0].cached == result.texts == 200
     assert asked(server) == before
+
+
+@pytest.mark.parametrize(("written", "source"), [({}, "docs"), ({"columns": ["id", "text"]}, "test")])
+def test_documents_of_a_dataset_have_the_source_that_it_says(
+    folder: Path, make_recipe: MakeRecipe, server: Server, written: dict[str, Any], source: str
+) -> None:
+    go(make_recipe(folder, sources=[{"name": "docs", "path": "data/docs-*"}], write=written))
+    make_task(folder, server)
+    api.label(folder / "task.yaml", folder / "store", dataset="test")
+    fingerprint = load_task(str(folder / "task.yaml")).fingerprint
+    assert LabelStore(str(folder / "store"), fingerprint).documents()["source"].unique().to_pylist() == [source]
 
 
 def test_labels_of_people_come_before_those_of_models(folder: Path, make_recipe: MakeRecipe) -> None:
