@@ -32,6 +32,7 @@ MODULES = (
     "aggregation",
     "audit",
     "distilling",
+    "loop",
     "label_overhead",
     "label_http",
     "label_store",

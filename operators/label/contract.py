@@ -11,6 +11,9 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 
+#: Beginning of the lasting error of a reply by which an annotator without a model says that it does not know.
+ABSTAINS = "it abstains: "
+
 
 class Message(TypedDict):
     """One turn of a chat."""

@@ -19,6 +19,7 @@ from gristmill.operators.kernels.wordpunct import characters
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
+_LEAST = 1e-12
 
 
 class SparseRows(NamedTuple):
@@ -60,6 +61,13 @@ class NgramCounts(NamedTuple):
         return SparseRows(
             self.starts + np.arange(n + 1), np.insert(self.buckets, at, len(rarity)), np.insert(values, at, 1.0)
         )
+
+    def unit_rows(self, rarity: Floats, constant: float = 1.0) -> SparseRows:
+        """Return rows of length 1: one plus the logarithm of each count, times its rarity; a constant last in each."""
+        rows = self._replace(counts=1 + np.log(self.counts)).rows(rarity)
+        rows.values[rows.starts[1:] - 1] = constant
+        lengths = np.sqrt(np.maximum(rows.squares, _LEAST))
+        return rows._replace(values=rows.values / np.repeat(lengths, np.diff(rows.starts)))
 
     def rarity(self, buckets: int, among: NDArray[np.bool_] | None = None) -> Floats:
         """Return log((1 + m) / (1 + texts that have it)) + 1 for each bucket, by all texts (n) or m of them."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators.student.calibration import softmax
-from gristmill.operators.student.features import Floats, NgramCounts, Ngrams, SparseRows
+from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import both_ways, fit, scores_of_rows
 
 FOLDS = 5
@@ -56,7 +56,8 @@ class TextRows(NamedTuple):
     def of(cls, texts: pa.LargeStringArray, ngrams: Ngrams) -> TextRows:
         """Return the rows of texts (n)."""
         each = (ngrams._replace(order=order) for order in sorted({1, ngrams.order}))
-        return cls(ngrams.buckets, {n.order: _unit_rows(n.occurrences(texts), n.buckets) for n in each})
+        counts = {n.order: n.occurrences(texts) for n in each}
+        return cls(ngrams.buckets, {k: of.unit_rows(of.rarity(ngrams.buckets)) for k, of in counts.items()})
 
     @property
     def steps(self) -> int:
@@ -110,13 +111,6 @@ def _out_of_sample(
         by_regression[here] = both_ways(scores_of_rows(told, weights), labels)
         by_bayes[here] = scores_of_rows(told, _naive_bayes(learnt, targets[others], ngrams.buckets + 1))
     return _standardised(by_regression) + _standardised(by_bayes)
-
-
-def _unit_rows(counts: NgramCounts, buckets: int) -> SparseRows:
-    """Return rows of length 1, of one plus the logarithm of each count times its rarity, the constant last in each."""
-    rows = counts._replace(counts=1 + np.log(counts.counts)).rows(counts.rarity(buckets))
-    lengths = np.sqrt(rows.squares)
-    return rows._replace(values=rows.values / np.repeat(lengths, np.diff(rows.starts)))
 
 
 def _naive_bayes(rows: SparseRows, targets: Floats, columns: int) -> Floats:

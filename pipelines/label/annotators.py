@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from gristmill.operators.base import digest_of
+from gristmill.operators.base import PositiveCount, digest_of
 from gristmill.operators.label.task import TaskSection
 
 
@@ -83,21 +83,40 @@ class KeywordsAnnotator(Annotator):
     )
 
 
+class SimilarityAnnotator(Annotator):
+    """The likeness of a text to what the labels of a choice mean; it abstains where two are about as near.
+
+    A label means the words of its name and definition, and those of the texts of a corpus that are most like it.
+    """
+
+    free: ClassVar[bool] = True
+    may_be_folder: ClassVar[bool] = False
+
+    engine: Literal["similarity"]
+    model: str = Field(default="similarity", min_length=1, description="what the store calls it")
+    corpus: str = Field(min_length=1, description="files of texts like those to label, a path or a glob")
+    field: str = Field(default="text", min_length=1, description="field of the corpus that holds the text")
+    documents: PositiveCount = Field(default=20_000, description="texts of the corpus that are looked at, at most")
+    abstain: float = Field(default=0.2, ge=0, lt=1, description="share of the corpus on which it says nothing")
+
+
 def _engine(value: Any) -> str:
     """Return the tag of an annotator: of no `engine`, the backend that needs neither endpoint nor cluster."""
     named = value.get("engine", "transformers") if isinstance(value, dict) else getattr(value, "engine", None)
     return f"annotator[{named}]"
 
 
+ENGINES = ("http", "transformers", "vllm", "keywords", "similarity")
 AnyAnnotator = Annotated[
     Annotated[HttpAnnotator, Tag("annotator[http]")]
     | Annotated[TransformersAnnotator, Tag("annotator[transformers]")]
     | Annotated[VllmAnnotator, Tag("annotator[vllm]")]
-    | Annotated[KeywordsAnnotator, Tag("annotator[keywords]")],
+    | Annotated[KeywordsAnnotator, Tag("annotator[keywords]")]
+    | Annotated[SimilarityAnnotator, Tag("annotator[similarity]")],
     Discriminator(
         _engine,
         custom_error_type="engine",
-        custom_error_message="Input should name an engine that there is: http, transformers, vllm or keywords",
+        custom_error_message="Input should name an engine that there is: " + ", ".join(ENGINES),
     ),
 ]
 

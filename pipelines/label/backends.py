@@ -16,6 +16,7 @@ OpenAsker = Callable[[AnyAnnotator, TaskQuestion], Asker]
 _MODULES = {
     "http": "gristmill.pipelines.label.http.backend",
     "keywords": "gristmill.pipelines.label.keywords",
+    "similarity": "gristmill.pipelines.label.similarity",
     "transformers": "gristmill.pipelines.label.local.backend",
     "vllm": "gristmill.pipelines.label.ray.vllm",
 }

@@ -13,14 +13,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.answers import AnswerFormat, Choice, Multi, Scale
-from gristmill.operators.label.contract import Asker, Completion, Question, Reply, Tokenizer
+from gristmill.operators.label.contract import ABSTAINS, Asker, Completion, Question, Reply, Tokenizer
 from gristmill.operators.label.prompt import Estimate
 from gristmill.operators.label.reading import InvalidAnswer
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.annotators import KeywordsAnnotator, revision_of
 
 _EXPRESSION = "re:"
-_ABSTAINS = "it abstains: "
 
 
 def open_asker(annotator: KeywordsAnnotator, asked: TaskQuestion) -> Asker:
@@ -58,13 +57,13 @@ class KeywordsAsker:
         }
         most = max(counts.values())
         if not most:
-            return Reply(question.key, None, f"{_ABSTAINS}no word of any label is in the text", lasting=True)
+            return Reply(question.key, None, f"{ABSTAINS}no word of any label is in the text", lasting=True)
         if isinstance(self._answer, Multi):
             answer = json.dumps([label for label in self._answer.multi if counts.get(label)])
         else:
             first, *others = [label for label, count in counts.items() if count == most]
             if others:
-                tied = f"{_ABSTAINS}it has as many words of {first} as of {others[0]}"
+                tied = f"{ABSTAINS}it has as many words of {first} as of {others[0]}"
                 return Reply(question.key, None, tied, lasting=True)
             answer = first
         return Reply(question.key, Completion(self._answer.completion(answer), None, None, 0, 0))

@@ -15,7 +15,7 @@ from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.config.yaml_file import read_text
-from gristmill.pipelines.label.annotators import Annotator, AnyAnnotator
+from gristmill.pipelines.label.annotators import Annotator, AnyAnnotator, SimilarityAnnotator
 from gristmill.pipelines.label.budget import Budget, Prices
 from gristmill.pipelines.label.models import THREE_WAYS, is_path
 from gristmill.pipelines.storage.locations import absolute, folder_of
@@ -74,6 +74,8 @@ class LoadedTask:
         if not annotator.may_be_folder:
             del named["model"]
         paths = {key: place for key, value in named.items() if value and (place := self._place(value)) is not None}
+        if isinstance(annotator, SimilarityAnnotator):
+            paths["corpus"] = self.resolve(annotator.corpus)
         return annotator.model_copy(update=paths)
 
     def require_folders(self) -> None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
+from gristmill.operators.label.contract import ABSTAINS
 from gristmill.pipelines.config.quoting import sql_text
 from gristmill.pipelines.label.export import connected
 from gristmill.pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
@@ -26,15 +27,17 @@ from gristmill.pipelines.report import query as queries
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
 _TASK = [pa.field("task", pa.string()), pa.field("fingerprint", pa.string())]
-_BY_ANNOTATOR = """
+_BY_ANNOTATOR = f"""
     SELECT annotator, string_agg(DISTINCT model, ', ' ORDER BY model) FILTER (model <> '') AS model,
         count(*) FILTER (answer IS NOT NULL) AS answers,
-        count(*) FILTER (answer IS NULL AND content_id IS NOT NULL) AS invalid,
+        count(*) FILTER (answer IS NULL AND content_id IS NOT NULL AND NOT abstains) AS invalid,
+        count(*) FILTER (answer IS NULL AND content_id IS NOT NULL AND abstains) AS abstained,
         avg(probability) FILTER (answer IS NOT NULL) AS probability,
         sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens, sum(cost) AS cost,
         coalesce(sum(input_tokens + output_tokens) FILTER (content_id IS NULL), 0)::BIGINT AS unanswered_tokens,
         min(created) AS first, max(created) AS last
-    FROM rows GROUP BY annotator ORDER BY annotator
+    FROM (SELECT *, coalesce(starts_with(error, '{ABSTAINS}'), false) AS abstains FROM rows)
+    GROUP BY annotator ORDER BY annotator
 """
 
 

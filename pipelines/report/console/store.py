@@ -43,10 +43,10 @@ def show_tasks(found: list[dict[str, Any]], console: Console) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("annotator", "model"):
             table.add_column(heading, overflow="fold")
-        for heading in ("answers", "invalid", "sure", "tokens in", "out", "cost", "last"):
+        for heading in ("answers", "invalid", "abstained", "sure", "tokens in", "out", "cost", "last"):
             table.add_column(heading, justify="right", no_wrap=True)
         for row in task["annotators"]:
-            counts = (f"{row[name]:,}" for name in ("answers", "invalid"))
+            counts = (f"{row[name]:,}" for name in ("answers", "invalid", "abstained"))
             probability = "" if row["probability"] is None else f"{row['probability']:.2f}"
             used = (in_units(row[name]) for name in ("input_tokens", "output_tokens"))
             models = ", ".join(map(short_model, (row["model"] or "").split(", ")))

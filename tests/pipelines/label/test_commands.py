@@ -160,7 +160,7 @@ def test_every_mistake_of_a_task_is_told_with_its_line(folder: Path) -> None:
     assert done.exit_code == 2
     for line, what in (
         (4, "2 to 52 labels"),
-        (6, "http, transformers, vllm or keywords"),
+        (6, "http, transformers, vllm, keywords, similarity"),
         (7, "base_url"),
         (8, "`score`"),
     ):
