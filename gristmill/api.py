@@ -137,6 +137,7 @@ def distil(
     method: str = "mean",
     inputs: Sequence[str] = (),
     calibration: str | None = None,
+    calibrate_by: str | None = None,
     correct: str = "auto",
     unlabelled: str | None = None,
     prior: float | None = None,
@@ -162,6 +163,7 @@ def distil(
         method: How the answers of several annotators are aggregated; see `aggregate_labels`.
         inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
         calibration: temperature or isotonic; by default isotonic with `unlabelled`, else temperature.
+        calibrate_by: A field of strata (of a task `source`) that are calibrated apart where they have enough texts.
         correct: Whether labels of a choice that other texts speak against are learnt as they probably should be: auto
             (where about 5 % or more seem wrong), always or never.
         unlabelled: The one of two labels whose texts nobody looked at, such as those of the web: some of them are of
@@ -191,7 +193,7 @@ def distil(
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
-    options = Options(ngram, buckets, seed, calibration, unlabelled, prior, correct)  # type: ignore[arg-type]
+    options = Options(ngram, buckets, seed, calibration, unlabelled, prior, correct, calibrate_by)  # type: ignore[arg-type]
     return make(examples, out, _reporter(reporter), options, held_out)
 
 

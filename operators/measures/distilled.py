@@ -26,7 +26,8 @@ class Distilled(Measure):
     `label` names the label whose probability it is; of a scale it may be left out, and the column is the sum of each
     number times its probability. With `coverage` it is a list of labels, in which the right one is with that
     probability (`list_contains(column, 'sport')` asks for one). The calibration lies beside the model; another one
-    makes other scores, which are measured anew. Null where the text is null.
+    makes other scores, which are measured anew. `by` names the field by which it was calibrated apart, if it was: texts
+    of a stratum that it does not know are as all texts are. Null where the text is null.
     """
 
     shorthand: ClassVar[str | None] = "model"
@@ -36,6 +37,7 @@ class Distilled(Measure):
     coverage: float | None = Field(
         default=None, gt=0, lt=1, description="list the labels among which the right one is with this probability"
     )
+    by: str | None = Field(default=None, description="the field of the strata that the student was calibrated by")
     column: str = Field(default="distilled", min_length=1, description="name of the column")
 
     @model_validator(mode="after")
@@ -52,6 +54,9 @@ class Distilled(Measure):
         """Raise RecipeError where a file is no student or calibration, or the student lacks the label."""
         student = Student.read(files["model"])
         calibration = read_calibration(files["calibration"])
+        if self.by != calibration.by:
+            remedy = "leave `by` out" if calibration.by is None else f"write `by: {calibration.by}`"
+            raise RecipeError(f"{self.model} is calibrated by {calibration.by or 'nothing'}: {remedy}")
         if self.coverage is None:
             self._weights(student)
         elif not calibration.of_right:
@@ -59,6 +64,10 @@ class Distilled(Measure):
                 f"{self.model} has no label sets: they are of students of labels that exclude each other, all of them "
                 "labels that somebody gave"
             )
+
+    def reads(self) -> set[str]:
+        """Return the field of the strata."""
+        return set() if self.by is None else {self.by}
 
     def gives(self) -> pa.Schema:
         """Return the column (float32, or a list of string)."""
@@ -80,7 +89,9 @@ class Distilled(Measure):
 
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)
-            shares = calibration.probabilities(student.scores(texts), student.exclusive)
+            known = self.by is not None and self.by in documents.schema.names
+            members = documents.column(self.by).cast(pa.string()).to_pylist() if known else None
+            shares = calibration.probabilities(student.scores(texts), student.exclusive, members)
             null = np.asarray(texts.is_null())
             if weights is None:
                 rows, chosen = np.nonzero(calibration.label_sets(shares, coverage))

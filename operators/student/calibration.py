@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,8 +10,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 BINS = 15  #: of the calibration error
+LEAST_IN_STRATUM = 50  #: texts that a stratum needs to be calibrated apart
+_LEAST_SLOPE, _ROUNDS = 0.05, 50  # of the fit of slope and offsets
 _LEAST = 1e-12
 _DOUBT, _GAMMA = 0.1, 0.01  # of the estimate of a prior: delta and gamma of Garg et al.
+
+
+class OfStratum(NamedTuple):
+    """What is other in one stratum of texts: the logarithms of odds are `slopes * log odds + offsets` there."""
+
+    slopes: tuple[float, ...]  #: (labels)
+    offsets: tuple[float, ...]  #: (labels)
 
 
 class Calibration(NamedTuple):
@@ -27,9 +37,23 @@ class Calibration(NamedTuple):
     #: of positive and unlabelled texts: the number of the positive label, and what its odds are multiplied by to be
     #: its probability; all it says is then about unlabelled texts
     positive: tuple[int, float] | None = None
+    by: str | None = None  #: the field by which texts are calibrated apart
+    strata: tuple[tuple[str, OfStratum], ...] = ()  #: of some of its values; others are as all texts are
 
-    def probabilities(self, scores: Floats, exclusive: bool) -> Floats:
-        """Return the probabilities (n, labels) of scores (n, labels); of labels that exclude each other or do not."""
+    def probabilities(self, scores: Floats, exclusive: bool, strata: Sequence[str | None] | None = None) -> Floats:
+        """Return the probabilities (n, labels) of scores (n, labels); of labels that exclude each other or do not.
+
+        `strata` are the values (n) of the field `by`, where they are known.
+        """
+        shares = self._of_all(scores, exclusive)
+        members = strata or ()
+        for name, fix in self.strata if members else ():
+            here = np.array([value == name for value in members], np.bool_)
+            shares[here] = _shifted(shares[here], fix, exclusive)
+        return shares
+
+    def _of_all(self, scores: Floats, exclusive: bool) -> Floats:
+        """Return the probabilities (n, labels) of texts of any stratum."""
         shares = as_probabilities(scores / self.temperature, exclusive)
         if self.method == "isotonic":
             for label, (bounds, values) in enumerate(self.steps):
@@ -64,6 +88,8 @@ class Calibration(NamedTuple):
             "steps": self.steps,
             "of_right": self.of_right,
             "positive": self.positive,
+            "by": self.by,
+            "strata": {name: of_stratum._asdict() for name, of_stratum in self.strata},
         }
 
     @classmethod
@@ -74,7 +100,11 @@ class Calibration(NamedTuple):
             raise ValueError(f"there is no calibration by {value['method']}")
         of_right = tuple(map(float, value["of_right"]))
         positive = None if value["positive"] is None else (int(value["positive"][0]), float(value["positive"][1]))
-        return cls(value["method"], float(value["temperature"]), steps, of_right, positive)
+        strata = tuple(
+            (name, OfStratum(*(tuple(map(float, fix[part])) for part in OfStratum._fields)))
+            for name, fix in value.get("strata", {}).items()
+        )
+        return cls(value["method"], float(value["temperature"]), steps, of_right, positive, value.get("by"), strata)
 
 
 def as_probabilities(scores: Floats, exclusive: bool) -> Floats:
@@ -94,25 +124,86 @@ def softmax(scores: Floats) -> Floats:
     return shares / shares.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
+def _shifted(shares: Floats, fix: OfStratum, exclusive: bool) -> Floats:
+    """Return probabilities (n, labels) as they are in a stratum."""
+    if exclusive:
+        return softmax(np.log(np.maximum(shares, _LEAST)) * fix.slopes + fix.offsets)
+    odds = np.log(np.maximum(shares, _LEAST) / np.maximum(1 - shares, _LEAST))
+    return as_probabilities(odds * fix.slopes + fix.offsets, exclusive)
+
+
 def calibrated(
-    scores: Floats, targets: Floats, exclusive: bool, method: Literal["temperature", "isotonic"] = "temperature"
+    scores: Floats,
+    targets: Floats,
+    exclusive: bool,
+    method: Literal["temperature", "isotonic"] = "temperature",
+    by: tuple[str, Sequence[str]] | None = None,
 ) -> Calibration:
     """Return the calibration of scores (n, labels) to soft targets (n, labels), which the model has not learnt from.
 
-    Each label counts as if one text more had it, so that no text makes a model certain that is right on the few that
-    it is calibrated with (Platt 1999, section 2.2).
+    `by` is a field and its values (n): strata of LEAST_IN_STRATUM texts or more are calibrated apart, by a slope and an
+    offset of the log odds of each label. Each label counts as if one text more had it, so that no text makes a model
+    certain that is right on the few that it is calibrated with (Platt 1999, section 2.2).
     """
-    k = targets.shape[1] if exclusive else 2
-    right, targets = targets.argmax(axis=1), (len(targets) * targets + 1) / (len(targets) + k)
+    right, given = targets.argmax(axis=1), targets
+    targets = _smoothed(given, exclusive)
     found = Calibration(method, _best_temperature(scores, targets, exclusive))
     if method == "isotonic":
         shares = as_probabilities(scores / found.temperature, exclusive)
         steps = (isotonic(*of_label) for of_label in zip(shares.T, targets.T, strict=True))
         found = found._replace(steps=tuple(steps))
+    strata = None
+    if by is not None:
+        name, strata = by
+        shares, fixes = found.probabilities(scores, exclusive), []
+        for value in sorted({*strata}):
+            here = np.array([other == value for other in strata])
+            if here.sum() >= LEAST_IN_STRATUM:
+                fixes.append((value, _of_stratum(shares[here], _smoothed(given[here], exclusive), exclusive)))
+        found = found._replace(by=name, strata=tuple(fixes))
     if exclusive:
-        shares = found.probabilities(scores, exclusive)
+        shares = found.probabilities(scores, exclusive, strata)
         found = found._replace(of_right=tuple(np.sort(shares[np.arange(len(right)), right]).tolist()))
     return found
+
+
+def _smoothed(targets: Floats, exclusive: bool) -> Floats:
+    """Return soft targets (n, labels) as if one text more had each label."""
+    n, k = len(targets), targets.shape[1] if exclusive else 2
+    smoothed: Floats = (n * targets + 1) / (n + k)
+    return smoothed
+
+
+def _of_stratum(shares: Floats, targets: Floats, exclusive: bool) -> OfStratum:
+    """Return the slope and offset by which probabilities (n, labels) come nearest to soft targets (n, labels)."""
+    if exclusive:
+        slope, offsets = slope_and_offsets(np.log(np.maximum(shares, _LEAST)), targets, _ROUNDS)
+        return OfStratum((slope,) * shares.shape[1], tuple(offsets.tolist()))
+    found = []
+    for share, target in zip(shares.T, targets.T, strict=True):
+        two, sides = (np.stack([1 - side, side], axis=1) for side in (share, target))
+        found.append(slope_and_offsets(np.log(np.maximum(two, _LEAST)), sides, _ROUNDS))
+    return OfStratum(tuple(slope for slope, _ in found), tuple(float(offsets[1] - offsets[0]) for _, offsets in found))
+
+
+def slope_and_offsets(
+    scores: Floats, targets: Floats, steps: int, slope: float = 1.0, offsets: Floats | None = None
+) -> tuple[float, Floats]:
+    """Return slope and offsets (labels) after some steps towards those by which scores tell soft targets best.
+
+    The softmax of `slope * scores + offsets` then has the least log loss; scores, targets: (n, labels).
+    """
+    offsets = np.zeros(scores.shape[1]) if offsets is None else offsets
+    for _ in range(steps):
+        expected = softmax(slope * scores + offsets)
+        gradient = ((targets - expected) * scores).sum()
+        curvature = ((expected * scores**2).sum(axis=1) - (expected * scores).sum(axis=1) ** 2).sum()
+        slope = max(_LEAST_SLOPE, slope + gradient / max(float(curvature), _LEAST))
+        expected = softmax(slope * scores + offsets)
+        missing = np.maximum(targets.sum(axis=0), _LEAST) / np.maximum(expected.sum(axis=0), _LEAST)
+        offsets = offsets + np.log(missing)
+        offsets = offsets - offsets.mean()
+    return slope, offsets
 
 
 def of_unlabelled(

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators.student.calibration import softmax
+from gristmill.operators.student.calibration import slope_and_offsets, softmax
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 from gristmill.operators.student.linear import both_ways, fit, scores_of_rows
 
@@ -27,7 +27,7 @@ _SMOOTHING = 0.2  # of naive Bayes
 _ROUNDS, _NEWTON_STEPS = 30, 3
 _RIGHT = 0.92  # share of right labels that the search begins with
 _PRIOR = 0.25  # by which each kind of error is drawn to the mean of all
-_LEAST_SLOPE, _LEAST = 0.05, 1e-300
+_LEAST = 1e-300
 
 
 class LabelErrors(NamedTuple):
@@ -149,21 +149,8 @@ def _noisy_channel(scores: Floats, targets: Floats, known: NDArray[np.bool_] | N
         counts = noise * ((probable / evidence)[doubted].T @ targets[doubted])
         counts[errors] = (counts[errors] + _PRIOR * counts[errors].mean()) / (1 + _PRIOR)
         noise = counts / np.maximum(counts.sum(axis=1, keepdims=True), _LEAST)
-        slope, bias = _fitted(scores, probable, slope, bias)
+        slope, bias = slope_and_offsets(scores, probable, _NEWTON_STEPS, slope, bias)
     return LabelErrors(probable, softmax(slope * scores + bias), noise, order, likelihood)
-
-
-def _fitted(scores: Floats, probable: Floats, slope: float, bias: Floats) -> tuple[float, Floats]:
-    """Return slope and bias after some steps towards those by which scores are the logarithms of probabilities."""
-    for _ in range(_NEWTON_STEPS):
-        expected = softmax(slope * scores + bias)
-        gradient = ((probable - expected) * scores).sum()
-        curvature = ((expected * scores**2).sum(axis=1) - (expected * scores).sum(axis=1) ** 2).sum()
-        slope = max(_LEAST_SLOPE, slope + gradient / max(float(curvature), _LEAST))
-        expected = softmax(slope * scores + bias)
-        bias = bias + np.log(np.maximum(probable.sum(axis=0), _LEAST) / np.maximum(expected.sum(axis=0), _LEAST))
-        bias = bias - bias.mean()
-    return slope, bias
 
 
 def tree_distances(labels: Sequence[str]) -> Floats:

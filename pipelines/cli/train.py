@@ -109,6 +109,9 @@ def distil(
     method: Method = "mean",
     input_: TextInputs = None,
     calibration: Annotated[str | None, typer.Option(help="temperature or isotonic.")] = None,
+    calibrate_by: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Calibrate the values of a field apart, such as source.")
+    ] = None,
     correct: Annotated[
         str, typer.Option(help="Correct labels that other texts speak against: auto, always or never.")
     ] = "auto",
@@ -148,6 +151,7 @@ def distil(
             method=method,
             inputs=input_ or (),
             calibration=calibration,
+            calibrate_by=calibrate_by,
             correct=correct,
             unlabelled=unlabelled,
             prior=prior,

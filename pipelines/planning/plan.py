@@ -79,7 +79,11 @@ class Plan:
 
     def fingerprint(self, ready: ReadyOperator) -> str:
         """Return the fingerprint of a measure after this recipe's transforms."""
-        return digest_of([ready.fingerprint, self.chain()])
+        decisive: list[Any] = [ready.fingerprint, self.chain()]
+        if columns.SOURCE in ready.operator.reads():  # the name of a source is no part of what tells its shards apart
+            named = [[source.name, source.path] for source in self.loaded.recipe.sources]
+            decisive.append(self.loaded.document.redact_value(named))
+        return digest_of(decisive)
 
     def measured_by(self) -> list[dict[str, str]]:
         """Return name and fingerprint of each measure that is ready, in order."""

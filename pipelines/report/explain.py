@@ -107,7 +107,7 @@ def _add_score(
 
     dataset = document["fates"][0]["dataset"]
     text = transformed_text(store, dataset, document["address"], connection)
-    document["fates"][0]["student"] = explained_score(student, text, label)
+    document["fates"][0]["student"] = explained_score(student, text, label, document)
 
 
 def sentence(fate: Mapping[str, Any]) -> str:

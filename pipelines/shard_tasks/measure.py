@@ -131,6 +131,9 @@ class MeasureShard:
         if self.with_document:
             arrays[columns.BYTES] = lengths(text)
         documents = documents.set_column(documents.schema.get_field_index(columns.TEXT), columns.TEXT, text)
+        if any(columns.SOURCE in ready.operator.reads() for ready in self.measures):
+            source = pa.repeat(pa.scalar(self.shard.source.name, pa.string()), documents.num_rows)
+            documents = documents.append_column(columns.SOURCE, source)
         for name, measure in measures:
             with watch.step(name):
                 measured = measure(documents)

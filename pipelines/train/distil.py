@@ -28,7 +28,7 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.train.correction import Correct, Correction, corrected
 from gristmill.pipelines.train.explained_scores import EXAMPLES
 from gristmill.pipelines.train.split import LEARN, Examples, Split, split
-from gristmill.pipelines.train.student_figures import figures
+from gristmill.pipelines.train.student_figures import figures, strata_of
 from gristmill.pipelines.train.student_report import markdown
 
 #: Strengths of the losses that are tried; the one of least log loss on the calibration part is taken.
@@ -49,6 +49,7 @@ class Options:
     unlabelled: str | None = None  #: the label of texts that nobody looked at; some of them are of the other
     prior: float | None = None  #: the share of them that is; by default it is estimated
     correct: Correct = "auto"  #: whether to learn labels that other texts speak against as they probably should be
+    calibrate_by: str | None = None  #: a field of strata that are calibrated apart
 
     @property
     def method(self) -> Literal["temperature", "isotonic"]:
@@ -72,9 +73,13 @@ def distil(
     unlabelled = options.unlabelled
     if unlabelled is not None and (unlabelled not in examples.labels or len(examples.labels) != 2):
         raise RecipeError(f"unlabelled names one of two labels, not {unlabelled} of {', '.join(examples.labels)}")
+    if options.calibrate_by is not None and (unlabelled is not None or options.calibrate_by not in examples.strata):
+        known = ", ".join(examples.strata) or "none: name some with --by"
+        why = "with `unlabelled` there is one prior" if unlabelled is not None else f"there are {known}"
+        raise RecipeError(f"texts cannot be calibrated by {options.calibrate_by}: {why}")
     lesson, correction = prepared(examples, test, options, reporter)
     with reporter.stage("students", len(STRENGTHS) + len(CURVE), "fit") as stage:
-        strength, fitted, of_labels = lesson.best(options.method, stage.advance)
+        strength, fitted, of_labels = lesson.best(options, stage.advance)
         calibration, prior = of_labels, None
         if unlabelled is not None:
             apart = lesson.apart
@@ -129,16 +134,16 @@ class Lesson:
         taught = (self.rows.take(which), self.rarity, examples.targets[which], strength)
         return fit(examples.kind, examples.labels, self.ngrams, *taught, start=start)
 
-    def best(
-        self, method: Literal["temperature", "isotonic"], advance: Callable[[], object]
-    ) -> tuple[float, StudentFit, Calibration]:
+    def best(self, options: Options, advance: Callable[[], object]) -> tuple[float, StudentFit, Calibration]:
         """Return the strength of least log loss on the examples to calibrate with, its student and calibration."""
         apart, found, duals = self.apart, [], None
+        by = None if options.calibrate_by is None else (options.calibrate_by, apart.strata[options.calibrate_by])
         for strength in STRENGTHS:
             fitted = self.fit(self.parts.learnt, strength, duals)
             scores, duals = fitted.student.scores(apart.texts), fitted.duals
-            calibration = calibrated(scores, apart.targets, apart.exclusive, method)
-            loss = log_loss(calibration.probabilities(scores, apart.exclusive), apart.targets, apart.exclusive)
+            calibration = calibrated(scores, apart.targets, apart.exclusive, options.method, by)
+            shares = calibration.probabilities(scores, apart.exclusive, strata_of(apart, calibration))
+            loss = log_loss(shares, apart.targets, apart.exclusive)
             found.append((loss, strength, fitted, calibration))
             advance()
         return min(found, key=lambda each: each[:2])[1:]
@@ -149,7 +154,7 @@ class Lesson:
         for share in CURVE:
             some = learnt[: max(2, round(share * len(learnt)))]
             scores, targets = self.fit(some, strength).student.scores(tested.texts), tested.targets
-            shares = calibration.probabilities(scores, tested.exclusive)
+            shares = calibration.probabilities(scores, tested.exclusive, strata_of(tested, calibration))
             sides = [side.argmax(axis=1) if tested.exclusive else side >= 0.5 for side in (shares, targets)]
             loss = log_loss(shares, targets, tested.exclusive)
             result.append({"examples": len(some), "accuracy": float((sides[0] == sides[1]).mean()), "log_loss": loss})

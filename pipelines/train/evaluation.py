@@ -31,27 +31,31 @@ _FLAT = 1e-3
 
 
 def evaluate(
-    scores: Floats, targets: Floats, labels: Sequence[str], kind: Kind, calibration: Calibration, seed: int
+    scores: Floats,
+    shares: Floats,
+    targets: Floats,
+    labels: Sequence[str],
+    kind: Kind,
+    calibration: Calibration,
+    seed: int,
 ) -> dict[str, Any]:
-    """Return the figures of scores (n, labels) beside soft targets (n, labels): those of the most probable answer.
+    """Return the figures of scores (n, labels) and of the probabilities that a calibration made of them.
+
+    Beside soft targets (n, labels), they are those of the most probable answer.
 
     Intervals are those of 95 % of a bootstrap over the texts. A label without an example, or without another, has no
     AUC.
     """
     exclusive = kind != "multi"
-    shares = calibration.probabilities(scores, exclusive)
     result: dict[str, Any] = {"texts": len(scores)}
     if exclusive:
         truth, answers = targets.argmax(axis=1), shares.argmax(axis=1)
         result |= _of_answers(truth, answers, labels, seed)
-        confidence, right = shares.max(axis=1), (answers == truth).astype(np.float64)
     else:
         fits, answered = targets >= 0.5, shares >= 0.5
         result["f1"] = {label: f1(fits[:, i], answered[:, i]) for i, label in enumerate(labels)}
         result["macro_f1"] = float(np.mean([*result["f1"].values()]))
         result["all_right"] = float((fits == answered).all(axis=1).mean())
-        confidence = np.where(answered, shares, 1 - shares).ravel()
-        right = (fits == answered).astype(np.float64).ravel()
     result["auc"] = {label: auc(shares[:, i], targets[:, i]) for i, label in enumerate(labels)}
     result["average_precision"] = {label: _precision(shares[:, i], targets[:, i]) for i, label in enumerate(labels)}
     if kind == "scale":
@@ -59,23 +63,32 @@ def evaluate(
         result["spearman"] = spearman(shares @ numbers, targets @ numbers)
         result["mean_error"] = float(np.abs(shares @ numbers - targets @ numbers).mean())
     before = as_probabilities(scores, exclusive)
-    if exclusive:
-        certain, agrees = before.max(axis=1), (before.argmax(axis=1) == targets.argmax(axis=1)).astype(np.float64)
-    else:
-        certain = np.maximum(before, 1 - before).ravel()
-        agrees = ((before >= 0.5) == (targets >= 0.5)).astype(np.float64).ravel()
     result["calibration"] = {
         "method": calibration.method,
+        "by": calibration.by,
         "temperature": calibration.temperature,
-        "ece": expected_calibration_error(confidence, right),
-        "ece_before": expected_calibration_error(certain, agrees),
+        "ece": calibration_error(shares, targets, exclusive),
+        "ece_before": calibration_error(before, targets, exclusive),
         "brier": brier_score(shares, targets),
         "brier_before": brier_score(before, targets),
         "log_loss": log_loss(shares, targets, exclusive),
         "log_loss_before": log_loss(before, targets, exclusive),
-        "reliability": _reliability(confidence, right),
+        "reliability": _reliability(*_certainty(shares, targets, exclusive)),
     }
     return result
+
+
+def calibration_error(shares: Floats, targets: Floats, exclusive: bool) -> float:
+    """Return the expected calibration error of the answers that probabilities (n, labels) give."""
+    return expected_calibration_error(*_certainty(shares, targets, exclusive))
+
+
+def _certainty(shares: Floats, targets: Floats, exclusive: bool) -> tuple[Floats, Floats]:
+    """Return how probable each answer is, and 1 where it is right: of several labels each has an answer."""
+    if exclusive:
+        return shares.max(axis=1), (shares.argmax(axis=1) == targets.argmax(axis=1)).astype(np.float64)
+    right: Floats = ((shares >= 0.5) == (targets >= 0.5)).astype(np.float64).ravel()
+    return np.maximum(shares, 1 - shares).ravel(), right
 
 
 def _of_answers(

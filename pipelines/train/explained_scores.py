@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,19 @@ from gristmill.pipelines.store.resources import resource
 EXAMPLES = ".examples.parquet"
 
 
-def explained_score(model: str, text: str, label: str | None = None) -> dict[str, Any]:
+def explained_score(
+    model: str, text: str, label: str | None = None, fields: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return why a student gives a text the score of a label, by default of the most probable one; see `explained`.
 
-    `probability` is the calibrated one. Raises RecipeError where the student lacks the label, or a file is missing.
+    `probability` is the calibrated one, of the stratum that the text's fields name. Raises RecipeError where the
+    student lacks the label, or a file is missing.
     """
     student = Student.read(resource(model, model).local())
     calibration = read_calibration(resource(model + CALIBRATION, model).local())
-    shares = calibration.probabilities(student.scores(pa.array([text], pa.large_string())), student.exclusive)[0]
+    members = None if calibration.by is None else [fields.get(calibration.by)]
+    scores = student.scores(pa.array([text], pa.large_string()))
+    shares = calibration.probabilities(scores, student.exclusive, members)[0]
     if label is not None and label not in student.labels:
         raise RecipeError(f"{model} has no label {label}{did_you_mean(label, student.labels)}")
     chosen = int(shares.argmax()) if label is None else student.labels.index(label)

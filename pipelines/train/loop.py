@@ -301,7 +301,7 @@ class _Loop:
         options = Options(seed=self.options.seed)
         lesson, correction = prepared(mine, tested, options, self.reporter)
         with self.reporter.stage(f"round {number} {side}", len(STRENGTHS), "fit") as stage:
-            _, fitted, calibration = lesson.best(options.method, stage.advance)
+            _, fitted, calibration = lesson.best(options, stage.advance)
         ngrams = Ngrams(options.ngram, options.buckets)
         wrong = 0.0 if correction.report is None else float(correction.report["wrong"])
         judges = Judges(fitted.student, calibration, _judge_of_sureness(mine, ngrams), mine.labels)

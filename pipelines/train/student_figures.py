@@ -52,10 +52,13 @@ def figures(
     start = time.perf_counter()
     scores = student.scores(tested.texts)
     seconds = time.perf_counter() - start
-    shares = calibration.probabilities(scores, student.exclusive)
+    members = strata_of(tested, calibration)
+    shares = calibration.probabilities(scores, student.exclusive, members)
     asked = _asked(tested, shares, calibration)
     of_labels = calibration._replace(positive=None)
+    of_answers = of_labels.probabilities(scores, student.exclusive, members)
     strata, warnings = _strata(tested, asked)
+    by_stratum = _calibration_by_stratum(tested, of_answers, calibration, scores)
     return {
         "kind": tested.kind,
         "labels": list(tested.labels),
@@ -67,8 +70,8 @@ def figures(
             "clusters": len(np.unique(split.clusters)),
         },
         "shares": dict(zip(tested.labels, as_they_come.mean(axis=0).tolist(), strict=True)),
-        "test": evaluation.evaluate(scores, tested.targets, tested.labels, tested.kind, of_labels, seed),
-        "gold": _beside_gold(tested, scores, of_labels, seed),
+        "test": evaluation.evaluate(scores, of_answers, tested.targets, tested.labels, tested.kind, of_labels, seed),
+        "gold": _beside_gold(tested, scores, of_answers, of_labels, seed),
         "prior": prior,
         "curves": {
             name: {"rows": rows, "cuts": {wish: cut_of(rows, Wish.of(wish)) for wish in WISHES}}
@@ -76,9 +79,32 @@ def figures(
         },
         "sets": _sets(tested, shares, calibration) if prior is None else [],
         "strata": strata,
+        "calibration_by_stratum": by_stratum,
         "cost": {"student_seconds_per_1000": 1000 * seconds / len(tested.ids), **tested.about_labels},
         "warnings": warnings,
     }
+
+
+def strata_of(examples: Examples, calibration: Calibration) -> Sequence[str] | None:
+    """Return the stratum of each example that a calibration goes by; None where it goes by none."""
+    return None if calibration.by is None else examples.strata[calibration.by]
+
+
+def _calibration_by_stratum(
+    examples: Examples, shares: Floats, calibration: Calibration, scores: Floats
+) -> list[dict[str, Any]]:
+    """Return the calibration error inside strata that are calibrated apart, and what it would be if they were not."""
+    members, rows = strata_of(examples, calibration) or (), []
+    common = calibration._replace(strata=(), positive=None).probabilities(scores, examples.exclusive)
+    for name, _ in calibration.strata:
+        here = np.array([member == name for member in members], np.bool_)
+        if here.any():
+            error, of_common = (
+                evaluation.calibration_error(side[here], examples.targets[here], examples.exclusive)
+                for side in (shares, common)
+            )
+            rows.append({"stratum": name, "texts": int(here.sum()), "ece": error, "ece_common": of_common})
+    return rows
 
 
 def _asked(examples: Examples, shares: Floats, calibration: Calibration) -> _Asked:
@@ -105,12 +131,14 @@ def _curves(
     return {label: curve(shares[:, i], examples.targets[:, i] >= 0.5) for i, label in enumerate(examples.labels)}
 
 
-def _beside_gold(examples: Examples, scores: Floats, calibration: Calibration, seed: int) -> dict[str, Any] | None:
+def _beside_gold(
+    examples: Examples, scores: Floats, shares: Floats, calibration: Calibration, seed: int
+) -> dict[str, Any] | None:
     """Return the figures on the texts whose label is known to be right; None where there are none."""
     if examples.is_gold is None or not examples.is_gold.any():
         return None
-    gold = examples.is_gold
-    return evaluation.evaluate(scores[gold], examples.targets[gold], examples.labels, examples.kind, calibration, seed)
+    gold, about = examples.is_gold, (examples.labels, examples.kind, calibration, seed)
+    return evaluation.evaluate(scores[gold], shares[gold], examples.targets[gold], *about)
 
 
 def _sets(examples: Examples, shares: Floats, calibration: Calibration) -> list[dict[str, float]]:

@@ -44,6 +44,13 @@ def sentences(report: Mapping[str, Any]) -> Iterator[str]:
         f"calibration error {told['ece']:.3f} ({told['ece_before']:.3f} before), log loss {told['log_loss']:.3f} "
         f"({told['log_loss_before']:.3f})"
     )
+    if apart := report["calibration_by_stratum"]:
+        own, common = (sum(row[name] * row["texts"] for row in apart) for name in ("ece", "ece_common"))
+        n = sum(row["texts"] for row in apart)
+        yield (
+            f"calibrated by {told['by']}: inside {len(apart)} of them the calibration error is {own / n:.3f} on "
+            f"average ({common / n:.3f} with one calibration for all)"
+        )
     cost = report["cost"]
     paid = f"{cost['label_cost_per_1000']:,.2f} and " if cost.get("label_cost_per_1000") else ""
     tokens = cost.get("label_input_tokens_per_1000", 0) + cost.get("label_output_tokens_per_1000", 0)
@@ -126,6 +133,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         *table_lines(["examples", "right", "log loss"], curve_rows(report["learning_curve"])),
     ]
+    apart = [
+        [str(row["stratum"]), f"{row['texts']:,}", f"{row['ece']:.3f}", f"{row['ece_common']:.3f}"]
+        for row in report["calibration_by_stratum"]
+    ]
+    if apart:
+        heads = [test["calibration"]["by"], "texts", "calibration error", "with one calibration for all"]
+        lines += ["", "## Calibrated apart", "", *table_lines(heads, apart)]
     reliability = [
         [f"{r['confidence']:.3f}", f"{r['right']:.3f}", f"{r['n']:,}"] for r in test["calibration"]["reliability"]
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import pickle
 import re
 from collections import Counter
 from pathlib import Path
@@ -191,6 +193,38 @@ def test_calibration_makes_probabilities_mean_what_they_say(method: str, exclusi
     assert brier_score(shares, targets[4000:]) < brier_score(before, targets[4000:])
     if exclusive:
         assert shares.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_strata_are_calibrated_apart(exclusive: bool) -> None:
+    draw = np.random.default_rng(4)
+    n = 6000
+    strata = np.where(np.arange(n) % 2, "rich", "poor")
+    strata[:20] = "few"
+    true = draw.normal(0, 1.5, (n, 3)) + np.where(strata == "rich", 1.5, 0.0)[:, None] * [0, 1, 0]
+    shares = as_probabilities(true, exclusive)
+    if exclusive:
+        targets = np.eye(3)[(shares.cumsum(axis=1) > draw.random((n, 1))).argmax(axis=1)]
+    else:
+        targets = (draw.random((n, 3)) < shares).astype(np.float64)
+    scores = true - np.where(strata == "rich", 1.5, 0.0)[:, None] * [0, 1, 0]  # the student does not know the stratum
+    half, names = n // 2, strata.tolist()
+    found = calibrated(scores[:half], targets[:half], exclusive, "temperature", ("source", names[:half]))
+    assert [name for name, _ in found.strata] == ["poor", "rich"]
+    assert Calibration.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert pickle.loads(pickle.dumps(found)) == found
+    apart = found.probabilities(scores[half:], exclusive, names[half:])
+    common = found.probabilities(scores[half:], exclusive)
+    for name in ("poor", "rich"):
+        here = strata[half:] == name
+        right = targets[half:][here, 1]
+        assert expected_calibration_error(apart[here, 1], right) < 0.05
+        assert expected_calibration_error(common[here, 1], right) > (0.08 if name == "rich" else 0.02)
+        assert apart[here].mean(axis=0) == pytest.approx(targets[half:][here].mean(axis=0), abs=0.05)
+    others = found.probabilities(scores[:5], exclusive, ["few", None, "new", "few", "few"])
+    assert others == pytest.approx(found.probabilities(scores[:5], exclusive))
+    if exclusive:
+        assert apart.sum(axis=1) == pytest.approx(1)
 
 
 def documents(texts: list[str | None]) -> pa.RecordBatch:

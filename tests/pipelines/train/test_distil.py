@@ -438,3 +438,59 @@ def test_real_labels(shared_data: Path, tmp_path: Path, name: str, least: float)
     )
     assert report["test"]["accuracy"] >= least
     assert report["test"]["calibration"]["ece"] <= 0.03
+
+
+def of_sources(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Examples of two sources: of the second most texts on sport are called law."""
+    draw = random.Random(5)
+    made = examples(1500)
+    for i, row in enumerate(made):
+        row["source"] = "second" if i % 2 else "first"
+        if row["source"] == "second" and row["label"] == "sport" and draw.random() < 0.7:
+            row["label"] = "law"
+    return table(folder / "t.parquet", made), made
+
+
+def test_strata_that_are_calibrated_apart_are_in_report_recipe_and_explanation(
+    tmp_path: Path, make_recipe: MakeRecipe
+) -> None:
+    path, made = of_sources(tmp_path)
+    model = str(tmp_path / "s.bin")
+    report = api.distil(model, table=path, by=["source"], calibrate_by="source", correct="never")
+    (first, second) = report["calibration_by_stratum"]
+    assert (first["stratum"], second["stratum"]) == ("first", "second")
+    assert second["ece"] < second["ece_common"]
+    assert "Calibrated apart" in Path(f"{model}.report.md").read_text()
+    for name in ("first", "second"):
+        rows_of = [{"id": f"{name}{i}", "text": row["text"]} for i, row in enumerate(made) if row["source"] == name]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows_of)
+    sources = [{"name": name, "path": f"{name}.jsonl"} for name in ("first", "second")]
+    measure = [{"distilled": {"model": "s.bin", "label": "sport", "column": "sport", "by": "source"}}]
+    recipe = make_recipe(tmp_path, sources=sources, measure=measure, transform=[])
+    told = dict(rows(execute(recipe), "id", "sport"))
+    means = {name: np.mean([told[id] for id in told if id.startswith(name)]) for name in ("first", "second")}
+    assert means["first"] > means["second"] + 0.1
+    (fate,) = api.explain(tmp_path / "store", "second1", student=model, label="sport")
+    assert fate["fates"][0]["student"]["probability"] == pytest.approx(told["second1"], abs=1e-6)
+    # the same files by other names: what was measured of them before does not count
+    swapped = make_recipe(
+        tmp_path,
+        sources=[{**s, "name": o["name"]} for s, o in zip(sources, sources[::-1], strict=True)],
+        measure=measure,
+        transform=[],
+    )
+    again = dict(rows(execute(swapped), "id", "sport"))
+    assert again["second1"] != told["second1"]
+    plain = make_recipe(tmp_path, sources=sources, measure=[{"distilled": {"model": "s.bin", "label": "sport"}}])
+    with pytest.raises(RecipeError, match="calibrated by source: write `by: source`"):
+        execute(plain)
+
+
+def test_a_field_that_is_no_stratum_cannot_be_calibrated_by(tmp_path: Path) -> None:
+    path, _ = of_sources(tmp_path)
+    with pytest.raises(RecipeError, match="cannot be calibrated by source: there are none: name some with --by"):
+        api.distil(str(tmp_path / "s.bin"), table=path, calibrate_by="source")
+    with pytest.raises(RecipeError, match="cannot be calibrated by topic: there are source"):
+        api.distil(str(tmp_path / "s.bin"), table=path, by=["source"], calibrate_by="topic")
+    common = api.distil(str(tmp_path / "s.bin"), table=path, by=["source"])
+    assert common["calibration_by_stratum"] == []
