@@ -118,6 +118,12 @@ def _buckets() -> list[_Call]:
     ]
 
 
+def _scores() -> list[_Call]:
+    features = Features(characters(like_re=False), 2, 16, UNCACHED)
+    table = np.zeros((16, 1), np.float32)
+    return [(sum_over_buckets, (*_texts(), features, table, np.zeros((1, 1)), np.zeros(1, np.int64)))]
+
+
 def _dual() -> list[_Call]:
     features = Features(characters(like_re=False), 2, 16, UNCACHED)
     numbers, values = np.zeros(2, np.int64), np.zeros(1)
@@ -194,6 +200,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "clean_lines": _clean_lines,
     "page_statistics": _page_statistics,
     "buckets": _buckets,
+    "scores": _scores,
     "dual": _dual,
     "fasttext": _fasttext,
     "language": _language,

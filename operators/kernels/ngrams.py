@@ -84,7 +84,7 @@ def count_buckets(data, offsets, features, counts):
 
 @kernel
 def sum_over_buckets(data, offsets, features, values, sums, lengths):
-    """Sum values (float64[buckets, k]) over the n-grams of each of n texts, and count its n-grams.
+    """Sum values (float32 or float64, [buckets, k]) over the n-grams of each of n texts, and count its n-grams.
 
     Writes sums (float64[n, k]) and lengths (int64[n]). A sum adds block sums, in the order of the text, so its rounding
     errors stay small in long texts. The values of a bucket lie side by side: they are fetched together.
@@ -121,17 +121,45 @@ def list_buckets(data, offsets, features, starts, buckets):
 
 @kernel
 def _sum_values(values, buckets, totals):
-    """Write totals (float64[k]): the sums of values (float64[buckets, k]) over buckets."""
+    """Write totals (float64[k]): the sums of values (float32 or float64, [buckets, k]) over buckets.
+
+    For 1, 4 and 8 values the sums stay in registers: a table is padded to one of these. A bucket without a sign needs
+    no look at whether it counts from the end.
+    """
     if values.shape[1] == 1:
         total = 0.0
         for bucket in buckets:
-            total += values[bucket, 0]
+            total += values[np.uint64(bucket), 0]
         totals[0] = total
-        return
-    totals[:] = 0.0
-    for bucket in buckets:
-        for k in range(values.shape[1]):
-            totals[k] += values[bucket, k]
+    elif values.shape[1] == 4:
+        a = b = c = d = 0.0
+        for bucket in buckets:
+            row = np.uint64(bucket)
+            a += values[row, 0]
+            b += values[row, 1]
+            c += values[row, 2]
+            d += values[row, 3]
+        totals[0], totals[1], totals[2], totals[3] = a, b, c, d
+    elif values.shape[1] == 8:
+        a = b = c = d = e = f = g = h = 0.0
+        for bucket in buckets:
+            row = np.uint64(bucket)
+            a += values[row, 0]
+            b += values[row, 1]
+            c += values[row, 2]
+            d += values[row, 3]
+            e += values[row, 4]
+            f += values[row, 5]
+            g += values[row, 6]
+            h += values[row, 7]
+        totals[0], totals[1], totals[2], totals[3] = a, b, c, d
+        totals[4], totals[5], totals[6], totals[7] = e, f, g, h
+    else:
+        totals[:] = 0.0
+        for bucket in buckets:
+            row = np.uint64(bucket)
+            for k in range(values.shape[1]):
+                totals[k] += values[row, k]
 
 
 @kernel

@@ -79,7 +79,7 @@ class Distilled(Measure):
 
     def kernels(self) -> tuple[str, ...]:
         """Return the groups of kernels that it calls."""
-        return ("buckets",)
+        return ("scores",)
 
     def open(self, files: Files) -> MeasureFunction:
         """Read the student; return a thread-safe function from documents (n rows) to the column (n rows)."""

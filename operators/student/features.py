@@ -102,14 +102,17 @@ class Ngrams(NamedTuple):
 
     def _listed(self, texts: pa.LargeStringArray) -> tuple[Numbers, Numbers]:
         """Return where the n-grams of each of n texts begin (n + 1), and their buckets: those of one word first."""
-        _, lengths = self.sums(texts, np.zeros((self.buckets, 0)))
+        _, lengths = self.sums(texts, np.zeros((self.buckets, 0), np.float32))
         starts = np.concatenate([[0], np.cumsum(lengths)])
         buckets = np.empty(starts[-1], np.int64)
         list_buckets(*text_buffers(texts), self._features(), starts, buckets)
         return starts, buckets
 
-    def sums(self, texts: pa.LargeStringArray, values: Floats) -> tuple[Floats, Numbers]:
-        """Return the sums of values (buckets, k) over the n-grams of texts (n, k), and the numbers of n-grams (n)."""
+    def sums(self, texts: pa.LargeStringArray, values: NDArray[np.float32]) -> tuple[Floats, Numbers]:
+        """Return sums of values (buckets, k) over the n-grams of texts (n, k), and the numbers of n-grams (n).
+
+        Sums are of 64 bits.
+        """
         sums, lengths = np.empty((len(texts), values.shape[1])), np.empty(len(texts), np.int64)
         sum_over_buckets(*text_buffers(texts), self._features(), values, sums, lengths)
         return sums, lengths

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.linear import fit_dual, products
@@ -20,6 +21,7 @@ from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 Kind = Literal["choice", "scale", "multi"]
 ROUNDS = 500
 TOLERANCE = 1e-3  #: largest move of a dual in a round, beside the strength, at which the fit ends
+_WIDTHS = (1, 4, 8)  # of tables that the kernel sums in registers
 _METADATA, _RARITY = b"student", "rarity"
 
 
@@ -45,12 +47,16 @@ class Student:
     def scores(self, texts: pa.LargeStringArray) -> Floats:
         """Return the scores (n, labels) of texts (n)."""
         sums, lengths = self.ngrams.sums(texts, self._values_by_bucket)
+        sums = sums[:, : len(self.bias)]
         return both_ways(sums / np.sqrt(np.maximum(lengths, 1))[:, None] + self.bias, len(self.labels))
 
     @cached_property
-    def _values_by_bucket(self) -> Floats:
-        """Return the values (buckets, labels that have weights)."""
-        return np.ascontiguousarray(self.values.T)
+    def _values_by_bucket(self) -> NDArray[np.float32]:
+        """Return the values (buckets, labels that have weights), padded by zeros to a width that is summed fast."""
+        k, buckets = self.values.shape
+        table = np.zeros((buckets, next((width for width in _WIDTHS if k <= width), k)), np.float32)
+        table[:, :k] = self.values.T
+        return table
 
     def to_bytes(self) -> bytes:
         """Return it as an Arrow IPC file."""
