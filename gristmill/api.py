@@ -138,6 +138,7 @@ def distil(
     inputs: Sequence[str] = (),
     calibration: str | None = None,
     calibrate_by: str | None = None,
+    balance: bool = False,
     correct: str = "auto",
     unlabelled: str | None = None,
     prior: float | None = None,
@@ -164,6 +165,7 @@ def distil(
         inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
         calibration: temperature or isotonic; by default isotonic with `unlabelled`, else temperature.
         calibrate_by: A field of strata (of a task `source`) that are calibrated apart where they have enough texts.
+        balance: Whether all labels weigh alike, however rare: for a rare label that matters more than others.
         correct: Whether labels of a choice that other texts speak against are learnt as they probably should be: auto
             (where about 5 % or more seem wrong), always or never.
         unlabelled: The one of two labels whose texts nobody looked at, such as those of the web: some of them are of
@@ -193,7 +195,8 @@ def distil(
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
-    options = Options(ngram, buckets, seed, calibration, unlabelled, prior, correct, calibrate_by)  # type: ignore[arg-type]
+    taught = (calibration, unlabelled, prior, correct, calibrate_by, balance)
+    options = Options(ngram, buckets, seed, *taught)  # type: ignore[arg-type]
     return make(examples, out, _reporter(reporter), options, held_out)
 
 

@@ -129,7 +129,7 @@ def _dual() -> list[_Call]:
     numbers, values = np.zeros(2, np.int64), np.zeros(1)
     return [
         (list_buckets, (*_texts(), features, numbers, numbers[:1])),
-        (fit_dual, (numbers, numbers[:1], values, values, values, values, values, 1.0, 1, 1.0)),
+        (fit_dual, (numbers, numbers[:1], values, values, values, values, values, values, 1, 1.0)),
         (products, (numbers, numbers[:1], values, np.zeros((1, 1)), np.zeros((1, 1)))),
     ]
 

@@ -18,13 +18,13 @@ _MULTIPLIER, _INCREMENT, _HIGH = np.uint64(6364136223846793005), np.uint64(14426
 
 
 @kernel
-def fit_dual(starts, columns, values, squares, targets, weights, duals, cost, rounds, tolerance):
+def fit_dual(starts, columns, values, squares, targets, weights, duals, costs, rounds, tolerance):
     """Fit weights (float64[d]) and duals (float64[n]) to rows, starting at those that are there; return the rounds.
 
     Row i has values[starts[i] : starts[i + 1]] (float64) at columns of the same places (int64) and the squared length
-    squares[i]; targets: float64[n] in 0..1. Makes |weights|^2 / 2 + cost * (sum of the log losses) least.
+    squares[i]; targets: float64[n] in 0..1. Makes |weights|^2 / 2 + (sum of costs (float64[n]) * log losses) least.
     Looks at all rows in each round, in an order of its own (Hsieh et al. 2008, section 3.1: it ends sooner); ends where
-    no dual moves by over the tolerance times the cost.
+    no dual moves by over the tolerance times its cost.
     """
     n = targets.shape[0]
     order = np.arange(n)
@@ -41,13 +41,13 @@ def fit_dual(starts, columns, values, squares, targets, weights, duals, cost, ro
             for j in range(starts[i], starts[i + 1]):
                 margin += weights[columns[j]] * values[j]
             old = duals[i]
-            new = _solved(old, margin, squares[i], targets[i], cost)
+            new = _solved(old, margin, squares[i], targets[i], costs[i])
             step = new - old
             if step != 0.0:
                 duals[i] = new
                 for j in range(starts[i], starts[i + 1]):
                     weights[columns[j]] += step * values[j]
-                largest = max(largest, abs(step) / cost)
+                largest = max(largest, abs(step) / costs[i])
         if largest <= tolerance:
             return done + 1
     return rounds

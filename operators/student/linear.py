@@ -20,6 +20,7 @@ from gristmill.operators.student.features import Floats, Ngrams, SparseRows
 #: What labels are: names; numbers whose distances mean something; or, of several labels, whether each fits.
 Kind = Literal["choice", "scale", "multi"]
 ROUNDS = 500
+_MOST = 20.0  # of the importance of a rare example beside others
 TOLERANCE = 1e-3  #: largest move of a dual in a round, beside the strength, at which the fit ends
 _WIDTHS = (1, 4, 8)  # of tables that the kernel sums in registers
 _METADATA, _RARITY = b"student", "rarity"
@@ -111,11 +112,13 @@ def fit(
     rounds: int = ROUNDS,
     tolerance: float = TOLERANCE,
     start: Floats | None = None,
+    importances: Floats | None = None,
 ) -> StudentFit:
     """Return the student of rows (n) and soft targets (n, labels), which add up to 1 where labels exclude each other.
 
     `strength` is what the log losses of all examples count beside the squares of the weights. `start` are the duals of
-    a fit of the same rows with less strength, from which this one is found sooner. The same arguments give the same
+    a fit of the same rows with less strength, from which this one is found sooner. `importances` (n, labels) say what
+    the loss of an example counts beside others, by default as much. The same arguments give the same
     student, bit for bit.
     """
     learnt = [1] if kind != "multi" and len(labels) == 2 else [*range(len(labels))]
@@ -129,11 +132,30 @@ def fit(
     squares, most = rows.squares, 0
     for label, of in enumerate(learnt):
         right = np.ascontiguousarray(targets[:, of])
-        took = fit_dual(*rows, squares, right, weights[label], duals[label], strength, rounds, tolerance)
+        costs = np.full(len(right), strength) if importances is None else strength * importances[:, of]
+        took = fit_dual(*rows, squares, right, weights[label], duals[label], costs, rounds, tolerance)
         most = max(most, took)
     values = (weights[:, :-1] * rarity).astype(np.float32).astype(np.float64)
     student = Student(kind, tuple(labels), ngrams, values, weights[:, -1], rarity)
     return StudentFit(student, duals.T, most)
+
+
+def balanced(targets: Floats, exclusive: bool) -> Floats:
+    """Return importances (n, labels) by which all labels weigh alike, however rare, by soft targets (n, labels).
+
+    Of labels that exclude each other an example has that of its label; of others each label that fits or does not. None
+    has more than _MOST times that of another.
+    """
+    n, k = targets.shape
+    if exclusive:
+        of_label = n / (k * np.maximum(targets.sum(axis=0), 1))
+        weights = np.repeat((targets @ of_label)[:, None], k, axis=1)
+    else:
+        fits = np.maximum(targets.sum(axis=0), 1)
+        weights = targets * (n / (2 * fits)) + (1 - targets) * (n / (2 * np.maximum(n - fits, 1)))
+    capped = np.minimum(weights, _MOST * weights.min(axis=0))
+    importances: Floats = capped / capped.mean(axis=0)
+    return importances
 
 
 def both_ways(scores: Floats, labels: int) -> Floats:

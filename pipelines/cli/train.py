@@ -112,6 +112,7 @@ def distil(
     calibrate_by: Annotated[
         str | None, typer.Option(metavar="FIELD", help="Calibrate the values of a field apart, such as source.")
     ] = None,
+    balance: Annotated[bool, typer.Option("--balance", help="All labels weigh alike, however rare.")] = False,
     correct: Annotated[
         str, typer.Option(help="Correct labels that other texts speak against: auto, always or never.")
     ] = "auto",
@@ -152,6 +153,7 @@ def distil(
             inputs=input_ or (),
             calibration=calibration,
             calibrate_by=calibrate_by,
+            balance=balance,
             correct=correct,
             unlabelled=unlabelled,
             prior=prior,

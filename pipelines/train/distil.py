@@ -21,7 +21,7 @@ from gristmill.operators.measures.distilled import CALIBRATION
 from gristmill.operators.rules.cut import REPORT
 from gristmill.operators.student.calibration import Calibration, calibrated, log_loss, of_unlabelled
 from gristmill.operators.student.features import Floats, Ngrams, SparseRows
-from gristmill.operators.student.linear import StudentFit, fit
+from gristmill.operators.student.linear import StudentFit, balanced, fit
 from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
@@ -50,6 +50,7 @@ class Options:
     prior: float | None = None  #: the share of them that is; by default it is estimated
     correct: Correct = "auto"  #: whether to learn labels that other texts speak against as they probably should be
     calibrate_by: str | None = None  #: a field of strata that are calibrated apart
+    balance: bool = False  #: whether all labels weigh alike, however rare
 
     @property
     def method(self) -> Literal["temperature", "isotonic"]:
@@ -104,7 +105,7 @@ def prepared(
     correct = options.correct if options.unlabelled is None else "never"
     parts = split(examples, test, options.seed)
     correction = corrected(parts, Ngrams(options.ngram, options.buckets), correct, reporter)
-    return Lesson.of(correction.split, Ngrams(correction.order, options.buckets)), correction
+    return Lesson.of(correction.split, Ngrams(correction.order, options.buckets), options.balance), correction
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,14 @@ class Lesson:
     ngrams: Ngrams
     rows: SparseRows
     rarity: Floats  #: (buckets), by the texts to learn from
+    balance: bool = False  #: whether all labels weigh alike
 
     @classmethod
-    def of(cls, parts: Split, ngrams: Ngrams) -> Lesson:
+    def of(cls, parts: Split, ngrams: Ngrams, balance: bool = False) -> Lesson:
         """Return the lesson of parts."""
         counts = ngrams.occurrences(parts.examples.texts)
         rarity = counts.rarity(ngrams.buckets, parts.sides == LEARN)
-        return cls(parts, ngrams, counts.rows(rarity), rarity)
+        return cls(parts, ngrams, counts.rows(rarity), rarity, balance)
 
     @cached_property
     def apart(self) -> Examples:
@@ -132,7 +134,8 @@ class Lesson:
         """Return the student of some of the examples."""
         examples = self.parts.examples
         taught = (self.rows.take(which), self.rarity, examples.targets[which], strength)
-        return fit(examples.kind, examples.labels, self.ngrams, *taught, start=start)
+        importances = balanced(examples.targets[which], examples.exclusive) if self.balance else None
+        return fit(examples.kind, examples.labels, self.ngrams, *taught, start=start, importances=importances)
 
     def best(self, options: Options, advance: Callable[[], object]) -> tuple[float, StudentFit, Calibration]:
         """Return the strength of least log loss on the examples to calibrate with, its student and calibration."""

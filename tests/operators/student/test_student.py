@@ -29,7 +29,7 @@ from gristmill.operators.student.calibration import (
 )
 from gristmill.operators.student.explanation import LearntExamples, explained
 from gristmill.operators.student.features import Ngrams
-from gristmill.operators.student.linear import Student, fit, representers, scores_of_rows
+from gristmill.operators.student.linear import Student, balanced, fit, representers, scores_of_rows
 from tests.operators.student.students import small_student, student_file
 from tests.support import make_documents, sentences
 
@@ -196,6 +196,46 @@ def test_calibration_makes_probabilities_mean_what_they_say(method: str, exclusi
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
+def test_a_rare_label_is_said_as_often_as_it_is(exclusive: bool) -> None:
+    draw = np.random.default_rng(5)
+    rare = draw.random(4000) < 0.05
+    targets = np.eye(3)[np.where(rare, 2, draw.integers(2, size=4000))]
+    scores = draw.normal(0, 1, (4000, 3)) + 1.5 * targets - 1.0  # as if the labels were as frequent as each other
+    shares = calibrated(scores[:2000], targets[:2000], exclusive).probabilities(scores[2000:], exclusive)
+    assert shares[:, 2].mean() == pytest.approx(rare[2000:].mean(), abs=0.015)
+    assert expected_calibration_error(shares[:, 2], targets[2000:, 2]) < 0.02
+    assert as_probabilities(scores[2000:], exclusive)[:, 2].mean() > 0.15
+
+
+def test_an_example_of_importance_two_counts_as_two_examples() -> None:
+    texts = [document["text"] for document in make_documents(40)]
+    counts = NGRAMS.occurrences(pa.array(texts, pa.large_string()))
+    rarity = counts.rarity(NGRAMS.buckets)
+    rows, targets = counts.rows(rarity), np.eye(2)[[0, 1] * 20]
+    importances = np.ones((40, 2))
+    importances[:10] = 2.0
+    weighted = fit("choice", "ab", NGRAMS, rows, rarity, targets, 1.0, 3000, 1e-9, importances=importances)
+    twice = np.concatenate([np.arange(10), np.arange(40)])
+    repeated = fit("choice", "ab", NGRAMS, rows.take(twice), rarity, targets[twice], 1.0, 3000, 1e-9)
+    assert weighted.student.values == pytest.approx(repeated.student.values, abs=1e-4)
+    assert weighted.student.bias == pytest.approx(repeated.student.bias, abs=1e-4)
+
+
+def test_balanced_labels_weigh_alike_within_bounds() -> None:
+    targets = np.eye(3)[[0] * 60 + [1] * 30 + [2] * 10]
+    weights = balanced(targets, exclusive=True)
+    assert (weights == weights[:, :1]).all()
+    sums = (targets * weights).sum(axis=0)
+    assert sums == pytest.approx([sums[0]] * 3)
+    assert weights.mean() == pytest.approx(1)
+    several = (np.arange(100)[:, None] < [50, 20, 1]).astype(np.float64)
+    weights = balanced(several, exclusive=False)
+    for label, fits in enumerate(several.T):
+        ratio = (weights[:, label] * fits).sum() / (weights[:, label] * (1 - fits)).sum()
+        assert ratio == pytest.approx(1 if label < 2 else 20 / 99)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
 def test_strata_are_calibrated_apart(exclusive: bool) -> None:
     draw = np.random.default_rng(4)
     n = 6000
@@ -219,7 +259,7 @@ def test_strata_are_calibrated_apart(exclusive: bool) -> None:
         here = strata[half:] == name
         right = targets[half:][here, 1]
         assert expected_calibration_error(apart[here, 1], right) < 0.05
-        assert expected_calibration_error(common[here, 1], right) > (0.08 if name == "rich" else 0.02)
+        assert expected_calibration_error(common[here, 1], right) > (0.05 if name == "rich" else 0.02)
         assert apart[here].mean(axis=0) == pytest.approx(targets[half:][here].mean(axis=0), abs=0.05)
     others = found.probabilities(scores[:5], exclusive, ["few", None, "new", "few", "few"])
     assert others == pytest.approx(found.probabilities(scores[:5], exclusive))

@@ -494,3 +494,17 @@ def test_a_field_that_is_no_stratum_cannot_be_calibrated_by(tmp_path: Path) -> N
         api.distil(str(tmp_path / "s.bin"), table=path, by=["source"], calibrate_by="topic")
     common = api.distil(str(tmp_path / "s.bin"), table=path, by=["source"])
     assert common["calibration_by_stratum"] == []
+
+
+def test_a_rare_label_weighs_as_much_where_that_is_asked_for(tmp_path: Path) -> None:
+    draw = random.Random(6)
+    made = [row for row in examples(2500, seed=6) if row["label"] != "food" or draw.random() < 0.08]
+    path = table(tmp_path / "t.parquet", [{**row, "text": text_on(row["label"], draw, 25, 0.06)} for row in made])
+    report = api.distil(str(tmp_path / "even.bin"), table=path, correct="never", balance=True)
+    assert report["options"]["balance"] is True
+    assert report["test"]["f1"]["food"] > 0.3
+    duals = pq.read_table(tmp_path / "even.bin.examples.parquet")
+    weight = {True: [], False: []}  # type: ignore[var-annotated]
+    for row in duals.to_pylist():
+        weight[row["target"][0] == 1].append(max(map(abs, row["dual"])))  # food is the first label
+    assert np.mean(weight[True]) > 3 * np.mean(weight[False])
