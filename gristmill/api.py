@@ -371,7 +371,7 @@ def aggregate_labels(
     """Return one soft label for each item that several annotators labelled, and a report on them.
 
     Args:
-        task: The path or URL of a task's YAML file, whose answers are in the store; or
+        task: The path or URL of a task's YAML file, whose answers are in the store (of pairs: texts get scores); or
         store: the store's folder or URL.
         table: A table of votes, Parquet or any format that `labels import` reads, in place of a task.
         fields: Its fields by what they are: item, annotator, label, gold, time, stratum. Of a task `gold` is the
@@ -401,8 +401,11 @@ def aggregate_labels(
     else:
         place = absolute(os.fspath(store), ".")
         loaded = load_task(os.fspath(str(task)), asks=False)
-        votes = votes_of_task(loaded, place, named.get("gold"), "stratum" in named)
-        result = aggregation.aggregate(votes, method)
+        if loaded.task.pairs:
+            result = aggregation.aggregate_pairs(loaded, place)
+        else:
+            votes = votes_of_task(loaded, place, named.get("gold"), "stratum" in named)
+            result = aggregation.aggregate(votes, method)
     if out is not None:
         aggregation.write_labels(result[0], out)
     return result

@@ -5,9 +5,10 @@
 | choice: {label: definition} | one letter              | the label                      |
 | scale: [low, high]          | one digit (or letter)   | the number                     |
 | multi: {label: definition}  | Y or N for each label   | a JSON list of labels          |
+| pair: the better one        | one letter              | first, second or tie           |
 | schema: {...}               | JSON                    | the JSON                       |
 
-Of the first three every code is one token, so that its log-probability is that of the answer.
+Of all but the last every code is one token, so that its log-probability is that of the answer.
 """
 
 from __future__ import annotations
@@ -178,6 +179,38 @@ class Scale(_OneOf):
         return str(int(number))
 
 
+FIRST, SECOND, TIE = "first", "second", "tie"
+
+
+class Pair(_OneOf):
+    """The better of two texts, or a tie."""
+
+    pair: str = Field(min_length=1, description="what the better one is, as in: teaches more")
+
+    @cached_property
+    def codes(self) -> dict[str, str]:
+        """Return code -> answer."""
+        return dict(zip(LETTERS, (FIRST, SECOND, TIE), strict=False))
+
+    def describe(self) -> str:
+        """Return what is compared, and how to answer."""
+        first, second, tie = self.codes
+        lines = [f"{first}: the first", f"{second}: the second", f"{tie}: neither, they are alike"]
+        return "\n".join([f"Two documents follow. Which one {self.pair.strip()}?", *lines, "", self.how])
+
+    @property
+    def how(self) -> str:
+        """Return how to answer, in a sentence."""
+        return "Answer with the letter of one option and nothing else."
+
+    def canonical(self, value: Any) -> str:
+        """Return first, second or tie, whatever the case; raise InvalidAnswer for anything else."""
+        answer = None if value is None else by_name(str(value), (FIRST, SECOND, TIE))
+        if answer is None:
+            raise InvalidAnswer(f"{quoted(str(value))} is none of {FIRST}, {SECOND}, {TIE}")
+        return answer
+
+
 class Multi(TaskSection):
     """Any of several labels, none and all included."""
 
@@ -337,7 +370,7 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(inner)
 
 
-KINDS = {"choice": Choice, "scale": Scale, "multi": Multi, "schema": Free}
+KINDS = {"choice": Choice, "scale": Scale, "multi": Multi, "pair": Pair, "schema": Free}
 
 
 def _kind(value: Any) -> str | None:
@@ -351,11 +384,14 @@ AnswerFormat = Annotated[
     Annotated[Choice, Tag("answer[choice]")]
     | Annotated[Scale, Tag("answer[scale]")]
     | Annotated[Multi, Tag("answer[multi]")]
+    | Annotated[Pair, Tag("answer[pair]")]
     | Annotated[Free, Tag("answer[schema]")],
     Discriminator(
         _kind,
         custom_error_type="answer_kind",
-        custom_error_message="Input should be one of choice: {...}, scale: [0, 5], multi: {...}, schema: {...}",
+        custom_error_message=(
+            "Input should be one of choice: {...}, scale: [0, 5], multi: {...}, pair: teaches more, schema: {...}"
+        ),
     ),
 ]
 
@@ -372,4 +408,19 @@ def _defined(label: str, text: str) -> str:
     return f"{label} ({text})" if text else label
 
 
-__all__ = ["LETTERS", "UNKNOWN", "AnswerFormat", "Choice", "Free", "InvalidAnswer", "Multi", "Scale", "Slots", "Soft"]
+__all__ = [
+    "FIRST",
+    "LETTERS",
+    "SECOND",
+    "TIE",
+    "UNKNOWN",
+    "AnswerFormat",
+    "Choice",
+    "Free",
+    "InvalidAnswer",
+    "Multi",
+    "Pair",
+    "Scale",
+    "Slots",
+    "Soft",
+]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from gristmill.operators.base import PositiveCount, digest_of
-from gristmill.operators.label.answers import AnswerFormat
+from gristmill.operators.label.answers import AnswerFormat, Pair
 from gristmill.operators.label.labels import TaskSection
 from gristmill.operators.label.reading import InvalidAnswer
 
@@ -39,7 +39,7 @@ class TaskQuestion(TaskSection):
     """The question that is asked of a document, and the way that the answer is read."""
 
     instruction: str = Field(min_length=1, description="what the model is to do, in words")
-    answer: AnswerFormat = Field(description="one of choice, scale, multi, schema")
+    answer: AnswerFormat = Field(description="one of choice, scale, multi, pair, schema")
     examples: tuple[Example, ...] = Field(default=(), description="texts with their answers, shown to the model")
     text: TextPart = Field(default=TextPart(), description="how much of a document the model sees")
 
@@ -49,12 +49,19 @@ class TaskQuestion(TaskSection):
         answer: AnswerFormat | None = known.data.get("answer")
         if answer is None:  # wrong itself, which is reported
             return examples
+        if examples and isinstance(answer, Pair):
+            raise ValueError("an example has one text; a question about a pair has two: describe in the instruction")
         for i, example in enumerate(examples):
             try:
                 answer.canonical(example.answer)
             except InvalidAnswer as error:
                 raise ValueError(f"the answer of example {i + 1} is not one of this task: {error}") from None
         return examples
+
+    @property
+    def pairs(self) -> bool:
+        """Return whether a question is about two texts."""
+        return isinstance(self.answer, Pair)
 
     def asked_fingerprint(self) -> str:
         """Return a hex digest of all that decides the prompt and how its answer is read."""
@@ -96,6 +103,9 @@ class Sample(TaskSection):
     threshold: float | None = Field(default=None, allow_inf_nan=False, description="near_threshold: a value of `score`")
     clusters: PositiveCount = Field(default=100, description="cluster: how many, at most `documents`")
     import_: str | None = Field(default=None, alias="import", description="a file with an id on each line")
+    comparisons: PositiveCount | None = Field(
+        default=None, description="answers of pairs: in how many pairs each text is, else 10"
+    )
     seed: int = Field(default=0, ge=0, lt=2**64, description="of all that is random; another seed, another sample")
 
     NEEDED: ClassVar[dict[str, dict[str, str]]] = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -17,7 +18,10 @@ from gristmill.operators.label.aggregation.agreement import Level, alpha, kappas
 from gristmill.operators.label.aggregation.comparisons import bradley_terry
 from gristmill.operators.label.aggregation.methods import METHODS
 from gristmill.operators.label.aggregation.votes import UNKNOWN, Aggregation, Floats, Votes
+from gristmill.operators.label.answers import FIRST, SECOND, TIE
 from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.label.store import open_stored
+from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.label.votes import FITS, FITS_NOT, NamedVotes, as_texts, coded, read_table
 from gristmill.pipelines.storage import files
 
@@ -257,8 +261,52 @@ def aggregate_comparisons(path: str, left: str, right: str, winner: str) -> tupl
     both = pa.chunked_array([table[left].combine_chunks(), table[right].combine_chunks()])
     names, places = coded(both.filter(pa.array(np.tile(keep, 2))))
     n = int(keep.sum())
-    strengths = bradley_terry(places[:n], places[n:], np.array(outcomes)[keep], len(names))
-    counts = np.bincount(places, minlength=len(names))
+    return _scored(names, places[:n], places[n:], np.array(outcomes)[keep], len(whole) - n)
+
+
+def aggregate_pairs(loaded: LoadedTask, store: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Return scores of the texts that a task compared by twos, and a report, as `aggregate_comparisons` does.
+
+    The table has `content_id` and `id` in place of `item`. A soft answer counts by its probabilities, half of a tie for
+    either side. Raises RecipeError where the store has no answers.
+    """
+    opened = open_stored(store, loaded.fingerprint)
+    rows = opened.rows(columns=("answer", "probabilities"))
+    rows = rows.filter(pc.is_valid(rows["answer"]))
+    if not rows.num_rows:
+        raise RecipeError(f"the store has no valid answer to {loaded.name}; `gristmill labels query` shows what it has")
+    ids = dict(zip(*(opened.documents()[name].to_pylist() for name in (CONTENT_ID, "id")), strict=True))
+    pairs = [str(ids.get(key, "")).partition(":") for key in rows[CONTENT_ID].to_pylist()]
+    known = np.array([bool(separator) for _, separator, _ in pairs], np.bool_)
+    sides = pa.array([side for place in (0, 2) for pair in pairs if pair[1] for side in (pair[place],)], pa.string())
+    names, places = coded(pa.chunked_array([sides]))
+    outcomes = [
+        _outcome(answer, shares)
+        for answer, shares in zip(*(rows[c].to_pylist() for c in ("answer", "probabilities")), strict=True)
+    ]
+    n = int(known.sum())
+    table, report = _scored(names, places[:n], places[n:], np.array(outcomes)[known], len(pairs) - n)
+    keys = table["item"].to_pylist()
+    named = pa.array([ids.get(bytes.fromhex(key)) for key in keys], pa.string())
+    table = table.rename_columns([CONTENT_ID, *table.column_names[1:]]).add_column(1, "id", named)
+    return table, {**report, "annotators": len(rows["annotator"].unique())}
+
+
+def _outcome(answer: str, shares: Any) -> float:
+    """Return how far the first of two texts is the better one, 0 to 1."""
+    if shares is None:
+        return {FIRST: 1.0, SECOND: 0.0, TIE: 0.5}[answer]
+    told = dict(shares)
+    return float(told.get(FIRST, 0.0) + told.get(TIE, 0.0) / 2)
+
+
+def _scored(
+    names: pa.Array, left: NDArray[np.int64], right: NDArray[np.int64], outcomes: Floats, left_out: int
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the table of scores of items (`names`) by comparisons (n), best first, and the report."""
+    n = len(left)
+    strengths = bradley_terry(left, right, outcomes, len(names))
+    counts = np.bincount(np.concatenate([left, right]), minlength=len(names))
     order = np.argsort(-strengths.scores, kind="stable")
     scored = pa.table(
         {
@@ -272,8 +320,8 @@ def aggregate_comparisons(path: str, left: str, right: str, winner: str) -> tupl
         "method": "bradley_terry",
         "items": len(names),
         "comparisons": n,
-        "ties": int((np.array(outcomes)[keep] == 0.5).sum()),
-        "left_out": len(whole) - n,
+        "ties": int((outcomes == 0.5).sum()),
+        "left_out": left_out,
         "iterations": strengths.iterations,
     }
     return scored, report

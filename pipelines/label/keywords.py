@@ -72,7 +72,7 @@ class KeywordsAsker:
 def labels_of(name: str, answer: AnswerFormat, words: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the task's labels that words are given for, in their order. Raises RecipeError for any other."""
     if not isinstance(answer, Choice | Scale | Multi):
-        raise RecipeError(f"{name}: words give labels; answers by a schema have none")
+        raise RecipeError(f"{name}: words give labels, and the answers of this task are none")
     labels = []
     for label in words:
         try:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from gristmill.operators.label.contract import Asker, Question, Rejected, Reply, Tokenizer
-from gristmill.operators.label.prompt import Cutter, Prompt
+from gristmill.operators.label.pairs import parted
+from gristmill.operators.label.prompt import BETWEEN, Cutter, Prompt
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.pipelines.label.documents import ShardDocuments
 
@@ -70,12 +71,18 @@ class Preparer:
 
     def __init__(self, asked: TaskQuestion, tokenizer: Tokenizer) -> None:
         self.prompt = Prompt(asked, tokenizer.special)
-        self._cutter = Cutter(tokenizer, asked.text)
+        self._pairs = asked.pairs
+        part = (
+            asked.text.model_copy(update={"max_tokens": max(1, asked.text.max_tokens // 2)})
+            if asked.pairs
+            else asked.text
+        )
+        self._cutter = Cutter(tokenizer, part)
 
     def question(self, key: bytes, text: str, rejected: Rejected | None = None) -> Question:
-        """Return the question about a text; `key` is its content id."""
-        document, cut_tokens = self._cutter.cut(self.prompt.neutralise(text))
-        return Question(key, document, cut_tokens, rejected)
+        """Return the question about a text, or the two of a pair (`pairs.joined`); `key` is its content id."""
+        cuts = [self._cutter.cut(self.prompt.neutralise(part)) for part in (parted(text) if self._pairs else (text,))]
+        return Question(key, BETWEEN.join(cut.text for cut in cuts), sum(cut.cut_tokens for cut in cuts), rejected)
 
 
 @dataclass(frozen=True)

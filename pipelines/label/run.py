@@ -17,6 +17,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Asker, Rejected
 from gristmill.operators.label.samplers import KEY
+from gristmill.operators.label.task import Sample
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.annotators import AnyAnnotator
@@ -25,6 +26,7 @@ from gristmill.pipelines.label.backends import OpenAsker, open_asker
 from gristmill.pipelines.label.budget import Amount, Ledger
 from gristmill.pipelines.label.documents import Documents, imported_ids, scan
 from gristmill.pipelines.label.forecast import Forecast, Sizes, forecast
+from gristmill.pipelines.label.pairs import COMPARISONS, named_pairs, paired
 from gristmill.pipelines.label.questions import BATCH, ReadingChunk, StreamingAsker
 from gristmill.pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
 from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
@@ -85,6 +87,9 @@ def label_chosen(
     """
     started = time.monotonic()
     texts = chosen.without_repeats()
+    if loaded.task.pairs:
+        sample = loaded.task.sample or Sample(documents=1)
+        texts = paired(texts, sample.comparisons or COMPARISONS, sample.seed)
     counts = (chosen.table.num_rows, of, texts.table.num_rows)
     result = LabelResult(loaded.name, loaded.fingerprint, "", *counts, chosen.rejects, chosen.first_reject)
     store = LabelStore(store_url, loaded.fingerprint)
@@ -104,7 +109,7 @@ def label_chosen(
         if not result.declined:
             store.write_task(loaded.name, loaded.as_written, source)
             named = chosen.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
-            store.write_documents(writer.run, [named])
+            store.write_documents(writer.run, [named, named_pairs(texts)] if loaded.task.pairs else [named])
             result.annotators = [labelling.ask(part) for part in parts]
             result.reached, result.spent = labelling.ledger.reached, labelling.ledger.spent
     result.seconds = time.monotonic() - started

@@ -111,7 +111,7 @@ def votes_of_task(loaded: LoadedTask, store: str, gold: str | None = None, strat
     """
     answer = loaded.task.answer
     if not isinstance(answer, Choice | Scale | Multi):
-        raise RecipeError(f"{loaded.name}: answers by a schema are no labels; only choice, scale and multi have those")
+        raise RecipeError(f"{loaded.name}: its answers are no labels; only those of choice, scale and multi are")
     opened = open_stored(store, loaded.fingerprint)
     rows = opened.rows(columns=("answer", "probabilities"))
     rows = rows.filter(pc.is_valid(rows["answer"]))

@@ -207,6 +207,11 @@ def _load_tasks(loaded: LoadedRecipe, asks: bool, mistakes: Mistakes) -> tuple[L
         with mistakes.located(("label", i)):
             task = load_task(loaded.resolve(path), asks)
             task.require_folders()
+            if task.task.pairs:
+                raise RecipeError(
+                    f"{path} asks about pairs of texts, which give no columns; `gristmill label {path}` asks, and "
+                    "`gristmill labels aggregate` makes scores of the answers"
+                )
             tasks.append(task)
     return tuple(tasks)
 

@@ -326,7 +326,7 @@ def _check_label(loaded: LoadedTask, label: str | None) -> None:
     answer = loaded.task.answer
     labels = [*(answer.choice if isinstance(answer, Choice) else answer.multi if isinstance(answer, Multi) else ())]
     if not labels and not isinstance(answer, Scale):
-        raise RecipeError(f"{loaded.name}: answers by a schema are no labels; a loop takes choice, scale or multi")
+        raise RecipeError(f"{loaded.name}: its answers are no labels; a loop takes choice, scale or multi")
     if label is not None and label not in labels:
         hint = did_you_mean(label, labels) if labels else "; its answers are numbers"
         raise RecipeError(f"{loaded.name} has no label {label}{hint}")

@@ -279,7 +279,7 @@ def test_a_certain_answer_has_no_entropy() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"ranking": ["a"]}, "one of choice: {...}, scale: [0, 5], multi: {...}, schema: {...}"),
+        ({"ranking": ["a"]}, "one of choice: {...}, scale: [0, 5], multi: {...}, pair: teaches more, schema: {...}"),
         ({"choice": ["a", "b"], "scale": [0, 5]}, "one of choice"),
         ("choice", "one of choice"),
         ({"choice": ["a"]}, "give 2 to 52 labels, not 1"),

@@ -95,7 +95,7 @@ def test_a_task_without_a_model_becomes_a_student(tmp_path: Path) -> None:
     [
         ({"choice": ["a", "b"]}, {"c": ["x"]}, "w0: words are given for no label of the task: 'c' is none of a, b"),
         ({"choice": ["a", "b"]}, {"a": ["re:("]}, r"w0: 're:\(' is no regular expression"),
-        ({"schema": {"type": "object"}}, {"a": ["x"]}, "w0: words give labels; answers by a schema have none"),
+        ({"schema": {"type": "object"}}, {"a": ["x"]}, "w0: words give labels, and the answers of this task are none"),
         ({"choice": ["a", "b"]}, {"a": []}, "words"),
         ({"choice": ["a", "b"]}, {}, "words"),
         ({"choice": ["a", "b"]}, {"a": [" "]}, "words"),

@@ -1,0 +1,83 @@
+"""Questions about two texts: pairs of the documents of a sample, as documents of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.operators import columns
+from gristmill.operators.kernels.buffers import id_words
+from gristmill.operators.label.pairs import drawn_pairs, joined
+from gristmill.operators.label.samplers import KEY
+from gristmill.operators.measures.content_id import content_ids
+from gristmill.pipelines.label.documents import DOCUMENT, Documents
+from gristmill.pipelines.label.store import DOCUMENTS
+
+COMPARISONS = 10  #: pairs that a text is in, where a task's sample does not say
+#: Bytes that delimiters between the texts of a pair take in a prompt, at most.
+_BETWEEN = 64
+_BATCH = 256
+
+
+class _Named(NamedTuple):
+    """What messages call the pairs."""
+
+    name: str = "pairs of texts"
+
+
+class _Place(NamedTuple):
+    spec: _Named = _Named()
+
+
+@dataclass(frozen=True)
+class PairTexts:
+    """The texts of pairs (m). Picklable, with all the texts that it joins."""
+
+    shards: Mapping[int, _Place]
+    texts: tuple[str, ...]  #: (n)
+    pairs: tuple[tuple[int, int], ...]  #: (m), places of the texts
+
+    def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
+        """Yield the joined texts of some pairs, batch by batch."""
+        rows = known[columns.ROW].to_pylist()
+        for start in range(0, len(rows), _BATCH):
+            pairs = (self.pairs[row] for row in rows[start : start + _BATCH])
+            yield pa.array([joined(self.texts[a], self.texts[b]) for a, b in pairs], pa.large_string())
+
+
+def paired(texts: Documents, comparisons: int, seed: int) -> Documents:
+    """Return pairs of different texts (n) as documents, whose id is `<content id>:<content id>` of both.
+
+    Their key is the content id of both as one text. All texts are held in memory.
+    """
+    contents = [text for _, part in texts.by_shard() for batch in part.read() for text in batch.to_pylist()]
+    keys = [key for _, part in texts.by_shard() for key in part.keys]
+    ids = pa.array(keys, columns.TYPES[columns.CONTENT_ID])
+    pairs = drawn_pairs(id_words(ids), comparisons, seed)
+    joint = PairTexts({0: _Place()}, tuple(contents), tuple(map(tuple, pairs.tolist())))
+    rows = pa.array(np.arange(len(pairs)), columns.TYPES[columns.ROW])
+    batches = list(joint.read(0, pa.table({columns.ROW: rows})))
+    own = pa.concat_arrays([content_ids(batch) for batch in batches]) if batches else pa.array([], ids.type)
+    sizes = np.array([len(text.encode()) for text in contents], np.uint64)
+    table = pa.table(
+        [
+            pa.repeat(pa.scalar(0, pa.uint32()), len(pairs)),
+            rows,
+            own,
+            own,
+            pa.array([f"{keys[a].hex()}:{keys[b].hex()}" for a, b in pairs.tolist()], pa.string()),
+            pa.repeat(pa.scalar("pairs", pa.string()), len(pairs)),
+            pa.array(sizes[pairs].sum(axis=1) + np.uint64(_BETWEEN), pa.uint64()),
+        ],
+        schema=DOCUMENT,
+    )
+    return Documents(table, joint)  # type: ignore[arg-type]
+
+
+def named_pairs(pairs: Documents) -> pa.Table:
+    """Return what the store remembers of pairs (DOCUMENTS): content ids, and the ids that name both texts."""
+    return pairs.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
