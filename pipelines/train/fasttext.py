@@ -13,11 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gristmill.operators.errors import FatalError, RecipeError
 
+#: Trainings before it is given up.
+ATTEMPTS = 4
 #: Program that trains as its argument says; it ends when its standard input does, with the process that started it.
 _PROGRAM = """
 import json, os, sys, threading
@@ -55,11 +57,28 @@ class TrainingArguments:
             raise RecipeError(f"seed is {self.seed}; it must be from 0 to 2147483647")
 
 
-def train_model(lines: Path, model: Path, arguments: TrainingArguments) -> None:
-    """Train on a file of lines, each a label and a text, and write the model.
+def train_model(lines: Path, model: Path, arguments: TrainingArguments) -> TrainingArguments:
+    """Train on a file of lines, each a label and a text; write the model, and return the arguments that it has.
 
-    Raises RecipeError where the learning rate gives NaN, FatalError where fastText fails in another way.
+    Where fastText meets NaN, it is tried again at half the rate with the next seed, ATTEMPTS times in all. Raises
+    RecipeError where that does not help, FatalError where fastText fails in another way.
     """
+    for attempt in range(ATTEMPTS):
+        rate = arguments.learning_rate / 2**attempt
+        tried = replace(arguments, learning_rate=rate, seed=(arguments.seed + attempt) % 2**31)
+        code, said = _attempt(lines, model, tried)
+        if code == 0:
+            return tried
+        if "NaN" not in said:
+            raise FatalError(f"fastText failed with exit code {code}: {said or 'it said nothing'}")
+    raise RecipeError(
+        f"fastText cannot train at learning rate {arguments.learning_rate}, nor at {ATTEMPTS - 1} lower ones down to "
+        f"{rate} ({said}); lower it"
+    )
+
+
+def _attempt(lines: Path, model: Path, arguments: TrainingArguments) -> tuple[int, str]:
+    """Train once; return the exit code and what was said."""
     options = {
         "input": str(lines),
         "dim": arguments.dim,
@@ -78,9 +97,4 @@ def train_model(lines: Path, model: Path, arguments: TrainingArguments) -> None:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, env=environment) as process:
             process.wait()
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()
-    if process.returncode == 0:
-        return
-    if "NaN" in said:
-        raise RecipeError(f"fastText cannot train at learning rate {arguments.learning_rate} ({said}); lower it")
-    raise FatalError(f"fastText failed with exit code {process.returncode}: {said or 'it said nothing'}")
+        return process.returncode, errors.read().decode(errors="replace").strip()

@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,7 @@ def train_quality(
     buckets: 800 MB that made no classifier better.
 
     Raises RecipeError where a path matches nothing, a side is empty or too small to be split, a document is on both
-    sides, a number is out of range, or fastText cannot learn from the documents.
+    sides, a number is out of range, or fastText cannot learn from the documents, at lower rates either.
     """
     arguments = TrainingArguments(dim, word_ngrams, epochs, learning_rate, min_count, buckets, seed, threads)
     _check(positive_label, negative_label, holdout)
@@ -111,8 +111,10 @@ def train_quality(
     with tempfile.TemporaryDirectory(prefix="gristmill-train-") as folder:
         lines, model = Path(folder, "train.txt"), Path(folder, "model.bin")
         _write_lines(lines, good, bad)
-        train_model(lines, model, arguments)
-        report = _report(out, model, arguments, good, bad)
+        trained = train_model(lines, model, arguments)
+        report = _report(out, model, trained, good, bad)
+        if trained != arguments:
+            report = replace(report, asked_rate=learning_rate)
         files.write_json(f"{out}.report.json", report.as_json())
         files.write_bytes(f"{out}.report.md", markdown(report).encode())
         with open(model, "rb") as source, files.replacing(out) as target:

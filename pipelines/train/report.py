@@ -61,20 +61,29 @@ class TrainReport:
     length_auc: float  #: chance that a positive is longer than a negative: 0.5 where length tells nothing
     thresholds: tuple[ThresholdRow, ...]
     mistakes: tuple[Mistake, ...]  #: the most confident ones, negatives first
+    asked_rate: float | None = None  #: the learning rate that was asked for, where fastText did not learn with it
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts and numbers, warnings included."""
         return asdict(self) | {"warnings": self.warnings()}
 
     def warnings(self) -> list[str]:
-        """Return reasons to doubt the figures, in sentences."""
+        """Return reasons to doubt the figures, and what was done otherwise than asked for, in sentences."""
+        told = []
+        if self.asked_rate is not None:
+            rate, seed = self.arguments["learning_rate"], self.arguments["seed"]
+            told.append(
+                f"fastText met NaN at a learning rate of {self.asked_rate}: this model was trained at {rate}, with the "
+                f"seed {seed}"
+            )
         if max(self.length_auc, 1 - self.length_auc) <= TELLING:
-            return []
+            return told
         which, tells = ("longer", self.length_auc) if self.length_auc > 0.5 else ("shorter", 1 - self.length_auc)
         return [
+            *told,
             f"length alone tells the two kinds apart: a positive document is {which} than a negative one {tells:.0%} "
             "of the time, so the model may have learnt length and little else. Give documents of like lengths on both "
-            "sides, for instance those of 40 to 400 words"
+            "sides, for instance those of 40 to 400 words",
         ]
 
 

@@ -271,3 +271,32 @@ def wait_for(condition, seconds=60):
             return found
         time.sleep(0.05)
     raise AssertionError("it did not happen")
+
+
+@pytest.mark.parametrize("failures", [1, 3, 4])
+def test_where_fasttext_meets_nan_it_is_tried_again_at_a_lower_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    from gristmill.pipelines.train import fasttext as training
+
+    attempt, tried = training._attempt, []
+
+    def failing(lines: Path, model: Path, arguments: training.TrainingArguments) -> tuple[int, str]:
+        tried.append((arguments.learning_rate, arguments.seed))
+        if len(tried) > failures:
+            return attempt(lines, model, arguments)
+        model.write_bytes(b"half of a model")
+        return 1, "Encountered NaN."
+
+    monkeypatch.setattr(training, "_attempt", failing)
+    lines = tmp_path / "train.txt"
+    lines.write_text("".join(f"__label__{i % 2} word{i % 2} and more\n" for i in range(200)))
+    arguments = training.TrainingArguments(4, 1, 5, 0.8, 1, 100, 7, 1)
+    if failures == training.ATTEMPTS:
+        with pytest.raises(RecipeError, match=r"learning rate 0.8, nor at 3 lower ones down to 0.1"):
+            training.train_model(lines, tmp_path / "m.bin", arguments)
+        return
+    trained = training.train_model(lines, tmp_path / "m.bin", arguments)
+    assert tried == [(0.8 / 2**i, 7 + i) for i in range(failures + 1)]
+    assert (trained.learning_rate, trained.seed) == tried[-1]
+    assert fasttext.load_model(str(tmp_path / "m.bin")).predict("word1")[0] == ("__label__1",)
