@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from gristmill import api
 from gristmill.pipelines.cli.main import app
 from tests.label_model import TOPIC, labelled_texts
 from tests.pipelines.label.chat_server import NAME, chat_server
@@ -90,3 +91,19 @@ def test_models_and_people_label_the_same_documents(folder: Path) -> None:
     assert [part["cached"] for part in again["annotators"]] == [texts, texts]
     assert again["spent"] == pytest.approx(told["spent"])
     assert exported() == rows
+
+
+def test_the_loop_with_a_model_in_this_process(tmp_path: Path, tiny_model: Path) -> None:
+    texts = [*dict.fromkeys(text for text, _ in labelled_texts("test", 1200))][:900]
+    write_jsonl(tmp_path / "docs.jsonl", [{"id": f"n{i}", "text": text} for i, text in enumerate(texts)])
+    asked = TOPIC.model_dump(mode="json", by_alias=True)
+    task_file(tmp_path, **asked, annotators=[{"name": "here", "model": str(tiny_model), "device": "cpu"}])
+    recipe = {"version": 1, "name": "news", "store": "./store", "sources": [{"name": "docs", "path": "docs.jsonl"}]}
+    (tmp_path / "news.yaml").write_text(json.dumps({**recipe, "decide": ["exact_dedup"], "write": {}}))
+    out = str(tmp_path / "topic.bin")
+    result = api.loop(tmp_path / "task.yaml", out, recipe=str(tmp_path / "news.yaml"), rounds=2, budget=500)
+    assert [row["round"] for row in result.rounds] == [1, 2]
+    assert result.student is not None
+    assert result.student["test"]["accuracy"] > result.student["test"]["most_frequent"]
+    again = api.loop(tmp_path / "task.yaml", out, recipe=str(tmp_path / "news.yaml"), rounds=2, budget=500)
+    assert again.rounds == result.rounds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from gristmill.operators.measures.content_id import content_ids
 from gristmill.operators.student.samplers import SAMPLERS
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.cli.train import SAMPLER_NAMES
-from gristmill.pipelines.engine import open_engine
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.label.documents import source_of
 from gristmill.pipelines.label.run import scan_some
 from gristmill.pipelines.label.task import load_task
@@ -67,11 +67,14 @@ class Oracle:
 class Corpus:
     """Texts in a folder, a task, and the loop over them."""
 
-    def __init__(self, folder: Path, answer: dict[str, Any] = CHOICE, n: int = 900) -> None:
+    def __init__(self, folder: Path, answer: dict[str, Any] = CHOICE, n: int = 900, files: int = 1) -> None:
         draw = random.Random(0)
         self.topics = draw.choices([*WEIGHTS], [*WEIGHTS.values()], k=n)
         self.texts = [text_on(topic, draw) for topic in self.topics]
-        write_jsonl(folder / "docs.jsonl", [{"id": str(i), "text": text} for i, text in enumerate(self.texts)])
+        rows = [{"id": str(i), "text": text} for i, text in enumerate(self.texts)]
+        self.names = ["docs.jsonl", *(f"more-{i}.jsonl" for i in range(1, files))]
+        for i, name in enumerate(self.names):
+            write_jsonl(folder / name, rows[i::files])
         self.folder, self.task = folder, folder / "task.yaml"
         words = next(iter(TOPICS["food"]))
         annotator = {"name": "oracle", "engine": "keywords", "words": {next(iter(TOPICS)): [words]}}
@@ -89,14 +92,14 @@ class Corpus:
         options: LoopOptions = OPTIONS,
         name: str = "one",
         confirm: Callable[[Any], bool] = lambda plan: True,
+        engine: Engine | None = None,
     ) -> LoopResult:
-        with closing(open_engine("local", None)) as engine:
-            source = source_of(str(self.folder / "docs.jsonl"), "input", "text", "id", None)
-            documents = scan_some(source, engine, Reporter(quiet=True))
-            place, out = str(self.folder / f"store-{name}"), str(self.folder / f"{name}.bin")
-            quiet = Reporter(quiet=True)
-            loaded = load_task(str(self.task))
-            return loop(loaded, place, documents, out, options, engine, quiet, confirm, {}, lambda *_: asker)
+        engine = engine or LocalEngine(2)
+        source = source_of([str(self.folder / file) for file in self.names], "input", "text", "id", None)
+        documents = scan_some(source, engine, Reporter(quiet=True))
+        place, out = str(self.folder / f"store-{name}"), str(self.folder / f"{name}.bin")
+        quiet, loaded = Reporter(quiet=True), load_task(str(self.task))
+        return loop(loaded, place, documents, out, options, engine, quiet, confirm, {}, lambda *_: asker)
 
     def parts(self, name: str = "one", rounds: int = 3) -> list[dict[str, list[bytes]]]:
         state, every = LoopState(str(self.folder / f"{name}.bin.loop")), []
