@@ -144,7 +144,8 @@ def loop(
             reporter.say(f"  round {number}  is known: {figures['asked']:,} texts so far")
         else:
             figures = running.figures(number)
-            state.write_figures(number, figures)
+            if asked.complete:
+                state.write_figures(number, figures)
         rows.append(figures)
         state.write_pages(markdown(rows, options.sampler), plot(rows, options.sampler))
         if reached is not None:
@@ -292,6 +293,7 @@ class _Loop:
 
     def _learnt(self, number: int, side: str) -> _Learnt:
         """Return what one side has learnt from its texts after a round."""
+        side = side if number > 1 else RANDOM  # they begin alike
         if (number, side) in self.learnt:
             return self.learnt[number, side]
         parts = self._parts(number)

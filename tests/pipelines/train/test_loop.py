@@ -259,6 +259,13 @@ def test_the_ceiling_of_the_task_ends_the_loop_with_a_student(corpus: Corpus) ->
     assert len(asker.asked) == 300
     assert len(result.rounds) == 2
     assert result.student is not None
+    corpus.task.write_text(yaml.safe_dump(task | {"budget": {"documents": 1000}}))
+    after = corpus.loop(asker)  # the round that was cut short is asked to its end, and counted anew
+    assert after.reached is None
+    assert after.rounds[0] == result.rounds[0]
+    assert after.rounds[1]["sampled_labels"] > result.rounds[1]["sampled_labels"]
+    whole = corpus.oracle(letter)
+    assert corpus.loop(whole, name="two").rounds == after.rounds
 
 
 def test_no_further_round_where_somebody_says_so(corpus: Corpus) -> None:
