@@ -212,7 +212,7 @@ def loop(
     id: str = "id",
     rounds: int = 3,
     budget: int = 3000,
-    sampler: str = "llkd",
+    sampler: str = "uncertainty",
     label: str | None = None,
     gold: str | None = None,
     method: str = "mean",
@@ -239,7 +239,7 @@ def loop(
         id: the field that holds the id.
         rounds: How often is labelled.
         budget: How many texts are labelled in all rounds together; a fifth of them is to test with.
-        sampler: llkd, uncertainty, robust, neighbours or bandit, or random for that alone.
+        sampler: uncertainty, llkd, robust, neighbours or bandit, or random for that alone.
         label: The label that is looked for: its F1 is told, and the bandit's reward is to find it.
         gold: The annotator who is right.
         method: How the answers of several annotators are aggregated; see `aggregate_labels`.

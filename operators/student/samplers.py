@@ -151,8 +151,8 @@ def by_cluster_bandit(pool: TextPool, n: int) -> Places:
 
 #: Samplers by name.
 SAMPLERS: dict[str, Callable[[TextPool, int], Places]] = {
-    "llkd": by_llkd,
     "uncertainty": by_uncertainty,
+    "llkd": by_llkd,
     "robust": by_robust_gain,
     "neighbours": by_neighbours,
     "bandit": by_cluster_bandit,

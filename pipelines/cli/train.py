@@ -30,7 +30,7 @@ from gristmill.pipelines.cli.common import (
 from gristmill.pipelines.cli.labels import TaskPath, Yes, confirmation
 
 #: Of `operators/student/samplers.py`, which takes NumPy to load.
-SAMPLER_NAMES = ("llkd", "uncertainty", "robust", "neighbours", "bandit", "random")
+SAMPLER_NAMES = ("uncertainty", "llkd", "robust", "neighbours", "bandit", "random")
 train_app = typer.Typer(help="Train the models that measures use.", no_args_is_help=True)
 
 
@@ -181,7 +181,7 @@ def loop(
     budget: Annotated[
         int, typer.Option(help="Texts to label in all rounds together; a fifth of them to test with.")
     ] = 3000,
-    sampler: Annotated[str, typer.Option(help=f"How texts are chosen: {', '.join(SAMPLER_NAMES)}.")] = "llkd",
+    sampler: Annotated[str, typer.Option(help=f"How texts are chosen: {', '.join(SAMPLER_NAMES)}.")] = "uncertainty",
     label: Annotated[str | None, typer.Option(help="The label that is looked for.")] = None,
     gold: Annotated[str | None, typer.Option(help="The annotator who is right.")] = None,
     method: Method = "mean",

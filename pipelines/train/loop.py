@@ -55,7 +55,7 @@ class LoopOptions:
 
     rounds: int = 3
     budget: int = 3000  #: texts to be labelled in all rounds together, those to test with among them
-    sampler: str = "llkd"
+    sampler: str = "uncertainty"
     label: str | None = None  #: the label that is looked for: its F1 is told, and the bandit's reward is to find it
     gold: str | None = None  #: the annotator who is right
     method: str = "mean"  #: how the answers of several annotators are aggregated
