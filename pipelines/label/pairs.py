@@ -24,7 +24,7 @@ _BATCH = 256
 
 
 class _Named(NamedTuple):
-    """What messages call the pairs."""
+    """Name of the pairs in messages."""
 
     name: str = "pairs of texts"
 

@@ -1,4 +1,4 @@
-"""What came of the rounds of a loop: sentences, a table and a plot."""
+"""Report on the rounds of a loop: sentences, a table and a plot."""
 
 from __future__ import annotations
 
