@@ -205,10 +205,16 @@ def _in_ascii(urls: pa.LargeStringArray) -> pa.LargeStringArray:
 
 
 def _with_ascii_host(data: NDArray[np.uint8], start: int, end: int, host_start: int, host_end: int) -> bytes:
-    """Return an entry or URL data[start:end] with its host in ASCII; as it is where the host has no such form."""
+    """Return an entry or URL data[start:end] with its host in ASCII; as it is where the host has no such form.
+
+    `//` marks a host that would be taken for a scheme once it is in ASCII: `bücher.example://x`.
+    """
     host = bytes(data[host_start:host_end])
     try:
         spelt = host if host.isascii() else host.decode().encode("idna")
     except UnicodeError:  # not UTF-8, or no name: labels that are empty or too long
         spelt = host
-    return bytes(data[start:host_start]) + spelt + bytes(data[host_end:end])
+    before, after = bytes(data[start:host_start]), bytes(data[host_end:end])
+    if spelt != host and after.startswith(b"://") and b"//" not in before:
+        before = b"//" + before.lstrip()
+    return before + spelt + after

@@ -85,6 +85,10 @@ def test_recipes_run_where_they_lie(checkout: Path, monkeypatch: pytest.MonkeyPa
         assert "make demo" in head, "it says where its files come from"
         command = "plan" if "LABEL_URL" in head else "run --quiet"
         done = CliRunner().invoke(app, [*command.split(), str(recipe)])
+        if "gristmill loop" in head:  # a model's answers make its student
+            assert done.exit_code == 2
+            assert "edu.bin" in done.output
+            continue
         assert done.exit_code == 0, done.output
         expected = "LABEL_URL, LABEL_KEY, LABEL_MODEL" if command == "plan" else "kept"
         assert expected in " ".join(done.stdout.split())

@@ -81,6 +81,8 @@ EXAMPLES = {
     "http://x.example/v-i-a": ("subword", "via"),
     "http://x.example/2.cheap": ("subword", "2cheap"),
     "http://порно.example/": ("subword", "порно"),
+    "bücher.examplehttps://[2001:db8::1]": (None, None),  # no scheme: it has a letter that none has
+    " .bücher.example://[2001:db8::1]": ("domain", "xn--bcher-kva.example"),
     "": (None, None),
     " ": (None, None),
     "http://": (None, None),

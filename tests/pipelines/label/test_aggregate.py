@@ -256,7 +256,7 @@ def test_answers_by_a_schema_are_no_labels(tmp_path: Path) -> None:
     path = task(tmp_path, {"schema": {"type": "object"}})
     done = run("aggregate", path, "--store", tmp_path / "store")
     assert done.exit_code == 2
-    assert "answers by a schema are no labels" in done.output
+    assert "its answers are no labels" in done.output
 
 
 def test_a_task_without_a_valid_answer_is_told(tmp_path: Path) -> None:

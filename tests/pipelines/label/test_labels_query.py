@@ -58,7 +58,7 @@ def test_info_is_shown(store: str) -> None:
     assert "spent    3 documents, 307 tokens in, 3 out" in text
     assert "7 tokens may have been charged" in text
     line = next(line for line in text.splitlines() if line.startswith("human"))
-    assert line.split()[:7] == ["human", "human", "1", "0", "0", "0", "0.00"]
+    assert line.split()[:8] == ["human", "human", "1", "0", "0", "0", "0", "0.00"]
 
 
 def one(store: str, sql: str) -> object:
