@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.dataset import Dataset
 
+    from gristmill.operators.label.task import Sample
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
     from gristmill.pipelines.report.thresholds import GroupQuantiles
+    from gristmill.pipelines.sources.spec import Source
     from gristmill.pipelines.stages.context import RunResult
     from gristmill.pipelines.train.loop import LoopResult
     from gristmill.pipelines.train.split import Examples
@@ -106,7 +108,6 @@ def label(
     Raises:
         GristmillError: The task is wrong or cannot go on; answers received so far stay in the store.
     """
-    from gristmill.pipelines.label.documents import source_of
     from gristmill.pipelines.label.run import label_source
     from gristmill.pipelines.label.task import load_task
     from gristmill.pipelines.storage.locations import absolute
@@ -115,8 +116,7 @@ def label(
         raise RecipeError("name the documents to label: --dataset NAME of the store, or --input GLOB")
     loaded = load_task(os.fspath(task))
     place = absolute(os.fspath(store), ".")
-    also = () if dataset is None else (columns.SOURCE,)
-    source = source_of(_globs(place, dataset, paths), dataset or "input", text, id, loaded.task.sample, also)
+    source = _source(place, dataset, paths, text, id, loaded.task.sample)
     with closing(open_engine(engine, workers)) as opened:
         return label_source(loaded, place, source, opened, _reporter(reporter), confirm)
 
@@ -254,7 +254,6 @@ def loop(
         RecipeError: The task, the recipe or an option is wrong, or there are too few texts.
         GaveUp: Texts are left without an answer; the next call asks about them.
     """
-    from gristmill.pipelines.label.documents import source_of
     from gristmill.pipelines.label.run import origin_of, scan_some
     from gristmill.pipelines.label.task import load_task
     from gristmill.pipelines.storage.locations import absolute
@@ -274,8 +273,7 @@ def loop(
         run(recipe, engine=engine, workers=workers, reporter=reporter, confirm=confirm)
         store, dataset = recipe.store, recipe.recipe.name
     place = absolute(os.fspath(store), ".")
-    also = () if dataset is None else (columns.SOURCE,)
-    source = source_of(_globs(place, dataset, paths), dataset or "input", text, id, None, also)
+    source = _source(place, dataset, paths, text, id, None)
     with closing(open_engine(engine, workers)) as opened:
         documents = scan_some(source, opened, _reporter(reporter))
         origin = origin_of(source, place)
@@ -460,12 +458,15 @@ def open_dataset(store: str | os.PathLike[str], name: str, version: str | None =
     return open_version(os.fspath(store), name, version)
 
 
-def _globs(store: str, dataset: str | None, paths: Sequence[str]) -> list[str]:
-    """Return where the documents of a dataset, or of globs, lie."""
+def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id: str, sample: Sample | None) -> Source:
+    """Return the documents of a dataset, or of globs, with the fields that a sample needs."""
+    from gristmill.pipelines.label.documents import source_of
     from gristmill.pipelines.storage import files
     from gristmill.pipelines.store.datasets import FOLDER
 
-    return list(paths) if dataset is None else [files.join(store, FOLDER, dataset)]
+    if dataset is None:
+        return source_of(list(paths), "input", text, id, sample)
+    return source_of(files.join(store, FOLDER, dataset), dataset, text, id, sample, (columns.SOURCE,))
 
 
 def _loaded(recipe: Recipe) -> LoadedRecipe:

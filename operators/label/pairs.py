@@ -12,23 +12,20 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def drawn_pairs(words: NDArray[np.uint64], comparisons: int, seed: int) -> NDArray[np.int64]:
-    """Return pairs (m, 2) of places of texts, so that each text is in about `comparisons` of them, no pair twice.
+    """Return pairs (m, 2) of places of texts, so that each text is in `comparisons` of them, no pair twice.
 
-    words: uint64 (n, 2), the texts' content ids. In the order of a hash of (seed, id) a text is compared with those at
-    some distances from it, the same for all, so that all are connected. Which is shown first is drawn as well: models
-    prefer a place. The pairs depend on the seed and the texts alone.
+    An odd number is rounded up. words: uint64 (n, 2), the texts' content ids. In the order of a hash of (seed, id) a
+    text is compared with those at some distances from it, the same for all, so that all are connected. Which is shown
+    first is drawn as well: models prefer a place. The pairs depend on the seed and the texts alone.
     """
     n = len(words)
     order = np.argsort(_noise(words, seed, _ORDER), kind="stable")
     most = (n - 1) // 2
-    wanted = min(most, max(1, (comparisons + 1) // 2))
     steps = np.arange(2, most + 1, dtype=np.uint64)
     drawn = np.argsort(_noise(np.stack([steps, steps], axis=1), seed, _STRIDES), kind="stable")
-    strides = [1, *steps[drawn][: max(0, wanted - 1)].astype(np.int64).tolist()] if n > 2 else [1] * (n - 1)
-    places = np.arange(n if n > 2 else n - 1)
-    pairs = np.concatenate(
-        [np.stack([order[places], order[(places + stride) % n]], axis=1) for stride in strides] or [np.zeros((0, 2))]
-    ).astype(np.int64)
+    strides = [1, *steps[drawn][: (comparisons - 1) // 2].tolist()]
+    places = np.arange(n if n > 2 else n - 1)  # two texts are one pair
+    pairs = np.concatenate([np.stack([order[places], order[(places + stride) % n]], axis=1) for stride in strides])
     turned = _noise(words[pairs[:, 0]] ^ words[pairs[:, 1]], seed, _ORDER) < 0.5
     pairs[turned] = pairs[turned][:, ::-1]
     return pairs

@@ -104,7 +104,7 @@ class Sample(TaskSection):
     clusters: PositiveCount = Field(default=100, description="cluster: how many, at most `documents`")
     import_: str | None = Field(default=None, alias="import", description="a file with an id on each line")
     comparisons: PositiveCount | None = Field(
-        default=None, description="answers of pairs: in how many pairs each text is, else 10"
+        default=None, description="answers of pairs: in how many pairs each text is, an even number, else 10"
     )
     seed: int = Field(default=0, ge=0, lt=2**64, description="of all that is random; another seed, another sample")
 

@@ -33,7 +33,7 @@ class Calibration(NamedTuple):
 
     `temperature` divides the scores before they are made probabilities (Guo et al. 2017, section 4.2), and a slope and
     an offset for each label bring the log odds to how frequent the labels are: a rare one is said too seldom without
-    (the log loss on SMS spam is 0.051 without and 0.032 with them, its accuracy 98.2 and 99.4 %). `isotonic` maps
+    (of a class of 5 % of AG News, 3,000 labels, F1 is 0.33 without and 0.61 with them). `isotonic` maps
     each probability by steps that never fall (Zadrozny and Elkan 2002); those of one text are then made to add up to 1.
     """
 
@@ -44,9 +44,8 @@ class Calibration(NamedTuple):
     #: of positive and unlabelled texts: the number of the positive label, and what its odds are multiplied by to be
     #: its probability; all it says is then about unlabelled texts
     positive: tuple[int, float] | None = None
-    shift: Shift | None = (
-        None  #: slopes and offsets of all texts, of a model that learnt labels as if all were as frequent
-    )
+    #: slopes and offsets of all texts, after the temperature; none with `isotonic`
+    shift: Shift | None = None
     by: str | None = None  #: the field by which texts are calibrated apart
     strata: tuple[tuple[str, Shift], ...] = ()  #: of some of its values; others are as all texts are
 
@@ -56,9 +55,9 @@ class Calibration(NamedTuple):
         `strata` are the values (n) of the field `by`, where they are known.
         """
         shares = self._of_all(scores, exclusive)
-        members = strata or ()
-        for name, fix in self.strata if members else ():
-            here = np.array([value == name for value in members], np.bool_)
+        members = np.array(strata, object)
+        for name, fix in self.strata if strata is not None else ():
+            here = members == name
             shares[here] = _shifted(shares[here], fix, exclusive)
         return shares
 
@@ -102,7 +101,7 @@ class Calibration(NamedTuple):
             "positive": self.positive,
             "shift": None if self.shift is None else self.shift._asdict(),
             "by": self.by,
-            "strata": {name: of_stratum._asdict() for name, of_stratum in self.strata},
+            "strata": {name: shift._asdict() for name, shift in self.strata},
         }
 
     @classmethod
@@ -138,7 +137,7 @@ def softmax(scores: Floats) -> Floats:
 
 
 def _shifted(shares: Floats, fix: Shift, exclusive: bool) -> Floats:
-    """Return probabilities (n, labels) as they are in a stratum."""
+    """Return probabilities (n, labels) after a change."""
     if exclusive:
         return softmax(np.log(np.maximum(shares, _LEAST)) * fix.slopes + fix.offsets)
     odds = np.log(np.maximum(shares, _LEAST) / np.maximum(1 - shares, _LEAST))
@@ -165,7 +164,7 @@ def calibrated(
         shares = as_probabilities(scores / found.temperature, exclusive)
         steps = (isotonic(*of_label) for of_label in zip(shares.T, targets.T, strict=True))
         found = found._replace(steps=tuple(steps))
-    if method == "temperature":
+    else:
         found = found._replace(shift=_shift_to(found.probabilities(scores, exclusive), targets, exclusive))
     strata = None
     if by is not None:

@@ -61,6 +61,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and th
 LabelTable = Annotated[
     str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
 ]
+IdField = Annotated[str, typer.Option("--id", help="Field that holds the id.")]
 TextField = Annotated[str, typer.Option("--text", help="Field that holds the text.")]
 LabelField = Annotated[str, typer.Option("--label", help="Field of the label.")]
 ProbabilityField = Annotated[str | None, typer.Option("--probability", help="Field of the probability of the label.")]

@@ -15,6 +15,7 @@ from gristmill.pipelines.cli.common import (
     EngineChoice,
     Engines,
     Gold,
+    IdField,
     IsScale,
     LabelField,
     LabelTable,
@@ -71,8 +72,8 @@ def label(
     input_: Annotated[
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Label these files, of any format.")
     ] = None,
-    text: Annotated[str, typer.Option("--text", help="Field that holds the text.")] = "text",
-    id: Annotated[str, typer.Option("--id", help="Field that holds the id.")] = "id",
+    text: TextField = "text",
+    id: IdField = "id",
     yes: Yes = False,
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,

@@ -12,6 +12,7 @@ from gristmill.pipelines.cli.common import (
     EngineChoice,
     Engines,
     Gold,
+    IdField,
     IsScale,
     LabelField,
     LabelTable,
@@ -53,7 +54,7 @@ def quality(
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Look for the texts of the labels here.")
     ] = None,
     store: Store = "./store",
-    text: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
+    text: TextField = "text",
     dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 32,
     word_ngrams: Annotated[int, typer.Option(help="Longest word n-gram.")] = 2,
     epochs: Annotated[int, typer.Option(help="Passes over the documents.")] = 5,
@@ -176,7 +177,7 @@ def loop(
         list[str] | None, typer.Option("--input", metavar="GLOB", help="Choose from these files, of any format.")
     ] = None,
     text: TextField = "text",
-    id: Annotated[str, typer.Option("--id", help="Field that holds the id.")] = "id",
+    id: IdField = "id",
     rounds: Annotated[int, typer.Option(help="How often is labelled.")] = 3,
     budget: Annotated[
         int, typer.Option(help="Texts to label in all rounds together; a fifth of them to test with.")

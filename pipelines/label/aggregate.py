@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -20,9 +19,8 @@ from gristmill.operators.label.aggregation.methods import METHODS
 from gristmill.operators.label.aggregation.votes import UNKNOWN, Aggregation, Floats, Votes
 from gristmill.operators.label.answers import FIRST, SECOND, TIE
 from gristmill.pipelines.config.wording import did_you_mean
-from gristmill.pipelines.label.store import open_stored
 from gristmill.pipelines.label.task import LoadedTask
-from gristmill.pipelines.label.votes import FITS, FITS_NOT, NamedVotes, as_texts, coded, read_table
+from gristmill.pipelines.label.votes import FITS, FITS_NOT, NamedVotes, as_texts, coded, latest_answers, read_table
 from gristmill.pipelines.storage import files
 
 DEFAULT = "mean"
@@ -270,20 +268,15 @@ def aggregate_pairs(loaded: LoadedTask, store: str) -> tuple[pa.Table, dict[str,
     The table has `content_id` and `id` in place of `item`. A soft answer counts by its probabilities, half of a tie for
     either side. Raises RecipeError where the store has no answers.
     """
-    opened = open_stored(store, loaded.fingerprint)
-    rows = opened.rows(columns=("answer", "probabilities"))
-    rows = rows.filter(pc.is_valid(rows["answer"]))
-    if not rows.num_rows:
-        raise RecipeError(f"the store has no valid answer to {loaded.name}; `gristmill labels query` shows what it has")
-    ids = dict(zip(*(opened.documents()[name].to_pylist() for name in (CONTENT_ID, "id")), strict=True))
+    opened, rows = latest_answers(loaded, store)
+    documents = opened.documents()
+    ids = dict(zip(documents[CONTENT_ID].to_pylist(), documents["id"].to_pylist(), strict=True))
     pairs = [str(ids.get(key, "")).partition(":") for key in rows[CONTENT_ID].to_pylist()]
     known = np.array([bool(separator) for _, separator, _ in pairs], np.bool_)
-    sides = pa.array([side for place in (0, 2) for pair in pairs if pair[1] for side in (pair[place],)], pa.string())
-    names, places = coded(pa.chunked_array([sides]))
-    outcomes = [
-        _outcome(answer, shares)
-        for answer, shares in zip(*(rows[c].to_pylist() for c in ("answer", "probabilities")), strict=True)
-    ]
+    sides = [pair[side] for side in (0, 2) for pair in pairs if pair[1]]
+    names, places = coded(pa.chunked_array([pa.array(sides, pa.string())]))
+    answers = zip(rows["answer"].to_pylist(), rows["probabilities"].to_pylist(), strict=True)
+    outcomes = [_outcome(answer, shares) for answer, shares in answers]
     n = int(known.sum())
     table, report = _scored(names, places[:n], places[n:], np.array(outcomes)[known], len(pairs) - n)
     keys = table["item"].to_pylist()

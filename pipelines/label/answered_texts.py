@@ -136,7 +136,7 @@ def _good_of(loaded: LoadedTask, good: Sequence[str]) -> int | frozenset[str]:
         return int(threshold)
     labels = answer.multi if isinstance(answer, Multi) else getattr(answer, "choice", None)
     if labels is None:
-        raise RecipeError(f"{loaded.name} asks for JSON, which has no good and bad; train on a choice or a scale")
+        raise RecipeError(f"{loaded.name} has answers without good and bad; train on a choice or a scale")
     if not good:
         raise RecipeError(f"say which labels of {loaded.name} are good: --good LABEL, of {', '.join(labels)}")
     for label in good:

@@ -5,9 +5,10 @@ Files to label are scanned once, for the ids of their documents and the fields t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from gristmill.operators.label.task import Sample
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.label.store import DOCUMENTS
 from gristmill.pipelines.label.store.schema import first_of_each, halves, sorted_order
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.shard_tasks.measure import lengths
@@ -52,12 +54,33 @@ LEAST_CANDIDATES = 50_000
 _SAMPLED = "sampled_{}"  # a metadata column may not have the name of an own column, such as source
 
 
+class TextReader(Protocol):
+    """The way to texts, by the shards and the rows of documents. Picklable."""
+
+    @property
+    def shards(self) -> Mapping[int, Any]:
+        """Return the shards, by ordinal."""
+        ...
+
+    def of_shard(self, ordinal: int) -> TextReader:
+        """Return the way to the texts of one shard."""
+        ...
+
+    def name_of(self, ordinal: int) -> str:
+        """Return what messages call a shard."""
+        ...
+
+    def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
+        """Yield the texts of some of a shard's documents (by ascending row), batch by batch."""
+        ...
+
+
 @dataclass(frozen=True)
 class Documents:
     """Documents (n rows of DOCUMENT, columns to sample by, what the rewrite goes by) and the way to their texts."""
 
     table: pa.Table
-    texts: Texts
+    texts: TextReader
     rewrite: Rewrite | None = None
     rejects: int = 0  #: records that are no documents
     first_reject: str = ""
@@ -95,8 +118,7 @@ class Documents:
             if len(places):
                 table = self.table.take(pa.array(places)).combine_chunks()
                 ordinal = int(shards[places[0]])
-                texts = replace(self.texts, shards={ordinal: self.texts.shards[ordinal]})
-                yield places, ShardDocuments(table, texts, self.rewrite)
+                yield places, ShardDocuments(table, self.texts.of_shard(ordinal), self.rewrite)
 
     def filter(self, mask: NDArray[np.bool_]) -> Documents:
         """Return the documents that a mask (n) selects."""
@@ -105,6 +127,10 @@ class Documents:
     def take(self, places: NDArray[np.int64]) -> Documents:
         """Return the documents at some places of the table, in their order."""
         return replace(self, table=self.table.take(pa.array(places)))
+
+    def named(self) -> pa.Table:
+        """Return what the label store remembers of the documents (DOCUMENTS)."""
+        return self.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
 
     def without_repeats(self) -> Documents:
         """Return the documents with each text once, under its first address."""
@@ -120,13 +146,14 @@ class ShardDocuments:
     """Documents of one shard, by ascending row (columns of DOCUMENT and those that the rewrite goes by). Picklable."""
 
     known: pa.Table
-    texts: Texts  #: of this shard
+    texts: TextReader  #: of this shard
     rewrite: Rewrite | None
 
     @property
     def ordinal(self) -> int:
         """Return the shard's ordinal."""
-        return next(iter(self.texts.shards))
+        ordinal: int = next(iter(self.texts.shards))
+        return ordinal
 
     @property
     def keys(self) -> list[bytes]:

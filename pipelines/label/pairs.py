@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +11,9 @@ import pyarrow as pa
 from gristmill.operators import columns
 from gristmill.operators.kernels.buffers import id_words
 from gristmill.operators.label.pairs import drawn_pairs, joined
-from gristmill.operators.label.samplers import KEY
+from gristmill.operators.label.task import Sample
 from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.label.documents import DOCUMENT, Documents
-from gristmill.pipelines.label.store import DOCUMENTS
 
 COMPARISONS = 10  #: pairs that a text is in, where a task's sample does not say
 #: Bytes that delimiters between the texts of a pair take in a prompt, at most.
@@ -23,23 +21,21 @@ _BETWEEN = 64
 _BATCH = 256
 
 
-class _Named(NamedTuple):
-    """Name of the pairs in messages."""
-
-    name: str = "pairs of texts"
-
-
-class _Place(NamedTuple):
-    spec: _Named = _Named()
-
-
 @dataclass(frozen=True)
 class PairTexts:
     """The texts of pairs (m). Picklable, with all the texts that it joins."""
 
-    shards: Mapping[int, _Place]
+    shards: Mapping[int, str]
     texts: tuple[str, ...]  #: (n)
     pairs: tuple[tuple[int, int], ...]  #: (m), places of the texts
+
+    def of_shard(self, ordinal: int) -> PairTexts:
+        """Return itself: there is one shard."""
+        return self
+
+    def name_of(self, ordinal: int) -> str:
+        """Return what messages call the pairs."""
+        return self.shards[ordinal]
 
     def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
         """Yield the joined texts of some pairs, batch by batch."""
@@ -49,16 +45,18 @@ class PairTexts:
             yield pa.array([joined(self.texts[a], self.texts[b]) for a, b in pairs], pa.large_string())
 
 
-def paired(texts: Documents, comparisons: int, seed: int) -> Documents:
+def paired(texts: Documents, sample: Sample | None) -> Documents:
     """Return pairs of different texts (n) as documents, whose id is `<content id>:<content id>` of both.
 
     Their key is the content id of both as one text. All texts are held in memory.
     """
-    contents = [text for _, part in texts.by_shard() for batch in part.read() for text in batch.to_pylist()]
-    keys = [key for _, part in texts.by_shard() for key in part.keys]
+    parts = [part for _, part in texts.by_shard()]
+    contents = [text for part in parts for batch in part.read() for text in batch.to_pylist()]
+    keys = [key for part in parts for key in part.keys]
+    comparisons, seed = (None, 0) if sample is None else (sample.comparisons, sample.seed)
     ids = pa.array(keys, columns.TYPES[columns.CONTENT_ID])
-    pairs = drawn_pairs(id_words(ids), comparisons, seed)
-    joint = PairTexts({0: _Place()}, tuple(contents), tuple(map(tuple, pairs.tolist())))
+    pairs = drawn_pairs(id_words(ids), comparisons or COMPARISONS, seed)
+    joint = PairTexts({0: "pairs of texts"}, tuple(contents), tuple(map(tuple, pairs.tolist())))
     rows = pa.array(np.arange(len(pairs)), columns.TYPES[columns.ROW])
     batches = list(joint.read(0, pa.table({columns.ROW: rows})))
     own = pa.concat_arrays([content_ids(batch) for batch in batches]) if batches else pa.array([], ids.type)
@@ -75,9 +73,4 @@ def paired(texts: Documents, comparisons: int, seed: int) -> Documents:
         ],
         schema=DOCUMENT,
     )
-    return Documents(table, joint)  # type: ignore[arg-type]
-
-
-def named_pairs(pairs: Documents) -> pa.Table:
-    """Return what the store remembers of pairs (DOCUMENTS): content ids, and the ids that name both texts."""
-    return pairs.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
+    return Documents(table, joint)

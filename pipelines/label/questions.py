@@ -72,12 +72,9 @@ class Preparer:
     def __init__(self, asked: TaskQuestion, tokenizer: Tokenizer) -> None:
         self.prompt = Prompt(asked, tokenizer.special)
         self._pairs = asked.pairs
-        part = (
-            asked.text.model_copy(update={"max_tokens": max(1, asked.text.max_tokens // 2)})
-            if asked.pairs
-            else asked.text
-        )
-        self._cutter = Cutter(tokenizer, part)
+        most = asked.text.max_tokens
+        each = max(1, most // 2) if asked.pairs else most
+        self._cutter = Cutter(tokenizer, asked.text.model_copy(update={"max_tokens": each}))
 
     def question(self, key: bytes, text: str, rejected: Rejected | None = None) -> Question:
         """Return the question about a text, or the two of a pair (`pairs.joined`); `key` is its content id."""
@@ -95,7 +92,7 @@ class ReadingChunk:
     rejected: Mapping[bytes, Rejected] = field(default_factory=dict)  #: first answers that are not valid, by key
 
     def __str__(self) -> str:
-        return f"{self.documents} documents of {self.part.texts.shards[self.part.ordinal].spec.name}"
+        return f"{self.documents} documents of {self.part.texts.name_of(self.part.ordinal)}"
 
     @property
     def documents(self) -> int:

@@ -13,11 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import Asker, Rejected
 from gristmill.operators.label.samplers import KEY
-from gristmill.operators.label.task import Sample
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.label.annotators import AnyAnnotator
@@ -26,10 +24,10 @@ from gristmill.pipelines.label.backends import OpenAsker, open_asker
 from gristmill.pipelines.label.budget import Amount, Ledger
 from gristmill.pipelines.label.documents import Documents, imported_ids, scan
 from gristmill.pipelines.label.forecast import Forecast, Sizes, forecast
-from gristmill.pipelines.label.pairs import COMPARISONS, named_pairs, paired
+from gristmill.pipelines.label.pairs import paired
 from gristmill.pipelines.label.questions import BATCH, ReadingChunk, StreamingAsker
 from gristmill.pipelines.label.result import AnnotatorResult, Confirm, LabelPlan, LabelResult
-from gristmill.pipelines.label.store import DOCUMENTS, LabelStore
+from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.store.schema import MISSING, QUARANTINED, REPAIR, Annotation, Known
 from gristmill.pipelines.label.store.writer import Writer
 from gristmill.pipelines.label.task import LoadedTask
@@ -88,8 +86,7 @@ def label_chosen(
     started = time.monotonic()
     texts = chosen.without_repeats()
     if loaded.task.pairs:
-        sample = loaded.task.sample or Sample(documents=1)
-        texts = paired(texts, sample.comparisons or COMPARISONS, sample.seed)
+        texts = paired(texts, loaded.task.sample)
     counts = (chosen.table.num_rows, of, texts.table.num_rows)
     result = LabelResult(loaded.name, loaded.fingerprint, "", *counts, chosen.rejects, chosen.first_reject)
     store = LabelStore(store_url, loaded.fingerprint)
@@ -108,8 +105,8 @@ def label_chosen(
         result.declined = plan.questions > 0 and not confirm(plan)
         if not result.declined:
             store.write_task(loaded.name, loaded.as_written, source)
-            named = chosen.table.select([KEY, columns.ID, columns.SOURCE]).rename_columns(DOCUMENTS.names)
-            store.write_documents(writer.run, [named, named_pairs(texts)] if loaded.task.pairs else [named])
+            named = [chosen, texts] if loaded.task.pairs else [chosen]
+            store.write_documents(writer.run, [documents.named() for documents in named])
             result.annotators = [labelling.ask(part) for part in parts]
             result.reached, result.spent = labelling.ledger.reached, labelling.ledger.spent
     result.seconds = time.monotonic() - started

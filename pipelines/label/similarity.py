@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.columns import TEXT
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.kernels.buffers import id_words
-from gristmill.operators.kernels.noise import uniform
 from gristmill.operators.label.answers import Choice
 from gristmill.operators.label.contract import ABSTAINS, Asker, Completion, Question, Reply, Tokenizer
 from gristmill.operators.label.prompt import Estimate
+from gristmill.operators.label.samplers import KEY, distinct_texts
 from gristmill.operators.label.similarity import LabelMeanings
 from gristmill.operators.label.task import TaskQuestion
 from gristmill.operators.measures.content_id import content_ids
@@ -65,16 +63,11 @@ class SimilarityAsker:
 
 def _drawn(path: str, field: str, most: int) -> tuple[pa.LargeStringArray, str]:
     """Return different texts of a corpus, at most so many, by the order of a hash; and a digest of which they are."""
-    table = pa.table(
-        {"key": pa.array([], pa.binary(16)), "noise": pa.array([], pa.float64()), TEXT: pa.array([], pa.large_string())}
-    )
+    table = pa.table({KEY: pa.array([], pa.binary(16)), TEXT: pa.array([], pa.large_string())})
     for batch in read_documents(path, field, None):
         texts = batch.column(TEXT).cast(pa.large_string())
-        keys = content_ids(texts)
-        noise = uniform(np.uint64(0), id_words(keys))
-        table = pa.concat_tables([table, pa.table({"key": keys, "noise": noise, TEXT: texts}, table.schema)])
-        order = np.argsort(table["noise"].to_numpy(), kind="stable")
-        ids = id_words(table["key"])[order]
-        differ = np.concatenate([[True], (ids[1:] != ids[:-1]).any(axis=1)])
-        table = table.take(pa.array(order[differ][:most])).combine_chunks()
-    return table[TEXT].combine_chunks(), digest_of(sorted(key.hex() for key in table["key"].to_pylist()))
+        table = pa.concat_tables([table, pa.table({KEY: content_ids(texts), TEXT: texts}, table.schema)])
+        if table.num_rows:
+            drawn = distinct_texts(0, table[KEY])
+            table = table.take(pa.array(drawn.rows[drawn.starts][:most])).combine_chunks()
+    return table[TEXT].combine_chunks(), digest_of(sorted(key.hex() for key in table[KEY].to_pylist()))

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.label.answers import Pair
 from gristmill.operators.label.task import Sample, TaskQuestion
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml
@@ -43,7 +42,7 @@ class LabelTask(TaskQuestion):
             raise ValueError(f"prices has {unknown!r}, which is no annotator{did_you_mean(unknown, names)}")
         if self.budget.cost is not None and not self.prices:
             raise ValueError("budget has a ceiling for cost, but no annotator has prices; add them under prices")
-        if self.sample is not None and self.sample.comparisons is not None and not isinstance(self.answer, Pair):
+        if self.sample is not None and self.sample.comparisons is not None and not self.pairs:
             raise ValueError("sample has `comparisons`, which go with answers of pairs: `answer: {pair: ...}`")
         return self
 

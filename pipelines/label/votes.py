@@ -20,7 +20,7 @@ from gristmill.operators.label.aggregation.votes import UNKNOWN, Votes, make_vot
 from gristmill.operators.label.answers import Choice, Multi, Scale
 from gristmill.operators.student.linear import Kind
 from gristmill.pipelines.label.importing import read_records
-from gristmill.pipelines.label.store import open_stored
+from gristmill.pipelines.label.store import LabelStore, open_stored
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.storage import files
 
@@ -112,17 +112,9 @@ def votes_of_task(loaded: LoadedTask, store: str, gold: str | None = None, strat
     answer = loaded.task.answer
     if not isinstance(answer, Choice | Scale | Multi):
         raise RecipeError(f"{loaded.name}: its answers are no labels; only those of choice, scale and multi are")
-    opened = open_stored(store, loaded.fingerprint)
-    rows = opened.rows(columns=("answer", "probabilities"))
-    rows = rows.filter(pc.is_valid(rows["answer"]))
-    if not rows.num_rows:
-        raise RecipeError(f"the store has no valid answer to {loaded.name}; `gristmill labels query` shows what it has")
-    rows = rows.sort_by([(CONTENT_ID, "ascending"), ("annotator", "ascending"), ("created", "descending")])
+    opened, rows = latest_answers(loaded, store)
     keys, of_items = coded(rows[CONTENT_ID])
     names, of_annotators = coded(rows["annotator"])
-    pairs = of_items * len(names) + of_annotators
-    latest = np.flatnonzero(np.diff(pairs, prepend=-1))  # of several revisions of a model the one that answered last
-    rows, of_items, of_annotators = rows.take(pa.array(latest)), of_items[latest], of_annotators[latest]
     annotators = names.to_pylist()
     if gold is not None and gold not in annotators:
         raise RecipeError(f"no annotator of {loaded.name} is called {gold}; there are {', '.join(annotators)}")
@@ -140,6 +132,22 @@ def votes_of_task(loaded: LoadedTask, store: str, gold: str | None = None, strat
         of_items, of_annotators, given, shares, (len(keys), len(annotators), len(labels)), annotators, gold
     )
     return NamedVotes(votes, kind, keys, annotators, labels, 0, by_item, (), ids)
+
+
+def latest_answers(loaded: LoadedTask, store: str) -> tuple[LabelStore, pa.Table]:
+    """Return the store of a task and its valid answers, of several revisions of a model the one that answered last.
+
+    They are sorted by content id and annotator. Raises RecipeError where there are none.
+    """
+    opened = open_stored(store, loaded.fingerprint)
+    rows = opened.rows(columns=("answer", "probabilities"))
+    rows = rows.filter(pc.is_valid(rows["answer"]))
+    if not rows.num_rows:
+        raise RecipeError(f"the store has no valid answer to {loaded.name}; `gristmill labels query` shows what it has")
+    rows = rows.sort_by([(CONTENT_ID, "ascending"), ("annotator", "ascending"), ("created", "descending")])
+    names, of_annotators = coded(rows["annotator"])
+    of_pairs = coded(rows[CONTENT_ID])[1] * len(names) + of_annotators
+    return opened, rows.take(pa.array(np.flatnonzero(np.diff(of_pairs, prepend=-1))))
 
 
 def _without_gold(

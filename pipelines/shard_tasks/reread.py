@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,14 @@ class Texts:
 
     shards: Mapping[int, Shard]  #: by ordinal
     transforms: tuple[ReadyOperator, ...]
+
+    def of_shard(self, ordinal: int) -> Texts:
+        """Return those of one shard."""
+        return replace(self, shards={ordinal: self.shards[ordinal]})
+
+    def name_of(self, ordinal: int) -> str:
+        """Return what messages call a shard."""
+        return self.shards[ordinal].spec.name
 
     def read(self, ordinal: int, known: pa.Table) -> Iterator[pa.LargeStringArray]:
         """Yield the texts of some of a shard's documents; see `read_texts`."""

@@ -113,10 +113,10 @@ def loop(
         "store": store_url,
         **{name: getattr(options, name) for name in ("sampler", "label", "gold", "method", "pool", "seed")},
     }
-    state = LoopState.open(out, begun)
     texts = LoopTexts.of(documents, options.pool, options.seed, engine)
     if len(texts.keys) < options.budget:
         raise RecipeError(f"there are {len(texts.keys):,} different texts; a budget of {options.budget:,} takes more")
+    state = LoopState.open(out, begun)
     running = _Loop(loaded, store_url, texts, options, state, reporter)
     ask = partial(label_chosen, loaded, store_url, reporter=reporter, confirm=confirm, opener=opener, source=source)
     rows: list[Mapping[str, Any]] = []
@@ -153,6 +153,13 @@ def loop(
     return LoopResult(rows, running.student(len(rows), out), reached)
 
 
+class _Labelled(NamedTuple):
+    """The labels after a round."""
+
+    parts: Mapping[str, Sequence[bytes]]  #: content ids that were chosen so far, by part
+    examples: Examples  #: with an answer, of all parts
+
+
 class _Learnt(NamedTuple):
     """One side after a round."""
 
@@ -171,7 +178,8 @@ class _Loop:
     options: LoopOptions
     state: LoopState
     reporter: Reporter
-    learnt: dict[tuple[int, str], _Learnt] = field(default_factory=dict)  #: by round and side, what is known already
+    labelled: dict[int, _Labelled] = field(default_factory=dict)  #: by round, what is known already
+    learnt: dict[tuple[int, str], _Learnt] = field(default_factory=dict)  #: by round and side, likewise
 
     def choose(self, number: int) -> pa.Table:
         """Return what a round is to ask about: see `CHOSEN`."""
@@ -191,8 +199,7 @@ class _Loop:
 
     def figures(self, number: int) -> dict[str, Any]:
         """Return what the sides are worth after a round."""
-        parts = self._parts(number)
-        examples = self._examples(parts)
+        parts, examples = self._labelled(number)
         tested = Tested.of(examples.take(self._of(examples, parts, (TEST,))), self._wanted(examples), self.options.seed)
         shares, row = {}, {"round": number, "asked": len({key for keys in parts.values() for key in keys})}
         for side in [SAMPLED, RANDOM] if parts[SAMPLED] else [RANDOM]:
@@ -270,6 +277,13 @@ class _Loop:
         rewards: Floats = np.abs(targets - expected).max(axis=1)
         return rewards
 
+    def _labelled(self, number: int) -> _Labelled:
+        """Return the labels after a round."""
+        if number not in self.labelled:
+            parts = self._parts(number)
+            self.labelled[number] = _Labelled(parts, self._examples(parts))
+        return self.labelled[number]
+
     def _examples(self, parts: Mapping[str, Sequence[bytes]]) -> Examples:
         """Return the examples of content ids."""
         texts = self.texts.read({key for keys in parts.values() for key in keys})
@@ -296,8 +310,7 @@ class _Loop:
         side = side if number > 1 else RANDOM  # they begin alike
         if (number, side) in self.learnt:
             return self.learnt[number, side]
-        parts = self._parts(number)
-        examples = self._examples(parts)
+        parts, examples = self._labelled(number)
         mine = self._taught(examples, parts, _SIDES[side])
         tested = examples.take(self._of(examples, parts, (TEST,)))
         options = Options(seed=self.options.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from gristmill.operators.kernels.buffers import id_words
 from gristmill.operators.kernels.noise import uniform
 from gristmill.operators.label.clusters import Vectors, ngram_vectors
-from gristmill.operators.label.samplers import KEY, choose
-from gristmill.operators.label.task import Sample
+from gristmill.operators.label.samplers import KEY, distinct_texts
 from gristmill.operators.student.calibration import Calibration, as_probabilities
 from gristmill.operators.student.features import Floats
 from gristmill.operators.student.linear import Student
@@ -36,10 +35,7 @@ class Judges(NamedTuple):
     labels: tuple[str, ...]  #: all that there are, of which the student may not know some
 
     def shares(self, texts: pa.LargeStringArray) -> Floats:
-        """Return the probability of each label (n, labels) of texts (n): zero of those that the student does not know.
-
-        Those are told by the labels alone that exclude each other.
-        """
+        """Return the probability of each label (n, labels) of texts (n), zero of those that the student knows not."""
         known = self.calibration.probabilities(self.student.scores(texts), self.student.exclusive)
         shares = np.zeros((len(texts), len(self.labels)))
         shares[:, [self.labels.index(label) for label in self.student.labels]] = known
@@ -67,15 +63,14 @@ class LoopTexts:
     documents: Documents  #: each text once, in the order of the pool
     noise: Floats  #: (n) ascending, between 0 and 1
     engine: Engine
+    held: dict[bytes, str] = field(default_factory=dict)  #: texts that were read, by content id
 
     @classmethod
     def of(cls, documents: Documents, most: int, seed: int, engine: Engine) -> LoopTexts:
         """Return the pool of documents: all their texts, or `most` of them drawn at random."""
         once = documents.without_repeats()
-        once = once.filter(choose(Sample(documents=most, seed=seed), once.table))
-        noise = uniform(np.uint64(seed), id_words(once.table[KEY]))
-        order = np.lexsort((id_words(once.table[KEY])[:, 1], noise))
-        return cls(once.take(order), noise[order], engine)
+        drawn = once.take(distinct_texts(seed, once.table[KEY]).rows[:most])
+        return cls(drawn, uniform(np.uint64(seed), id_words(drawn.table[KEY])), engine)
 
     @cached_property
     def keys(self) -> list[bytes]:
@@ -94,10 +89,12 @@ class LoopTexts:
         return mask
 
     def read(self, keys: Iterable[bytes]) -> dict[bytes, str]:
-        """Return the texts of content ids, as far as they are in the pool."""
-        pieces = self._pieces(self.masked(keys))
-        read = run_in_order(self.engine, _read, [piece for _, piece in pieces])
-        return {key: text for texts in read for key, text in texts.items()}
+        """Return the texts of content ids, as far as they are in the pool; each is read once and kept."""
+        wanted = [key for key in keys if key in self.places]
+        pieces = self._pieces(self.masked(key for key in wanted if key not in self.held))
+        for texts in run_in_order(self.engine, _read, [piece for _, piece in pieces]):
+            self.held.update(texts)
+        return {key: self.held[key] for key in wanted}
 
     def look(self, judges: Judges, vectors: bool, reporter: Reporter, title: str) -> Looks:
         """Return what judges say of every text, and with `vectors` its n-gram vector."""

@@ -143,7 +143,8 @@ def test_a_long_pair_is_cut_on_both_sides_and_its_structure_is_broken() -> None:
     question = Preparer(asks, Estimate()).question(b"k" * 16, long)
     first, second = question.document.split(BETWEEN)
     assert first.startswith("one one")
-    assert second.startswith("two < /document>") or "</document>" not in second
+    assert second.startswith("two ")
+    assert "</document>" not in second
     assert max(len(first), len(second)) < 1500
     assert question.cut_tokens > 5000
     (turn,) = Prompt(asks).messages(question.document)

@@ -338,6 +338,7 @@ def test_wrong_options_are_named_before_anything_is_asked(corpus: Corpus, option
         corpus.loop(asker, options)
     assert said in str(caught.value)
     assert not asker.asked
+    assert not (corpus.folder / "one.bin.loop").exists()  # or the right options would be refused
 
 
 def test_answers_by_a_schema_have_no_labels(tmp_path: Path) -> None:
