@@ -64,7 +64,7 @@ def examples(part: str, seed: int = 0) -> Examples:
 def student(taught: Examples, texts: pa.LargeStringArray) -> np.ndarray:
     """Probabilities of labels by a student of examples."""
     lesson, _ = prepared(taught, None, Options(), QUIET)
-    _, fitted, calibration = lesson.best(Options(), lambda: None)
+    _, fitted, calibration = lesson.best("temperature", None, lambda: None)
     shares = np.zeros((len(texts), len(LABELS)))
     columns = [LABELS.index(label) for label in fitted.student.labels]
     shares[:, columns] = calibration.probabilities(fitted.student.scores(texts), True)

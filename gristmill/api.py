@@ -136,6 +136,7 @@ def distil(
     gold: str | None = None,
     method: str = "mean",
     inputs: Sequence[str] = (),
+    student: str = "linear",
     calibration: str | None = None,
     calibrate_by: str | None = None,
     balance: bool = False,
@@ -163,6 +164,7 @@ def distil(
         gold: Of a task the annotator who is right; of a table the field of labels that are right, where they are known.
         method: How the answers of several annotators are aggregated; see `aggregate_labels`.
         inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
+        student: linear, whose every score can be explained; or fasttext, a model that the fasttext library reads too.
         calibration: temperature or isotonic; by default isotonic with `unlabelled`, else temperature.
         calibrate_by: A field of strata (of a task `source`) that are calibrated apart where they have enough texts.
         balance: Whether all labels weigh alike, however rare: for a rare label that matters more than others.
@@ -183,6 +185,8 @@ def distil(
     from gristmill.pipelines.train.distil import distil as make
     from gristmill.pipelines.train.examples import examples_of_table
 
+    if student not in ("linear", "fasttext"):
+        raise RecipeError(f"there is no student {student}; take linear or fasttext")
     if calibration not in (None, "temperature", "isotonic"):
         raise RecipeError(f"there is no calibration {calibration}; take temperature or isotonic")
     if prior is not None and (unlabelled is None or not 0 < prior < 1):
@@ -195,7 +199,7 @@ def distil(
     held_out = None
     if test is not None:
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
-    taught = (calibration, unlabelled, prior, correct, calibrate_by, balance)
+    taught = (calibration, unlabelled, prior, correct, calibrate_by, balance, student)
     options = Options(ngram, buckets, seed, *taught)  # type: ignore[arg-type]
     return make(examples, out, _reporter(reporter), options, held_out)
 
@@ -410,18 +414,27 @@ def aggregate_labels(
 
 
 def explain(
-    store: str | os.PathLike[str], id: str, *, student: str | None = None, label: str | None = None
+    store: str | os.PathLike[str],
+    id: str,
+    *,
+    score: str | None = None,
+    student: str | None = None,
+    label: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return the measures and decisions in a store of the documents with an id, a content id or an address.
 
-    With a student, the path of a model that `distil` made, the first fate of each has `student`: why a label, by
-    default the most probable, has its score, by the words of the text and by the examples that taught it.
+    With `score`, a column that a student measured, the first fate of each has `student`: why the text has its score, by
+    the words of the text and by the examples that taught the student. `student`, the path of a model that `distil`
+    made, asks about any other; `label` about another label than that of the column, or than the most probable.
 
-    Raises RecipeError where there is no such document, student or label.
+    Raises RecipeError where there is no such document, column, student or label, or `score` and `student` are both
+    given.
     """
     from gristmill.pipelines.report import explain as explanation
 
-    return explanation.explain(os.fspath(store), id, student, label)
+    if score is not None and student is not None:
+        raise RecipeError("a score is a column's or a student's: leave one of `score` and `student` out")
+    return explanation.explain(os.fspath(store), id, student, label, score)
 
 
 def query(store: str | os.PathLike[str], sql: str, unsafe: bool = False) -> pa.Table:

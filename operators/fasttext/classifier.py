@@ -94,9 +94,25 @@ class Classifier:
 
         return probability
 
-    def check_finite(self, probabilities: NDArray[Any]) -> None:
-        """Raise RecipeError where a probability is not a number: the model's matrices hold some that are none."""
-        if np.isnan(probabilities).any():
+    def scores(self) -> Callable[[_Bytes, _Counts], NDArray[np.float64]]:
+        """Return a thread-safe function from texts (UTF-8 bytes, offsets [n + 1]) to the scores of labels [n, labels].
+
+        They are what the loss makes probabilities of, one for each label but with hierarchical softmax; summed in 64
+        bits. A text is scored as one line, its newlines being white space.
+        """
+        model, matrix = self.model, self._projected(self.model.output)
+
+        def scores(data: _Bytes, offsets: _Counts) -> NDArray[np.float64]:
+            found, features = np.empty((len(offsets) - 1, len(self.labels))), np.empty(len(offsets) - 1, np.int64)
+            mean_rows(data, offsets, model.dictionary, matrix, found, features)
+            self.check_finite(found)
+            return found
+
+        return scores
+
+    def check_finite(self, results: NDArray[Any]) -> None:
+        """Raise RecipeError where a result is not a number: the model's matrices hold some that are none."""
+        if np.isnan(results).any():
             raise RecipeError(f"model {self.path}: its matrices hold numbers that are not finite. Train it again.")
 
     def _by_hidden_vectors(self, output: _OutputLayer) -> _Score:

@@ -44,7 +44,7 @@ from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.tokens import estimate_tokens
 from gristmill.operators.kernels.union_find import smallest_members
 from gristmill.operators.kernels.urls import Lists, hash_entries, hash_words, host_bounds, match_urls
-from gristmill.operators.kernels.wordpunct import characters
+from gristmill.operators.kernels.wordpunct import characters, write_tokens
 
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
 _SEED = np.uint64(0)
@@ -124,6 +124,10 @@ def _scores() -> list[_Call]:
     return [(sum_over_buckets, (*_texts(), features, table, np.zeros((1, 1)), np.zeros(1, np.int64)))]
 
 
+def _write_tokens() -> list[_Call]:
+    return [(write_tokens, (*_texts(), characters(like_re=False), np.zeros(4, np.uint8), np.zeros(2, np.int64)))]
+
+
 def _dual() -> list[_Call]:
     features = Features(characters(like_re=False), 2, 16, UNCACHED)
     numbers, values = np.zeros(2, np.int64), np.zeros(1)
@@ -201,6 +205,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "page_statistics": _page_statistics,
     "buckets": _buckets,
     "scores": _scores,
+    "write_tokens": _write_tokens,
     "dual": _dual,
     "fasttext": _fasttext,
     "language": _language,

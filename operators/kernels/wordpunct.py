@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gristmill.operators.kernels.buffers import PADDING
 from gristmill.operators.kernels.characters import code_point
 from gristmill.operators.kernels.compiling import kernel
-from gristmill.operators.kernels.primitives import trailing_zeros
+from gristmill.operators.kernels.primitives import longest, trailing_zeros
 from gristmill.operators.kernels.words import mask_of, next_beyond_ascii
 
 #: Classes of code points: the low bits of `Characters.kinds`.
@@ -37,6 +37,10 @@ _CAPITAL_DOTTED_I, _DOT_ABOVE = 0x130, 0x307  # the only capital that is two cod
 _INSIDE, _TOKEN, _BLANK = np.uint8(0), np.uint8(1), np.uint8(3)
 _REST = np.uint8(4)  #: class of the bytes of a SINGLE character after its first
 _ONE = np.uint64(1)
+_SPACE = np.uint8(32)
+_TOKENS = 1024  # that are found at a time
+#: Most bytes that `write_tokens` writes for one of a text: that is not UTF-8 and becomes three, and a space.
+WRITTEN_BYTES = 4
 
 #: First and last code points of scripts written without spaces: a character is about a syllable or a word.
 UNSPACED = (
@@ -230,3 +234,28 @@ def find_tokens(marks, length, position, starts, ends, found):
             edge, in_token = here, marks[here] == _TOKEN
         position += 64
     return found, edge if in_token else position
+
+
+@kernel
+def write_tokens(data, offsets, characters, lines, starts):
+    """Write the tokens of each of n texts, lower-cased and a space between them, to lines[starts[d] : starts[d + 1]].
+
+    lines: uint8, WRITTEN_BYTES for each byte of the texts; starts: int64[n + 1]. Both are filled in.
+    """
+    room = room_for(longest(offsets))
+    text, marks = np.empty(room, np.uint8), np.empty(room, np.uint8)
+    firsts, ends = np.empty(_TOKENS, np.int64), np.empty(_TOKENS, np.int64)
+    starts[0] = at = 0
+    for d in range(offsets.shape[0] - 1):
+        length = lower_and_mark(data, offsets[d], offsets[d + 1], characters, text, marks)
+        position = 0
+        while position <= length:
+            found, position = find_tokens(marks, length, position, firsts, ends, 0)
+            for t in range(found):
+                if at > starts[d]:
+                    lines[at] = _SPACE
+                    at += 1
+                for i in range(firsts[t], ends[t]):
+                    lines[at] = text[i]
+                    at += 1
+        starts[d + 1] = at

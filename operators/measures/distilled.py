@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,11 +11,7 @@ from pydantic import Field, model_validator
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.student.calibration import Calibration
-from gristmill.operators.student.linear import Student
-
-#: What is added to the path of a model for that of its calibration.
-CALIBRATION = ".calibration.json"
+from gristmill.operators.student.student import CALIBRATION, Scorer, read_student
 
 
 class Distilled(Measure):
@@ -52,8 +46,7 @@ class Distilled(Measure):
 
     def check(self, files: Files) -> None:
         """Raise RecipeError where a file is no student or calibration, or the student lacks the label."""
-        student = Student.read(files["model"])
-        calibration = read_calibration(files["calibration"])
+        student, calibration = read_student(files["model"], files["calibration"])
         if self.by != calibration.by:
             remedy = "leave `by` out" if calibration.by is None else f"write `by: {calibration.by}`"
             raise RecipeError(f"{self.model} is calibrated by {calibration.by or 'nothing'}: {remedy}")
@@ -79,11 +72,11 @@ class Distilled(Measure):
 
     def kernels(self) -> tuple[str, ...]:
         """Return the groups of kernels that it calls."""
-        return ("scores",)
+        return ("scores", "fasttext", "fasttext_reader", "write_tokens")
 
     def open(self, files: Files) -> MeasureFunction:
         """Read the student; return a thread-safe function from documents (n rows) to the column (n rows)."""
-        student, calibration = Student.read(files["model"]), read_calibration(files["calibration"])
+        student, calibration = read_student(files["model"], files["calibration"])
         weights = self._weights(student) if self.coverage is None else None
         schema, coverage, labels = self.gives(), self.coverage or 0.0, pa.array(student.labels, pa.string())
 
@@ -103,7 +96,7 @@ class Distilled(Measure):
 
         return measure
 
-    def _weights(self, student: Student) -> np.ndarray:
+    def _weights(self, student: Scorer) -> np.ndarray:
         """Return by what the probability of each label counts (labels). Raises RecipeError where it cannot be known."""
         if self.label is not None:
             if self.label not in student.labels:
@@ -117,11 +110,3 @@ class Distilled(Measure):
     def _paths(self) -> set[str]:
         """Return the paths that stand in the fingerprint by the content of their files."""
         return {self.model, self.model + CALIBRATION}
-
-
-def read_calibration(path: Path) -> Calibration:
-    """Read a calibration; raise RecipeError where the file is something else."""
-    try:
-        return Calibration.from_json(json.loads(path.read_text()))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RecipeError(f"{path} is no calibration of a student ({error}); `gristmill distil` writes it") from None

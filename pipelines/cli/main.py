@@ -122,8 +122,11 @@ def explain(
     id: Annotated[
         str, typer.Argument(metavar="ID", help="A document's id, content id or address.", show_default=False)
     ],
+    score: Annotated[
+        str | None, typer.Option("--score", metavar="COLUMN", help="Why a student gave it what this column says.")
+    ] = None,
     student: Annotated[
-        str | None, typer.Option("--student", metavar="MODEL", help="Why this student gives it its score.")
+        str | None, typer.Option("--student", metavar="MODEL", help="Why any other student gives it its score.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Of which label; by default the most probable.")] = None,
     store: Store = "./store",
@@ -135,7 +138,7 @@ def explain(
         from gristmill import api
         from gristmill.pipelines.report.console.documents import show_documents
 
-        documents = api.explain(store, id, student=student, label=label)
+        documents = api.explain(store, id, score=score, student=student, label=label)
         print_result(as_json, documents, lambda: show_documents(documents, out))
 
 

@@ -109,6 +109,9 @@ def distil(
     gold: Gold = None,
     method: Method = "mean",
     input_: TextInputs = None,
+    student: Annotated[
+        str, typer.Option(help="linear, whose scores can be explained, or fasttext, which that library reads too.")
+    ] = "linear",
     calibration: Annotated[str | None, typer.Option(help="temperature or isotonic.")] = None,
     calibrate_by: Annotated[
         str | None, typer.Option(metavar="FIELD", help="Calibrate the values of a field apart, such as source.")
@@ -152,6 +155,7 @@ def distil(
             gold=gold,
             method=method,
             inputs=input_ or (),
+            student=student,
             calibration=calibration,
             calibrate_by=calibrate_by,
             balance=balance,

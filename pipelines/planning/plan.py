@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +68,15 @@ class Plan:
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules, in recipe order."""
         return self.loaded.recipe.decide
+
+    def resources(self) -> dict[str, dict[str, str]]:
+        """Return the URL and digest of each file that measures of the recipe open, by its place in the recipe."""
+        return {
+            ".".join(map(str, (*measure.path, name))): asdict(entry)
+            for measure in self.measures
+            if measure.ready is not None and measure.fit is None
+            for name, entry in measure.ready.resources.items()
+        }
 
     def chain(self) -> list[str]:
         """Return the fingerprints of the transforms: everything measured depends on them."""

@@ -11,7 +11,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.report.query import connect, rows
-from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, transformed_text
+from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
 
@@ -23,7 +23,9 @@ _CLUSTERS = """
 """
 
 
-def explain(store: str, wanted: str, student: str | None = None, label: str | None = None) -> list[dict[str, Any]]:
+def explain(
+    store: str, wanted: str, student: str | None = None, label: str | None = None, score: str | None = None
+) -> list[dict[str, Any]]:
     """Return the documents with this id, content id or address: place, measures, and a fate for each dataset.
 
     A fate says whether the document was kept, and if not by which rule; of which clusters it is a member; and which
@@ -31,8 +33,8 @@ def explain(store: str, wanted: str, student: str | None = None, label: str | No
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
     `quarantined`. With a student, the path of a model that `gristmill distil` made, the first fate says why the text
-    has its score (`student`): that of a label, by default the most probable. Raises RecipeError where nothing has the
-    id.
+    has its score (`student`): that of a label, by default the most probable. `score` names the column of a student
+    instead, and its label is that of the column. Raises RecipeError where nothing has the id, or no student the column.
     """
     connection = connect(store)
 
@@ -65,8 +67,8 @@ def explain(store: str, wanted: str, student: str | None = None, label: str | No
                     cluster["survivor_id"] = id_of(store, cluster["survivor"])
         _add_excerpts(store, document, connection)
         _add_removed_lines(store, document, connection)
-        if student is not None:
-            _add_score(store, document, connection, student, label)
+        if student is not None or score is not None:
+            _add_score(store, document, connection, student, label, score)
     quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
     if not documents and not quarantined:
         raise RecipeError(
@@ -100,13 +102,21 @@ def _add_removed_lines(store: str, document: dict[str, Any], connection: duckdb.
 
 
 def _add_score(
-    store: str, document: dict[str, Any], connection: duckdb.DuckDBPyConnection, student: str, label: str | None
+    store: str,
+    document: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    student: str | None,
+    label: str | None,
+    score: str | None,
 ) -> None:
     """Add why a student gives the document's text its score, as the transforms of its newest dataset leave it."""
     from gristmill.pipelines.train.explained_scores import explained_score
 
-    dataset = document["fates"][0]["dataset"]
-    text = transformed_text(store, dataset, document["address"], connection)
+    dataset, address = document["fates"][0]["dataset"], document["address"]
+    if student is None:
+        student, of_column = student_of_column(store, dataset, address, str(score))
+        label = label or of_column
+    text = transformed_text(store, dataset, address, connection)
     document["fates"][0]["student"] = explained_score(student, text, label, document)
 
 

@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from gristmill.operators import columns
 from gristmill.operators.base import Transform
-from gristmill.operators.errors import GristmillError, ShardError
+from gristmill.operators.errors import GristmillError, RecipeError, ShardError
 from gristmill.operators.extract.extract import Extract
+from gristmill.operators.measures.distilled import Distilled
 from gristmill.operators.table import name_of
 from gristmill.pipelines.config import located_yaml
+from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.recipe.recipe import recorded_operators
 from gristmill.pipelines.report.query import rows
 from gristmill.pipelines.shard_tasks.reread import read_texts
@@ -23,6 +25,7 @@ from gristmill.pipelines.sources.discover import ShardSpec
 from gristmill.pipelines.sources.formats import with_defaults
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.store.registry import Registry, Shard
+from gristmill.pipelines.store.resources import resource
 from gristmill.pipelines.store.runs import Run, standing_runs
 
 
@@ -77,6 +80,30 @@ def transformed_text(store: str, dataset: str, address: int, connection: duckdb.
     for transform in _transforms(store, dataset, address):
         texts = _applied(transform, texts)
     return str(texts[0].as_py())
+
+
+def student_of_column(store: str, dataset: str, address: int, column: str) -> tuple[str, str | None]:
+    """Return the path or URL of the student that a column of a document is measured by, and the label asked for.
+
+    Raises RecipeError where none is, or it is no longer the one that was measured by.
+    """
+    run, _ = _places(store, dataset)[address >> columns.ROW_BITS]
+    measures = recorded_operators(run.record["recipe"], "measure", f"run {run.name}")
+    by = {measure.column: (i, measure) for i, measure in enumerate(measures) if isinstance(measure, Distilled)}
+    if column not in by:
+        raise RecipeError(f"no student measured {column} of {dataset}{did_you_mean(column, by)}")
+    i, measure = by[column]
+    measured_by = run.record.get("resources", {})
+    for name, path in measure.resources().items():
+        known = measured_by.get(f"measure.{i}.{name_of(measure)}.{name}")
+        if known is None:
+            raise RecipeError(f"run {run.name} does not tell where {path} lay; name the student with --student")
+        if resource(known["url"], column).digest != known["digest"]:
+            raise RecipeError(
+                f"{known['url']} is another than {column} was measured by; run the recipe again, or ask about what is "
+                "there with --student"
+            )
+    return measured_by[f"measure.{i}.{name_of(measure)}.model"]["url"], measure.label
 
 
 def _transforms(store: str, dataset: str, address: int) -> Sequence[Transform]:

@@ -57,6 +57,7 @@ def commit(context: Context) -> Context:
         "fingerprint": context.fingerprint,
         "version": version.name,
         "result": plan.loaded.document.redact_value(result.to_json()),
+        "resources": plan.loaded.document.redact_value(plan.resources()),
     }
     index = {} if addition is None else {"index": addition.to_json()}
     replace(run, record={**record, **index, "recipe": plan.loaded.as_written}).write_record()

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.measures.distilled import CALIBRATION, read_calibration
 from gristmill.operators.student.explanation import LearntExamples, explained
 from gristmill.operators.student.features import SparseRows
 from gristmill.operators.student.linear import Student
+from gristmill.operators.student.student import CALIBRATION, read_student
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.resources import resource
@@ -30,8 +30,9 @@ def explained_score(
     `probability` is the calibrated one, of the stratum that the text's fields name. Raises RecipeError where the
     student lacks the label, or a file is missing.
     """
-    student = Student.read(resource(model, model).local())
-    calibration = read_calibration(resource(model + CALIBRATION, model).local())
+    student, calibration = read_student(*(resource(path, model).local() for path in (model, model + CALIBRATION)))
+    if not isinstance(student, Student):
+        raise RecipeError(f"{model} is a fastText model, whose scores nothing explains; a linear student's are")
     members = None if calibration.by is None else [fields.get(calibration.by)]
     scores = student.scores(pa.array([text], pa.large_string()))
     shares = calibration.probabilities(scores, student.exclusive, members)[0]

@@ -47,6 +47,7 @@ class TrainingArguments:
     buckets: int
     seed: int
     threads: int
+    loss: str = "softmax"
 
     def __post_init__(self) -> None:
         """Raise RecipeError for numbers with which fastText would crash or learn nothing."""
@@ -89,6 +90,7 @@ def _attempt(lines: Path, model: Path, arguments: TrainingArguments) -> tuple[in
         "bucket": arguments.buckets,
         "seed": arguments.seed,
         "thread": arguments.threads,
+        "loss": arguments.loss,
         "verbose": 0,
     }
     command = [sys.executable, "-c", _PROGRAM, json.dumps({"options": options, "model": str(model)})]

@@ -32,7 +32,7 @@ from gristmill.pipelines.label.run import label_chosen
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.train.distil import STRENGTHS, Options, distil, prepared
+from gristmill.pipelines.train.distil import Options, distil, prepared
 from gristmill.pipelines.train.examples import examples_of_task
 from gristmill.pipelines.train.loop_figures import Tested, compared
 from gristmill.pipelines.train.loop_report import markdown, plot
@@ -315,8 +315,8 @@ class _Loop:
         tested = examples.take(self._of(examples, parts, (TEST,)))
         options = Options(seed=self.options.seed)
         lesson, correction = prepared(mine, tested, options, self.reporter)
-        with self.reporter.stage(f"round {number} {side}", len(STRENGTHS), "fit") as stage:
-            _, fitted, calibration = lesson.best(options, stage.advance)
+        with self.reporter.stage(f"round {number} {side}", len(lesson.settings), "fit") as stage:
+            _, fitted, calibration = lesson.best(options.method, options.calibrate_by, stage.advance)
         ngrams = Ngrams(options.ngram, options.buckets)
         wrong = 0.0 if correction.report is None else float(correction.report["wrong"])
         judges = Judges(fitted.student, calibration, _judge_of_sureness(mine, ngrams), mine.labels)

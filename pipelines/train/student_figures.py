@@ -19,7 +19,7 @@ from gristmill.operators.measures.language import Language
 from gristmill.operators.student.calibration import Calibration
 from gristmill.operators.student.cuts import Wish, curve, cut_of
 from gristmill.operators.student.features import Floats
-from gristmill.operators.student.linear import Student
+from gristmill.operators.student.student import Scorer
 from gristmill.pipelines.train import evaluation
 from gristmill.pipelines.train.split import LEFT_OUT, Examples, Split
 
@@ -41,7 +41,7 @@ class _Asked(NamedTuple):
 
 
 def figures(
-    split: Split, student: Student, calibration: Calibration, seed: int, prior: float | None = None
+    split: Split, student: Scorer, calibration: Calibration, seed: int, prior: float | None = None
 ) -> dict[str, Any]:
     """Return figures of a student on the texts of a split that are to test with, and `warnings`.
 

@@ -62,6 +62,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {int(id) for id in api.open_dataset("./store", "taught").to_table()["id"].to_pylist()}
     assert 100 < result.funnel.kept < 200
     assert sum(taught[i] for i in kept) > 0.9 * len(kept)
+    assert "score of " in run("gristmill explain 0 --score edu")
     assert "source" in run(commands[3])
 
 

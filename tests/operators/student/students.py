@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from gristmill.operators.measures.distilled import CALIBRATION
 from gristmill.operators.student.calibration import Calibration
 from gristmill.operators.student.features import Ngrams
 from gristmill.operators.student.linear import Student, fit
+from gristmill.operators.student.student import CALIBRATION
 from tests.support import make_documents
 
 

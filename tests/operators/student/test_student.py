@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.measures.distilled import CALIBRATION, Distilled
+from gristmill.operators.measures.distilled import Distilled
 from gristmill.operators.student.calibration import (
     Calibration,
     as_probabilities,
@@ -30,6 +30,7 @@ from gristmill.operators.student.calibration import (
 from gristmill.operators.student.explanation import LearntExamples, explained
 from gristmill.operators.student.features import Ngrams
 from gristmill.operators.student.linear import Student, balanced, fit, representers, scores_of_rows
+from gristmill.operators.student.student import CALIBRATION
 from tests.operators.student.students import small_student, student_file
 from tests.support import make_documents, sentences
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import fasttext
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,13 +22,15 @@ from typer.testing import CliRunner
 
 from gristmill import api
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.measures.distilled import CALIBRATION
+from gristmill.operators.measures.distilled import Distilled
 from gristmill.operators.student.cuts import Wish, cut_of
 from gristmill.operators.student.cuts import curve as curve_of
+from gristmill.operators.student.student import CALIBRATION
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.storage import files
 from gristmill.pipelines.train import evaluation
-from gristmill.pipelines.train.distil import distil
+from gristmill.pipelines.train.distil import Options, distil
 from gristmill.pipelines.train.examples import examples_of_table
 from gristmill.pipelines.train.split import near_copies
 from tests.pipelines.stages.test_run import execute, rows
@@ -244,6 +250,41 @@ def test_explain_says_why_a_document_has_its_score(
     assert "no.bin" in nothing.output
 
 
+def test_explain_finds_the_student_of_a_column(
+    distilled: tuple[Path, dict[str, Any]], tmp_path: Path, make_recipe: MakeRecipe
+) -> None:
+    path, _ = distilled
+    for suffix in SUFFIXES:
+        (tmp_path / f"m.bin{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+    text = "The court heard the judge and the coach on the appeal in the garden by the river"
+    write_jsonl(tmp_path / "data" / "docs-0.jsonl", [{"id": "one", "lang": "en", "text": text}])
+    measure = ["tokens", {"distilled": {"model": "m.bin", "label": "sport", "column": "sport"}}]
+    execute(make_recipe(tmp_path, measure=measure))
+    store = str(tmp_path / "store")
+    (document,) = api.explain(store, "one", score="sport")
+    told = document["fates"][0]["student"]
+    assert told["label"] == "sport"
+    assert told["probability"] == pytest.approx(document["sport"], abs=1e-6)
+    assert told == api.explain(store, "one", student=str(path), label="sport")[0]["fates"][0]["student"]
+    assert api.explain(store, "one", score="sport", label="law")[0]["fates"][0]["student"]["label"] == "law"
+    with pytest.raises(RecipeError, match=r"no student measured sports of test; did you mean sport\?"):
+        api.explain(store, "one", score="sports")
+    with pytest.raises(RecipeError, match="leave one of `score` and `student` out"):
+        api.explain(store, "one", score="sport", student=str(path))
+    calibration = tmp_path / f"m.bin{CALIBRATION}"
+    calibration.write_text(json.dumps(json.loads(calibration.read_text()) | {"temperature": 5.0}))
+    with pytest.raises(RecipeError, match=r"m\.bin\.calibration\.json is another than sport was measured by"):
+        api.explain(store, "one", score="sport")
+    calibration.unlink()
+    with pytest.raises(RecipeError, match="there is no file"):
+        api.explain(store, "one", score="sport")
+    (record,) = (tmp_path / "store" / "runs").glob("*/run.json")
+    content = files.read_record(str(record))
+    files.write_record(str(record), {name: value for name, value in content.items() if name != "resources"})
+    with pytest.raises(RecipeError, match=r"does not tell where m\.bin lay; name the student with --student"):
+        api.explain(store, "one", score="sport")
+
+
 def test_soft_labels_and_isotonic_calibration(tmp_path: Path) -> None:
     made = examples(400, sure=lambda topic, draw: draw.choice([0.6, 0.9, None]))
     source = table(tmp_path / "t.parquet", made)
@@ -365,6 +406,7 @@ def test_a_student_is_as_right_as_the_teacher_of_real_texts(shared_data: Path, t
         ([], "name what to learn from"),
         (["--table", "{t}", "--label", "grade"], "has no field grade"),
         (["--table", "{t}", "--calibration", "prayer"], "there is no calibration prayer"),
+        (["--table", "{t}", "--student", "owl"], "there is no student owl"),
         (["--table", "{t}", "--correct", "perhaps"], "there is no correction perhaps"),
         (["--table", "{few}"], "give 50 or more"),
         (["--table", "{one}"], "all texts have one label"),
@@ -508,3 +550,60 @@ def test_a_rare_label_weighs_as_much_where_that_is_asked_for(tmp_path: Path) -> 
     for row in duals.to_pylist():
         weight[row["target"][0] == 1].append(max(map(abs, row["dual"])))  # food is the first label
     assert np.mean(weight[True]) > 3 * np.mean(weight[False])
+
+
+def test_a_fasttext_student_is_one_like_the_other(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    names = {"law": "the law", "food": "50 % food", "sport": "sport/golf"}
+    made = [{**row, "label": names.get(row["label"], row["label"])} for row in examples()]
+    path = tmp_path / "s.bin"
+    api.distil(str(path), table=table(tmp_path / "t.parquet", made))
+    report = api.distil(str(path), table=str(tmp_path / "t.parquet"), student="fasttext", buckets=1 << 12)
+    assert report["test"]["accuracy"] > 0.9
+    assert report["test"]["calibration"]["ece"] < 0.1
+    assert report["training"]["loss"] == "ova"
+    assert not Path(f"{path}.examples.parquet").exists(), "they taught another student"
+    library = fasttext.load_model(str(path))
+    answers, _ = library.predict([" ".join(re.findall(r"\w+|[^\w\s]+", row["text"].lower())) for row in made])
+    right = [unquote(answer[0]) == f"__label__{row['label']}" for answer, row in zip(answers, made, strict=True)]
+    assert np.mean(right) > 0.9
+    shuffled = random.Random(1).sample(made, len(made))
+    api.distil(
+        str(tmp_path / "again.bin"), table=table(tmp_path / "u.parquet", shuffled), student="fasttext", buckets=1 << 12
+    )
+    for suffix in ("", CALIBRATION):
+        assert Path(f"{tmp_path / 'again.bin'}{suffix}").read_bytes() == Path(f"{path}{suffix}").read_bytes()
+    write_jsonl(
+        tmp_path / "data" / "docs-0.jsonl",
+        [{"id": str(i), "text": row["text"], "lang": "en"} for i, row in enumerate(made[:50])],
+    )
+    measure = [{"distilled": {"model": str(path), "label": "the law", "column": "law"}}]
+    result = execute(make_recipe(tmp_path, measure=measure, decide=[{"drop": "law < 0.5"}]))
+    kept = {int(id) for (id,) in rows(result, "id")}
+    assert np.mean([(made[i]["label"] == "the law") == (i in kept) for i in range(50)]) > 0.9
+    explained = CliRunner().invoke(app, ["explain", "1", "--store", str(tmp_path / "store"), "--student", str(path)])
+    assert explained.exit_code == 2
+    assert "is a fastText model, whose scores nothing explains" in explained.output
+
+
+def test_a_fasttext_student_learns_soft_labels_of_which_a_text_has_one(tmp_path: Path) -> None:
+    made = [{**row, "label": "law" if row["label"] == "law" else "other", "p": 0.7} for row in examples()]
+    soft = table(tmp_path / "t.parquet", made)
+    report = api.distil(
+        str(tmp_path / "s.bin"), table=soft, probability="p", student="fasttext", balance=True, buckets=1 << 12
+    )
+    measure = Distilled(model=str(tmp_path / "s.bin"), label="law")
+    score = measure.open({name: Path(path) for name, path in measure.resources().items()})
+    shares = score(pa.record_batch({"text": pa.array([row["text"] for row in made], pa.large_string())}))
+    values = shares["distilled"].to_numpy()
+    is_law = np.array([row["label"] == "law" for row in made])
+    assert np.median(values[is_law]) == pytest.approx(0.7, abs=0.1)
+    assert np.median(values[~is_law]) == pytest.approx(0.3, abs=0.1)
+    assert report["options"]["student"] == "fasttext"
+    several = examples_of_table(soft, "text", "label", None, (), False)
+    with pytest.raises(RecipeError, match="a fastText student knows labels of which a text has one"):
+        distil(
+            replace(several, kind="multi"),
+            str(tmp_path / "m.bin"),
+            Reporter(quiet=True),
+            Options(student="fasttext"),
+        )
