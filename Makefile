@@ -17,7 +17,7 @@ demo: .venv/run
 	$(BIN)/python configs/demo/texts.py
 
 test: .venv/test
-	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n 3 --dist loadgroup $(PYTEST_OPTIONS)
 
 test-lm: .venv/lm
 	$(BIN)/pytest -m lm

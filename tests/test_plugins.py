@@ -70,7 +70,7 @@ def test_plan_and_catalogue_know_them(recipe: Path, site: Path) -> None:
     assert "did you mean at_most?" in gristmill(recipe, site, "operators", "at_mots", code=2)
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
 def test_a_run_uses_them(recipe: Path, site: Path, engine: str) -> None:
     printed = gristmill(recipe, site, "run", "recipe.yaml", "--json", "--quiet", "--engine", engine)
     rules = {rule["name"]: rule for rule in json.loads(printed)["funnel"]["rules"]}

@@ -9,6 +9,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import task_file
 from tests.pipelines.train.topics import TOPICS, text_on
@@ -24,6 +26,7 @@ def succeeded(server: Server) -> int:
     return sum(seen.succeeded + seen.spoilt for seen in server.stats().documents.values())
 
 
+@pytest.mark.slow  # tests/pipelines/train/test_loop.py ends a loop at every write
 def test_kill_nine_anywhere_changes_nothing(tmp_path: Path) -> None:
     draw = random.Random(0)
     topics = draw.choices([*TOPICS], [0.5, 0.4, 0.1], k=700)

@@ -70,11 +70,9 @@ def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine) -> None:
     assert datasets(recipe, "ray", 2) == datasets(recipe, "local", 2)
 
 
+@pytest.mark.slow  # test_fuzzy_parity kills workers too
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "after",
-    [pytest.param(False, id="before-the-work", marks=pytest.mark.slow), pytest.param(True, id="after-the-work")],
-)
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-work", "after-the-work"])
 def test_killed_workers_do_not_show(recipe: Path, ray_engine: Engine, tmp_path: Path, after: bool) -> None:
     quiet = datasets(recipe, "local", 2)
     marks = tmp_path / "killed"
