@@ -82,6 +82,9 @@ EXAMPLES = {
     "http://x.example/2.cheap": ("subword", "2cheap"),
     "http://порно.example/": ("subword", "порно"),
     "bücher.examplehttps://[2001:db8::1]": (None, None),  # no scheme: it has a letter that none has
+    "\u2000[2001:db8::1]": (None, None),  # a space that is wider, where no name has one
+    "\u2000bad.example": (None, None),
+    "bad.example\u3000": (None, None),
     " .bücher.example://[2001:db8::1]": ("domain", "xn--bcher-kva.example"),
     "": (None, None),
     " ": (None, None),

@@ -39,6 +39,7 @@ def ascii_host(host: str) -> str:
         spelt = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
         spelt = host
+    spelt = host if any(c <= " " for c in spelt) else spelt
     return lowered(spelt, 0x80)
 
 
