@@ -460,15 +460,18 @@ def thresholds(
     return group_quantiles(_loaded(recipe), columns, quantiles, by, least)
 
 
-def open_dataset(store: str | os.PathLike[str], name: str, version: str | None = None) -> Dataset:
+def open_dataset(
+    store: str | os.PathLike[str], name: str, version: str | None = None, *, only_new: bool = False
+) -> Dataset:
     """Open a dataset of a store for reading: the version that readers take, or the one named.
 
+    Of a dataset with an index that is the documents of all nights; with `only_new` those that the version added.
     Returns a `pyarrow.dataset.Dataset`, which reads nothing until it is asked to: `.to_table(columns=["id"])`,
     `.to_batches()`. Raises RecipeError where there is no such dataset or version.
     """
     from gristmill.pipelines.store.datasets import open_version
 
-    return open_version(os.fspath(store), name, version)
+    return open_version(os.fspath(store), name, version, only_new)
 
 
 def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id: str, sample: Sample | None) -> Source:

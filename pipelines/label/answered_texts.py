@@ -24,7 +24,6 @@ from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
-from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.runs import standing_runs
 
@@ -72,7 +71,7 @@ def _source(store: str, told: Mapping[str, Any]) -> Source:
         return Source(name="labelled", path=list(told["path"]), text=told["text"], id=told["id"])
     dataset = Dataset(store, told["dataset"])
     versions = [dataset.named(stands.run.record["version"]) for stands in standing_runs(store, dataset.name)]
-    paths = [files.join(version.url, file["name"]) for version in versions for file in version.manifest["files"]]
+    paths = [url for version in versions for url in version.urls({"files": version.added(version.manifest)})]
     return Source(name="labelled", path=paths)
 
 

@@ -8,7 +8,8 @@
 | losses     | rule and value of each column that losses are counted by (source, lang): seen, dropped     |
 | quarantine | record that is not a document: file, line or row, reason (`rejects` is the same)           |
 | datasets   | committed dataset version                                                                  |
-| <name>     | row of the current version of the dataset <name>                                           |
+| <name>     | row of the current version of the dataset <name>, of all nights where it has an index      |
+| <name>_new | row that this version added to earlier nights; all of them where it has no index           |
 
 A query reads and nothing else: no statement that writes, no file beyond the store. The files of the views that it names
 are checked before it runs.
@@ -34,6 +35,7 @@ from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged
 from gristmill.pipelines.config.quoting import in_glob, sql_name, sql_text
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.decide import DECISIONS, given_file
+from gristmill.pipelines.report.dataset_views import files_of, versions
 from gristmill.pipelines.report.losses import loss_rows
 from gristmill.pipelines.report.variants import is_mixed, plain_values
 from gristmill.pipelines.storage import files
@@ -43,21 +45,6 @@ from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.runs import Standing
 
 VIEWS = ("documents", "decisions", "clusters", "losses", "quarantine", "rejects", "datasets")
-DATASET_COLUMNS = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("version", pa.string()),
-        ("current", pa.bool_()),
-        ("rows", pa.int64()),
-        ("bytes", pa.int64()),
-        ("text_bytes", pa.int64()),
-        ("tokens", pa.int64()),
-        ("files", pa.int64()),
-        ("parent", pa.string()),
-        ("completes", pa.string()),  # the version that this one takes the place of
-        ("path", pa.string()),
-    ]
-)
 DECISION_COLUMNS = DECISIONS.insert(0, pa.field("dataset", pa.string()))
 CLUSTER_COLUMNS = pa.schema(
     [
@@ -106,7 +93,7 @@ def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
 
     Raises StoreDamaged where a file that it reads is not what was written.
     """
-    views = _views(store, _ids_in(sql))
+    views = _views(store, _ids_in(sql), sql)
     named = [name for name in views if name.lower() in sql.lower()]
     connection = _connected(store, views, named, unsafe)
     return answer(connection, sql, unsafe, known=views)
@@ -227,10 +214,11 @@ def _list(urls: Sequence[str]) -> str:
     return f"[{', '.join(sql_text(in_glob(place(url))) for url in urls)}]"
 
 
-def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
+def _views(store: str, ids: Sequence[str], sql: str = "") -> dict[str, View]:
     """Return the views of a store by name, each after those that it needs; `ids` are those that decisions are to have.
 
-    Raises RecipeError where the store holds no finished run.
+    What the current version of a dataset added is among them where `sql` names it. Raises RecipeError where the store
+    holds no finished run.
     """
     standing = runs.standing_runs(store)
     if not standing:
@@ -249,14 +237,30 @@ def _views(store: str, ids: Sequence[str]) -> dict[str, View]:
         "losses": View(lambda c: c.register("losses", loss_rows(standing)), lambda: None),
         "quarantine": View(lambda c: _quarantine(c, rejected), lambda: _check(rejected)),
         "rejects": View(lambda c: c.execute("CREATE VIEW rejects AS FROM quarantine"), lambda: None, ("quarantine",)),
-        "datasets": View(lambda c: _datasets(c, store), lambda: None),
+        "datasets": View(lambda c: c.register("datasets", versions(store)), lambda: None),
     }
     used_names = set(views)
     for name in files.names(files.join(store, DATASETS)):
         if name.lower() not in used_names and not name.startswith("_"):  # to DuckDB upper and lower case are the same
             used_names.add(name.lower())
             views[name] = _dataset(Dataset(store, name))
+    for name in [name for name in views if f"{name}_new".lower() in sql.lower() and name not in VIEWS]:
+        if f"{name}_new".lower() not in used_names:
+            views[f"{name}_new"] = _dataset(Dataset(store, name), only_new=True)
     return views
+
+
+def _dataset(dataset: Dataset, only_new: bool = False) -> View:
+    """Return the view of the current version of a dataset, or of what it added; none before the first commit."""
+
+    def make(connection: duckdb.DuckDBPyConnection) -> None:
+        with contextlib.suppress(StoreDamaged):  # `check` reports it to a query that names it
+            if (found := files_of(dataset, only_new)) is not None:
+                name, (urls, differ) = f"{dataset.name}_new" if only_new else dataset.name, found
+                select = f"SELECT * FROM read_parquet({_list(urls)}, union_by_name = {differ})"
+                connection.execute(f"CREATE VIEW {sql_name(name)} AS {select}")
+
+    return View(make, lambda: runs.check_current(dataset))
 
 
 def _check(urls: Sequence[str]) -> None:
@@ -369,30 +373,3 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, selects: Sequence[st
 
 def _quarantine(connection: duckdb.DuckDBPyConnection, found: Sequence[str]) -> None:
     connection.execute(f"CREATE VIEW quarantine AS SELECT * FROM read_parquet({_list(found)}, union_by_name = true)")
-
-
-def _datasets(connection: duckdb.DuckDBPyConnection, store: str) -> None:
-    records = []
-    for name in files.names(files.join(store, DATASETS)):
-        dataset = Dataset(store, name)
-        current = dataset.current
-        for version in dataset.versions():
-            manifest = version.manifest
-            row = {k: manifest[k] for k in ("rows", "bytes", "text_bytes", "tokens", "parent")}
-            row["completes"] = manifest.get("completes")
-            row |= {"dataset": name, "version": version.name, "current": version.name == current}
-            records.append({**row, "files": len(manifest["files"]), "path": version.url})
-    connection.register("datasets", pa.Table.from_pylist(records, schema=DATASET_COLUMNS))
-
-
-def _dataset(dataset: Dataset) -> View:
-    """Return the view of the current version of a dataset; there is none before the first commit."""
-
-    def make(connection: duckdb.DuckDBPyConnection) -> None:
-        with contextlib.suppress(StoreDamaged):  # `check` reports it to a query that names it
-            if (current := dataset.current) is not None:
-                version = dataset.named(current)
-                urls = _list([files.join(version.url, file["name"]) for file in version.manifest["files"]])
-                connection.execute(f"CREATE VIEW {sql_name(dataset.name)} AS SELECT * FROM read_parquet({urls})")
-
-    return View(make, lambda: runs.check_current(dataset))

@@ -15,10 +15,10 @@ from gristmill.pipelines.label.store.folder import list_folder
 from gristmill.pipelines.label.store.journal import replay
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.storage.file_kinds import CURRENT, kind_of
+from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, kind_of
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import FOLDER as DATASETS
-from gristmill.pipelines.store.datasets import MANIFEST, Dataset
+from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.fuzzy_index import FOLDER as INDEX
 from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import writer_lock
@@ -178,7 +178,7 @@ def _dataset(
             continue
         if f"{place}/{MANIFEST}" in broken:
             continue
-        for file in version.manifest["files"]:
+        for file in version.written(version.manifest):
             path = f"{place}/{file['name']}"
             if path not in there:
                 yield path, GONE

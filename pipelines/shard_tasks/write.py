@@ -120,6 +120,19 @@ def file_sizes(rows: int, text_bytes: int, shard_bytes: int) -> tuple[int, ...]:
     return tuple(rows * (i + 1) // n - rows * i // n for i in range(n))
 
 
+def shards_by_file(tasks: Sequence[WriteTask]) -> list[list[tuple[int, int]]]:
+    """Return the shards in each file of a dataset, in order: ordinals, with how many rows each has there."""
+    found = []
+    for task in tasks:
+        counts = np.array([survivors.rows for survivors in task.survivors], np.int64)
+        ends = np.cumsum(counts)
+        for first, end in pairwise(np.cumsum([0, *task.sizes]).tolist()):
+            rows = np.clip(ends, first, end) - np.clip(ends - counts, first, end)
+            pairs = zip(task.survivors, rows.tolist(), strict=True)
+            found.append([(survivors.shard.ordinal, n) for survivors, n in pairs if n])
+    return found
+
+
 @dataclass(frozen=True)
 class CountSurvivors:
     """The task that reads one shard's decisions and narrow columns, and counts and digests what is kept."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gristmill.operators.errors import RecipeError
@@ -21,7 +23,7 @@ from gristmill.pipelines.config.quoting import from_glob, in_glob
 from gristmill.pipelines.config.wording import did_you_mean, plural
 from gristmill.pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
 from gristmill.pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
-from gristmill.pipelines.storage.file_kinds import CURRENT
+from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST
 from gristmill.pipelines.storage.files import filesystem, is_local
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.storage.remote import tried
@@ -137,9 +139,11 @@ class Listing:
         """Return the files of a folder; of a dataset of gristmill, those of the version that CURRENT names."""
         if not os.path.isfile(f"{folder}/{CURRENT}"):
             return self._local.below(folder, passed)
-        with open(f"{folder}/{CURRENT}", encoding="utf-8", errors="replace") as file:
-            version = file.read().strip()
-        return self._local.matching(in_glob(f"{folder}/{version}") + "/*.parquet", passed)
+        paths = _paths_of_dataset(lambda name: Path(folder, name).read_bytes())
+        entries = {path: self._local.one(f"{folder}/{path}") for path in paths}
+        if gone := [path for path, entry in entries.items() if entry is None]:
+            raise _gone(folder, gone)
+        return [entry for entry in entries.values() if entry is not None]
 
 
 def _everything(glob: str) -> str | None:
@@ -193,8 +197,24 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
     folder = folder.rstrip("/")
     if not fs.exists(f"{folder}/{CURRENT}"):
         return fs.find(folder, detail=True)  # type: ignore[no-any-return]
-    version = fs.cat_file(f"{folder}/{CURRENT}").decode(errors="replace").strip()
-    return fs.glob(in_glob(f"{folder}/{version}") + "/*.parquet", detail=True)  # type: ignore[no-any-return]
+    paths = _paths_of_dataset(lambda name: fs.cat_file(f"{folder}/{name}"))
+    there: dict[str, Any] = {}
+    for version in sorted({path.split("/")[0] for path in paths}):
+        there |= fs.find(f"{folder}/{version}", detail=True)
+    if gone := [path for path in paths if f"{folder}/{path}" not in there]:
+        raise _gone(folder, gone)
+    return {f"{folder}/{path}": there[f"{folder}/{path}"] for path in paths}
+
+
+def _paths_of_dataset(content_of: Callable[[str], bytes]) -> list[str]:
+    """Return the files of the version that CURRENT names, by their paths from the dataset's folder."""
+    version = content_of(CURRENT).decode(errors="replace").strip()
+    manifest = json.loads(content_of(f"{version}/{MANIFEST}"))
+    return [file.get("path", f"{version}/{file['name']}") for file in manifest["files"]]
+
+
+def _gone(folder: str, paths: Sequence[str]) -> RecipeError:
+    return RecipeError(f"the dataset {folder} is damaged: {paths[0]} is gone; run its recipe again")
 
 
 def _details(fs: Any, path: str) -> Any:

@@ -51,6 +51,7 @@ def commit(context: Context) -> Context:
         processor_seconds=dict(context.seconds),
         labels=context.labels,
         listed=context.listed(),
+        whole=version.manifest["rows"],
     )
     record = {
         "name": plan.loaded.recipe.name,

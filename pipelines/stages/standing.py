@@ -14,6 +14,7 @@ from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.stages.commit import remember
 from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.decide import check_source_losses
+from gristmill.pipelines.stages.earlier_nights import relisted
 from gristmill.pipelines.stages.measure import all_measured, with_given_columns
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
@@ -31,7 +32,10 @@ def end_where_nothing_is_new(context: Context) -> Context:
     context = replace(context, shards=state.registry.register(state.specs, context.plan.loaded.document))
     current = runs.current_run(context.store, name)
     if current is not None:
-        version = Dataset(context.store, name).named(current.record["version"])
+        dataset = Dataset(context.store, name)
+        version = dataset.named(current.record["version"])
+        if current.index is not None:
+            version = relisted(dataset, current.index, version)
         return _ended(context, current, version, unreadable=(), nothing_new=True)
     raise RecipeError(
         f"the index holds all {state.indexed} shards, but no run of {name} decided them: there is nothing to do. Add "
@@ -100,6 +104,7 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         "measured_now": 0,
         **now,
         "dataset": version.url,
+        "whole": version.manifest["rows"],
         "indexed": context.state.indexed,
         "processor_seconds": {},
         "labels": (),

@@ -25,10 +25,12 @@ from gristmill.pipelines.shard_tasks.write import (
     WriteTask,
     count_survivors,
     plan_files,
+    shards_by_file,
     write_files,
 )
 from gristmill.pipelines.stages import manifest
 from gristmill.pipelines.stages.context import Measured
+from gristmill.pipelines.stages.earlier_nights import earlier_nights
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
@@ -67,9 +69,13 @@ def write_dataset(
         RESULTS,
         {key: value for key, value in funnel.to_json().items() if key not in COUNTED_BY},
     ]
-    version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     indexed = indexed_rule(plan.rules)
     index = None if indexed is None else indexed[1].name
+    before = None
+    if index is not None:
+        before = earlier_nights(dataset, index, {shard.ordinal for shard in measured.shards}, completes)
+        made_by += [before.identity()]
+    version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     replaced_version = None if completes is None else completes.record["version"]
     by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
     stored_manifest = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
@@ -103,7 +109,8 @@ def write_dataset(
         parent = _parent(dataset, version, plan.loaded.store)
     else:
         parent = dataset.named(completes.record["version"]).manifest["parent"]
-    new_manifest = manifest.build(plan, measured.shards, measured.counts, funnel, receipts, parent)
+    wrote = (funnel, receipts, version, parent, before, shards_by_file(tasks))
+    new_manifest = manifest.build(plan, measured.shards, measured.counts, *wrote)
     new_manifest |= {} if replaced_version is None else {"completes": replaced_version}
     runs.announce_version(run_url, recipe.name, version, new_manifest, index)
     dataset.commit(version, new_manifest, replaced_version)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: The file in a dataset's folder that names the version that readers take.
 CURRENT = "CURRENT"
+#: The file of a version that tells what it holds.
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)

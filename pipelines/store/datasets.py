@@ -4,6 +4,9 @@
     datasets/<name>/<number>-<content>/manifest.json
     datasets/<name>/<number>-<content>/data-00000-of-00004.parquet
 
+A manifest lists all files of its version, each by its path from the dataset's folder: of a dataset with an index those
+of earlier nights too, which lie in the folders of the versions that wrote them.
+
 The folder's name carries a digest of everything that decides its content, so an interrupted version is completed, not
 repeated, and a run whose result would be an existing version writes nothing.
 """
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.config.wording import did_you_mean, in_short
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.storage.file_kinds import CURRENT, way_back
+from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, way_back
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.lock import check_held
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 #: decide or files are written differently: datasets are then written again. Measures have versions of their own.
 RESULTS = "0.1.0"
 FOLDER = "datasets"
-MANIFEST = "manifest.json"
 
 _VERSION = re.compile(r"\d{6,}-[0-9a-f]{12}")
 #: Size and modification time or etag of files, by their names.
@@ -50,19 +52,36 @@ class Version:
         """Return the manifest of a committed version. Raises StoreDamaged where it is not what was written."""
         return files.read_record(files.join(self.url, MANIFEST))
 
+    def written(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the files of a manifest that lie in the folder of this version."""
+        return [file for file in manifest["files"] if self.path_of(file).startswith(f"{self.name}/")]
+
+    def added(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the files of its manifest with what it added to earlier nights."""
+        return [file for file in manifest["files"] if "night" not in file]
+
+    def path_of(self, file: Mapping[str, Any]) -> str:
+        """Return the path of a file of its manifest from the dataset's folder."""
+        return str(file.get("path", f"{self.name}/{file['name']}"))  # before paths were told all files were its own
+
+    def urls(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Return the URLs of all files of its manifest."""
+        folder = self.url.removesuffix(f"/{self.name}")
+        return [files.join(folder, self.path_of(file)) for file in manifest["files"]]
+
     def states(self) -> dict[str, files.State]:
-        """Return the present states of its data files, by name."""
+        """Return the present states of the data files in its folder, by name."""
         return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
 
     def faults(self, manifest: Mapping[str, Any], known: States, now: States | None = None) -> list[str]:
-        """Return a sentence for each file that is gone or not what was written.
+        """Return a sentence for each file of a manifest in its folder that is gone or not what was written.
 
         A file whose state is that in `known` is taken for whole; any other is read and compared with its digest. `now`
         are the present states of its files, if they are known already.
         """
         now = self.states() if now is None else now
         faults = []
-        for file in manifest["files"]:
+        for file in self.written(manifest):
             url = files.join(self.url, file["name"])
             state = now.get(file["name"])
             if state is None:
@@ -158,9 +177,14 @@ class Dataset:
                 files.remove(files.join(self.url, folder))
 
 
-def open_version(store: str, name: str, version: str | None = None) -> pyarrow.dataset.Dataset:
-    """Open a dataset for reading: its current version, or the one named. Raises RecipeError where there is none."""
+def open_version(store: str, name: str, version: str | None = None, only_new: bool = False) -> pyarrow.dataset.Dataset:
+    """Open a dataset for reading: its current version, or the one named; or only what that version added.
+
+    Raises RecipeError where there is none.
+    """
+    import pyarrow as pa
     import pyarrow.dataset
+    import pyarrow.parquet
 
     dataset = Dataset(absolute(store, "."), name)
     if not dataset.versions():
@@ -171,6 +195,13 @@ def open_version(store: str, name: str, version: str | None = None) -> pyarrow.d
     if version_name not in names:
         raise RecipeError(f"{name} has no version {version_name}; there is {', '.join(in_short(names))}")
     location = dataset.named(version_name)
+    manifest, schema = location.manifest, None
+    if only_new:
+        manifest = {**manifest, "files": location.added(manifest)}
     filesystem, _ = files.filesystem(location.url)
-    paths = [files.filesystem(files.join(location.url, file["name"]))[1] for file in location.manifest["files"]]
-    return pyarrow.dataset.dataset(paths, filesystem=filesystem, format="parquet")
+    paths = [files.filesystem(url)[1] for url in location.urls(manifest)]
+    if manifest.get("columns_changed") and not only_new:
+        of_night = {file.get("night"): path for file, path in zip(manifest["files"], paths, strict=True)}
+        schemas = [pyarrow.parquet.read_schema(path, filesystem=filesystem) for path in of_night.values()]
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    return pyarrow.dataset.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")

@@ -24,7 +24,8 @@ from gristmill.operators.columns import is_signature
 from gristmill.operators.errors import RecipeError, StoreDamaged
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.datasets import MANIFEST, Dataset, States, Version
+from gristmill.pipelines.storage.file_kinds import MANIFEST
+from gristmill.pipelines.store.datasets import Dataset, States, Version
 from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import check_held
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
@@ -163,6 +164,7 @@ class Standing:
 
     run: Run
     shards: Sequence[dict[str, Any]]
+    superseded: Sequence[dict[str, Any]] = ()  #: its other shards, which later runs decided
 
     @property
     def dataset(self) -> str:
@@ -188,10 +190,29 @@ def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
             continue
         completed.add(run.completes)
         indexes.setdefault(name, index)
-        shards = [row for row in run.shards() if row["ordinal"] not in decided[name]]
+        rows = run.shards()
+        shards = [row for row in rows if row["ordinal"] not in decided[name]]
+        superseded = [row for row in rows if row["ordinal"] in decided[name]]
         decided[name].update(row["ordinal"] for row in shards)
-        standing.append(Standing(run, shards))
+        standing.append(Standing(run, shards, superseded))
     return standing
+
+
+def nights_of(store: str, dataset: str, index: str, before: Run | None = None) -> list[Standing]:
+    """Return the standing runs of a dataset with an index, oldest first, one that completes another in its place.
+
+    With `before`, those that are older than that one.
+    """
+    completed = {run.name: run.completes for run in finished_runs(store) if run.record["name"] == dataset}
+
+    def age(run: Run) -> tuple[int, str]:
+        name = run.name
+        while (earlier := completed[name]) is not None:
+            name = earlier
+        return _age(name)
+
+    nights = sorted((s for s in standing_runs(store, dataset) if s.run.index == index), key=lambda s: age(s.run))
+    return [night for night in nights if before is None or age(night.run) < age(before)]
 
 
 def announce_version(
@@ -346,8 +367,13 @@ def check_current(dataset: Dataset) -> None:
     if (current := dataset.current) is None:
         return
     version = dataset.named(current)
-    by = (run for run in finished_runs(dataset.store) if run.record["name"] == dataset.name)
-    run = next((run for run in by if run.record["version"] == version.name), None)
-    faults = version.faults(version.manifest, {} if run is None else announced(run)[1])
-    if faults:
-        raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")
+    manifest = version.manifest
+    wrote = {version.path_of(file).split("/")[0] for file in manifest["files"]}
+    by: dict[str, Run] = {}
+    for run in finished_runs(dataset.store):
+        if run.record["name"] == dataset.name and run.record["version"] in wrote:
+            by.setdefault(run.record["version"], run)
+    for name in sorted(wrote):
+        faults = dataset.named(name).faults(manifest, announced(by[name])[1] if name in by else {})
+        if faults:
+            raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -32,20 +33,24 @@ def test_example(
     heading: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip(NEEDS[heading], reason=f"{NEEDS[heading]} is not among the project's dependencies")
-    version = tmp_path / "store" / "datasets" / "quickstart" / "000001-abc"
-    version.mkdir(parents=True)
-    (version.parent / "CURRENT").write_text("000001-abc\n")
+    dataset = tmp_path / "store" / "datasets" / "quickstart"
     table = pa.table({"id": ["a", "b"], "text": ["one", "two"], "source": ["s", "s"], "quality": [0.25, 0.75]})
-    for i in range(2):
-        pq.write_table(table, version / f"data-{i:05d}-of-00002.parquet")
+    paths = ["000001-abc/data-00000-of-00001.parquet", "000002-def/data-00000-of-00001.parquet"]  # of two nights
+    for path in paths:
+        (dataset / path).parent.mkdir(parents=True)
+        pq.write_table(table, dataset / path)
+    (dataset / "000002-def" / "manifest.json").write_text(json.dumps({"files": [{"path": path} for path in paths]}))
+    (dataset / "CURRENT").write_text("000002-def\n")
     monkeypatch.chdir(tmp_path)
     if heading == "Ray Data":
         import ray
 
-        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        started = not ray.is_initialized()  # another test's cluster may be there
+        if started:
+            ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         exec(compile(START[1] + code, str(PAGE), "exec"), {"__name__": "__main__"})
     finally:
-        if heading == "Ray Data":
+        if heading == "Ray Data" and started:
             ray.shutdown()
-    assert capsys.readouterr().out.strip()
+    assert "4" in capsys.readouterr().out, "documents of both"

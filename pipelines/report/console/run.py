@@ -39,6 +39,8 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
     if result.cached:
         console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)
     console.print(f"time     {_time(result)}", style="dim", markup=False)
+    if result.whole is not None and result.whole > result.funnel.kept:
+        console.print(f"in all   {plural(result.whole, 'document')} of this and of earlier nights", markup=False)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
 
 
