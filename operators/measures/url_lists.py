@@ -8,6 +8,7 @@ are those of all scripts.
 from __future__ import annotations
 
 import codecs
+import re
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +31,8 @@ from gristmill.operators.kernels.urls import Lists, hash_entries, hash_words, ho
 LISTS = {"domains": "domain", "urls": "url", "words": "word", "soft_words": "soft_words", "subwords": "subword"}
 LISTED, MATCH = "url_listed", "url_match"
 _MARK = codecs.BOM_UTF8
-_SPACE = ord(" ")
+#: Bytes that end a host or begin another kind of one: no name has them.
+_NO_NAME = re.compile(rb"[\0- /?#@:\[\]]")
 _PIECE = 1 << 20  # bytes of a list that are checked at a time
 
 
@@ -215,7 +217,7 @@ def _with_ascii_host(data: NDArray[np.uint8], start: int, end: int, host_start: 
         spelt = host if host.isascii() else host.decode().encode("idna")
     except UnicodeError:  # not UTF-8, or no name: labels that are empty or too long
         spelt = host
-    if min(spelt, default=_SPACE + 1) <= _SPACE:  # wider spaces become plain ones, which no name has
+    if not host.isascii() and _NO_NAME.search(spelt):  # of wide characters or after those that vanish
         spelt = host
     before, after = bytes(data[start:host_start]), bytes(data[host_end:end])
     if spelt != host and after.startswith(b"://") and b"//" not in before:

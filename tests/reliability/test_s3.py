@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gristmill import api
 from gristmill.operators.errors import StoreLocked
+from gristmill.pipelines.sources.listing import discover_files
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.lock import writer_lock
 from tests.reliability.command import gristmill, start, tree
@@ -96,6 +98,37 @@ def test_the_dataset_is_that_of_a_local_run(recipe: Path, on_s3: Path, tmp_path:
     code, out, err = gristmill("query", "SELECT count(*) AS n FROM test", "--store", f"{BUCKET}/store", "--json")
     assert code == 0, err
     assert json.loads(out) == [{"n": 200}]
+
+
+def test_nights_on_an_object_store_are_read_together(server: dict[str, str], tmp_path: Path) -> None:
+    fs, _ = files.filesystem(BUCKET)
+    recipe = {
+        "version": 1,
+        "name": "web",
+        "store": f"{BUCKET}/nights",
+        "sources": [{"name": "docs", "path": f"{BUCKET}/in/*"}],
+        "decide": [{"fuzzy_dedup": {"index": {"name": "web"}}}],
+        "write": {"columns": ["id", "text"]},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    expected: set[str] = set()
+    for night in range(3):
+        documents = [{**row, "id": f"{night}-{row['id']}"} for row in make_documents(20, seed=night)]
+        write_jsonl(tmp_path / "docs.jsonl", documents)
+        fs.put(str(tmp_path / "docs.jsonl"), f"{BUCKET}/in/{night}.jsonl")
+        result = api.run(str(tmp_path / "recipe.yaml"))
+        assert result.whole == len(expected) + result.funnel.kept
+        dataset = api.open_dataset(f"{BUCKET}/nights", "web")
+        ids = dataset.to_table()["id"].to_pylist()
+        assert len(ids) == len({*ids}) == result.whole
+        assert expected < {*ids}
+        expected = {*ids}
+    found = api.query(f"{BUCKET}/nights", "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM web").to_pylist()
+    assert found == [{"n": len(expected), "ids": len(expected)}]
+    listed = [file.url.removeprefix("s3://") for file in discover_files(f"{BUCKET}/nights/datasets/web")]
+    assert sorted(listed) == sorted(dataset.files)
+    assert len({url.rsplit("/", 1)[0] for url in listed}) == 3
+    fs.rm([f"{BUCKET}/nights", f"{BUCKET}/in"], recursive=True)
 
 
 @pytest.mark.slow

@@ -84,6 +84,9 @@ EXAMPLES = {
     "bücher.examplehttps://[2001:db8::1]": (None, None),  # no scheme: it has a letter that none has
     "\u2000[2001:db8::1]": (None, None),  # a space that is wider, where no name has one
     "\u2000bad.example": (None, None),
+    "\u200b[2001:db8::1]": (None, None),  # a character that vanishes
+    "bad.example\uff0fx": (None, None),  # a slash that is wider
+    "x\uff20bad.example": (None, None),
     "bad.example\u3000": (None, None),
     " .bücher.example://[2001:db8::1]": ("domain", "xn--bcher-kva.example"),
     "": (None, None),
@@ -107,6 +110,7 @@ PIECES = st.sampled_from(
         ":", ":8080", "[", "]", "[2001:db8::1]", "192.0.2.1", "ünïcode.example", "Ünïcode.example", "casino", "CASINO",
         "sexshop", "hot", "Teen", "-", "%20", "viagr", "a", "via", "2", "cheap", "порно", "СЕКС", " ", "\n", "\x00",
         "İ", "ß", "\u0301", "\u200d", "\ufffd", "𝐡ot", "user:pass@",
+        "\u2000", "\u200b", "\u3002", "\uff0f", "\uff20", "\uff1a", "\uff3b", "\uff1f", "℀",
     ]
 )  # fmt: skip
 URLS = st.lists(PIECES, max_size=8).map("".join) | st.text(max_size=20)

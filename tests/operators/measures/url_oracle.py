@@ -39,8 +39,9 @@ def ascii_host(host: str) -> str:
         spelt = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
         spelt = host
-    spelt = host if any(c <= " " for c in spelt) else spelt
-    return lowered(spelt, 0x80)
+    if not host.isascii() and any(c <= " " or c in "/?#@:[]" for c in spelt):
+        spelt = host
+    return lowered(spelt.strip("."), 0x80)  # a full stop may be a wide one
 
 
 def url_key(url: str) -> str:
