@@ -71,7 +71,7 @@ def _source(store: str, told: Mapping[str, Any]) -> Source:
         return Source(name="labelled", path=list(told["path"]), text=told["text"], id=told["id"])
     dataset = Dataset(store, told["dataset"])
     versions = [dataset.named(stands.run.record["version"]) for stands in standing_runs(store, dataset.name)]
-    paths = [url for version in versions for url in version.urls({"files": version.added(version.manifest)})]
+    paths = [url for version in versions for url in version.urls(version.manifest, only_new=True)]
     return Source(name="labelled", path=paths)
 
 

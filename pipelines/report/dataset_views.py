@@ -49,5 +49,4 @@ def files_of(dataset: Dataset, only_new: bool = False) -> tuple[list[str], bool]
         return None
     version = dataset.named(current)
     manifest = version.manifest
-    listed = {"files": version.added(manifest)} if only_new else manifest
-    return version.urls(listed), bool(manifest.get("columns_changed"))
+    return version.urls(manifest, only_new), bool(manifest.get("columns_changed"))

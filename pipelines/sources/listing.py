@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +22,8 @@ from gristmill.pipelines.config.quoting import from_glob, in_glob
 from gristmill.pipelines.config.wording import did_you_mean, plural
 from gristmill.pipelines.sources.local_files import HIDDEN, Entry, LocalFiles
 from gristmill.pipelines.sources.storage import FileRef, hides_trouble, size_and_version, store_failures
-from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST
-from gristmill.pipelines.storage.files import filesystem, is_local
+from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, path_in_dataset
+from gristmill.pipelines.storage.files import filesystem, is_local, read_record
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.storage.remote import tried
 
@@ -139,7 +138,7 @@ class Listing:
         """Return the files of a folder; of a dataset of gristmill, those of the version that CURRENT names."""
         if not os.path.isfile(f"{folder}/{CURRENT}"):
             return self._local.below(folder, passed)
-        paths = _paths_of_dataset(lambda name: Path(folder, name).read_bytes())
+        paths = _paths_of_dataset(folder, Path(folder, CURRENT).read_bytes())
         entries = {path: self._local.one(f"{folder}/{path}") for path in paths}
         if gone := [path for path, entry in entries.items() if entry is None]:
             raise _gone(folder, gone)
@@ -197,7 +196,7 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
     folder = folder.rstrip("/")
     if not fs.exists(f"{folder}/{CURRENT}"):
         return fs.find(folder, detail=True)  # type: ignore[no-any-return]
-    paths = _paths_of_dataset(lambda name: fs.cat_file(f"{folder}/{name}"))
+    paths = _paths_of_dataset(fs.unstrip_protocol(folder), fs.cat_file(f"{folder}/{CURRENT}"))
     there: dict[str, Any] = {}
     for version in sorted({path.split("/")[0] for path in paths}):
         there |= fs.find(f"{folder}/{version}", detail=True)
@@ -206,15 +205,18 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
     return {f"{folder}/{path}": there[f"{folder}/{path}"] for path in paths}
 
 
-def _paths_of_dataset(content_of: Callable[[str], bytes]) -> list[str]:
+def _paths_of_dataset(url: str, current: bytes) -> list[str]:
     """Return the files of the version that CURRENT names, by their paths from the dataset's folder."""
-    version = content_of(CURRENT).decode(errors="replace").strip()
-    manifest = json.loads(content_of(f"{version}/{MANIFEST}"))
-    return [file.get("path", f"{version}/{file['name']}") for file in manifest["files"]]
+    version = current.decode(errors="replace").strip()
+    try:
+        manifest = read_record(f"{url}/{version}/{MANIFEST}")
+    except FileNotFoundError:
+        raise _gone(url, [f"{version}/{MANIFEST}"]) from None
+    return [path_in_dataset(version, file) for file in manifest["files"]]
 
 
 def _gone(folder: str, paths: Sequence[str]) -> RecipeError:
-    return RecipeError(f"the dataset {folder} is damaged: {paths[0]} is gone; run its recipe again")
+    return RecipeError(f"the dataset {folder} is damaged: {paths[0]} is gone; `gristmill verify` says what to do")
 
 
 def _details(fs: Any, path: str) -> Any:

@@ -123,7 +123,12 @@ def earlier_nights(dataset: Dataset, index: str, decided: Collection[int], befor
 
     newest = nights[-1].run.record["version"] if nights else _current(dataset)
     listed = {} if newest is None else _by_night(dataset.named(newest), manifest(dataset.named(newest)))
-    known = {run.record["version"] for run in finished_runs(dataset.store) if run.record["name"] == dataset.name}
+    standing = {night.run.record["version"] for night in nights}
+    known = (
+        standing
+        if standing >= {*listed}
+        else {run.record["version"] for run in finished_runs(dataset.store) if run.record["name"] == dataset.name}
+    )
     for version, (held, count) in listed.items():
         if version not in known:  # the records of its run are lost, its documents are not
             tokens[version] = count

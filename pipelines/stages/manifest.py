@@ -35,7 +35,7 @@ def build(
     """Return the manifest as plain values.
 
     Of a version with an index, `before` are the earlier nights that it is made of as well, whose files are listed
-    first, and `shards_of` the shards of each file that it wrote.
+    first (some are written again here: `NightFile.written_to`), and `shards_of` the shards of each file that it wrote.
     """
     data_files = [file for receipt in receipts for file in receipt.files]
     own = [{**asdict(file), "path": f"{version.name}/{file.name}"} for file in data_files]

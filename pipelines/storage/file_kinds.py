@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 #: The file in a dataset's folder that names the version that readers take.
 CURRENT = "CURRENT"
 #: The file of a version that tells what it holds.
 MANIFEST = "manifest.json"
+
+
+def path_in_dataset(version: str, file: Mapping[str, Any]) -> str:
+    """Return the path from the dataset's folder of a file that the manifest of a version lists."""
+    return str(file.get("path", f"{version}/{file['name']}"))  # before paths were told all files were its own
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.config.wording import did_you_mean, in_short
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, way_back
+from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, path_in_dataset, way_back
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.lock import check_held
 
@@ -62,12 +62,13 @@ class Version:
 
     def path_of(self, file: Mapping[str, Any]) -> str:
         """Return the path of a file of its manifest from the dataset's folder."""
-        return str(file.get("path", f"{self.name}/{file['name']}"))  # before paths were told all files were its own
+        return path_in_dataset(self.name, file)
 
-    def urls(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Return the URLs of all files of its manifest."""
+    def urls(self, manifest: Mapping[str, Any], only_new: bool = False) -> list[str]:
+        """Return the URLs of all files of its manifest, or of what it added to earlier nights."""
         folder = self.url.removesuffix(f"/{self.name}")
-        return [files.join(folder, self.path_of(file)) for file in manifest["files"]]
+        listed = self.added(manifest) if only_new else manifest["files"]
+        return [files.join(folder, self.path_of(file)) for file in listed]
 
     def states(self) -> dict[str, files.State]:
         """Return the present states of the data files in its folder, by name."""
@@ -196,10 +197,8 @@ def open_version(store: str, name: str, version: str | None = None, only_new: bo
         raise RecipeError(f"{name} has no version {version_name}; there is {', '.join(in_short(names))}")
     location = dataset.named(version_name)
     manifest, schema = location.manifest, None
-    if only_new:
-        manifest = {**manifest, "files": location.added(manifest)}
     filesystem, _ = files.filesystem(location.url)
-    paths = [files.filesystem(url)[1] for url in location.urls(manifest)]
+    paths = [files.filesystem(url)[1] for url in location.urls(manifest, only_new)]
     if manifest.get("columns_changed") and not only_new:
         of_night = {file.get("night"): path for file, path in zip(manifest["files"], paths, strict=True)}
         schemas = [pyarrow.parquet.read_schema(path, filesystem=filesystem) for path in of_night.values()]

@@ -373,7 +373,10 @@ def check_current(dataset: Dataset) -> None:
     for run in finished_runs(dataset.store):
         if run.record["name"] == dataset.name and run.record["version"] in wrote:
             by.setdefault(run.record["version"], run)
+    again = f"The next run of {dataset.name} writes it again"
+    if "nights" in manifest:
+        again = "Restore it from a backup: with an index no run decides its documents again"
     for name in sorted(wrote):
         faults = dataset.named(name).faults(manifest, announced(by[name])[1] if name in by else {})
         if faults:
-            raise StoreDamaged(version.url, f"{faults[0]}. The next run of {dataset.name} writes it again")
+            raise StoreDamaged(version.url, f"{faults[0]}. {again}")
