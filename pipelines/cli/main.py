@@ -32,6 +32,7 @@ from gristmill.pipelines.cli.common import (
     print_result,
     print_table,
 )
+from gristmill.pipelines.cli.datasets import datasets_app
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.train import distil, loop, train_app
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
+app.add_typer(datasets_app, name="datasets")
 app.command()(label)
 app.add_typer(labels_app, name="labels")
 app.command()(distil)

@@ -26,7 +26,9 @@ def commit(context: Context) -> Context:
     plan, measured, funnel, rejects = context.plan, context.all_measured, context.funnel, context.rejects
     if funnel is None or rejects is None:
         raise FatalError("a run was about to be committed that had decided nothing; please report it")
-    version, funnel, seconds = write_dataset(plan, measured, context.url, funnel, context.engine, context.reporter)
+    version, funnel, seconds = write_dataset(
+        plan, measured, context.url, funnel, context.engine, context.reporter, publish=context.publish
+    )
     context.seconds.update(seconds)
     files.write_table(files.join(context.url, "rejects.parquet"), rejects)
     runs.write_shards(
@@ -52,11 +54,13 @@ def commit(context: Context) -> Context:
         labels=context.labels,
         listed=context.listed(),
         whole=version.manifest["rows"],
+        held=version.held,
     )
     record = {
         "name": plan.loaded.recipe.name,
         "fingerprint": context.fingerprint,
         "version": version.name,
+        "date": context.date.isoformat(),
         "result": plan.loaded.document.redact_value(result.to_json()),
         "resources": plan.loaded.document.redact_value(plan.resources()),
     }

@@ -90,7 +90,9 @@ def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[Labe
         return None, labels
     reporter.say(f"  label    answers came to what the run {earlier.name} left: its version is written again")
     funnel = Funnel.from_json(earlier.record["result"]["funnel"])
-    version, funnel, _ = write_dataset(plan, inputs, url, funnel, context.engine, reporter, completes=earlier)
+    version, funnel, _ = write_dataset(
+        plan, inputs, url, funnel, context.engine, reporter, completes=earlier, publish=context.publish
+    )
     runs.write_shards(url, store, plan.loaded.document, inputs.shards, inputs.counts, inputs.measures)
     now: dict[str, Any] = {
         "run": name,

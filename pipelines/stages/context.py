@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -54,6 +55,7 @@ class RunResult:
     nothing_new: bool = False  #: the index holds all shards: nothing was decided
     labels: Sequence[LabelResult] = ()  #: the result of each labelling task
     whole: int | None = None  #: documents of the version: of all nights, where the dataset has an index
+    held: str | None = None  #: why readers do not take the version: it is held back
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: by source: records that are no pages
 
@@ -71,6 +73,8 @@ class Context:
     engine: LateEngine
     reporter: Reporter
     confirm: Confirm = lambda plan: True
+    publish: bool = True  #: whether readers get the version at once
+    date: date = field(default_factory=lambda: datetime.now(UTC).date())  #: the night, for people and for retention
     shards: Sequence[Shard] = ()  #: shards that the run decides, registered
     started: float = field(default_factory=time.monotonic)
     seconds: Counter[str] = field(default_factory=Counter)  #: processor seconds by step

@@ -62,11 +62,12 @@ def run(
     reporter: Reporter,
     refit: bool = False,
     confirm: Confirm = lambda plan: True,
+    publish: bool = True,
 ) -> RunResult:
     """Run a recipe against its store.
 
     `confirm` is shown what labelling tasks are about to ask, and says whether they go on; without their answers the
-    dataset is written with what is known.
+    dataset is written with what is known. Without `publish` readers stay with the version that they have.
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
@@ -79,7 +80,7 @@ def run(
             recovered(loaded.store, state.index.name)
         state = StoreState.read(state.plan)
         engine = stack.enter_context(LateEngine(open_engine))
-        context = run_stages(STAGES, Context(state, engine, reporter, confirm))
+        context = run_stages(STAGES, Context(state, engine, reporter, confirm, publish))
         assert context.result is not None
         return replace(
             context.result,
