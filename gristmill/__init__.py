@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         open_dataset,
         plan,
         query,
+        refresh,
         run,
         thresholds,
     )
@@ -64,6 +65,7 @@ __all__ = [
     "open_dataset",
     "plan",
     "query",
+    "refresh",
     "run",
     "thresholds",
 ]

@@ -1,17 +1,36 @@
-"""`gristmill datasets`: commands for the versions of datasets."""
+"""`gristmill refresh` and `gristmill datasets`: nights, and the versions that they leave."""
 
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.cli.common import AsJson, Debug, Quiet, Store, err, errors, out, print_result
+from gristmill.pipelines.cli.common import (
+    AsJson,
+    Debug,
+    EngineChoice,
+    Engines,
+    Overrides,
+    Quiet,
+    RecipePath,
+    Store,
+    Workers,
+    err,
+    errors,
+    out,
+    print_result,
+)
+from gristmill.pipelines.cli.labels import Yes, confirmation
 
 if TYPE_CHECKING:
     from gristmill.pipelines.versions.retention import Collection
+
+#: The exit code of a night whose version a guard holds back.
+UNPUBLISHED = 5
 
 datasets_app = typer.Typer(
     help="Look after datasets: what a version holds, which one readers take, what may go.", no_args_is_help=True
@@ -24,6 +43,49 @@ AnyVersion = Annotated[
         metavar="VERSION", help="A version, or its tag; else the one that readers take.", show_default=False
     ),
 ]
+
+
+def refresh(
+    recipe: RecipePath,
+    night: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="The night, by default today (UTC).", show_default=False),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since", formats=["%Y-%m-%d"], help="The first night whose files are read, where paths have dates."
+        ),
+    ] = None,
+    set_: Overrides = None,
+    engine: Engines = EngineChoice.auto,
+    workers: Workers = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Do one night: take in what is new, write a version, give it to readers if the guards let it pass.
+
+    Ends with 5 where a guard holds the version back.
+    """
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.progress.reporter import Reporter
+        from gristmill.pipelines.report.console.versions import show_night
+
+        done = api.refresh(
+            api.load_recipe(recipe, set_ or ()),
+            None if night is None else night.date(),
+            None if since is None else since.date(),
+            engine=engine.value,
+            workers=workers,
+            reporter=Reporter(err, quiet),
+            confirm=confirmation(yes),
+        )
+        print_result(as_json, done.to_json(), lambda: show_night(done.to_json(), done.run, out))
+    if not done.published:
+        raise typer.Exit(UNPUBLISHED)
 
 
 @datasets_app.command("list")

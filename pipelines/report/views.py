@@ -166,9 +166,13 @@ def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
     """
     shards: dict[int, dict[str, Any]] = {}
     for stands in standing:
-        before: Counter[tuple[str, str]] = Counter()
+        before: Counter[tuple[str, str, bool]] = Counter()
         for row in stands.shards:
-            file = (row["source"], row["file"])
+            file = (
+                row["source"],
+                row["file"],
+                row.get("withdrawn") is None,
+            )  # another file of the name may be there now
             shard = shards.setdefault(row["ordinal"], {**row, "parts": [], "rows_before": before[file]})
             before[file] += row["records"]
             shard_columns = {name for _, names in shard["parts"] for name in names}
@@ -212,7 +216,7 @@ def _decisions(
 def _cluster_files(standing: Sequence[Standing]) -> Iterator[tuple[str, list[str]]]:
     """Yield the SELECT of the clusters of each rule and run that makes some, and the files that it reads."""
     for stands in standing:
-        ordinals = [row["ordinal"] for row in stands.shards]
+        ordinals = [row["ordinal"] for row in stands.decided]
         for i, rule in enumerate(stands.run.record["result"]["funnel"]["rules"]):
             if "clusters" in rule["details"] and ordinals:
                 names = ("cluster", "size", "survivor", "similarity")

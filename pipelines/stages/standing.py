@@ -27,7 +27,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
     Raises RecipeError where no run of the recipe decided them.
     """
     state, name = context.state, context.plan.loaded.recipe.name
-    if state.pending:
+    if state.pending or context.decides_anew:
         return context
     context = replace(context, shards=state.registry.register(state.specs, context.plan.loaded.document))
     current = runs.current_run(context.store, name)
@@ -45,7 +45,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
 
 def end_where_all_is_cached(context: Context) -> Context:
     """End a run, before anything is read or compiled, where everything is measured and an earlier run did just this."""
-    if context.state.index is not None or not all_measured(context.state, context.shards):
+    if context.state.index is not None or context.decides_anew or not all_measured(context.state, context.shards):
         return context
     earlier = _earlier(context, _fingerprint(context, context.shards))
     return context if earlier is None else _ended(context, *earlier, unreadable=())
@@ -55,7 +55,7 @@ def end_where_decided_before(context: Context) -> Context:
     """End a run after its measures where an earlier run decided just this; else name the run that decides it."""
     measured = context.all_measured
     fingerprint = _fingerprint(context, measured.shards)
-    earlier = _earlier(context, fingerprint)
+    earlier = None if context.decides_anew else _earlier(context, fingerprint)
     if earlier is None:
         name = runs.new_name(context.store, fingerprint)
         return replace(context, fingerprint=fingerprint, run=name, url=runs.folder_of(context.store, name))

@@ -50,11 +50,13 @@ def write_dataset(
     reporter: Reporter,
     completes: runs.Run | None = None,
     publish: bool = True,
+    withdrawn: Sequence[int] = (),
 ) -> tuple[Version, Funnel, Mapping[str, float]]:
     """Write the kept documents and commit them as a version, unless a version holds just them already.
 
     `completes` is an earlier run whose version this one replaces: with the same parent, and current only where that one
-    was. Without `publish` readers stay where they are.
+    was. Without `publish` readers stay where they are. The documents of the shards in `withdrawn` leave the files of
+    earlier nights.
 
     Return the version, the funnel with the details that only the written text gives, and processor seconds by step.
     """
@@ -74,7 +76,8 @@ def write_dataset(
     index = None if indexed is None else indexed[1].name
     before = None
     if index is not None:
-        before = earlier_nights(dataset, index, {shard.ordinal for shard in measured.shards}, completes)
+        decided = {*withdrawn, *(shard.ordinal for shard in measured.shards)}
+        before = earlier_nights(dataset, index, decided, completes)
         made_by += [before.identity()]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     replaced_version = None if completes is None else completes.record["version"]

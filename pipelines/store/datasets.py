@@ -143,7 +143,7 @@ class Dataset:
 
     @property
     def current(self) -> str | None:
-        """Return the name of the version that readers take; None before the first commit.
+        """Return the name of the version that readers take; None before the first is published.
 
         Raises StoreDamaged where CURRENT is gone although versions were committed, or names none of them.
         """
@@ -154,6 +154,8 @@ class Dataset:
             if not self._committed:
                 return None
             raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None
+        if not name:
+            return None
         if name not in self._committed:
             raise StoreDamaged(url, f"{url} names {name!r}, and there is no such version. {way_back(url)}")
         return name
@@ -166,6 +168,8 @@ class Dataset:
         names = [version.name for version in self.versions()]
         if not names:
             datasets = files.names(files.join(self.store, FOLDER))
+            if self.name in datasets:
+                raise RecipeError(f"{self.name} in {self.store} has no version yet: no run of it came to its end")
             raise RecipeError(f"{self.store} has no dataset {self.name}{did_you_mean(self.name, datasets)}")
         if wanted is None:
             if (current := self.current) is None:
@@ -213,6 +217,8 @@ class Dataset:
     ) -> Version:
         """Complete the version and, with `publish`, point CURRENT at it: see `point_at`. Returns the version."""
         check_held(self.store)
+        if not publish and not self._committed:  # else CURRENT would seem to be lost
+            self._point("")
         files.write_record(files.join(version.url, MANIFEST), manifest)
         return self.point_at(version, replaced) if publish else version
 

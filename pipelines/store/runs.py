@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ SHARDS = pa.schema(
         ("parts", pa.string()),  # JSON: [[measure file below the store, [columns]]]
         ("files", pa.list_(pa.string())),  # of a shard of several, else null; `ends`: records up to the end of each
         ("ends", pa.list_(pa.uint64())),
+        ("withdrawn", pa.string()),  # of a shard whose documents were withdrawn: why; else null
     ]
 )
 _NUMBERED = re.compile(r"(\d{8})-[0-9a-f]{8}")
@@ -169,6 +170,11 @@ class Standing:
     def dataset(self) -> str:
         """Return the dataset's name."""
         return str(self.run.record["name"])
+
+    @property
+    def decided(self) -> list[dict[str, Any]]:
+        """Return the shards that the rules decided: all but those whose documents were withdrawn."""
+        return [row for row in self.shards if row.get("withdrawn") is None]
 
 
 def standing_runs(store: str, dataset: str | None = None, until: Run | None = None) -> list[Standing]:
@@ -299,24 +305,31 @@ def write_shards(
     shards: Sequence[Shard],
     counts: Sequence[ShardCounts],
     measures: Sequence[ShardMeasures],
+    withdrawn: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write shards.parquet; paths of measure files are relative to the store's folder, so that a store can move."""
+    """Write shards.parquet; paths of measure files are relative to the store's folder, so that a store can move.
+
+    `withdrawn` are rows of earlier runs (`Run.shards`) whose documents this one withdrew.
+    """
     rows = []
     for shard, count, shard_measures in zip(shards, counts, measures, strict=True):
-        parts = [
-            [url.removeprefix(store.rstrip("/") + "/"), _for_people(names, shard_measures.schema)]
-            for url, names in shard_measures.parts
-        ]
+        parts = [(url, _for_people(names, shard_measures.schema)) for url, names in shard_measures.parts]
         row = {
             "ordinal": shard_measures.ordinal,
             "source": shard_measures.source,
             "file": document.redact(shard.spec.name),
-            "parts": json.dumps(parts),
+            "parts": _below(store, parts),
         }
         if count.ends:
             row |= {"files": [document.redact(file.name) for file in shard.spec.files], "ends": list(count.ends)}
         rows.append({**row, "documents": count.documents, "records": count.records, "rejects": count.rejects})
+    rows += [{**row, "parts": _below(store, row["parts"])} for row in withdrawn]
     files.write_table(files.join(run_url, "shards.parquet"), pa.Table.from_pylist(rows, schema=SHARDS))
+
+
+def _below(store: str, parts: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Return the places of measures below the store's folder, and their columns, as JSON."""
+    return json.dumps([[url.removeprefix(store.rstrip("/") + "/"), list(names)] for url, names in parts])
 
 
 def _for_people(names: Sequence[str], schema: pa.Schema) -> list[str]:

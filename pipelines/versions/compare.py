@@ -57,6 +57,7 @@ class Drift:
     """Distance of a measure's values among what two versions hold."""
 
     column: str
+    documents: tuple[int, int]
     psi: float | None
     ks: float | None
     quantiles: Sequence[tuple[float | None, float | None]]  #: the 10 %, the median and the 90 % of each
@@ -121,7 +122,8 @@ def drifts(before: Profile, after: Profile) -> list[Drift]:
         if (other := after.measures.get(column)) is not None:
             reference: Histogram = before.measures[column]
             quantiles = [(reference.quantile(share), other.quantile(share)) for share in _QUANTILES]
-            found.append(Drift(column, psi(reference, other), ks(reference, other), quantiles))
+            documents = (reference.values + reference.missing, other.values + other.missing)
+            found.append(Drift(column, documents, psi(reference, other), ks(reference, other), quantiles))
     return sorted(found, key=lambda drift: -(drift.psi or 0.0))
 
 

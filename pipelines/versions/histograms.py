@@ -17,6 +17,7 @@ from gristmill.operators.expressions.order import order_keys, value_of
 
 _CUT = 48  #: bits of an order key that do not count
 _GROUPS = 10  #: quantile groups of the reference that `psi` compares
+_RARE, _NORMAL = 1e-4, 3.719  #: a probability, and what a normal variable exceeds so rarely
 _LEAST = 1e-4  #: smallest share of a group, where the logarithm of none would be infinite
 
 
@@ -99,9 +100,45 @@ def psi(reference: Histogram, other: Histogram) -> float | None:
     for histogram, total in zip((reference, other), totals, strict=True):
         counts = np.bincount(group, weights=_on(bins, histogram), minlength=_GROUPS)
         shares.append(np.append(counts, histogram.missing) / total)
-    used = (shares[0] > 0) | (shares[1] > 0)
-    p, q = (np.maximum(share[used], _LEAST) for share in shares)
+    return _index(*shares)
+
+
+def psi_of_counts(reference: Mapping[str, int], other: Mapping[str, int]) -> float | None:
+    """Return the population stability index of counts by value; None where one has none. See `psi`."""
+    totals = [sum(counts.values()) for counts in (reference, other)]
+    if not all(totals):
+        return None
+    names = sorted({*reference, *other})
+    p, q = (
+        np.array([counts.get(name, 0) for name in names]) / total
+        for counts, total in zip((reference, other), totals, strict=True)
+    )
+    return _index(p, q)
+
+
+def _index(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    used = (p > 0) | (q > 0)
+    p, q = (np.maximum(shares[used], _LEAST) for shares in (p, q))
     return float(((q - p) * np.log(q / p)).sum())
+
+
+def psi_by_chance(first: int, second: int, groups: int = _GROUPS + 1) -> float:
+    """Return the index that two samples of one distribution, of these sizes, exceed once in ten thousand times.
+
+    It is near (1 / first + 1 / second) times chi-squared of groups - 1 degrees (Yurdakul 2018, "Statistical Properties
+    of Population Stability Index"), whose quantile is that of Wilson and Hilferty (1931).
+    """
+    degrees = max(1, groups - 1)
+    chi_squared = degrees * (1 - 2 / (9 * degrees) + _NORMAL * (2 / (9 * degrees)) ** 0.5) ** 3
+    return float(chi_squared * (1 / first + 1 / second))
+
+
+def ks_by_chance(first: int, second: int) -> float:
+    """Return the distance that two samples of one distribution, of these sizes, exceed once in ten thousand times.
+
+    By the limit of the Kolmogorov-Smirnov test: sqrt(-ln(p / 2) / 2) sqrt(1 / first + 1 / second).
+    """
+    return float((-np.log(_RARE / 2) / 2) ** 0.5 * (1 / first + 1 / second) ** 0.5)
 
 
 def _on(bins: NDArray[np.uint32], histogram: Histogram) -> NDArray[np.int64]:

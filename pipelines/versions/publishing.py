@@ -37,14 +37,19 @@ class Moved:
         return asdict(self)
 
 
+def ready(store: str, name: str) -> Dataset:
+    """Return a dataset after what a killed run left is put in order. Only the writer lock's holder may call this."""
+    runs.sweep_unfinished(store)
+    for index in index_names(store):
+        recovered(store, index)
+    return Dataset(store, name)
+
+
 @contextmanager
 def _locked(store: str, name: str, say: Say) -> Iterator[Dataset]:
-    """Hold the store's lock; yield the dataset, after what a killed run left is put in order."""
+    """Hold the store's lock, and yield a dataset that is `ready`."""
     with writer_lock(store, say):
-        runs.sweep_unfinished(store)
-        for index in index_names(store):
-            recovered(store, index)
-        yield Dataset(store, name)
+        yield ready(store, name)
 
 
 def publish(store: str, name: str, wanted: str, say: Say = lambda _: None) -> Moved:
@@ -69,7 +74,7 @@ def roll_back(store: str, name: str, to: str | None = None, say: Say = lambda _:
     """
     with _locked(store, name, say) as dataset:
         current = dataset.find()
-        left = list(_ancestors(dataset, current))
+        left = list(ancestors(dataset, current))
         if to is None and len(left) < 2:
             raise RecipeError(f"{current.name} is the first version of {name} that is there: nothing comes before it")
         version = left[1] if to is None else dataset.find(to)
@@ -92,7 +97,7 @@ def roll_back(store: str, name: str, to: str | None = None, say: Say = lambda _:
         return Moved(name, version.name, current.name, version.manifest["rows"], tuple(leaving), index)
 
 
-def _ancestors(dataset: Dataset, version: Version) -> Iterator[Version]:
+def ancestors(dataset: Dataset, version: Version) -> Iterator[Version]:
     """Yield a version and those that readers took before it, newest first, as far as they are there."""
     there = {entry.name for entry in dataset.versions()}
     name: str | None = version.name

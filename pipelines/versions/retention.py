@@ -15,7 +15,6 @@ from typing import Any
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.index.recovery import recovered
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import MANIFEST
 from gristmill.pipelines.store import runs
@@ -23,6 +22,7 @@ from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.runs import Run
+from gristmill.pipelines.versions.publishing import ready
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,7 @@ def collect(
     Takes the store's lock. Raises RecipeError where there is no such dataset, StoreLocked where a run holds the store.
     """
     with writer_lock(store, say):
-        runs.sweep_unfinished(store)
-        for index in index_names(store):
-            recovered(store, index)
-        Dataset(store, name).find()
+        ready(store, name).find()
         judged = judge(store, name, keep)
         if confirm(judged):
             _remove_all(store, Dataset(store, name), judged.going)

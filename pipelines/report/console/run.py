@@ -36,6 +36,9 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         show_label_result(labelled, console)
     show_examples(examples, console)
     show_funnel(result.funnel, console)
+    if result.withdrawn:
+        documents = plural(result.withdrawn, "document")
+        console.print(f"withdrawn {documents} of files that are gone or other ones now", style="yellow", markup=False)
     if result.cached:
         console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)
     console.print(f"time     {_time(result)}", style="dim", markup=False)

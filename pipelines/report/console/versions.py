@@ -12,8 +12,10 @@ from rich.table import Table
 from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.console.funnel import show_funnel
-from gristmill.pipelines.report.console.run import show_held
+from gristmill.pipelines.report.console.run import show_held, show_result
+from gristmill.pipelines.stages.context import RunResult
 
 SHOWN = 10  # measures of a comparison
 
@@ -33,7 +35,7 @@ def show_versions(found: Sequence[Mapping[str, Any]], console: Console) -> None:
     names = ("dataset", "version", "night") if several else ("version", "night")
     table = _table((*names, ""), ("documents", "new", "tokens", "MB", "own MB"))
     for facts in found:
-        marks = [*(["readers take it"] if facts["current"] else []), *facts["tags"]]
+        marks = [*(["current"] if facts["current"] else []), *facts["tags"]]
         marks += ["held back"] if facts["held"] else []
         cells = ([facts["dataset"]] if several else []) + [facts["version"], facts["date"], ", ".join(marks)]
         counts = [f"{facts['documents']:,}", f"{facts['new']:,}", in_units(facts["tokens"])]
@@ -81,6 +83,7 @@ def show_comparison(found: Mapping[str, Any], console: Console) -> None:
         console.print(f"+ {_extent(moves)}: {before}", style="green", markup=False)
     for moves in found["went"]:
         now = "no longer read" if moves["name"] is None else f"dropped by {in_one_line(moves['name'])} now"
+        now = "withdrawn: their files are gone or other ones now" if moves["name"] == WITHDRAWN else now
         console.print(f"- {_extent(moves)}: {now}", style="yellow", markup=False)
     if not found["came"] and not found["went"]:
         console.print("the same documents", style="green")
@@ -131,6 +134,34 @@ def show_moved(moved: Mapping[str, Any], console: Console) -> None:
             style="yellow",
             markup=False,
         )
+
+
+def show_night(night: Mapping[str, Any], result: RunResult, console: Console) -> None:
+    """Print what a night took in, how the dataset changed, what the guards say, and whether readers have it."""
+    show_result(result, (), console)
+    console.print(f"night    {night['night']}", style="bold", markup=False)
+    if not night["changed"]:
+        console.print(f"readers have {night['version']}: nothing changed", style="bold green", markup=False)
+        return
+    (documents, now), (tokens, tokens_now) = night["documents"], night["tokens"]
+    console.print(f"  documents  {documents:,} to {now:,} ({now - documents:+,})", markup=False)
+    console.print(f"  tokens     {in_units(tokens)} to {in_units(tokens_now)} ({tokens_now - tokens:+,})", markup=False)
+    for what, counts in (("source, documents kept", night["sources"]), ("rule, documents dropped", night["rules"])):
+        table = _table((what,), ("last night", "now"))
+        for row in counts:
+            table.add_row(in_one_line(row["name"]), f"{row['before']:,}", f"{row['now']:,}")
+        console.print(table)
+    for guard in night["guards"]:
+        style = "green" if guard["passes"] else "bold red"
+        verdict = "passes" if guard["passes"] else "TRIPPED"
+        console.print(f"guard {guard['guard']} {verdict}: {in_one_line(guard['told'])}", style=style, markup=False)
+    if night["collected"] is not None and night["collected"]["going"]:
+        gone, size = plural(len(night["collected"]["going"]), "old version"), night["collected"]["bytes"] / 1e6
+        console.print(f"removed  {gone}, {size:,.1f} MB", style="dim", markup=False)
+    if night["held"] is None:
+        console.print(f"readers have {night['version']}", style="bold green", markup=False)
+    else:
+        show_held(night["recipe"], night["version"], night["held"], console)
 
 
 def show_collection(found: Mapping[str, Any], done: bool, console: Console) -> None:
