@@ -2,14 +2,15 @@
 
 A recipe with the section `refresh` asks for it. The run that finds such a file writes decisions on the documents that
 it had, `withdrawn` in place of a rule, and with an index takes its shard out, so that nothing is resolved against it.
-Shards are withdrawn whole: of a group of small files one of which is gone, the others are read again.
+Shards are withdrawn whole: of a group of small files one of which is gone, the others are read again. Shards with a
+document that had gone for one that is withdrawn now are decided again, for it may have to take its place.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,9 +103,14 @@ def withdraw(context: Context) -> Context:
         told = ", ".join(
             f"{plural(n, 'file')} {reason.replace('is ', 'are ') if n > 1 else reason}" for reason, n in counts.items()
         )
+        gone = {shard.ordinal for shard in new}
+        again = set[int]() if state.index is None else _gone_for(state, gone)
         context.reporter.say(f"  withdraw {told}: their documents leave the dataset")
-        if state.index is not None and {shard.ordinal for shard in new} & {*state.index.held}:
-            without_shards(state.index, {shard.ordinal for shard in new}, context.engine)
+        if again:
+            had_gone = f"documents that had gone for them are in {plural(len(again), 'shard')}"
+            context.reporter.say(f"           {had_gone}, decided again")
+        if state.index is not None and (gone | again) & {*state.index.held}:
+            without_shards(state.index, gone | again, context.engine)
             state = StoreState.read(state.plan)
     return replace(context, state=state, withdrawn=found, decides_anew=bool(new) or returned)
 
@@ -137,6 +143,19 @@ def _withdrawn(state: StoreState) -> tuple[list[WithdrawnShard], bool]:
             if state.index is None or _goes(plan, row["source"], stored, reasons):
                 found.append(WithdrawnShard(stands.run, row, reasons))
     return found, returned
+
+
+def _gone_for(state: StoreState, gone: Set[int]) -> set[int]:
+    """Return the shards among the sources with a document that went for one in shards that are withdrawn."""
+    plan, found = state.plan, set[int]()
+    here = {state.registry.known(spec, source, plan.loaded.document) for spec, source in state.specs}
+    for stands in standing_runs(plan.loaded.store, plan.loaded.recipe.name):
+        for row in stands.decided:
+            if row["ordinal"] in here:
+                survivors = files.read_table(stands.run.decisions(row["ordinal"]), columns=["survivor"])["survivor"]
+                shards = {address >> columns.ROW_BITS for address in survivors.drop_null().unique().to_pylist()}
+                found |= {row["ordinal"]} if shards & gone else set()
+    return found
 
 
 def _reason(file: Mapping[str, Any], listed: Mapping[str, tuple[int, str]]) -> str:

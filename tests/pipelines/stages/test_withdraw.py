@@ -124,6 +124,24 @@ def test_nothing_is_resolved_against_what_was_withdrawn(tmp_path: Path, make_rec
     check(recipe)
 
 
+def test_what_had_gone_for_a_withdrawn_document_takes_its_place(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    sources = [{"name": "docs", "path": "data/*.jsonl"}]
+    recipe = make_recipe(tmp_path, sources=sources, decide=INDEX, refresh=WITHDRAW)
+    write(tmp_path, "a", 0)
+    execute(recipe)
+    copies = [document(f"c-{i}", sentences(i, 80)) for i in range(2)]
+    others = [document(f"c-{i}", sentences(900 + i, 80)) for i in (4, 5)]
+    write_jsonl(tmp_path / "data" / "c.jsonl", [*copies, *others])
+    write(tmp_path, "d", 300)
+    execute(recipe)
+    assert ids(recipe) == {*of("a", "d"), "c-4", "c-5"}
+    assert fate(recipe, "c-1").startswith("dropped by fuzzy_dedup as a near-duplicate of a-1")
+    (tmp_path / "data" / "a.jsonl").unlink()
+    execute(recipe)
+    assert ids(recipe) == {*of("d"), "c-0", "c-1", "c-4", "c-5"}
+    check(recipe)
+
+
 def test_what_is_to_be_kept_stays(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     sources = [{"name": "docs", "path": "data/*.jsonl"}]
     recipe = make_recipe(tmp_path, sources=sources, decide=INDEX, refresh={"changed": "withdraw"})
