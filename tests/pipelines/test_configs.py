@@ -43,7 +43,7 @@ def dropped(result: Any) -> dict[str, int]:
 
 
 def test_every_recipe_is_tested() -> None:
-    tested = {"dedup", "distilled", "fuzzy", "gopher", "label", "paragraphs", "quickstart"}
+    tested = {"dedup", "distilled", "fuzzy", "gopher", "label", "nightly", "paragraphs", "quickstart"}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == tested
     assert {path.stem for path in CONFIGS.glob("tasks/*.yaml")} == {"edu"}
 
@@ -65,6 +65,19 @@ def test_fuzzy(copied: Path) -> None:
     sizes = dict(zip(table["id"].to_pylist(), table["fuzzy_dedup_size"].to_pylist(), strict=True))
     assert {id for id, size in sizes.items() if size == 2} == {d["id"] for d in near}
     assert {*sizes.values()} == {None, 2}
+
+
+def test_nightly(copied: Path) -> None:
+    write_jsonl(copied / "data" / "a.jsonl", make_documents(100))
+    first = gristmill("refresh", copied / "nightly.yaml", "--date", "2026-11-01")
+    assert first["published"]
+    assert first["documents"] == [0, first["run"]["funnel"]["kept"]]
+    write_jsonl(copied / "data" / "b.jsonl", make_documents(100, seed=1))
+    second = gristmill("refresh", copied / "nightly.yaml", "--date", "2026-11-02")
+    assert {guard["guard"]: guard["passes"] for guard in second["guards"]} == dict.fromkeys(
+        ["kept", "rejects", "source_loss", "drift.psi"], True
+    )
+    assert second["documents"][1] == second["documents"][0] + second["run"]["funnel"]["kept"]
 
 
 def test_gopher(copied: Path) -> None:
