@@ -25,6 +25,7 @@ MODULES = (
     "crawl",
     "end_to_end",
     "growth",
+    "nights",
     "first_run",
     "verified_reading",
     "small_files",

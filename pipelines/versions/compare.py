@@ -20,11 +20,9 @@ from gristmill.pipelines.report.query import connect_versions, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.runs import Standing
-from gristmill.pipelines.versions.histograms import Histogram, ks, psi
-from gristmill.pipelines.versions.profile import Profile, profile, runs_of
+from gristmill.pipelines.versions.profile import Drift, Profile, drifts, profile, runs_of
 
 EXCERPT = 160  # characters
-_QUANTILES = (0.1, 0.5, 0.9)
 #: The kept documents of each version, the n-th of a text apart from the others; and those of one side alone.
 _PREPARE = """
     CREATE TEMP TABLE {side}kept AS
@@ -50,17 +48,6 @@ class Moves:
     name: str | None  #: the rule that drops them in the other version; None where they are not among its documents
     documents: int
     tokens: int
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Distance of a measure's values among what two versions hold."""
-
-    column: str
-    documents: tuple[int, int]
-    psi: float | None
-    ks: float | None
-    quantiles: Sequence[tuple[float | None, float | None]]  #: the 10 %, the median and the 90 % of each
 
 
 @dataclass(frozen=True)
@@ -113,18 +100,6 @@ def compare(store: str, name: str, first: str, second: str | None = None, exampl
             "went": _examples(connection, store, name, "a_", standing[0], examples),
         },
     )
-
-
-def drifts(before: Profile, after: Profile) -> list[Drift]:
-    """Return how far each measure that both have is from what it was, the largest PSI first."""
-    found = []
-    for column in before.measures:
-        if (other := after.measures.get(column)) is not None:
-            reference: Histogram = before.measures[column]
-            quantiles = [(reference.quantile(share), other.quantile(share)) for share in _QUANTILES]
-            documents = (reference.values + reference.missing, other.values + other.missing)
-            found.append(Drift(column, documents, psi(reference, other), ks(reference, other), quantiles))
-    return sorted(found, key=lambda drift: -(drift.psi or 0.0))
 
 
 def _pair(profiles: Sequence[Profile], what: str) -> tuple[int, int]:

@@ -16,9 +16,8 @@ from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.recipe.refresh import Bounds, Canaries, Guards
 from gristmill.pipelines.store.datasets import Dataset, Version, open_version
 from gristmill.pipelines.store.runs import Run
-from gristmill.pipelines.versions.compare import drifts
 from gristmill.pipelines.versions.histograms import ks_by_chance, psi_by_chance, psi_of_counts
-from gristmill.pipelines.versions.profile import Profile, kept_by_source, profile_of_run, runs_of
+from gristmill.pipelines.versions.profile import Profile, drifts, kept_by_source, profile_of_run, runs_of
 from gristmill.pipelines.versions.publishing import ancestors
 
 

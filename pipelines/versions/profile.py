@@ -27,10 +27,11 @@ from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.lock import check_held
 from gristmill.pipelines.store.measures import FOLDER as MEASURES
 from gristmill.pipelines.store.runs import Run, Standing, finished_runs, standing_runs
-from gristmill.pipelines.versions.histograms import Histogram, total
+from gristmill.pipelines.versions.histograms import Histogram, ks, psi, total
 
 #: The profile of what a run kept, in its folder.
 PROFILE = "profile.json"
+_QUANTILES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ class Profile:
         """Return the profile of plain values: the inverse of `to_json`."""
         measures = {name: Histogram.from_json(histogram) for name, histogram in held["measures"].items()}
         return cls(held["documents"], held["tokens"], measures, held["labels"])
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Distance of a measure's values among what two versions hold."""
+
+    column: str
+    documents: tuple[int, int]
+    psi: float | None
+    ks: float | None
+    quantiles: Sequence[tuple[float | None, float | None]]  #: the 10 %, the median and the 90 % of each
 
 
 def _sum(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
@@ -102,6 +114,18 @@ def profile_of_run(run: Run) -> Profile:
     check_held(run.store)
     files.write_record(url, made.to_json())
     return made
+
+
+def drifts(before: Profile, after: Profile) -> list[Drift]:
+    """Return how far each measure that both have is from what it was, the largest PSI first."""
+    found = []
+    for column in before.measures:
+        if (other := after.measures.get(column)) is not None:
+            reference: Histogram = before.measures[column]
+            quantiles = [(reference.quantile(share), other.quantile(share)) for share in _QUANTILES]
+            documents = (reference.values + reference.missing, other.values + other.missing)
+            found.append(Drift(column, documents, psi(reference, other), ks(reference, other), quantiles))
+    return sorted(found, key=lambda drift: -(drift.psi or 0.0))
 
 
 def kept_by_source(standing: Sequence[Standing]) -> Counter[str]:
