@@ -17,10 +17,10 @@ from gristmill.pipelines.recipe.recipe import LoadedRecipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow.dataset import Dataset
 
     from gristmill.operators.label.task import Sample
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
+    from gristmill.pipelines.readers.open_dataset import OpenDataset
     from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.sources.spec import Source
     from gristmill.pipelines.stages.context import RunResult
@@ -460,18 +460,19 @@ def thresholds(
     return group_quantiles(_loaded(recipe), columns, quantiles, by, least)
 
 
-def open_dataset(
-    store: str | os.PathLike[str], name: str, version: str | None = None, *, only_new: bool = False
-) -> Dataset:
-    """Open a dataset of a store for reading: the version that readers take, or the one named.
+def open_dataset(url: str | os.PathLike[str], version: str | None = None, *, only_new: bool = False) -> OpenDataset:
+    """Open a dataset for reading: the version that readers take, or the one named.
 
-    Of a dataset with an index that is the documents of all nights; with `only_new` those that the version added.
-    Returns a `pyarrow.dataset.Dataset`, which reads nothing until it is asked to: `.to_table(columns=["id"])`,
-    `.to_batches()`. Raises RecipeError where there is no such dataset or version.
+    `url` is the dataset's folder, such as `store/datasets/web`. Of a dataset with an index that is the documents of all
+    nights; with `only_new` those that the version added. What is returned has `paths`, `manifest`, `schema` and `rows`,
+    and gives the documents as `arrow()`, `pandas()`, `polars()`, `duckdb()`, `huggingface()`, `ray()` or `torch()`.
+
+    Raises RecipeError where there is no such dataset or version, StoreDamaged where its manifest is not what was
+    written.
     """
-    from gristmill.pipelines.store.datasets import open_version
+    from gristmill.pipelines.readers.open_dataset import OpenDataset
 
-    return open_version(os.fspath(store), name, version, only_new)
+    return OpenDataset(os.fspath(url), version, only_new)
 
 
 def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id: str, sample: Sample | None) -> Source:

@@ -17,7 +17,7 @@ import contextlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.config.wording import did_you_mean, in_short
@@ -25,9 +25,6 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, path_in_dataset, way_back
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.lock import check_held
-
-if TYPE_CHECKING:
-    import pyarrow.dataset
 
 #: The version of gristmill since which the same recipe, sources and history give the same dataset. Raise it when rules
 #: decide or files are written differently: datasets are then written again. Measures have versions of their own.
@@ -117,6 +114,30 @@ class Dataset:
         """Return the version of this name, committed or not."""
         return Version(files.join(self.url, name), name, name in self._committed)
 
+    @classmethod
+    def at(cls, url: str) -> Dataset:
+        """Return the dataset whose folder this is. Raises RecipeError where nothing was committed there."""
+        url = absolute(url, ".").rstrip("/")
+        store, _, name = url.rpartition(f"/{FOLDER}/")
+        if not store or "/" in name:
+            raise RecipeError(f"{url} is no folder of a dataset; name one, such as STORE/{FOLDER}/web")
+        dataset = cls(store, name)
+        if not dataset._committed:
+            others = files.names(files.join(store, FOLDER))
+            raise RecipeError(f"{store} has no dataset {name}{did_you_mean(name, {*others} - {name})}")
+        return dataset
+
+    def find(self, name: str | None = None) -> Version:
+        """Return the committed version of a name, or the one that readers take.
+
+        Raises RecipeError where there is none, StoreDamaged as `current` does.
+        """
+        name = self.current if name is None else name
+        if name is None or name not in self._committed:
+            known = [version.name for version in self.versions()]
+            raise RecipeError(f"{self.name} has no version {name}; there is {', '.join(in_short(known))}")
+        return self.named(name)
+
     def versions(self) -> list[Version]:
         """Return the committed versions, oldest first."""
         return [self.named(folder) for folder in self._folders if folder in self._committed]
@@ -176,31 +197,3 @@ class Dataset:
         for folder in self.uncommitted:
             if folder not in keep:
                 files.remove(files.join(self.url, folder))
-
-
-def open_version(store: str, name: str, version: str | None = None, only_new: bool = False) -> pyarrow.dataset.Dataset:
-    """Open a dataset for reading: its current version, or the one named; or only what that version added.
-
-    Raises RecipeError where there is none.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset
-    import pyarrow.parquet
-
-    dataset = Dataset(absolute(store, "."), name)
-    if not dataset.versions():
-        datasets = files.names(files.join(dataset.store, FOLDER))
-        raise RecipeError(f"{dataset.store} has no dataset {name}{did_you_mean(name, datasets)}")
-    names = [entry.name for entry in dataset.versions()]
-    version_name = dataset.current if version is None else version
-    if version_name not in names:
-        raise RecipeError(f"{name} has no version {version_name}; there is {', '.join(in_short(names))}")
-    location = dataset.named(version_name)
-    manifest, schema = location.manifest, None
-    filesystem, _ = files.filesystem(location.url)
-    paths = [files.filesystem(url)[1] for url in location.urls(manifest, only_new)]
-    if manifest.get("columns_changed") and not only_new:
-        of_night = {file.get("night"): path for file, path in zip(manifest["files"], paths, strict=True)}
-        schemas = [pyarrow.parquet.read_schema(path, filesystem=filesystem) for path in of_night.values()]
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    return pyarrow.dataset.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")
