@@ -2,13 +2,13 @@
 
     python -m benchmarks.reading [--megabytes 200] [--runs 7]
 
-All give Python strings. Processor seconds of all threads; the ratio is the median of those of runs made in turn.
+All give Python strings. Processor seconds of the least run of each, made in turn: what others do on a shared machine
+only adds to them.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterable
 
@@ -39,7 +39,7 @@ def main() -> None:
 
     def alone() -> Iterable[str]:
         for path in dataset.paths:
-            for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["text"]):
+            for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["text"], use_threads=False):
                 yield from batch.column(0).to_pylist()
 
     readers: dict[str, Callable[[], Iterable[str]]] = {
@@ -48,7 +48,7 @@ def main() -> None:
         f"stream, {BUFFER:,} rows shuffled together": lambda: dataset.stream(
             "text", seed=0, shuffle_buffer=BUFFER
         ).iterate(),
-        "stream, as they lie, by two workers in turn": lambda: halves(dataset.stream("text")),
+        "the same, by two workers, one after the other": lambda: halves(dataset.stream("text", seed=0)),
     }
     size = sum(len(text.encode()) for text in alone()) / 1e6
     seconds: dict[str, list[float]] = {name: [] for name in readers}
@@ -58,14 +58,11 @@ def main() -> None:
             rows = sum(1 for _ in read())
             seconds[name].append(time.process_time() - start)
             assert rows == dataset.rows
-    of_alone = seconds["pyarrow alone"]
+    least = {name: min(of) for name, of in seconds.items()}
     print(f"{dataset.rows:,} texts, {size:.0f} MB, in {len(dataset.paths)} files")
     print_table(
         ["", "MB/s", "speed beside pyarrow alone"],
-        [
-            [name, size / statistics.median(of), statistics.median(a / b for a, b in zip(of_alone, of, strict=True))]
-            for name, of in seconds.items()
-        ],
+        [[name, size / took, least["pyarrow alone"] / took] for name, took in least.items()],
     )
 
 

@@ -61,23 +61,23 @@ class RowGroups:
         places = [(i, group) for i, of_file in enumerate(sizes) for group in range(len(of_file))]
         return cls(data_files, places, np.array([rows for of_file in sizes for rows in of_file], np.int64))
 
-    def read(self, pieces: Sequence[GroupPart], columns: pa.Schema, batch_rows: int) -> Iterator[pa.Table]:
-        """Yield the columns of pieces of row groups, in order, in tables of at most `batch_rows` rows.
+    def read(self, parts: Sequence[GroupPart], columns: pa.Schema, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the columns of parts of row groups, in order, in tables of at most `batch_rows` rows.
 
         A column that a file has not is null. Texts have 64-bit offsets, so that any number of them can be joined.
         Raises StoreDamaged as `opened` does.
         """
         schema = pa.schema([field.with_type(_LARGE.get(field.type, field.type)) for field in columns])
-        for piece in pieces:
-            number, group = self.places[piece.group]
+        for part in parts:
+            number, group = self.places[part.group]
             with opened(self.files[number]) as file:
                 there = [name for name in schema.names if name in file.schema_arrow.names]
                 if not there:
-                    yield pa.table([pa.nulls(piece.rows, type) for type in schema.types], schema=schema)
+                    yield pa.table([pa.nulls(part.rows, type) for type in schema.types], schema=schema)
                     continue
-                place, stop = 0, piece.first + piece.rows
+                place, stop = 0, part.first + part.rows
                 for batch in file.iter_batches(batch_rows, row_groups=[group], columns=there, use_threads=False):
-                    start = max(0, piece.first - place)
+                    start = max(0, part.first - place)
                     if start < batch.num_rows:
                         yield _fitted(batch.slice(start, stop - place - start), schema)
                     place += batch.num_rows

@@ -1,8 +1,9 @@
 """The order in which the rows of a dataset are read, and the share of it that each of several consumers gets.
 
 The row groups of all files are put in a random order, one after the other, and that sequence of rows is cut into
-stretches of equal length, one for each consumer. Inside its stretch a consumer fills a buffer with rows, gives them in
-random order, and fills it anew. So the order is known without reading: any place in it can be gone to directly.
+stretches of equal length, one for each consumer. Inside its stretch a consumer reads some row groups side by side: it
+fills a buffer with rows of each of them, gives these in random order, and fills it anew. So the order is known without
+reading: any place in it can be gone to directly.
 
 All draws are words of SplitMix64, whose seed is mixed of the seed, the epoch and what is drawn for: the order is the
 same with every version of NumPy.
@@ -10,6 +11,7 @@ same with every version of NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -23,12 +25,24 @@ Ints = NDArray[np.int64]
 _GROUPS, _BUFFER = 1, 2  # kinds of draws
 
 
+#: Row groups that are read side by side where rows are shuffled: neighbours in a file are alike.
+TOGETHER = 8
+
+
 class GroupPart(NamedTuple):
     """Rows of a row group."""
 
     group: int  #: number of the row group
     first: int  #: the first row, in the group
     rows: int
+
+
+class Window(NamedTuple):
+    """Parts of row groups that are read side by side, in blocks that are shuffled."""
+
+    parts: Sequence[GroupPart]
+    before: Ints  #: (blocks + 1, parts): the rows of each part before each block
+    places: Ints  #: (blocks + 1): where in its consumer's stretch each block begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +53,7 @@ class RowOrder:
     consumers: int = 1
     seed: int | None = None  #: None leaves the rows in their order
     epoch: int = 0
-    buffer: int = 10_000  #: rows that are shuffled together; 1 or less leaves those of a row group in their order
+    buffer: int = 10_000  #: rows that are shuffled together; with 1 or none row groups are, and no rows
     drop_last: bool = False  #: whether all consumers get the same number of rows, and what is left over nobody
 
     @cached_property
@@ -71,7 +85,7 @@ class RowOrder:
         start, stop = self.stretch(consumer)
         return stop - start
 
-    def pieces(self, start: int, stop: int) -> list[GroupPart]:
+    def parts(self, start: int, stop: int) -> list[GroupPart]:
         """Return what the part from `start` to `stop` of the sequence is made of, in its order."""
         found = []
         place = int(np.searchsorted(self._ends, start, side="right"))
@@ -83,14 +97,20 @@ class RowOrder:
             start, place = start + rows, place + 1
         return found
 
-    @property
-    def block(self) -> int | None:
-        """Return how many rows are shuffled together; None where none are."""
-        return self.buffer if self.seed is not None and self.buffer > 1 else None
+    def windows(self, consumer: int) -> Iterator[Window]:
+        """Yield the windows of a consumer's stretch, in order."""
+        parts, place = self.parts(*self.stretch(consumer)), 0
+        for first in range(0, len(parts), TOGETHER):
+            together = parts[first : first + TOGETHER]
+            rows = np.array([part.rows for part in together])
+            blocks = -(-int(rows.sum()) // self.buffer)
+            before = np.arange(blocks + 1)[:, None] * rows // blocks
+            yield Window(together, before, place + before.sum(axis=1))
+            place += int(rows.sum())
 
-    def shuffled_block(self, consumer: int, number: int, rows: int) -> Ints:
-        """Return the order (n) of the rows of a block, the `number`-th that a consumer reads."""
-        return self._shuffled(rows, _BUFFER, consumer, number)
+    def shuffled_block(self, consumer: int, place: int, rows: int) -> Ints:
+        """Return the order (n) of the rows of a block, whose first one is at some place of a consumer's stretch."""
+        return self._shuffled(rows, _BUFFER, consumer, place)
 
     def _shuffled(self, count: int, *what: int) -> Ints:
         """Return the numbers from 0 to count - 1 in random order."""

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.readers.row_groups import RowGroups
-from gristmill.pipelines.readers.row_order import RowOrder
+from gristmill.pipelines.readers.row_order import GroupPart, RowOrder
 
 #: Rows that become Python values at once.
 BATCH_ROWS = 1024
@@ -171,20 +172,41 @@ class RowStream:
     def _lists(self, worker: int, workers: int, start: int) -> Iterator[list[list[Any]]]:
         """Yield the values of each column, of the rows of a worker from its row number `start` on."""
         order, consumer = self._order(workers), self._options.rank * workers + worker
-        begin, end = order.stretch(consumer)
-        if (block := order.block) is None:
-            for table in self._groups.read(order.pieces(begin + start, end), self._columns, BATCH_ROWS):
+        if order.seed is None or order.buffer <= 1:
+            begin, end = order.stretch(consumer)
+            for table in self._groups.read(order.parts(begin + start, end), self._columns, BATCH_ROWS):
                 yield [column.to_pylist() for column in table.columns]
             return
-        number, given = divmod(start, block)
-        begin += number * block
-        held: list[list[Any]] = [[] for _ in self._columns]
-        for table in self._groups.read(order.pieces(begin, end), self._columns, BATCH_ROWS):
-            for values, column in zip(held, table.columns, strict=True):
-                values += column.to_pylist()
-            while begin < end and len(held[0]) >= (rows := min(block, end - begin)):
+        for window in order.windows(consumer):
+            first = max(0, int(np.searchsorted(window.places, start, side="right")) - 1)
+            if first == len(window.places) - 1:
+                continue  # all of it was given
+            readers = [
+                _Values(self._groups, part._replace(first=part.first + before, rows=part.rows - before), self._columns)
+                for part, before in zip(window.parts, window.before[first].tolist(), strict=True)
+            ]
+            for block in range(first, len(window.places) - 1):
+                rows = (window.before[block + 1] - window.before[block]).tolist()
+                taken = [reader.take(count) for reader, count in zip(readers, rows, strict=True)]
+                held = [[value for values in column for value in values] for column in zip(*taken, strict=True)]
+                place = int(window.places[block])
                 # lists of references are shuffled, for which no text is copied as in a table
-                places = order.shuffled_block(consumer, number, rows)[given:].tolist()
-                yield [[values[i] for i in places] for values in held]
-                held = [values[rows:] for values in held]
-                begin, number, given = begin + rows, number + 1, 0
+                shuffled = order.shuffled_block(consumer, place, sum(rows))[max(0, start - place) :].tolist()
+                yield [[values[i] for i in shuffled] for values in held]
+
+
+class _Values:
+    """Values of each column of a part of a row group, some rows at a time."""
+
+    def __init__(self, groups: RowGroups, part: GroupPart, columns: pa.Schema) -> None:
+        self._tables = groups.read([part], columns, BATCH_ROWS)
+        self._held: list[list[Any]] = [[] for _ in columns]
+
+    def take(self, rows: int) -> list[list[Any]]:
+        """Return the values of the next rows, by column."""
+        while len(self._held[0]) < rows:
+            for values, column in zip(self._held, next(self._tables).columns, strict=True):
+                values += column.to_pylist()
+        taken = [values[:rows] for values in self._held]
+        self._held = [values[rows:] for values in self._held]
+        return taken
