@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gristmill.api import (
         aggregate_labels,
         audit_labels,
+        classifier_feed,
         distil,
         explain,
         label,
@@ -56,6 +57,7 @@ __all__ = [
     "__version__",
     "aggregate_labels",
     "audit_labels",
+    "classifier_feed",
     "distil",
     "explain",
     "label",
