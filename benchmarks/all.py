@@ -27,6 +27,7 @@ MODULES = (
     "growth",
     "first_run",
     "verified_reading",
+    "reading",
     "small_files",
     "object_store",
     "aggregation",

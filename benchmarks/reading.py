@@ -1,6 +1,6 @@
 """A dataset as a stream of rows, beside pyarrow that reads the same files in batches of as many rows.
 
-    python -m benchmarks.reading [--megabytes 200] [--runs 7]
+    python -m benchmarks.reading [--megabytes 100] [--runs 15]
 
 All give Python strings. Processor seconds of the least run of each, made in turn: what others do on a shared machine
 only adds to them.
@@ -32,8 +32,8 @@ BUFFER = 10_000
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()
     dataset = gristmill.open_dataset(written(options.megabytes))
 

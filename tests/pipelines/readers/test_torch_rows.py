@@ -69,6 +69,25 @@ def test_a_stateful_loader(url: str, workers: int) -> None:
         assert batches(second) == whole[taken:]
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_epochs_and_a_state_reach_workers(url: str, persistent: bool) -> None:
+    from torch.utils.data import DataLoader
+
+    web, options = api.open_dataset(url), {"batch_size": 4, "num_workers": 2}
+    epochs = [batches(DataLoader(web.torch("id", epoch=epoch, **OPTIONS), **options)) for epoch in range(3)]
+    rows = web.torch("id", epoch=1, **OPTIONS)
+    state = rows.state_after(5, 4, 2)
+    rows.set_epoch(0)
+    loader = DataLoader(rows, persistent_workers=persistent, **options)
+    if not persistent:  # workers that outlive a pass have their copy before a state is loaded
+        rows.load_state_dict(state)
+        assert batches(loader) == epochs[1][5:]
+        assert batches(loader) == epochs[1], "a state serves one pass"
+    for epoch in (2, 0, 1):
+        rows.set_epoch(epoch)
+        assert batches(loader) == epochs[epoch]
+
+
 def test_ranks_with_workers(url: str) -> None:
     from torch.utils.data import DataLoader
 
