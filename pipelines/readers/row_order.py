@@ -117,4 +117,4 @@ class RowOrder:
         state = 0
         for number in (int(self.seed or 0), self.epoch, *what):
             state = int(split_mix(state ^ number, 1)[0])
-        return np.argsort(split_mix(state, count), kind="stable")
+        return np.argsort(split_mix(state, count))  # its words are all different: any way of sorting gives this order

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,8 @@ class RowStream:
                 lists[0] if self._values else (dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True))
             )
             for row in rows:
-                positions[name] += 1
+                start += 1
+                positions[name] = start
                 yield row
 
     def _lists(self, worker: int, workers: int, start: int) -> Iterator[list[list[Any]]]:
@@ -188,11 +190,11 @@ class RowStream:
             for block in range(first, len(window.places) - 1):
                 rows = (window.before[block + 1] - window.before[block]).tolist()
                 taken = [reader.take(count) for reader, count in zip(readers, rows, strict=True)]
-                held = [[value for values in column for value in values] for column in zip(*taken, strict=True)]
+                held = [[*chain.from_iterable(column)] for column in zip(*taken, strict=True)]
                 place = int(window.places[block])
                 # lists of references are shuffled, for which no text is copied as in a table
                 shuffled = order.shuffled_block(consumer, place, sum(rows))[max(0, start - place) :].tolist()
-                yield [[values[i] for i in shuffled] for values in held]
+                yield [[*map(values.__getitem__, shuffled)] for values in held]
 
 
 class _Values:
