@@ -150,7 +150,8 @@ class OpenDataset:
     ) -> TorchRows:
         """Return an `IterableDataset` of PyTorch, divided among ranks and the workers of their DataLoaders.
 
-        The order depends on the dataset, these options and `world` times the number of workers, and on nothing else.
+        The footers of all files are read at once, their rows when they are asked for. The order depends on the dataset,
+        these options and `world` times the number of workers, and on nothing else.
         `state_dict()` is the place in it, from which `load_state_dict()` goes on with exactly the rows that are left.
 
         Args:
@@ -158,7 +159,7 @@ class OpenDataset:
             rank: The number of this process among those that train together.
             world: How many there are.
             seed: Of the order of row groups and of the rows in the buffer; None leaves all as it lies in the files.
-            shuffle_buffer: Rows that are held and given in random order before others are read.
+            shuffle_buffer: Rows, of eight row groups, that are held and given in random order before others are read.
             epoch: Which pass over the data it is: each has another order.
             drop_last: Whether all workers of all ranks get the same number of rows; fewer rows than there are workers
                 are then left out.

@@ -171,8 +171,8 @@ def test_a_dataset_whose_columns_are_labels(tmp_path: Path) -> None:
     wanted = {"label": "edu_answer", "probability": "edu_probability", "scale": True}
     feed = api.classifier_feed(store=tmp_path / "store", dataset="web", **wanted)
     found = {row["text"]: row for table in feed.splits.values() for row in table.to_pylist()}
-    assert {text: (row["label"], row["weight"]) for text, row in found.items()} == {
-        row["text"]: (row["edu_answer"], row["edu_probability"]) for row in rows[:200]
+    assert {text: (row["id"], row["label"], row["weight"]) for text, row in found.items()} == {
+        row["text"]: (row["id"], row["edu_answer"], row["edu_probability"]) for row in rows[:200]
     }
     assert [*feed.report["splits"]["train"]["labels"]] == ["0", "1", "2", "3"]
 
