@@ -33,7 +33,7 @@ class OpenDataset:
     """
 
     def __init__(self, url: str, version: str | None = None, only_new: bool = False) -> None:
-        """Open a version by its name, or the one that readers take.
+        """Open a version by its name, number or tag, or the one that readers take.
 
         Raises RecipeError where there is no such dataset or version, StoreDamaged where its manifest is not what was
         written.

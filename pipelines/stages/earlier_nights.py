@@ -165,7 +165,7 @@ def _by_night(version: Version, manifest: Mapping[str, Any]) -> dict[str, tuple[
     return {name: (held[name], tokens) for name, tokens in counts.items()}
 
 
-def relisted(dataset: Dataset, index: str, newest: Version) -> Version:
+def relisted(dataset: Dataset, index: str, newest: Version, publish: bool = True) -> Version:
     """Return the version for readers where no shard is new: that of the newest run, if it lists all nights as they are.
 
     Where it does not (labels of an earlier night came since, or it was written when a version listed its own files
@@ -191,7 +191,7 @@ def relisted(dataset: Dataset, index: str, newest: Version) -> Version:
                 for entry in entries
             ],
         }
-        dataset.commit(version, {**manifest, **listing, "completes": newest.name})
+        version = dataset.commit(version, {**manifest, **listing, "completes": newest.name}, publish=publish)
     return replace(version, committed=True)
 
 
