@@ -28,6 +28,7 @@ MODULES = (
     "nights",
     "first_run",
     "verified_reading",
+    "reading",
     "small_files",
     "object_store",
     "aggregation",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gristmill.api import (
         aggregate_labels,
         audit_labels,
+        classifier_feed,
         distil,
         explain,
         label,
@@ -57,6 +58,7 @@ __all__ = [
     "__version__",
     "aggregate_labels",
     "audit_labels",
+    "classifier_feed",
     "distil",
     "explain",
     "label",

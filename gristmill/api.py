@@ -18,13 +18,14 @@ from gristmill.pipelines.recipe.recipe import LoadedRecipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow.dataset import Dataset
 
     from gristmill.operators.label.task import Sample
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
+    from gristmill.pipelines.readers.open_dataset import OpenDataset
     from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.sources.spec import Source
     from gristmill.pipelines.stages.context import RunResult
+    from gristmill.pipelines.train.feed import ClassifierFeed
     from gristmill.pipelines.train.loop import LoopResult
     from gristmill.pipelines.train.split import Examples
     from gristmill.pipelines.versions.refresh import NightResult
@@ -371,6 +372,65 @@ def audit_labels(
     return found.table, found.report
 
 
+def classifier_feed(
+    task: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] = "./store",
+    *,
+    table: str | None = None,
+    dataset: str | None = None,
+    text: str = "text",
+    label: str = "label",
+    probability: str | None = None,
+    scale: bool = False,
+    gold: str | None = None,
+    method: str = "mean",
+    inputs: Sequence[str] = (),
+    validation: float = 0.1,
+    test: float = 0.1,
+    balance: bool = False,
+    seed: int = 0,
+    out: str | None = None,
+    format: str = "parquet",
+) -> ClassifierFeed:
+    """Return labelled texts in train, validation and test, a text and its near copies in one of them.
+
+    Args:
+        task: The path or URL of a task's YAML file, whose aggregated answers are the labels; or
+        store: the store's folder or URL.
+        table: A table of texts and labels, Parquet or any format that `labels import` reads; or
+        dataset: the dataset of the store whose columns they are; rows without a label are left out.
+        text: The field that holds the text.
+        label: The field that holds the label.
+        probability: The field of the label's probability.
+        scale: Whether the labels of the table or dataset are numbers of a scale.
+        gold: Of a task the annotator who is right; else the field of labels that are right, where they are known.
+        method: How the answers of several annotators are aggregated; see `aggregate_labels`.
+        inputs: Globs in which the texts of a task are looked for, in place of where they were labelled.
+        validation: The share of the clusters of near copies of each label that goes to `validation`.
+        test: The share of them that goes to `test`.
+        balance: Whether weights make all labels of `train` weigh alike, however rare.
+        seed: Seed of the splits.
+        out: A folder to write the splits to, with a report beside them (feed.json).
+        format: parquet, for Hugging Face and others, or fasttext.
+
+    Raises:
+        RecipeError: What is asked for is wrong, or there are no labels.
+    """
+    from gristmill.pipelines.train import feed
+
+    if [task is not None, table is not None, dataset is not None].count(True) != 1:
+        raise RecipeError(
+            "name the labels: a TASK, whose answers are in the store, --table FILE, or --dataset NAME of the store"
+        )
+    feed.check_format(format)
+    examples = _examples(task, store, table, (text, label, probability, (), scale), method, gold, inputs, dataset)
+    name = str(task or table or dataset)
+    made = feed.classifier_feed(examples, name, validation, test, seed, balance)
+    if out is not None:
+        made.write(out, format)
+    return made
+
+
 def _examples(
     task: str | os.PathLike[str] | None,
     store: str | os.PathLike[str],
@@ -379,14 +439,21 @@ def _examples(
     method: str,
     gold: str | None,
     inputs: Sequence[str],
+    dataset: str | None = None,
 ) -> Examples:
-    """Return the examples of a task or a table."""
+    """Return the examples of a task, of a table, or of a dataset of the store."""
     from gristmill.pipelines.label.task import load_task
+    from gristmill.pipelines.storage import files
     from gristmill.pipelines.storage.locations import absolute
-    from gristmill.pipelines.train.examples import examples_of_table, examples_of_task
+    from gristmill.pipelines.store.datasets import FOLDER
+    from gristmill.pipelines.train.examples import examples_of_dataset, examples_of_table, examples_of_task
 
-    if (task is None) == (table is None):
+    if dataset is None and (task is None) == (table is None):
         raise RecipeError("name what to learn from: a TASK, whose answers are in the store, or --table FILE")
+    if dataset is not None:
+        name, label, probability, _, scale = of_table
+        url = files.join(os.fspath(store), FOLDER, dataset)
+        return examples_of_dataset(url, name, label, probability, scale, gold)
     if table is not None:
         return examples_of_table(table, *of_table, gold=gold)
     loaded = load_task(os.fspath(str(task)), asks=False)
@@ -494,18 +561,19 @@ def thresholds(
     return group_quantiles(_loaded(recipe), columns, quantiles, by, least)
 
 
-def open_dataset(
-    store: str | os.PathLike[str], name: str, version: str | None = None, *, only_new: bool = False
-) -> Dataset:
-    """Open a dataset of a store for reading: the version that readers take, or the one named.
+def open_dataset(url: str | os.PathLike[str], version: str | None = None, *, only_new: bool = False) -> OpenDataset:
+    """Open a dataset for reading: the version that readers take, or that of a name, number or tag.
 
-    Of a dataset with an index that is the documents of all nights; with `only_new` those that the version added.
-    Returns a `pyarrow.dataset.Dataset`, which reads nothing until it is asked to: `.to_table(columns=["id"])`,
-    `.to_batches()`. Raises RecipeError where there is no such dataset or version.
+    `url` is the dataset's folder, such as `store/datasets/web`. Of a dataset with an index that is the documents of all
+    nights; with `only_new` those that the version added. What is returned has `paths`, `manifest`, `schema` and `rows`,
+    and gives the documents as `arrow()`, `pandas()`, `polars()`, `duckdb()`, `huggingface()`, `ray()` or `torch()`.
+
+    Raises RecipeError where there is no such dataset or version, StoreDamaged where its manifest is not what was
+    written.
     """
-    from gristmill.pipelines.store.datasets import open_version
+    from gristmill.pipelines.readers.open_dataset import OpenDataset
 
-    return open_version(os.fspath(store), name, version, only_new)
+    return OpenDataset(os.fspath(url), version, only_new)
 
 
 def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id: str, sample: Sample | None) -> Source:

@@ -22,6 +22,7 @@ LAYERS = (
     "sources",  # files to documents
     "sinks",  # rows to files
     "store",  # what a run leaves for the next
+    "readers",  # a dataset for programs that read it
     "shard_tasks",  # what is done to one shard: measure, read again, write
     "recipe",  # YAML to a checked description of a run
     "decide",  # rules over all shards
@@ -144,9 +145,9 @@ def test_docstrings_begin_with_a_noun_or_an_imperative(path: Path) -> None:
     assert not [text for text in texts if _RELATIVE.match(text)]
 
 
-def test_two_modules_import_ray() -> None:
+def test_three_modules_import_ray() -> None:
     importing = [str(p.relative_to(ROOT / "pipelines")) for p in MODULES if "ray" in imports(p)]
-    assert importing == ["engine/ray_data.py", "label/ray/backend.py"]
+    assert importing == ["engine/ray_data.py", "label/ray/backend.py", "readers/open_dataset.py"]
 
 
 @pytest.mark.parametrize("package", [p for p in MODULES if p.name == "__init__.py"], ids=lambda p: p.parent.name)

@@ -90,20 +90,22 @@ def test_a_run_from_python(recipe: Path) -> None:
     ).to_pylist() == [{"n": 90}]
     (document,) = gristmill.explain(store, str(make_documents(100)[0]["id"]))
     assert document["source"] == "docs"
-    rows = gristmill.open_dataset(store, "clean")
-    assert rows.count_rows() == 90
+    rows = gristmill.open_dataset(store / "datasets/clean")
+    assert rows.rows == rows.arrow().count_rows() == 90
     assert rows.schema.field("text").type in (pa.string(), pa.large_string())
 
 
 def test_a_dataset_that_is_not_there_is_named(recipe: Path) -> None:
     gristmill.run(recipe, engine="local")
-    store = recipe.parent / "store"
-    (version,) = (path.name for path in (store / "datasets" / "clean").iterdir() if path.is_dir())
-    assert gristmill.open_dataset(store, "clean", version).count_rows() == 90
+    folder = recipe.parent / "store" / "datasets"
+    (version,) = (path.name for path in (folder / "clean").iterdir() if path.is_dir())
+    assert gristmill.open_dataset(folder / "clean", version).rows == 90
     with pytest.raises(gristmill.RecipeError, match="has no dataset clen; did you mean clean"):
-        gristmill.open_dataset(store, "clen")
+        gristmill.open_dataset(folder / "clen")
     with pytest.raises(gristmill.RecipeError, match=f"clean has no version 000009-abc; there is {version}"):
-        gristmill.open_dataset(store, "clean", "000009-abc")
+        gristmill.open_dataset(folder / "clean", "000009-abc")
+    with pytest.raises(gristmill.RecipeError, match="is no folder of a dataset; name one, such as STORE/datasets/web"):
+        gristmill.open_dataset(folder.parent)
 
 
 def test_folders_of_the_same_names_on_the_path_are_not_ours(recipe: Path) -> None:

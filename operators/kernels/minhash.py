@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.operators.kernels.compiling import kernel
-from gristmill.operators.kernels.primitives import SECRET_0, multiply_fold
+from gristmill.operators.kernels.primitives import GOLDEN, SECRET_0, multiply_fold
 from gristmill.operators.kernels.shingles import fill_shingles, scratch_for, sort_distinct
 
 _WORD = 0xFFFFFFFFFFFFFFFF
@@ -56,13 +56,10 @@ def fast_similarity(lanes: int, seed: int) -> Sketch:
 
 def split_mix(seed: int, count: int) -> NDArray[np.uint64]:
     """Return the first words of the generator SplitMix64 (Steele, Lea and Flood 2014) from a seed of 64 bits."""
-    words = []
-    for i in range(1, count + 1):
-        z = seed + i * 0x9E3779B97F4A7C15 & _WORD
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & _WORD
-        z = (z ^ z >> 27) * 0x94D049BB133111EB & _WORD
-        words.append(z ^ z >> 31)
-    return np.array(words, np.uint64)
+    z = np.arange(1, count + 1, dtype=np.uint64) * GOLDEN + np.uint64(seed & _WORD)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return z ^ z >> np.uint64(31)
 
 
 @kernel

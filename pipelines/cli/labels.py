@@ -278,6 +278,63 @@ def labels_aggregate(
         print_result(as_json, {**report, "file": to}, lambda: show_aggregation(report, to, out))
 
 
+@labels_app.command("feed")
+def labels_feed(
+    folder: Annotated[str, typer.Option("--out", metavar="FOLDER", help="A folder for train, validation and test.")],
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="The task whose answers are the labels.", show_default=False)
+    ] = None,
+    table: LabelTable = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Labels that are columns of this dataset of the store.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="parquet, for Hugging Face and others, or fasttext: lines `__label__NAME TEXT`.")
+    ] = "parquet",
+    validation: Annotated[float, typer.Option(help="Share of the texts that goes to validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the texts that goes to test.")] = 0.1,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Weights make all labels weigh alike, however rare.")
+    ] = False,
+    text: TextField = "text",
+    label: LabelField = "label",
+    probability: ProbabilityField = None,
+    scale: IsScale = False,
+    gold: Gold = None,
+    method: Method = "mean",
+    input_: TextInputs = None,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+    store: Store = "./store",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write labelled texts for the training of a classifier, near copies never in two of its splits."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.report.console.training import show_feed
+
+        feed = api.classifier_feed(
+            task,
+            store,
+            table=table,
+            dataset=dataset,
+            text=text,
+            label=label,
+            probability=probability,
+            scale=scale,
+            gold=gold,
+            method=method,
+            inputs=input_ or (),
+            validation=validation,
+            test=test,
+            balance=balance,
+            seed=seed,
+            out=folder,
+            format=format,
+        )
+        print_result(as_json, {**feed.report, "folder": folder}, lambda: show_feed(feed.report, folder, out))
+
+
 @labels_app.command("compact")
 def labels_compact(
     task: TaskPath,

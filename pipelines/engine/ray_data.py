@@ -1,4 +1,6 @@
-"""The Ray engine: Ray Data over descriptors, one task per item. Only this module and `label/ray/backend.py` import ray.
+"""The Ray engine: Ray Data over descriptors, one task per item.
+
+Besides this module only `label/ray/backend.py` and `readers/open_dataset.py` import ray.
 
 Items and results travel pickled in a binary column: a descriptor is small, and Ray Data's own reading and writing of
 files, which loses shard lineage and writes at final names, is not used.

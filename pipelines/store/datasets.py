@@ -18,7 +18,7 @@ import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.config.wording import did_you_mean, in_short
@@ -26,9 +26,6 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, MARKS, path_in_dataset, way_back
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.lock import check_held
-
-if TYPE_CHECKING:
-    import pyarrow.dataset
 
 #: The version of gristmill since which the same recipe, sources and history give the same dataset. Raise it when rules
 #: decide or files are written differently: datasets are then written again. Measures have versions of their own.
@@ -131,6 +128,15 @@ class Dataset:
     def named(self, name: str) -> Version:
         """Return the version of this name, committed or not."""
         return Version(files.join(self.url, name), name, name in self._committed)
+
+    @classmethod
+    def at(cls, url: str) -> Dataset:
+        """Return the dataset whose folder this is. Raises RecipeError for a URL that can be no such folder."""
+        url = absolute(url, ".").rstrip("/")
+        store, _, name = url.rpartition(f"/{FOLDER}/")
+        if not store or "/" in name:
+            raise RecipeError(f"{url} is no folder of a dataset; name one, such as STORE/{FOLDER}/web")
+        return cls(store, name)
 
     def versions(self) -> list[Version]:
         """Return the committed versions, oldest first."""
@@ -273,23 +279,3 @@ class Dataset:
         for folder in self.uncommitted:
             if folder not in keep:
                 files.remove(files.join(self.url, folder))
-
-
-def open_version(store: str, name: str, version: str | None = None, only_new: bool = False) -> pyarrow.dataset.Dataset:
-    """Open a dataset for reading: its current version, or the one named; or only what that version added.
-
-    Raises RecipeError where there is none.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset
-    import pyarrow.parquet
-
-    location = Dataset(absolute(store, "."), name).find(version)
-    manifest, schema = location.manifest, None
-    filesystem, _ = files.filesystem(location.url)
-    paths = [files.filesystem(url)[1] for url in location.urls(manifest, only_new)]
-    if manifest.get("columns_changed") and not only_new:
-        of_night = {file.get("night"): path for file, path in zip(manifest["files"], paths, strict=True)}
-        schemas = [pyarrow.parquet.read_schema(path, filesystem=filesystem) for path in of_night.values()]
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    return pyarrow.dataset.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.operators.columns import CONTENT_ID
+from gristmill.operators.columns import CONTENT_ID, ID
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.aggregation.votes import UNKNOWN
 from gristmill.pipelines.label.aggregate import aggregate
@@ -17,7 +17,8 @@ from gristmill.pipelines.label.answered_texts import texts_of
 from gristmill.pipelines.label.store import open_stored
 from gristmill.pipelines.label.store.schema import SUMMED
 from gristmill.pipelines.label.task import LoadedTask
-from gristmill.pipelines.label.votes import ordered_labels, read_table, votes_of_task
+from gristmill.pipelines.label.votes import check_fields, ordered_labels, read_table, votes_of_task
+from gristmill.pipelines.readers.open_dataset import OpenDataset
 from gristmill.pipelines.train.split import Examples
 
 _NONE = "(none)"
@@ -42,6 +43,42 @@ def examples_of_table(
     """
     names = [text, label, *(name for name in (probability, gold) if name is not None), *by]
     table = read_table(path, [*dict.fromkeys(names)], label)
+    return _examples_of(table, path, text, label, probability, by, scale, labels, gold)
+
+
+def examples_of_dataset(
+    url: str, text: str, label: str, probability: str | None = None, scale: bool = False, gold: str | None = None
+) -> Examples:
+    """Return the examples of a dataset: its rows with a label, as those of a table.
+
+    Raises RecipeError as `examples_of_table` does, and where there is no such dataset or column, or it holds lists.
+    """
+    import pyarrow.dataset as ds
+
+    dataset = OpenDataset(url)
+    names = [name for name in (text, label, probability, gold) if name is not None]
+    check_fields(url, dataset.schema.names, names)
+    names += [ID] if ID in dataset.schema.names else []
+    if pa.types.is_list(dataset.schema.field(label).type):
+        raise RecipeError(f"{label} of {url} holds lists, of several labels each: name the TASK that gave them")
+    table = dataset.arrow().to_table(columns=[*dict.fromkeys(names)], filter=ds.field(label).is_valid())
+    if not table.num_rows:
+        raise RecipeError(f"no document of {url} has a {label}")
+    return _examples_of(table, url, text, label, probability, (), scale, (), gold)
+
+
+def _examples_of(
+    table: pa.Table,
+    path: str,
+    text: str,
+    label: str,
+    probability: str | None,
+    by: Sequence[str],
+    scale: bool,
+    labels: Sequence[str],
+    gold: str | None,
+) -> Examples:
+    """Return the examples of a table that is read already; `path` names it in messages, and in ids if it has none."""
     has_text = pc.fill_null(pc.not_equal(table[text].cast(pa.string()), ""), False)
     records = pc.indices_nonzero(has_text).to_pylist()
     table = table.take(pa.array(records, pa.int64()))
@@ -69,7 +106,8 @@ def examples_of_table(
     targets = np.repeat(((1 - sure) / (len(known) - 1))[:, None], len(known), axis=1)
     targets[np.arange(len(places)), places] = sure
     strata = {name: [_NONE if value is None else str(value) for value in table[name].to_pylist()] for name in by}
-    ids = [f"{path}:{record}" for record in records]
+    named = table[ID].to_pylist() if ID in table.column_names else [None] * len(records)
+    ids = [f"{path}:{record}" if id is None else str(id) for record, id in zip(records, named, strict=True)]
     texts = table[text].cast(pa.large_string()).combine_chunks()
     return Examples("scale" if scale else "choice", tuple(known), ids, texts, targets, strata, is_gold)
 

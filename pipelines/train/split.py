@@ -97,9 +97,18 @@ def split(examples: Examples, test: Examples | None, seed: int) -> Split:
     left out. Raises RecipeError where there are too few examples, or a label is in none of them.
     """
     together, given = _together(examples, test, seed)
-    sides, clusters = _sides(together, given)
+    sides, clusters = _sides(together, given, SHARES)
     together, sides, unknown = _known_labels(together, sides)
     return Split(together, sides, clusters, unknown)
+
+
+def split_by_cluster(examples: Examples, seed: int, shares: Mapping[int, float]) -> Split:
+    """Return all examples, near copies on one side: those of `shares`, and LEARN for the rest.
+
+    They are drawn as `split` does, the same in whatever order they come; no label is left out.
+    """
+    together, given = _together(examples, None, seed)
+    return Split(together, *_sides(together, given, shares), unknown=())
 
 
 def _together(examples: Examples, test: Examples | None, seed: int) -> tuple[Examples, NDArray[np.int64]]:
@@ -169,7 +178,9 @@ def _fixed(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _sides(examples: Examples, given: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sides(
+    examples: Examples, given: NDArray[np.int64], shares: Mapping[int, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the side of each example (n) and its cluster of near copies (n).
 
     Clusters are drawn in the order of their first texts, apart for each label. One that holds a text that was given to
@@ -185,8 +196,8 @@ def _sides(examples: Examples, given: NDArray[np.int64]) -> tuple[NDArray[np.int
         if cluster not in tested and cluster not in chosen:
             of_label.setdefault(int(examples.targets[cluster].argmax()), []).append(cluster)
     for members in of_label.values():
-        test = 0 if tested else round(SHARES[TEST] * len(members))
-        calibrate = round(SHARES[CALIBRATE] * len(members))
+        test = 0 if tested else round(shares[TEST] * len(members))
+        calibrate = round(shares[CALIBRATE] * len(members))
         for place, cluster in enumerate(members):
             side_of[cluster] = TEST if place < test else CALIBRATE if place < test + calibrate else LEARN
     sides = np.array([side_of.get(cluster, LEFT_OUT) for cluster in clusters.tolist()], np.int64)

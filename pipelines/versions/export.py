@@ -11,9 +11,10 @@ import pyarrow as pa
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.readers.open_dataset import OpenDataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import whole
-from gristmill.pipelines.store.datasets import Dataset, Version, open_version
+from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.versions.card import card
 
 Format = Literal["huggingface", "delta", "lance"]
@@ -47,7 +48,7 @@ def export(
                 stage.advance()
             files.write_bytes(files.join(to, "README.md"), card(store, name, version.name).encode())
         else:
-            rows = open_version(store, name, version.name)
+            rows = OpenDataset(dataset.url, version.name).arrow()
             write(to, pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches()))
             stage.advance(len(manifest["files"]))
     return {"dataset": name, "version": version.name, "format": format, "to": to, "documents": manifest["rows"]}

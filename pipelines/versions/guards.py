@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from gristmill.operators import columns
 from gristmill.pipelines.config.wording import in_short
 from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.readers.open_dataset import OpenDataset
 from gristmill.pipelines.recipe.refresh import Bounds, Canaries, Guards
-from gristmill.pipelines.store.datasets import Dataset, Version, open_version
+from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.histograms import ks_by_chance, psi_by_chance, psi_of_counts
 from gristmill.pipelines.versions.profile import Profile, drifts, kept_by_source, profile_of_run, runs_of
@@ -143,7 +144,7 @@ class _Checks:
 
     def _canaries(self, canaries: Canaries) -> Iterator[Checked]:
         wanted = [*canaries.stay, *canaries.go]
-        rows = open_version(self.dataset.store, self.dataset.name, self.version.name)
+        rows = OpenDataset(self.dataset.url, self.version.name).arrow()
         here = set(rows.to_table([columns.ID], filter=pc.field(columns.ID).isin(wanted))[columns.ID].to_pylist())
         sides: Sequence[tuple[str, Sequence[str], Callable[[str], bool]]] = (
             ("canaries.stay", canaries.stay, lambda id: id not in here),

@@ -59,7 +59,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe |= {"sources": [{"name": "docs", "path": "docs.jsonl"}], **yaml.safe_load(sections)}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     result = api.run("recipe.yaml")
-    kept = {int(id) for id in api.open_dataset("./store", "taught").to_table()["id"].to_pylist()}
+    kept = {int(id) for id in api.open_dataset("./store/datasets/taught").arrow().to_table()["id"].to_pylist()}
     assert 100 < result.funnel.kept < 200
     assert sum(taught[i] for i in kept) > 0.9 * len(kept)
     assert "score of " in run("gristmill explain 0 --score edu")

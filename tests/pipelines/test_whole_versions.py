@@ -16,6 +16,7 @@ import pytest
 from gristmill import api
 from gristmill.operators.errors import StoreDamaged
 from gristmill.pipelines.index import upkeep
+from gristmill.pipelines.readers.open_dataset import OpenDataset
 from gristmill.pipelines.report.query import query
 from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.sources.listing import discover_files
@@ -63,6 +64,10 @@ def store_of(recipe: Path) -> str:
     return str(recipe.parent / "store")
 
 
+def opened(recipe: Path, version: str | None = None, only_new: bool = False) -> OpenDataset:
+    return api.open_dataset(f"{store_of(recipe)}/datasets/test", version, only_new=only_new)
+
+
 def manifest_of(recipe: Path) -> dict[str, Any]:
     folder = recipe.parent / "store" / "datasets" / "test"
     manifest: dict[str, Any] = json.loads(
@@ -72,7 +77,7 @@ def manifest_of(recipe: Path) -> dict[str, Any]:
 
 
 def whole(recipe: Path) -> list[str]:
-    return sorted(api.open_dataset(store_of(recipe), "test").to_table()["id"].to_pylist())
+    return sorted(opened(recipe).arrow().to_table()["id"].to_pylist())
 
 
 def check(recipe: Path, expected: list[str]) -> None:
@@ -104,12 +109,12 @@ def test_whoever_follows_current_reads_all_nights(nights: tuple[Path, list[list[
     assert sorted(id for (id,) in plain) == everything
     source = [file.url for file in discover_files(str(folder))]
     assert sorted(source) == sorted(paths)
-    assert sorted(map(str, api.open_dataset(store_of(recipe), "test").files)) == sorted(paths)
+    assert sorted(opened(recipe).paths) == sorted(paths)
     # the night's own part, and the versions before
-    added = api.open_dataset(store_of(recipe), "test", only_new=True).to_table()
+    added = opened(recipe, only_new=True).arrow().to_table()
     assert sorted(added["id"].to_pylist()) == sorted(ids[2])
     assert query(store_of(recipe), "SELECT count(*) AS n FROM test_new").to_pylist() == [{"n": 30}]
-    second = api.open_dataset(store_of(recipe), "test", Path(results[1].dataset).name).to_table()
+    second = opened(recipe, Path(results[1].dataset).name).arrow().to_table()
     assert sorted(second["id"].to_pylist()) == sorted(ids[0] + ids[1])
     listed = query(store_of(recipe), "SELECT rows, new_rows, files FROM datasets ORDER BY version").to_pylist()
     assert [(row["rows"], row["new_rows"]) for row in listed] == [(30, 30), (60, 30), (90, 30)]
@@ -181,7 +186,7 @@ def test_a_store_of_an_earlier_version_is_whole_after_its_next_run(
     assert (result.cached, result.whole) == (True, 90)
     check(recipe, everything)
     assert [path.name for path in Path(result.dataset).iterdir()] == ["manifest.json"]
-    added = api.open_dataset(store_of(recipe), "test", only_new=True).to_table()
+    added = opened(recipe, only_new=True).arrow().to_table()
     assert sorted(added["id"].to_pylist()) == sorted(ids[2])
     assert execute(recipe).dataset == result.dataset
     strip_but_one = add_night(recipe.parent, 3)
@@ -219,7 +224,7 @@ def test_columns_that_came_later_are_null_in_earlier_nights(recipe: Path) -> Non
     execute(recipe, "write.columns=[id, text, tokens, gopher_words]")
     third = add_night(recipe.parent, 2)
     execute(recipe, "write.columns=[id, text, tokens, gopher_words]")
-    rows = api.open_dataset(store_of(recipe), "test").to_table().to_pylist()
+    rows = opened(recipe).arrow().to_table().to_pylist()
     assert {row["id"] for row in rows if row["gopher_words"] is None} == {*first}
     assert {row["id"] for row in rows if row["gopher_words"] is not None} == {*second, *third}
     counted = query(store_of(recipe), "SELECT count(*) AS n, count(gopher_words) AS known FROM test").to_pylist()

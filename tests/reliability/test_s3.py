@@ -118,15 +118,17 @@ def test_nights_on_an_object_store_are_read_together(server: dict[str, str], tmp
         fs.put(str(tmp_path / "docs.jsonl"), f"{BUCKET}/in/{night}.jsonl")
         result = api.run(str(tmp_path / "recipe.yaml"))
         assert result.whole == len(expected) + result.funnel.kept
-        dataset = api.open_dataset(f"{BUCKET}/nights", "web")
-        ids = dataset.to_table()["id"].to_pylist()
+        dataset = api.open_dataset(f"{BUCKET}/nights/datasets/web")
+        ids = dataset.arrow().to_table()["id"].to_pylist()
         assert len(ids) == len({*ids}) == result.whole
         assert expected < {*ids}
         expected = {*ids}
     found = api.query(f"{BUCKET}/nights", "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM web").to_pylist()
     assert found == [{"n": len(expected), "ids": len(expected)}]
     listed = [file.url.removeprefix("s3://") for file in discover_files(f"{BUCKET}/nights/datasets/web")]
-    assert sorted(listed) == sorted(dataset.files)
+    assert sorted(listed) == sorted(path.removeprefix("s3://") for path in dataset.paths)
+    assert {id for (id,) in dataset.duckdb().project("id").fetchall()} == expected
+    assert {*dataset.stream("id", seed=1).iterate()} == expected
     assert len({url.rsplit("/", 1)[0] for url in listed}) == 3
     fs.rm([f"{BUCKET}/nights", f"{BUCKET}/in"], recursive=True)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from gristmill.pipelines.config.wording import excerpt
+from gristmill.pipelines.config.wording import excerpt, plural
 from gristmill.pipelines.progress.console import literal
 from gristmill.pipelines.train.audit import confusion_rows, ids_of, page_of
 from gristmill.pipelines.train.audit import summary as summary_of_audit
@@ -88,6 +88,23 @@ def show_audit(suspected: pa.Table, report: Mapping[str, Any], file: str | None,
     else:
         ids = f", {ids_of(file)} to ask about again" if report["budget"]["texts"] else ""
         console.print(f"  {file}; {page_of(file)} to read{ids}", style="dim")
+
+
+def show_feed(report: Mapping[str, Any], folder: str, console: Console) -> None:
+    """Print how many texts of each label are in each split, and what was kept together."""
+    splits = report["splits"]
+    labels = [[name, *(f"{split['labels'][name]:,}" for split in splits.values())] for name in _label_names(splits)]
+    texts = ["texts", *(f"{split['texts']:,}" for split in splits.values())]
+    clusters = ["clusters", *(f"{split['clusters']:,}" for split in splits.values())]
+    console.print(_table(("label", *splits), [*labels, texts, clusters], left=1))
+    kept = report["kept_together"]
+    if kept["clusters"]:
+        console.print(f"{plural(kept['clusters'], 'cluster')} of near copies, {kept['texts']:,} texts, kept together")
+    console.print(f"  {folder}", style="dim")
+
+
+def _label_names(splits: Mapping[str, Any]) -> list[str]:
+    return [*next(iter(splits.values()))["labels"]]
 
 
 def _table(heads: tuple[str, ...], rows: list[list[str]], left: int) -> Table:

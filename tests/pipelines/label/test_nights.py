@@ -62,7 +62,7 @@ def go(recipe: Path, yes: bool = True, reporter: Reporter = QUIET) -> RunResult:
 
 def all_nights(recipe: Path) -> list[dict[str, Any]]:
     """The dataset as its readers take it."""
-    return api.open_dataset(recipe.parent / "store", "night").to_table().to_pylist()
+    return api.open_dataset(recipe.parent / "store/datasets/night").arrow().to_table().to_pylist()
 
 
 def labels(recipe: Path) -> dict[str, str]:

@@ -50,7 +50,7 @@ def store_of(recipe: Path) -> str:
 
 
 def ids(recipe: Path) -> set[str]:
-    found = api.open_dataset(store_of(recipe), "test").to_table()["id"].to_pylist()
+    found = api.open_dataset(f"{store_of(recipe)}/datasets/test").arrow().to_table()["id"].to_pylist()
     assert len(found) == len({*found})
     return {*found}
 

@@ -80,7 +80,7 @@ def test_a_folder_for_hugging_face_holds_the_files_and_the_card(recipe: Path, tm
     store = store_of(recipe)
     done = export(store, "web", str(tmp_path / "out"), "huggingface", QUIET)
     found = pq.read_table(tmp_path / "out" / "data")
-    assert found.equals(api.open_dataset(store, "web").to_table())
+    assert found.equals(api.open_dataset(f"{store}/datasets/web").arrow().to_table())
     assert done["documents"] == len(found) == 40
     assert (tmp_path / "out" / "README.md").read_text() == card(store, "web")
     with pytest.raises(RecipeError, match="something lies in"):
@@ -107,5 +107,5 @@ def test_tables_of_other_libraries_hold_the_same_rows(recipe: Path, tmp_path: Pa
         table = pytest.importorskip("deltalake").DeltaTable(to).to_pyarrow_table()
     else:
         table = pytest.importorskip("lance").dataset(to).to_table()
-    expected = api.open_dataset(store_of(recipe), "web").to_table()
+    expected = api.open_dataset(f"{store_of(recipe)}/datasets/web").arrow().to_table()
     assert table.sort_by("id").to_pylist() == expected.sort_by("id").to_pylist()

@@ -36,7 +36,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def texts(recipe: Path, version: str) -> Counter[str]:
-    return Counter(api.open_dataset(store_of(recipe), "web", version).to_table()["text"].to_pylist())
+    return Counter(api.open_dataset(f"{store_of(recipe)}/datasets/web", version).arrow().to_table()["text"].to_pylist())
 
 
 def sums(found: Comparison, what: str) -> int:
@@ -50,7 +50,10 @@ def test_what_came_and_went_is_the_difference_of_the_texts(recipe: Path, first: 
     assert sums(found, "came") == (after - before).total()
     assert sums(found, "went") == (before - after).total()
     assert found.documents == (before.total(), after.total())
-    tables = [api.open_dataset(store_of(recipe), "web", version).to_table() for version in (first, second or "3")]
+    tables = [
+        api.open_dataset(f"{store_of(recipe)}/datasets/web", version).arrow().to_table()
+        for version in (first, second or "3")
+    ]
     assert found.tokens == tuple(sum(table["tokens"].to_pylist()) for table in tables)
     (source,) = found.sources.values()
     assert source["documents_after"] - source["documents_before"] == source["came"] - source["went"]

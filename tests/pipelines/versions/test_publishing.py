@@ -55,10 +55,10 @@ def names(recipe: Path) -> list[str]:
 
 def test_readers_go_back_and_no_run_brings_them_forth_again(recipe: Path) -> None:
     store = store_of(recipe)
-    whole = len(api.open_dataset(store, "web").to_table())
+    whole = len(api.open_dataset(f"{store}/datasets/web").arrow().to_table())
     moved = publishing.roll_back(store, "web")
     assert (current(recipe), moved.held) == (2, (names(recipe)[2],))
-    assert len(api.open_dataset(store, "web").to_table()) == moved.documents > whole
+    assert len(api.open_dataset(f"{store}/datasets/web").arrow().to_table()) == moved.documents > whole
     again = execute(recipe, "decide.drop.when=gopher_words < 60")
     assert again.held is not None
     assert moved.version in again.held
@@ -102,7 +102,7 @@ def test_a_tag_names_one_version_until_it_is_taken_from_it(recipe: Path) -> None
     for wrong in ("3", first.name, "a/b", "", ".x"):
         with pytest.raises(RecipeError, match="is no tag"):
             publishing.tag(store, "web", wrong)
-    table = api.open_dataset(store, "web", "train-2026-11").to_table()
+    table = api.open_dataset(f"{store}/datasets/web", "train-2026-11").arrow().to_table()
     assert len(table) == first.manifest["rows"]
     assert publishing.untag(store, "web", "train-2026-11") == first
     with pytest.raises(RecipeError, match="has the tag train-2026-11"):
@@ -127,7 +127,7 @@ def test_facts_are_those_of_the_files(recipe: Path) -> None:
     publishing.tag(store, "web", "good", "2")
     versions = versions_of(store, "web")
     for facts in versions:
-        table = api.open_dataset(store, "web", facts.version).to_table()
+        table = api.open_dataset(f"{store}/datasets/web", facts.version).arrow().to_table()
         files = [*Path(store, "datasets", "web", facts.version).glob("*.parquet")]
         assert facts.documents == facts.new == len(table)
         assert facts.tokens == sum(table["tokens"].to_pylist())
@@ -147,10 +147,10 @@ def test_nights_that_were_gone_back_from_are_listed_by_the_next(tmp_path: Path) 
     moved = publishing.roll_back(store, "web")
     assert (moved.index, moved.documents) == ("web", 40)
     assert execute(recipe).held is not None  # nothing is new
-    assert len(api.open_dataset(store, "web").to_table()) == 40
+    assert len(api.open_dataset(f"{store}/datasets/web").arrow().to_table()) == 40
     add_night(recipe, 7)
     assert execute(recipe).held is None
-    assert len(api.open_dataset(store, "web").to_table()) == 80
+    assert len(api.open_dataset(f"{store}/datasets/web").arrow().to_table()) == 80
 
 
 STEPS: dict[str, Callable[[str], object]] = {
@@ -188,7 +188,7 @@ def test_a_store_is_whole_before_every_step_and_the_same_command_ends_it(
     for last in range(1, steps + 1):
         restore(recipe)
         assert forked(work, last)[0] == ENDED
-        table = api.open_dataset(store, "web").to_table()
+        table = api.open_dataset(f"{store}/datasets/web").arrow().to_table()
         assert len(table) == Dataset(store, "web").find().manifest["rows"]
         work()
         assert state() == expected, f"step {last} of {steps}"

@@ -38,7 +38,9 @@ def check_whole(store: str) -> None:
     """All files of the store are there, whole, and named by something."""
     assert not verify(store, None, False, Reporter(quiet=True)).findings
     for version in Dataset(store, "web").versions():
-        assert len(api.open_dataset(store, "web", version.name).to_table()) == version.manifest["rows"]
+        assert (
+            len(api.open_dataset(f"{store}/datasets/web", version.name).arrow().to_table()) == version.manifest["rows"]
+        )
 
 
 @given(days, st.integers(0, 4), st.sampled_from(["nightly", "weekly", "monthly"]))
@@ -111,7 +113,7 @@ def test_files_that_a_kept_version_lists_stay_when_the_index_is_left(tmp_path: P
     write_recipe(tmp_path, [{"drop": "gopher_words < 5"}])
     execute(recipe)
     assert going(collect(store, "web", Keep(nightly=1), lambda found: True)) == []
-    assert len(api.open_dataset(store, "web", "kept").to_table()) == 60
+    assert len(api.open_dataset(f"{store}/datasets/web", "kept").arrow().to_table()) == 60
     check_whole(store)
 
 

@@ -90,7 +90,7 @@ class Readers(threading.Thread):
                 continue
             if name:
                 manifest = json.loads(Path(self.store, "datasets", "web", name, "manifest.json").read_text())
-                rows = api.open_dataset(self.store, "web", name).to_table(columns=["id"])
+                rows = api.open_dataset(f"{self.store}/datasets/web", name).arrow().to_table(columns=["id"])
                 if len(rows) != manifest["rows"]:
                     self.wrong.append(f"{name}: {len(rows)} of {manifest['rows']}")
                 self.read += 1
@@ -150,8 +150,13 @@ def test_three_weeks_end_as_one_run_over_the_last_files(index: bool, tmp_path: P
     )
     execute(once)
     key = ["id", "text"]
-    found = api.open_dataset(store, "web").to_table(columns=key).sort_by([(name, "ascending") for name in key])
-    expected = api.open_dataset(str(once.parent / "once"), "web").to_table(columns=key)
+    found = (
+        api.open_dataset(f"{store}/datasets/web")
+        .arrow()
+        .to_table(columns=key)
+        .sort_by([(name, "ascending") for name in key])
+    )
+    expected = api.open_dataset(once.parent / "once" / "datasets" / "web").arrow().to_table(columns=key)
     assert found.equals(expected.sort_by([(name, "ascending") for name in key]))
     (*_, gone) = api.explain(store, "2-0-1")
     assert sentence(gone["fates"][0]).startswith("withdrawn: crawl/2026-11-02/0.jsonl is gone")
