@@ -22,15 +22,19 @@ class Candidates:
         return Candidates(self.keys[rows], self.unranked[rows], self.ranks[rows], self.addresses[rows])
 
 
-def group_copies(candidates: Candidates) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def group_copies(
+    candidates: Candidates, contested: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return rows whose key another row has, best first in each group and groups together, and where each group starts.
 
-    Returns rows (m) and starts (g + 1 bounds into rows). Rows with a key of their own are left out.
+    Returns rows (m) and starts (g + 1 bounds into rows). Rows with a key of their own are left out. A row that is not
+    `contested` (n; by default all are) is better than any that is.
     """
     shared = _repeated(candidates.keys[:, 0])
     subset = candidates.take(shared)
     low, high = subset.keys[:, 0], subset.keys[:, 1]
-    order = np.lexsort((subset.addresses, subset.ranks, subset.unranked, high, low))
+    first = np.zeros(len(shared), np.bool_) if contested is None else contested[shared]
+    order = np.lexsort((subset.addresses, subset.ranks, subset.unranked, first, high, low))
     low, high = low[order], high[order]
     is_start = np.ones(len(order) + 1, np.bool_)
     is_start[1:-1] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])

@@ -69,3 +69,4 @@ class Executor:
     resolve: Callable[[Any, Corpus], Resolved]  #: the global pass
     #: true where a document's own columns are all that the rule needs to know
     is_local: Callable[[Any, pa.Schema], bool] = lambda rule, schema: False
+    looks_back: bool = False  #: whether it looks for something among what earlier nights kept: `History.earlier`

@@ -47,6 +47,10 @@ def remarks(rule: RuleCount) -> list[str]:
         lines.append(f"{plural(details['groups'], 'set')} of copies, the largest of {largest:,} documents")
     lines += _cluster_remarks(details) if "clusters" in details else []
     lines += _removal_remarks(details) if details.get("repeated") else []
+    if unseen := details.get("earlier_without"):
+        names, verb = ", ".join(unseen["columns"]), "has" if unseen["shards"] == 1 else "have"
+        shards = plural(unseen["shards"], "shard")
+        lines.append(f"{shards} of earlier nights {verb} no {names}: this rule looks at none of their documents")
     if "effective_size" in details:
         lines.append(_sample_remark(details))
     if "kl_reduction" in details:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide import count_duplicates
+from gristmill.pipelines.decide import count_duplicates, executor_for
 from gristmill.pipelines.decide import decide as decide_all
+from gristmill.pipelines.decide.earlier import EarlierShard
 from gristmill.pipelines.decide.funnel import Funnel, build_funnel
 from gristmill.pipelines.decide.fuzzy.history import History
 from gristmill.pipelines.decide.losses import check_limit
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.stages.context import Context
+from gristmill.pipelines.store.fuzzy_index import Index
+from gristmill.pipelines.store.measures import ShardMeasures
 from gristmill.pipelines.store.registry import check_addresses
+from gristmill.pipelines.store.runs import standing_runs
 
 
 def decide(context: Context) -> Context:
@@ -27,7 +31,7 @@ def decide(context: Context) -> Context:
             context.url,
             on_progress=stage.advance,
             texts=Texts({shard.ordinal: shard for shard in measured.shards}, plan.transforms),
-            history=None if index is None else History.of(index),
+            history=None if index is None else History.of(index, _earlier(context, index)),
             by=plan.by,
         )
     duplicates = count_duplicates(measured.measures, columns.ID, context.engine, context.url)
@@ -36,6 +40,24 @@ def decide(context: Context) -> Context:
     check_addresses(measured.shards)
     check_source_losses(plan, funnel)
     return replace(context, funnel=funnel, duplicate_ids=duplicates)
+
+
+def _earlier(context: Context, index: Index) -> list[EarlierShard]:
+    """Return what earlier nights kept, where a rule looks back at it, by what it was measured by."""
+    plan, measures = context.plan, context.state.measures
+    if not any(executor_for(rule).looks_back for rule in plan.rules):
+        return []
+    fingerprints = [plan.fingerprint(measure.ready) for measure in plan.measures if measure.ready is not None]
+    found = []
+    for stands in standing_runs(context.store, plan.loaded.recipe.name):
+        for row in stands.decided:
+            if stands.run.index != index.name or (held := index.held.get(row["ordinal"])) is None:
+                continue
+            parts = list(row["parts"])  # which names no signatures
+            parts += [place for made in fingerprints if (place := measures.find(made, row["ordinal"])) is not None]
+            measured = ShardMeasures(row["ordinal"], row["documents"], row["source"], tuple(parts), plan.schema)
+            found.append(EarlierShard(measured, stands.run.decisions(row["ordinal"]), held.documents))
+    return found
 
 
 def check_source_losses(plan: Plan, funnel: Funnel) -> None:

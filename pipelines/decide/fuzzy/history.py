@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.operators.runs import is_first
+from gristmill.pipelines.decide.earlier import EarlierShard
 from gristmill.pipelines.decide.fuzzy.keys import KEYS
 from gristmill.pipelines.decide.shards import SurvivingShard
 from gristmill.pipelines.decide.shuffle import Exchange
@@ -69,11 +70,12 @@ class History:
 
     generations: tuple[GenerationFiles, ...]
     held: Mapping[int, HeldShard]  #: by ordinal
+    earlier: Sequence[EarlierShard] = ()  #: what they were measured by, where a rule looks back at that
 
     @classmethod
-    def of(cls, index: Index) -> History:
+    def of(cls, index: Index, earlier: Sequence[EarlierShard] = ()) -> History:
         """Return the documents that an index holds."""
-        return cls(tuple(map(index.files_of, index.generations)), index.held)
+        return cls(tuple(map(index.files_of, index.generations)), index.held, earlier)
 
     def shard(self, ordinal: int, column: str) -> SurvivingShard:
         """Return a shard that earlier runs decided, less what they dropped; its signatures go by the name `column`."""

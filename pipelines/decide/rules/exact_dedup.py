@@ -1,13 +1,13 @@
 """Exact duplicates over all shards: winners within each shard, then among the shards' winners, key range by key range.
 
 A document that loses within its shard needs no exchange: it follows its shard's winner. So however large a group of
-copies, a partition holds at most one row of it from each shard.
+copies, a partition holds at most one row of it from each shard. What an earlier night kept wins over all that is new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.copies import Candidates, group_copies
-from gristmill.operators.rules.exact_dedup import ExactDedup, is_comparable
+from gristmill.operators.rules.exact_dedup import ExactDedup, hash_columns, is_comparable
 from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
+from gristmill.pipelines.decide.earlier import EarlierShard, NewKeys, without_columns
 from gristmill.pipelines.decide.rules.checks import check_known, check_rank
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
@@ -36,6 +37,7 @@ WINNERS = pa.schema(
         ("rank", pa.uint64()),
         ("address", pa.uint64()),
         ("copies", pa.uint32()),  # in its shard, itself included
+        ("earlier", pa.bool_()),  # whether an earlier night kept it
     ]
 )
 LOSERS = pa.schema([("address", pa.uint64()), ("survivor", pa.uint64())])
@@ -79,6 +81,7 @@ class ResolvedDedup:
 
     duplicates: Duplicates
     reads: Sequence[str] = ()
+    unseen: Mapping[str, Any] = field(default_factory=dict)  #: shards of earlier nights without the columns
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         """Return the verdict on a shard's documents: its losers, with their survivors."""
@@ -89,7 +92,7 @@ class ResolvedDedup:
     def details(self, tally: Tally) -> dict[str, Any]:
         """Return the number of groups of copies, and the largest of them."""
         largest = [{"survivor": group.survivor, "copies": group.copies} for group in self.duplicates.largest]
-        return {"groups": self.duplicates.groups, "largest_groups": largest}
+        return {"groups": self.duplicates.groups, "largest_groups": largest, **self.unseen}
 
 
 def _check(rule: ExactDedup, schema: pa.Schema) -> None:
@@ -103,14 +106,21 @@ def _check(rule: ExactDedup, schema: pa.Schema) -> None:
 
 
 def _resolve(rule: ExactDedup, corpus: Corpus) -> Resolved:
-    return ResolvedDedup(find_duplicates(rule, corpus.survivors, corpus.engine, corpus.folder))
+    earlier = () if corpus.history is None else corpus.history.earlier
+    found = find_duplicates(rule, corpus.survivors, corpus.engine, corpus.folder, earlier)
+    return ResolvedDedup(found, unseen=without_columns(earlier, rule.key_columns))
 
 
-EXACT_DEDUP = Executor(_check, _resolve)
+EXACT_DEDUP = Executor(_check, _resolve, looks_back=True)
 
 
-def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, folder: str) -> Duplicates:
-    """Find the losers among all shards' documents; files go to `folder`."""
+def find_duplicates(
+    rule: ExactDedup, survivors: Survivors, engine: Engine, folder: str, earlier: Sequence[EarlierShard] = ()
+) -> Duplicates:
+    """Find the losers among all shards' documents, and what they lose to, earlier nights included.
+
+    Files go to `folder`.
+    """
     partitions = partitions_for(survivors.documents, len(survivors.shards))
     ordinals = np.array(sorted(shard.ordinal for shard in survivors.shards), np.int64)
     local = files.join(folder, "local")
@@ -118,9 +128,14 @@ def find_duplicates(rule: ExactDedup, survivors: Survivors, engine: Engine, fold
     losers = Exchange(files.join(folder, "losers"), len(ordinals), LOSERS)
     send = partial(_settle_shard, rule, local, winners)
     dropped = sum(run_all(engine, send, survivors.shards))
+    held = np.array(sorted(shard.ordinal for shard in earlier if shard.has(rule.key_columns)), np.int64)
+    if len(held):
+        new = NewKeys.of(winners, "key_low", ordinals.tolist(), engine, files.join(folder, "new.arrow"))
+        back = [SurvivingShard(shard) for shard in earlier if shard.has(rule.key_columns)]
+        sum(run_all(engine, partial(_send_earlier, rule, winners, new), back))
     groups = 0
     largest: list[CopyGroup] = []
-    resolve = partial(_settle_partition, ordinals, winners, losers)
+    resolve = partial(_settle_partition, ordinals, held, winners, losers)
     for lost, count, examples in run_all(engine, resolve, range(partitions)):
         dropped, groups, largest = dropped + lost, groups + count, [*largest, *examples]
     return Duplicates(ordinals, local, losers, partitions, groups, dropped, _largest(largest))
@@ -161,26 +176,49 @@ def _settle_shard(rule: ExactDedup, local: str, winners: Exchange, shard: Surviv
     copies[firsts] = sizes
     winner_rows = np.delete(np.arange(len(copies)), lost)
     best = candidates.take(winner_rows)
-    arrays = [best.keys[:, 0], best.keys[:, 1], best.unranked, best.ranks, best.addresses, copies[winner_rows]]
-    table = pa.table([pa.array(column) for column in arrays], schema=WINNERS)
-    winners.send(shard.ordinal, table, partition_of(best.keys[:, 0], winners.partitions))
+    _send(winners, shard.ordinal, best, copies[winner_rows], earlier=False)
     return len(lost)
 
 
+def _send_earlier(rule: ExactDedup, winners: Exchange, new: NewKeys, shard: SurvivingShard) -> int:
+    """Send the documents of a shard of an earlier night whose keys new documents have; return their number."""
+    documents = shard.read(sorted(rule.key_columns))
+    keys, keyed = hash_columns([documents[name] for name in rule.key_columns])
+    rows = np.flatnonzero(keyed & new.among(np.ascontiguousarray(keys[:, 0])))
+    n = len(rows)
+    held = Candidates(keys[rows], np.zeros(n, np.bool_), np.zeros(n, np.uint64), addresses_of(documents)[rows])
+    _send(winners, shard.ordinal, held, np.ones(n, np.uint32), earlier=True)
+    return n
+
+
+def _send(winners: Exchange, ordinal: int, best: Candidates, copies: NDArray[np.uint32], earlier: bool) -> None:
+    arrays = [best.keys[:, 0], best.keys[:, 1], best.unranked, best.ranks, best.addresses, copies]
+    columns_of = [*(pa.array(column) for column in arrays), pa.repeat(pa.scalar(earlier), len(copies))]
+    winners.send(ordinal, pa.table(columns_of, schema=WINNERS), partition_of(best.keys[:, 0], winners.partitions))
+
+
 def _settle_partition(
-    ordinals: NDArray[np.int64], winners: Exchange, losers: Exchange, partition: int
+    ordinals: NDArray[np.int64], held: NDArray[np.int64], winners: Exchange, losers: Exchange, partition: int
 ) -> tuple[int, int, list[CopyGroup]]:
-    """Settle the copies of one key range; return the number of losers here, that of groups, and the largest groups."""
-    table = winners.receive(ordinals.tolist(), partition)
+    """Settle the copies of one key range; return the number of losers here, that of groups, and the largest groups.
+
+    `held` are the shards of earlier nights. What they have loses to nothing.
+    """
+    table = winners.receive([*ordinals.tolist(), *held.tolist()], partition)
     keys = np.column_stack([np.asarray(table["key_low"]), np.asarray(table["key_high"])])
     addresses, copies = np.asarray(table["address"]), np.asarray(table["copies"]).astype(np.int64)
-    rows, starts = group_copies(Candidates(keys, np.asarray(table["unranked"]), np.asarray(table["rank"]), addresses))
+    earlier = np.asarray(table["earlier"])
+    ranked = Candidates(keys, np.asarray(table["unranked"]), np.asarray(table["rank"]), addresses)
+    rows, starts = group_copies(ranked, contested=~earlier)
     firsts = rows[starts[:-1]]
     lost = np.delete(rows, starts[:-1])
     copies[firsts] = np.add.reduceat(copies[rows], starts[:-1]) if len(firsts) else 0
     copies[lost] = 0
+    lost_to = np.repeat(firsts, np.diff(starts) - 1)
+    lost, lost_to = lost[~earlier[lost]], lost_to[~earlier[lost]]
+    copies[firsts[~np.isin(firsts, lost_to)]] = 1  # of earlier nights alone
     shards = np.searchsorted(ordinals, addresses[lost] >> np.uint64(columns.ROW_BITS))
-    losers.send(partition, _losers(addresses, lost, np.repeat(firsts, np.diff(starts) - 1)), shards)
+    losers.send(partition, _losers(addresses, lost, lost_to), shards)
     groups = np.flatnonzero(copies > 1)
     largest = groups[np.lexsort((addresses[groups], -copies[groups]))][:EXAMPLES]
     return len(lost), len(groups), [CopyGroup(int(addresses[i]), int(copies[i])) for i in largest]

@@ -7,8 +7,8 @@ bounded by the distinct paragraphs of the shards, however frequent a paragraph i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.paragraphs import UNCOUNTED
 from gristmill.operators.rules.paragraph_dedup import POSITIONS, ParagraphDedup
 from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
+from gristmill.pipelines.decide.earlier import NewKeys, without_columns
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
 from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
@@ -89,6 +91,7 @@ class ResolvedParagraphDedup:
     allowances: Exchange  #: ALLOWANCES, from the partitions to the shards
     partitions: int
     repeated: RepeatedParagraphs
+    unseen: Mapping[str, Any] = field(default_factory=dict)  #: shards of earlier nights without the columns
 
     @property
     def reads(self) -> Sequence[str]:
@@ -126,6 +129,7 @@ class ResolvedParagraphDedup:
             "limit": self.rule.limit,
             "repeated": self.repeated.paragraphs,
             "most_frequent": frequent,
+            **self.unseen,
         }
 
 
@@ -150,14 +154,22 @@ def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
     partitions = partitions_for(count)
     frequencies = Exchange(files.join(corpus.folder, "frequencies"), partitions, FREQUENCIES)
     allowances = Exchange(files.join(corpus.folder, "allowances"), len(ordinals), ALLOWANCES)
-    sum(run_all(corpus.engine, partial(_send, rule, frequencies), shards))
-    settle = partial(_settle, rule, ordinals, frequencies, allowances)
+    sum(run_all(corpus.engine, partial(_send, rule, frequencies, None), shards))
+    earlier = () if corpus.history is None else corpus.history.earlier
+    back = [SurvivingShard(shard) for shard in earlier if shard.has([rule.measure.hashes])]
+    held = np.array(sorted(shard.ordinal for shard in back), np.int64)
+    if back:
+        url = files.join(corpus.folder, "new.arrow")
+        new = NewKeys.of(frequencies, "key", ordinals.tolist(), corpus.engine, url)
+        sum(run_all(corpus.engine, partial(_send, rule, frequencies, new), back))
+    settle = partial(_settle, rule, ordinals, held, frequencies, allowances)
     repeated = sum(run_all(corpus.engine, settle, range(partitions)), RepeatedParagraphs())
     frequencies.remove()
-    return ResolvedParagraphDedup(rule, rule.gives(corpus.name), ordinals, allowances, partitions, repeated)
+    unseen = without_columns(earlier, [rule.measure.hashes])
+    return ResolvedParagraphDedup(rule, rule.gives(corpus.name), ordinals, allowances, partitions, repeated, unseen)
 
 
-PARAGRAPH_DEDUP = Executor(_check, _resolve)
+PARAGRAPH_DEDUP = Executor(_check, _resolve, looks_back=True)
 
 
 def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:
@@ -165,11 +177,15 @@ def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:
     return int(pc.sum(pc.list_value_length(shard.read([rule.measure.hashes])[rule.measure.hashes])).as_py() or 0)
 
 
-def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) -> int:
-    """Send the distinct paragraphs of a shard to their partitions; return their number."""
+def _send(rule: ParagraphDedup, frequencies: Exchange, new: NewKeys | None, shard: SurvivingShard) -> int:
+    """Send the distinct paragraphs of a shard to their partitions; return their number.
+
+    Of a shard of an earlier night those that documents of this one have: `new`.
+    """
     documents = shard.read([rule.measure.hashes])
     occurrences = Occurrences.of(documents[rule.measure.hashes].combine_chunks())
-    paragraphs = occurrences.take(occurrences.keys != UNCOUNTED)
+    counted = occurrences.keys != UNCOUNTED
+    paragraphs = occurrences.take(counted if new is None else counted & new.among(occurrences.keys))
     in_order = paragraphs.take(np.argsort(paragraphs.keys, kind="stable"))
     once = in_order.take(is_first(in_order.keys) | is_first(in_order.rows))  # a document counts once
     firsts = np.flatnonzero(is_first(once.keys))
@@ -181,10 +197,18 @@ def _send(rule: ParagraphDedup, frequencies: Exchange, shard: SurvivingShard) ->
 
 
 def _settle(
-    rule: ParagraphDedup, ordinals: NDArray[np.int64], frequencies: Exchange, allowances: Exchange, partition: int
+    rule: ParagraphDedup,
+    ordinals: NDArray[np.int64],
+    held: NDArray[np.int64],
+    frequencies: Exchange,
+    allowances: Exchange,
+    partition: int,
 ) -> RepeatedParagraphs:
-    """Find the repeated paragraphs of a key range, and send the shards how many of their documents keep each."""
-    table = frequencies.receive(ordinals.tolist(), partition)
+    """Find the repeated paragraphs of a key range, and send the shards how many of their documents keep each.
+
+    The documents of earlier nights, whose shards are `held`, come first, and keep what they have.
+    """
+    table = frequencies.receive([*held.tolist(), *ordinals.tolist()], partition)
     order = np.argsort(np.asarray(table["key"]), kind="stable")  # within a key, shards stay in their order
     keys, first = np.asarray(table["key"])[order], np.asarray(table["first"])[order]
     documents = np.asarray(table["documents"])[order].astype(np.int64)
@@ -194,7 +218,8 @@ def _settle(
     totals = before[starts + sizes] - before[starts]
     in_earlier_shards = before[:-1] - np.repeat(before[starts], sizes)
     allowed = np.clip(rule.spared - in_earlier_shards, 0, documents)
-    mask = np.repeat(totals > rule.limit, sizes)
+    is_new = ~np.isin(first >> np.uint64(columns.ROW_BITS), held.astype(np.uint64))
+    mask = np.repeat(totals > rule.limit, sizes) & is_new
     reply = pa.table([pa.array(keys[mask]), pa.array(allowed[mask], pa.uint32())], schema=ALLOWANCES)
     allowances.send(partition, reply, shard_of(ordinals, first[mask]))
     repeated = np.flatnonzero(totals > rule.limit)
