@@ -12,17 +12,17 @@ import orjson
 from numpy.typing import NDArray
 
 from gristmill.operators.kernels.added_tokens import Added, added_tokens
-from gristmill.operators.kernels.byte_pairs import (
+from gristmill.operators.kernels.byte_pairs import Cutting
+from gristmill.operators.kernels.characters import CLASSIFIED, CODE_POINTS
+from gristmill.operators.kernels.merging import (
     ID_BITS,
     NONE,
     RANK_BITS,
     Merges,
-    Reading,
     byte_ranks,
     merge_table,
     word_table,
 )
-from gristmill.operators.kernels.characters import CLASSIFIED, CODE_POINTS
 from gristmill.operators.kernels.pretokens import LETTER, NUMBER, SPACE, Pattern
 from gristmill.operators.kernels.unicode_forms import composition_classes
 
@@ -42,7 +42,7 @@ PATTERNS = {
 class ByteLevel(NamedTuple):
     """A byte-level BPE tokenizer, without what only the library does."""
 
-    reading: Reading
+    cutting: Cutting
     merges: Merges
     classes: NDArray[np.uint8] | None  #: where it composes characters (NFC): `composition_classes()`
     in_raw_text: list[str]  #: the added tokens that are looked for before that
@@ -61,9 +61,9 @@ def read_byte_level(path: Path, library: Any) -> ByteLevel | None:
     if merges is None or added is None:
         return None
     (like_gpt2, digits), blank_before = cut
-    reading = Reading(*added, Pattern(character_classes(), like_gpt2, digits), blank_before)
+    cutting = Cutting(*added, Pattern(character_classes(), like_gpt2, digits), blank_before)
     raw = [token.content for token in library.get_added_tokens_decoder().values() if not token.normalized]
-    return ByteLevel(reading, merges, None if normalizer is None else composition_classes(), raw)
+    return ByteLevel(cutting, merges, None if normalizer is None else composition_classes(), raw)
 
 
 def _cut(pre_tokenizer: Any) -> tuple[tuple[bool, int], bool] | None:

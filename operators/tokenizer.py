@@ -13,7 +13,7 @@ from gristmill.operators.arrays import check_lengths, replaced
 from gristmill.operators.byte_level import ByteLevel, read_byte_level
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import text_buffers
-from gristmill.operators.kernels.byte_pairs import Memory, empty_memory, encode_texts
+from gristmill.operators.kernels.byte_pairs import WordMemory, empty_memory, encode_texts
 from gristmill.operators.kernels.unicode_forms import may_compose
 
 #: Names by which models call the token at the end of a text, in the order in which they are looked for.
@@ -48,7 +48,7 @@ class TextTokenizer:
         self._library = _load(path, name)
         self._byte_level = read_byte_level(path, self._library)
         self.by_kernel = self._byte_level is not None
-        self._memories: list[Memory] = []  # one for each call at a time
+        self._memories: list[WordMemory] = []  # one for each call at a time
         self.vocabulary = 1 + max(self._library.get_vocab(with_added_tokens=True).values(), default=-1)
         ids = (self._library.token_to_id(content) for content in ENDS_OF_TEXT)
         self.eos = next((token for token in ids if token is not None), None)
@@ -129,7 +129,7 @@ def _encode_by_kernel(
     offsets: NDArray[np.int64],
     fast: ByteLevel,
     counts: NDArray[np.int64],
-    memories: list[Memory],
+    memories: list[WordMemory],
     keep: bool,
 ) -> NDArray[np.uint32]:
     """Return the tokens of n texts whose counts are 0 beforehand, unless they are not to be kept; fill in counts."""
@@ -139,7 +139,7 @@ def _encode_by_kernel(
         memory = memories.pop()
     except IndexError:
         memory = empty_memory(_REMEMBERED)
-    encode_texts(data, offsets, fast.reading, fast.merges, memory, tokens, counts)
+    encode_texts(data, offsets, fast.cutting, fast.merges, memory, tokens, counts)
     memories.append(memory)
     tokens.resize(np.maximum(counts, 0).sum() if keep else 0, refcheck=False)
     return tokens

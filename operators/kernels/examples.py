@@ -19,15 +19,7 @@ import pyarrow as pa
 from gristmill.operators.kernels.added_tokens import added_tokens
 from gristmill.operators.kernels.bands import agreements, band_keys
 from gristmill.operators.kernels.buffers import text_buffers
-from gristmill.operators.kernels.byte_pairs import (
-    Merges,
-    Reading,
-    byte_ranks,
-    empty_memory,
-    encode_texts,
-    merge_table,
-    word_table,
-)
+from gristmill.operators.kernels.byte_pairs import Cutting, empty_memory, encode_texts
 from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
 from gristmill.operators.kernels.characters import character_classes, first_characters, lower_case
 from gristmill.operators.kernels.cleaning import clean_texts, inspect_texts
@@ -42,6 +34,7 @@ from gristmill.operators.kernels.jaccard import jaccard_of_sets
 from gristmill.operators.kernels.line_characters import line_classes
 from gristmill.operators.kernels.line_rules import LineRules, LineShape, clean_texts_by_line
 from gristmill.operators.kernels.linear import fit_dual, products
+from gristmill.operators.kernels.merging import Merges, byte_ranks, merge_table, word_table
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, list_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
@@ -175,9 +168,9 @@ def _byte_pairs() -> list[_Call]:
     table, none, ids = merge_table(of_bytes, of_bytes), added_tokens([]), of_bytes[:1]
     pattern = Pattern(_fixed(np.zeros(0x110000, np.uint8)), True, 0)
     merges = Merges(of_bytes, byte_ranks(of_bytes, table), table, ids, ids, starts, words, ids)
-    reading = Reading(none, none, pattern, False)
+    cutting = Cutting(none, none, pattern, False)
     return [
-        (encode_texts, (*_texts(), reading, merges, empty_memory(16), np.zeros(8, np.uint32), starts[:1])),
+        (encode_texts, (*_texts(), cutting, merges, empty_memory(16), np.zeros(8, np.uint32), starts[:1])),
         (word_table, (words, starts)),
         (may_compose, (*_texts(), pattern.classes)),
     ]

@@ -1,4 +1,4 @@
-"""Which texts are composed already (Unicode normalization form C): the quick check of Unicode's annex 15, section 9."""
+"""Check which texts are composed already (Unicode normalization form C): the quick check of annex 15, section 9."""
 
 # mypy: ignore-errors
 from __future__ import annotations

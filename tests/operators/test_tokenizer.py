@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, trainers
 
 from gristmill.operators.byte_level import PATTERNS, character_classes
-from gristmill.operators.kernels.byte_pairs import byte_ranks, encode_texts, merge_table, word_table
+from gristmill.operators.kernels.byte_pairs import encode_texts
 from gristmill.operators.kernels.characters import CLASSIFIED
 from gristmill.operators.kernels.examples import EXAMPLES
+from gristmill.operators.kernels.merging import byte_ranks, merge_table, word_table
 from gristmill.operators.kernels.unicode_forms import may_compose
 from gristmill.operators.tokenizer import TextTokenizer, open_tokenizer
 from tests.support import sentences
