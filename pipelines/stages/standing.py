@@ -35,7 +35,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
         dataset = Dataset(context.store, name)
         version = dataset.named(current.record["version"])
         if current.index is not None:
-            version = relisted(dataset, current.index, version)
+            version = relisted(dataset, current.index, version, context.plan.pack)
         return _ended(context, current, version, unreadable=(), nothing_new=True)
     raise RecipeError(
         f"the index holds all {state.indexed} shards, but no run of {name} decided them: there is nothing to do. Add "
@@ -77,8 +77,10 @@ def _fingerprint(context: Context, measured: Sequence[Shard]) -> str:
     shards = [[shard.ordinal, shard.source.name] for shard in measured]
     output = [recipe.name, recipe.write.shard_bytes, plan.output.names, plan.by]
     generations = [] if index is None else [generation.name for generation in index.generations]
-    labels = [task.fingerprint for task in plan.tasks]
-    return digest_of([output, rules, plan.measured_by(), documents, shards, generations, *labels, RESULTS])
+    more = [task.fingerprint for task in plan.tasks]
+    if plan.pack is not None:
+        more.append(plan.pack.fingerprint)
+    return digest_of([output, rules, plan.measured_by(), documents, shards, generations, *more, RESULTS])
 
 
 def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:

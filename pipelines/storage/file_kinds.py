@@ -60,7 +60,17 @@ KINDS = (
     _kind("state of a run", r"runs/[^/]+/[^/]+\.json", _DECIDE),
     _kind("manifest of a dataset", r"datasets/[^/]+/[^/]+/manifest\.json", f"{_AGAIN}, or restore it from a backup"),
     _kind("file of a dataset", r"datasets/[^/]+/[^/]+/data-[^/]+\.parquet", f"{_AGAIN}, or restore it from a backup"),
-    _kind("state of a dataset", r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/[^/]+\.json)", _AGAIN, derived=True),
+    _kind(
+        "packed tokens of a dataset",
+        r"datasets/[^/]+/[^/]+/tokens/tokens-[^/]+\.(bin|idx|parquet)",
+        f"{_AGAIN}, or restore it from a backup",
+    ),
+    _kind(
+        "state of a dataset",
+        r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/([^/]+\.json|exchange/[^/]+\.arrow))",
+        _AGAIN,
+        derived=True,
+    ),
     _kind(
         "index",
         r"index/[^/]+/(index\.json|generations/.+\.(parquet|json))",
