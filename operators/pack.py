@@ -12,7 +12,7 @@ from pydantic import Field
 from gristmill.operators.base import Files, Operator
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.packing import best_fit
-from gristmill.operators.tokenizer import Tokenizer, open_tokenizer
+from gristmill.operators.tokenizer import TextTokenizer, open_tokenizer
 
 Split = Literal["documents", "concat", "best_fit"]
 
@@ -46,7 +46,7 @@ class Pack(Operator):
         """Raise RecipeError where the tokenizer cannot be loaded, or has no end-of-text token and one is asked for."""
         self.open(files)
 
-    def open(self, files: Files) -> Tokenizer:
+    def open(self, files: Files) -> TextTokenizer:
         """Load the tokenizer. Raises RecipeError as `check` does."""
         tokenizer = open_tokenizer(files["tokenizer"], self.tokenizer)
         if self.eos and tokenizer.eos is None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from gristmill.operators.arrays import column
 from gristmill.operators.base import Documents, Files, Measure, MeasureFunction, field
 from gristmill.operators.columns import TEXT
-from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.tokens import estimate_tokens
-
-_DOCUMENTS_AT_ONCE = 64  # a tokenizer's results take some hundred bytes a token until they are counted
+from gristmill.operators.tokenizer import open_tokenizer
 
 
 class Tokens(Measure):
@@ -52,7 +49,7 @@ class Tokens(Measure):
     def check(self, files: Files) -> None:
         """Raise RecipeError where the tokenizer cannot be loaded."""
         if self.tokenizer is not None:
-            _load(files["tokenizer"], self.tokenizer)
+            open_tokenizer(files["tokenizer"], self.tokenizer)
 
     def kernels(self) -> tuple[str, ...]:
         """Return the groups of kernels that it calls."""
@@ -61,40 +58,11 @@ class Tokens(Measure):
     def open(self, files: Files) -> MeasureFunction:
         """Load the tokenizer, if any; return a thread-safe function from documents (n rows) to `tokens` (n rows)."""
         schema = self.gives()
-        tokenizer = None if self.tokenizer is None else _load(files["tokenizer"], self.tokenizer)
+        tokenizer = None if self.tokenizer is None else open_tokenizer(files["tokenizer"], self.tokenizer)
 
         def measure(documents: Documents) -> pa.RecordBatch:
             texts = documents.column(TEXT)
-            counts = estimate_tokens(*text_buffers(texts)) if tokenizer is None else _count(tokenizer, texts)
+            counts = estimate_tokens(*text_buffers(texts)) if tokenizer is None else tokenizer.count(texts)
             return pa.record_batch([column(counts, texts, pa.uint32())], schema=schema)
 
         return measure
-
-
-def _load(path: Path, name: str) -> Any:
-    """Load the tokenizer that the recipe calls `name`, set to count whole texts whatever its file says."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise RecipeError(
-            f"tokens with a tokenizer ({name}) needs the tokenizers library: pip install 'gristmill[tokenizers]'"
-        ) from error
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more precise
-        raise RecipeError(
-            f"{name} is not a tokenizer that the tokenizers library can read ({error}); "
-            "give the tokenizer.json of a model"
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _count(tokenizer: Any, texts: pa.Array) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    counts = np.zeros(len(texts), np.uint32)
-    for start in range(0, len(texts), _DOCUMENTS_AT_ONCE):
-        batch = texts.slice(start, _DOCUMENTS_AT_ONCE).fill_null("").to_pylist()
-        encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-        counts[start : start + len(batch)] = [len(encoding.ids) for encoding in encodings]
-    return counts

@@ -24,7 +24,7 @@ from gristmill.operators import columns
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.kernels.packing import copy_pieces, shuffle_keys
 from gristmill.operators.pack import Pack, pack, token_type
-from gristmill.operators.tokenizer import Tokenizer
+from gristmill.operators.tokenizer import TextTokenizer
 from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.sinks.parquet import DigestingFile
 from gristmill.pipelines.sinks.tokens import EMPTY, TokenShard, write_token_shard
@@ -54,7 +54,7 @@ class Packing:
         return files.join(self.exchange, f"{sender:05d}.arrow")
 
 
-def schema_of(tokenizer: Tokenizer) -> pa.Schema:
+def schema_of(tokenizer: TextTokenizer) -> pa.Schema:
     """Return the columns of exchange files."""
     tokens = pa.large_list(pa.from_numpy_dtype(token_type(tokenizer.vocabulary)))
     return pa.schema([("key", pa.uint64()), (columns.ADDRESS, pa.uint64()), ("tokens", tokens)])
@@ -63,7 +63,7 @@ def schema_of(tokenizer: Tokenizer) -> pa.Schema:
 class TokenSender:
     """The exchange file of a write task while it is written; several threads add to it."""
 
-    def __init__(self, packing: Packing, writer: pa.ipc.RecordBatchFileWriter, tokenizer: Tokenizer) -> None:
+    def __init__(self, packing: Packing, writer: pa.ipc.RecordBatchFileWriter, tokenizer: TextTokenizer) -> None:
         self._packing, self._writer, self._tokenizer = packing, writer, tokenizer
         self._eos = tokenizer.eos if packing.pack.eos else None
         self._schema = schema_of(tokenizer)
@@ -103,7 +103,7 @@ class TokenSender:
 @contextmanager
 def sending(packing: Packing, sender: int) -> Iterator[TokenSender]:
     """Open the exchange file of a sender, which is complete when the block ends without an error."""
-    tokenizer: Tokenizer = packing.ready.open()
+    tokenizer: TextTokenizer = packing.ready.open()
     with files.replacing(packing.file(sender), durable=False) as file:
         digesting = DigestingFile(file)
         with pa.ipc.new_file(pa.PythonFile(digesting, "w"), schema_of(tokenizer)) as writer:
@@ -181,7 +181,7 @@ class PackPartition:
 def write_packed(ready: ReadyOperator, folder: str, name: str, documents: pa.Table) -> TokenShard:
     """Order documents (n rows of `schema_of`) by key and address, pack them, and write their shard of tokens."""
     settings: Pack = ready.operator
-    tokenizer: Tokenizer = ready.open()
+    tokenizer: TextTokenizer = ready.open()
     documents = documents.combine_chunks()
     keys, addresses = (documents[column].to_numpy() for column in ("key", columns.ADDRESS))
     order = np.lexsort((addresses, keys))
@@ -227,7 +227,7 @@ def packed_documents(ready: ReadyOperator, parquet: str, without: Collection[int
     return pa.table([keys, documents, lists], schema=schema_of(ready.open()))
 
 
-def fill_of(settings: Pack, tokenizer: Tokenizer) -> int | None:
+def fill_of(settings: Pack, tokenizer: TextTokenizer) -> int | None:
     """Return the id that fills sequences up in .bin files; None where they are as long as they come."""
     if settings.split != "best_fit":
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.pack import Pack, token_type
-from gristmill.operators.tokenizer import Tokenizer
+from gristmill.operators.tokenizer import TextTokenizer
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.progress.reporter import Reporter
@@ -88,7 +88,7 @@ def listed(shard: TokenShard, version: Version) -> dict[str, Any]:
 def packed(ready: ReadyOperator, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what a manifest tells of packed tokens: how, of which tokenizer, how many, and their shards."""
     settings: Pack = ready.operator
-    tokenizer: Tokenizer = ready.open()
+    tokenizer: TextTokenizer = ready.open()
     return {
         "fingerprint": ready.fingerprint,
         "tokenizer": ready.digests["tokenizer"],
