@@ -22,6 +22,7 @@ LAYERS = (
     "sources",  # files to documents
     "sinks",  # rows to files
     "store",  # what a run leaves for the next
+    "readers",  # datasets for programs that read them
     "shard_tasks",  # what is done to one shard: measure, read again, write
     "recipe",  # YAML to a checked description of a run
     "decide",  # rules over all shards

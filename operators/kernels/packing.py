@@ -96,8 +96,8 @@ def copy_pieces(values, starts, sizes, places, out):
 
 
 @kernel
-def permuted(key, size, first, out):
-    """Fill `out` (int64[m]) with the values of a permutation of 0 .. size - 1 at the positions first .. first + m - 1.
+def permuted(key, size, positions):
+    """Return the values (int64[m]) of a permutation of 0 .. size - 1 at positions (int64[m]).
 
     A Feistel network over the least even number of bits that hold `size`, walked until it falls below `size`: the
     permutation needs no memory, each `key` (uint64) gives another (Black and Rogaway 2002, "Ciphers with Arbitrary
@@ -108,8 +108,9 @@ def permuted(key, size, first, out):
         half += 1
     low = np.uint64((1 << half) - 1)
     bits = np.uint64(half)
-    for i in range(out.shape[0]):
-        value = np.uint64(first + i)
+    out = np.empty(positions.shape[0], np.int64)
+    for i in range(positions.shape[0]):
+        value = np.uint64(positions[i])
         while True:
             left, right = value >> bits, value & low
             for turn in range(_ROUNDS):
@@ -119,3 +120,4 @@ def permuted(key, size, first, out):
             if value < np.uint64(size):
                 break
         out[i] = value
+    return out

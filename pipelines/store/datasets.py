@@ -120,6 +120,30 @@ class Dataset:
         """Return the version of this name, committed or not."""
         return Version(files.join(self.url, name), name, name in self._committed)
 
+    @classmethod
+    def at(cls, url: str) -> Dataset:
+        """Return the dataset whose folder this is. Raises RecipeError where nothing was committed there."""
+        url = absolute(url, ".").rstrip("/")
+        store, _, name = url.rpartition(f"/{FOLDER}/")
+        if not store or "/" in name:
+            raise RecipeError(f"{url} is no folder of a dataset; name one, such as STORE/{FOLDER}/web")
+        dataset = cls(store, name)
+        if not dataset._committed:
+            others = files.names(files.join(store, FOLDER))
+            raise RecipeError(f"{store} has no dataset {name}{did_you_mean(name, {*others} - {name})}")
+        return dataset
+
+    def find(self, name: str | None = None) -> Version:
+        """Return the committed version of a name, or the one that readers take.
+
+        Raises RecipeError where there is none, StoreDamaged as `current` does.
+        """
+        name = self.current if name is None else name
+        if name is None or name not in self._committed:
+            known = [version.name for version in self.versions()]
+            raise RecipeError(f"{self.name} has no version {name}; there is {', '.join(in_short(known))}")
+        return self.named(name)
+
     def versions(self) -> list[Version]:
         """Return the committed versions, oldest first."""
         return [self.named(folder) for folder in self._folders if folder in self._committed]
