@@ -6,8 +6,9 @@ so ranks stay in step over epochs' ends, and one number says how far all of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,27 @@ if TYPE_CHECKING:
 _AHEAD = 1024  #: sequences whose places are computed at once
 
 
-class PackedBatch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class PackedBatch:
     """Some sequences, as arrays."""
 
     tokens: NDArray[Any]  #: (b, length), filled up behind shorter sequences
     lengths: Ints  #: (b) tokens of each
-    pieces: NDArray[np.int32]  #: (b, length) number of the document's piece in its sequence, -1 where filled up
+    sequences: Sequence[PackedSequence]
     state: dict[str, Any]  #: to go on behind this batch, on all ranks
+
+    @property
+    def pieces(self) -> NDArray[np.int32]:
+        """Return (b, length): of each token the number of its piece in the sequence, -1 where it is filled up.
+
+        Attention within documents is attention between tokens of one number.
+        """
+        numbers = np.zeros(self.tokens.shape, np.int32)
+        for row, sequence in zip(numbers, self.sequences, strict=True):
+            row[sequence.starts[1:]] = 1
+            np.cumsum(row, out=row)
+            row[len(sequence.tokens) :] = -1
+        return numbers
 
 
 class PackedFeed:
@@ -114,19 +129,12 @@ class PackedFeed:
 
     def _batch(self, shards: list[int], rows: list[int], end: int) -> PackedBatch:
         sequences = [self._packed.at(shard, row) for shard, row in zip(shards, rows, strict=True)]
-        length = self._packed.length
-        tokens = np.empty((len(sequences), length), self._packed.dtype)
-        pieces = np.zeros((len(sequences), length), np.int32)
-        lengths = np.empty(len(sequences), np.int64)
-        for i, sequence in enumerate(sequences):
-            size = lengths[i] = len(sequence.tokens)
-            tokens[i, :size] = sequence.tokens
-            tokens[i, size:] = self._packed.fill
-            pieces[i, sequence.starts[1:]] = 1
-        np.cumsum(pieces, axis=1, out=pieces)
-        for i in np.flatnonzero(lengths < length).tolist():
-            pieces[i, lengths[i] :] = -1
-        return PackedBatch(tokens, lengths, pieces, self._state(end))
+        tokens = np.empty((len(sequences), self._packed.length), self._packed.dtype)
+        lengths = np.array([len(sequence.tokens) for sequence in sequences], np.int64)
+        for row, size, sequence in zip(tokens, lengths.tolist(), sequences, strict=True):
+            row[:size] = sequence.tokens
+            row[size:] = self._packed.fill
+        return PackedBatch(tokens, lengths, sequences, self._state(end))
 
     def _places(self, size: int, worker: int, workers: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
         """Yield the places of the sequences of some batches: shards, rows, and the position behind each batch."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from gristmill.operators.kernels.packing import copy_pieces
 from gristmill.operators.pack import Pieces
-from gristmill.pipelines.sinks.parquet import COMPRESSION_LEVEL, DigestingFile
+from gristmill.pipelines.sinks.parquet import DigestingFile
 from gristmill.pipelines.storage import files
 
 _MAGIC = b"MMIDIDX\x00\x00"
@@ -174,7 +174,12 @@ def _write_parquet(
         [("tokens", pa.list_(pa.from_numpy_dtype(tokens.dtype))), ("documents", pa.list_(PIECE))]
     ).with_metadata({EMPTY: empty})
     with pq.ParquetWriter(
-        file, schema, compression="zstd", compression_level=COMPRESSION_LEVEL, use_dictionary=["documents"]
+        file,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["documents.list.element.address"],
+        column_encoding={"tokens.list.element": "BYTE_STREAM_SPLIT"},  # half of a token's four bytes are zero
     ) as writer:
         start = 0
         while start < len(firsts) - 1:

@@ -14,6 +14,7 @@ from gristmill.pipelines.planning.plan import index_parameters, indexed_rule
 from gristmill.pipelines.planning.state import StoreState
 from gristmill.pipelines.stages import quarantine
 from gristmill.pipelines.stages.context import Context, Measured, RunResult
+from gristmill.pipelines.stages.pack import without_shards
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
@@ -52,6 +53,7 @@ def commit(context: Context) -> Context:
         labels=context.labels,
         listed=context.listed(),
         whole=version.manifest["rows"],
+        packed=without_shards(version.manifest),
     )
     record = {
         "name": plan.loaded.recipe.name,

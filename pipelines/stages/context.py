@@ -54,6 +54,7 @@ class RunResult:
     nothing_new: bool = False  #: the index holds all shards: nothing was decided
     labels: Sequence[LabelResult] = ()  #: the result of each labelling task
     whole: int | None = None  #: documents of the version: of all nights, where the dataset has an index
+    packed: Mapping[str, Any] | None = None  #: of all nights: how tokens are packed, and how many
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: by source: records that are no pages
 

@@ -104,6 +104,13 @@ def packed(ready: ReadyOperator, entries: Sequence[Mapping[str, Any]]) -> dict[s
     }
 
 
+def without_shards(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a manifest tells of packed tokens, but for their shards; None where there are none."""
+    if "packed" not in manifest:
+        return None
+    return {name: value for name, value in manifest["packed"].items() if name != "shards"}
+
+
 def check_packed_alike(ready: ReadyOperator | None, manifest: Mapping[str, Any], where: str) -> None:
     """Raise RecipeError where a version of earlier nights is not packed as a run is about to pack what is new."""
     before = manifest.get("packed")

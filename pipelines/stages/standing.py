@@ -16,6 +16,7 @@ from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.decide import check_source_losses
 from gristmill.pipelines.stages.earlier_nights import relisted
 from gristmill.pipelines.stages.measure import all_measured, with_given_columns
+from gristmill.pipelines.stages.pack import without_shards
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.registry import Shard
@@ -107,6 +108,7 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         **now,
         "dataset": version.url,
         "whole": version.manifest["rows"],
+        "packed": without_shards(version.manifest),
         "indexed": context.state.indexed,
         "processor_seconds": {},
         "labels": (),
