@@ -11,8 +11,11 @@ from pydantic import Field
 
 from gristmill.operators.base import Files, Operator
 from gristmill.operators.errors import RecipeError
-from gristmill.operators.kernels.packing import best_fit
+from gristmill.operators.kernels.packing import best_fit, permuted
 from gristmill.operators.tokenizer import TextTokenizer, open_tokenizer
+
+#: The key of the order of sequences that are filled by best fit.
+_SEQUENCES = np.uint64(1)
 
 Split = Literal["documents", "concat", "best_fit"]
 
@@ -89,8 +92,8 @@ class Pieces:
 def pack(lengths: NDArray[np.int64], split: Split, length: int) -> Pieces:
     """Cut documents of so many tokens (n), in the order that they are in, into sequences of `length` at most.
 
-    Every token is in one piece; a document without tokens is in none. With `best_fit` a sequence stands where its
-    largest piece stood, and its pieces keep the order of documents: neither goes by length.
+    Every token is in one piece; a document without tokens is in none. With `best_fit` sequences are shuffled, and the
+    pieces of each keep the order of documents: neither goes by length.
     """
     if split == "concat":
         return _concatenated(lengths, length)
@@ -103,10 +106,7 @@ def pack(lengths: NDArray[np.int64], split: Split, length: int) -> Pieces:
         return Pieces(document, offset, tokens, np.arange(len(document)))
     largest_first = np.argsort(-tokens, kind="stable")
     bins, count = best_fit(tokens, largest_first, length)
-    openers = np.full(count, len(bins))  # the piece for which each bin was opened
-    openers[bins[largest_first][::-1]] = largest_first[::-1]
-    sequence_of = np.empty(count, np.int64)
-    sequence_of[np.argsort(openers)] = np.arange(count)
+    sequence_of = permuted(_SEQUENCES, count, np.arange(count))  # bins are opened by falling size of their first piece
     sequence = sequence_of[bins]
     order = np.argsort(sequence, kind="stable")
     return Pieces(document[order], offset[order], tokens[order], sequence[order])

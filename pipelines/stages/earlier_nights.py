@@ -101,8 +101,10 @@ class NightTokens:
         name = self.shard["name"].rsplit("/tokens-", 1)[-1].removeprefix(f"{self.night}-")
         again = files.join(TOKENS_FOLDER, f"tokens-{self.night}-{name}")
         source = files.join(self.held_by.url, f"{self.shard['name']}.parquet")
-        shard = write_packed(pack, version.url, again, packed_documents(pack, source, self.out))
-        return {**listed(shard, version), "night": self.night} if shard.counts.documents else None
+        documents = packed_documents(pack, source, self.out)
+        if not documents.num_rows:
+            return None
+        return {**listed(write_packed(pack, version.url, again, documents), version), "night": self.night}
 
 
 @dataclass(frozen=True)
