@@ -67,7 +67,7 @@ def token_type(vocabulary: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
 
 @dataclass(frozen=True)
 class Pieces:
-    """What each sequence is made of: pieces of documents (m), by sequence and place in it."""
+    """Pieces of documents (m), by sequence and place in it."""
 
     document: NDArray[np.int64]  #: whose tokens they are
     offset: NDArray[np.int64]  #: position of the first one in the document

@@ -55,7 +55,7 @@ class TokenFile:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """What a shard of packed tokens holds, or several."""
+    """Counts of a shard of packed tokens, or of several."""
 
     documents: int  #: those without tokens too
     empty: int  #: documents without tokens

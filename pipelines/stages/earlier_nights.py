@@ -196,7 +196,7 @@ def _current(dataset: Dataset) -> str | None:
 
 
 class _Held(NamedTuple):
-    """What a manifest lists of one night."""
+    """Files, tokens and shards of packed tokens of one night, as a manifest lists them."""
 
     files: list[_File]
     tokens: int
