@@ -169,6 +169,7 @@ def _packing() -> list[_Call]:
         (best_fit, (numbers, numbers, 2)),
         *((copy_pieces, (source, numbers, numbers, numbers, target)) for source, target in copied),
         (shuffle_keys, (_SEED, _fixed(np.zeros((1, 2), np.uint64)))),
+        (shuffle_keys, (_SEED, np.zeros((1, 2), np.uint64))),
         (permuted, (_SEED, 1, numbers)),
     ]
 
