@@ -22,6 +22,7 @@ MODULES = (
     "personal_data",
     "resolve",
     "dedup",
+    "packing",
     "crawl",
     "end_to_end",
     "growth",

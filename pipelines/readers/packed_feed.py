@@ -97,10 +97,8 @@ class PackedFeed:
 
     def __iter__(self) -> Iterator[PackedSequence]:
         """Yield sequences; `state` counts each as taken once it was given."""
-        at = self._packed.at
-        for shards, rows, _ in self._places(1, 0, 1):
-            for shard, row in zip(shards, rows, strict=True):
-                sequence = at(shard, row)
+        for sequences, _ in self._read(1, 0, 1):
+            for sequence in sequences:
                 self._taken += self._world
                 yield sequence
 
@@ -113,10 +111,9 @@ class PackedFeed:
         if size < 1 or not 0 <= worker < workers:
             raise RecipeError(f"batches have 1 sequence at least and a worker is from 0 on: not {size}, {worker}")
         single = workers == 1
-        for shards, rows, ends in self._places(size, worker, workers):
+        for sequences, ends in self._read(size, worker, workers):
             for number, end in enumerate(ends):
-                part = slice(number * size, (number + 1) * size)
-                batch = self._batch(shards[part], rows[part], end)
+                batch = self._batch(sequences[number * size : (number + 1) * size], end)
                 if single:
                     self._taken = end
                 yield batch
@@ -127,17 +124,17 @@ class PackedFeed:
 
         return TorchBatches(self, size)
 
-    def _batch(self, shards: list[int], rows: list[int], end: int) -> PackedBatch:
-        sequences = [self._packed.at(shard, row) for shard, row in zip(shards, rows, strict=True)]
-        tokens = np.empty((len(sequences), self._packed.length), self._packed.dtype)
-        lengths = np.array([len(sequence.tokens) for sequence in sequences], np.int64)
-        for row, size, sequence in zip(tokens, lengths.tolist(), sequences, strict=True):
-            row[:size] = sequence.tokens
-            row[size:] = self._packed.fill
+    def _batch(self, sequences: Sequence[PackedSequence], end: int) -> PackedBatch:
+        rows_of = [sequence.tokens for sequence in sequences]
+        lengths = np.array([len(row) for row in rows_of], np.int64)
+        filler = np.full(self._packed.length, self._packed.fill, self._packed.dtype)
+        for i in np.flatnonzero(lengths < len(filler)).tolist():
+            rows_of[i] = np.concatenate([rows_of[i], filler[lengths[i] :]])
+        tokens = np.concatenate(rows_of).reshape(-1, len(filler))
         return PackedBatch(tokens, lengths, sequences, self._state(end))
 
-    def _places(self, size: int, worker: int, workers: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
-        """Yield the places of the sequences of some batches: shards, rows, and the position behind each batch."""
+    def _read(self, size: int, worker: int, workers: int) -> Iterator[tuple[list[PackedSequence], list[int]]]:
+        """Yield the sequences of some batches, and the position behind each batch."""
         start, world = self._taken, self._world
         several = np.arange(max(1, _AHEAD // size))
         first = worker
@@ -149,9 +146,9 @@ class PackedFeed:
                 positions = positions[positions < self._end]
             if not len(positions):
                 return
-            shards, rows = self._order.places(positions)
+            sequences = self._packed.at(*self._order.places(positions))
             ends = start + (batches[: -(-len(positions) // size)] + 1) * size * world
-            yield shards.tolist(), rows.tolist(), ends.tolist()
+            yield sequences, ends.tolist()
             if self._end is not None and len(positions) < len(turns):
                 return
             first += len(several) * workers

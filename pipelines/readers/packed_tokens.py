@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.readers.packed_feed import PackedFeed
-from gristmill.pipelines.readers.packed_order import PackedOrder
+from gristmill.pipelines.readers.packed_order import Ints, PackedOrder
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import way_back
 from gristmill.pipelines.store.datasets import Dataset
@@ -28,53 +28,56 @@ _BLOCK = 1 << 22
 
 
 class PackedSequence:
-    """A sequence of tokens, and the pieces of documents that it is made of."""
+    """A sequence of tokens, and the pieces of documents that it is made of: views, not to be written to."""
 
-    __slots__ = ("_row", "_shard", "tokens")
+    __slots__ = ("_first", "_last", "_shard", "_start", "_stop")
 
-    def __init__(self, shard: _Shard, row: int) -> None:
-        self._shard, self._row = shard, row
-        #: its tokens (m), without padding; not to be written to
-        self.tokens: Tokens = shard.tokens[shard.starts[row] : shard.stops[row]]
+    def __init__(self, shard: _Shard, start: int, stop: int, first: int, last: int) -> None:
+        self._shard, self._start, self._stop, self._first, self._last = shard, start, stop, first, last
+
+    @property
+    def tokens(self) -> Tokens:
+        """Return its tokens (m), without padding."""
+        return self._shard.tokens[self._start : self._stop]
 
     @property
     def starts(self) -> NDArray[np.int32]:
         """Return where each piece (k) begins among the tokens."""
-        return self._of("start")
+        return self._shard.start[self._first : self._last]
 
     @property
     def addresses(self) -> NDArray[np.uint64]:
         """Return the address of the document of each piece (k)."""
-        return self._of("address")
+        return self._shard.address[self._first : self._last]
 
     @property
     def offsets(self) -> NDArray[np.int64]:
         """Return the position in its document of the first token of each piece (k): 0 where its beginning is here."""
-        return self._of("offset")
+        return self._shard.offset[self._first : self._last]
 
     @property
     def document_tokens(self) -> NDArray[np.int64]:
         """Return the tokens of the whole document of each piece (k)."""
-        return self._of("document_tokens")
-
-    def _of(self, field: str) -> NDArray[Any]:
-        bounds, values = self._shard.bounds, self._shard.pieces[field]
-        return values[bounds[self._row] : bounds[self._row + 1]]
+        return self._shard.document_tokens[self._first : self._last]
 
 
 class _Shard:
     """An open shard: the tokens mapped into memory, the pieces read."""
 
+    __slots__ = ("address", "document_tokens", "offset", "places", "start", "tokens")
+
     def __init__(self, tokens: Tokens, parquet: Any, length: int, padded: bool) -> None:
         column = pq.read_table(parquet, columns=["documents"], use_threads=False)["documents"].combine_chunks()
-        fields = column.flatten()
-        self.pieces: dict[str, NDArray[Any]] = {f.name: fields.field(f.name).to_numpy() for f in fields.type}
-        self.bounds: list[int] = (column.offsets.to_numpy() - column.offsets[0].as_py()).tolist()
-        sizes = np.diff(np.append(0, np.cumsum(self.pieces["tokens"], dtype=np.int64))[self.bounds])
+        pieces = column.flatten()
+        self.start: NDArray[np.int32] = pieces.field("start").to_numpy()
+        self.address: NDArray[np.uint64] = pieces.field("address").to_numpy()
+        self.offset: NDArray[np.int64] = pieces.field("offset").to_numpy()
+        self.document_tokens: NDArray[np.int64] = pieces.field("document_tokens").to_numpy()
+        bounds = column.offsets.to_numpy() - column.offsets[0].as_py()
+        sizes = np.diff(np.append(0, np.cumsum(pieces.field("tokens").to_numpy(), dtype=np.int64))[bounds])
         starts = np.arange(len(column)) * length if padded else np.cumsum(sizes) - sizes
         self.tokens = tokens
-        self.starts: list[int] = starts.tolist()
-        self.stops: list[int] = (starts + sizes).tolist()
+        self.places = np.stack([starts, starts + sizes, bounds[:-1], bounds[1:]], axis=1)  #: of each sequence
 
 
 class PackedTokens:
@@ -131,15 +134,19 @@ class PackedTokens:
         """Return a sequence by its number, as they lie: 0 to len - 1. Raises IndexError for others."""
         if not 0 <= number < len(self):
             raise IndexError(f"there are {len(self):,} sequences, and none has the number {number:,}")
-        shard = int(np.searchsorted(self._ends, number, "right"))
-        return self.at(shard, number - int(self._ends[shard] - self._sizes[shard]))
+        shard = np.searchsorted(self._ends, [number], "right")
+        return self.at(shard, number - (self._ends - self._sizes)[shard])[0]
 
-    def at(self, shard: int, row: int) -> PackedSequence:
-        """Return a sequence by its shard and its number there. Raises StoreDamaged where a file is not whole."""
-        held = self._open.get(shard)
-        if held is None:
-            held = self._opened(shard)
-        return PackedSequence(held, row)
+    def at(self, shards: Ints, rows: Ints) -> list[PackedSequence]:
+        """Return sequences (n) by their shards and their numbers there. Raises StoreDamaged where one is not whole."""
+        places = np.empty((len(rows), 4), np.int64)
+        held: dict[int, _Shard] = {}
+        for number in np.unique(shards).tolist():
+            shard = held[number] = self._open.get(number) or self._opened(number)
+            of_shard = shards == number
+            places[of_shard] = shard.places[rows[of_shard]]
+        of = zip(shards.tolist(), places.tolist(), strict=True)
+        return [PackedSequence(held[number], *place) for number, place in of]
 
     def feed(
         self,
