@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.kernels.packing import copy_pieces, shuffle_keys
 from gristmill.operators.pack import Pack, pack, token_type
@@ -93,7 +94,9 @@ class TokenSender:
         block = pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
         self._held, self._held_tokens = [], 0
         partition = partition_of(block["key"].to_numpy(), self._packing.partitions)
-        in_order = block.take(pa.array(np.argsort(partition, kind="stable")))
+        # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
+        order = np.argsort(partition.astype(np.min_scalar_type(self._packing.partitions)), kind="stable")
+        in_order = block.take(pa.array(order))
         bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self._packing.partitions))])
         for start, end in itertools.pairwise(bounds.tolist()):
             part = in_order.slice(start, end - start).combine_chunks().to_batches()
@@ -111,11 +114,6 @@ def sending(packing: Packing, sender: int) -> Iterator[TokenSender]:
             yield opened
             opened.send()
         opened.digest = digesting.hexdigest()
-
-
-def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.uint64]:
-    """Return the partition (n) of uniformly distributed keys (n): equal ranges of their upper 32 bits."""
-    return (keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)
 
 
 def _ended(
