@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         open_packed,
         plan,
         query,
+        refresh,
         run,
         thresholds,
     )
@@ -66,6 +67,7 @@ __all__ = [
     "open_packed",
     "plan",
     "query",
+    "refresh",
     "run",
     "thresholds",
 ]

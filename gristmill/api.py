@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.stages.context import RunResult
     from gristmill.pipelines.train.loop import LoopResult
     from gristmill.pipelines.train.split import Examples
+    from gristmill.pipelines.versions.refresh import NightResult
 
 #: A recipe, or the path or URL of its YAML file.
 Recipe = LoadedRecipe | str | os.PathLike[str]
@@ -77,6 +79,38 @@ def run(
     from gristmill.pipelines.stages.run import run as run_stages
 
     return run_stages(_loaded(recipe), partial(open_engine, engine, workers), _reporter(reporter), refit, confirm)
+
+
+def refresh(
+    recipe: Recipe,
+    night: date | None = None,
+    since: date | None = None,
+    *,
+    engine: EngineName = "auto",
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+    confirm: Callable[[LabelPlan], bool] = lambda plan: True,
+) -> NightResult:
+    """Do one night of a recipe: take in what is new, write a version, publish it if the recipe's guards let it pass.
+
+    Args:
+        recipe: See `run`; its section `refresh` says what a night does.
+        night: The date of the night, by default today's (UTC): the last whose files are read, where paths have dates.
+        since: The first such night, by default that of the recipe, else the night itself.
+        engine: See `run`.
+        workers: See `run`.
+        reporter: See `run`.
+        confirm: See `run`.
+
+    Raises:
+        RecipeError: The recipe is wrong, or a file that it names; nothing was started.
+        GristmillError: The night cannot go on, or a hook failed; the next call goes on from what was finished.
+    """
+    from gristmill.pipelines.versions.refresh import refresh as do_night
+
+    night = night or datetime.now(UTC).date()
+    loaded = _loaded(recipe).of_nights(night, since)
+    return do_night(loaded, partial(open_engine, engine, workers), _reporter(reporter), night, confirm)
 
 
 def label(

@@ -32,6 +32,7 @@ LAYERS = (
     "stages",  # what a run does, in order
     "train",  # models that measures use
     "report",  # what a store holds and what a run did, for people
+    "versions",  # datasets over nights: published, compared, refreshed, collected
     "cli",  # commands
 )
 MODULES = sorted([*(ROOT / "operators").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])

@@ -1,7 +1,8 @@
 """The command line. Results go to standard output, all else to standard error.
 
 Exit codes: 0 done; 1 the run failed (what was finished is kept); 2 the recipe or the command line is wrong, nothing was
-started; 3 files could not be read, nothing was committed; 4 another run holds the store; 128 and the signal's number.
+started; 3 files could not be read, nothing was committed; 4 another run holds the store; 5 a guard holds the version
+back; 128 and the signal's number.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from gristmill.pipelines.cli.common import (
     print_result,
     print_table,
 )
+from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.train import distil, loop, train_app
@@ -40,14 +42,16 @@ from gristmill.pipelines.engine.signals import end_in_order
 app = typer.Typer(
     name="gristmill",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe or arguments, 3 unreadable files, 4 store in use, "
-    "129 to 143 ended by a signal.",
+    "5 held back by a guard, 129 to 143 ended by a signal.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(refresh)
 app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
+app.add_typer(datasets_app, name="datasets")
 app.command()(label)
 app.add_typer(labels_app, name="labels")
 app.command()(distil)

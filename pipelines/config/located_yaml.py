@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
@@ -239,7 +240,8 @@ def _construct(node: Any, path: Path, document: LocatedYaml, constructor: Any, v
 def _scalar(node: Any, document: LocatedYaml, constructor: Any) -> Any:
     """Return the value of a scalar. Raises RecipeError for text that looks like a date or a number and is none."""
     try:
-        return constructor.construct_object(node)
+        value = constructor.construct_object(node)
+        return node.value if isinstance(value, date) else value  # records are JSON, which has no dates
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
         kind = node.tag.rpartition(":")[2]
         text = in_short_form(node.value)

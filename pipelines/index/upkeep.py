@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError
@@ -52,17 +52,24 @@ def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
         sources = {shard.source for shard in index.held.values()}
         if source not in sources:
             raise RecipeError(f"the index {name} holds no shard of a source {source}{did_you_mean(source, sources)}")
-        generations: list[Generation] = []
-        for generation in index.generations:
-            shards = index.shards_of(generation)
-            kept_shards = [shard for shard in shards if shard.source != source]
-            if len(kept_shards) == len(shards):
-                generations.append(generation)
-            elif kept_shards:
-                generations.append(
-                    _merged(index, [generation], kept_shards, generation.made_by, len(generations), engine)
-                )
-        return index.commit(index.parameters, generations)
+        gone = {shard.ordinal for shard in index.held.values() if shard.source == source}
+        return without_shards(index, gone, engine)
+
+
+def without_shards(index: Index, gone: Collection[int], engine: Engine) -> Index:
+    """Take shards out of an index: they can be decided again. Returns the new index.
+
+    Only the holder of the writer lock may call this.
+    """
+    generations: list[Generation] = []
+    for generation in index.generations:
+        shards = index.shards_of(generation)
+        kept_shards = [shard for shard in shards if shard.ordinal not in gone]
+        if len(kept_shards) == len(shards):
+            generations.append(generation)
+        elif kept_shards:
+            generations.append(_merged(index, [generation], kept_shards, generation.made_by, len(generations), engine))
+    return index.commit(index.parameters, generations)
 
 
 def _merged(

@@ -173,7 +173,7 @@ def _check_url(url: str) -> None:
 
 
 def _discover(loaded: LoadedRecipe, mistakes: Mistakes) -> list[SourceFiles]:
-    discovery = Discovery(loaded.base)
+    discovery = Discovery(loaded.base, loaded.nights)
     discovery.list_ahead(loaded.recipe.sources)
     source_files = []
     for i, source in enumerate(loaded.recipe.sources):

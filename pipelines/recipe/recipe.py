@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from gristmill.operators import columns
 from gristmill.operators.base import Measure, Operator, Rule, Transform
@@ -22,15 +23,15 @@ from gristmill.pipelines.config.mistakes import Mistakes
 from gristmill.pipelines.config.overrides import override
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.config.yaml_file import read_text
+from gristmill.pipelines.recipe.refresh import Refresh
+from gristmill.pipelines.recipe.section import Section
+from gristmill.pipelines.sources import dated
 from gristmill.pipelines.sources.formats import FORMATS, holds_pages, with_defaults
 from gristmill.pipelines.sources.spec import AUTO, Size, Source
 from gristmill.pipelines.storage.locations import absolute, folder_of
 
-
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+#: The rule, in decisions, of documents whose file is gone or another one now.
+WITHDRAWN = "withdrawn"
 
 
 class Write(Section):
@@ -103,16 +104,25 @@ class Recipe(Section):
     write: Write = Field(description="how the dataset is written; {} for the defaults")
     limits: Limits = Field(default=Limits(), description="when a run refuses to commit")
     report: Report = Field(default=Report(), description="contents of the report of a run")
+    refresh: Refresh | None = Field(default=None, description="what `gristmill refresh` does every night")
 
 
 class LoadedRecipe:
     """A recipe with its origin: the file, its lines, the values as written (secrets unresolved)."""
 
-    def __init__(self, recipe: Recipe, document: LocatedYaml, base: str, as_written: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        document: LocatedYaml,
+        base: str,
+        as_written: dict[str, Any],
+        nights: tuple[date, ...] = (),
+    ) -> None:
         self.recipe = recipe
         self.document = document
         self.base = base  #: folder (path or URL) of the recipe
         self.as_written = as_written  #: the recipe as a value, `${NAME}` unresolved, for manifests
+        self.nights = nights  #: dates for paths with {date:...}
 
     def resolve(self, path: str) -> str:
         """Return a path of the recipe as a path or URL that can be opened from any folder."""
@@ -122,6 +132,18 @@ class LoadedRecipe:
     def store(self) -> str:
         """Return the store's path or URL."""
         return self.resolve(self.recipe.store)
+
+    def of_nights(self, last: date, since: date | None = None) -> LoadedRecipe:
+        """Return the recipe with the dates of its paths: from `since`, by default the recipe's, to the last night.
+
+        Without either it is the last night alone. Raises RecipeError where `since` comes after it.
+        """
+        recipe = self.recipe
+        if not dated.is_dated(pattern for source in recipe.sources for pattern in source.patterns()):
+            return self
+        first = since or (None if recipe.refresh is None else recipe.refresh.since) or last
+        nights = dated.dates_from(first, last)
+        return LoadedRecipe(recipe, self.document, self.base, self.as_written, nights)
 
     def where(self, *path: str | int) -> str:
         """Return `recipe.yaml:14` for a value of the recipe."""
@@ -162,7 +184,11 @@ def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) 
     _check_names(loaded, mistakes)
     rules = tuple(_with_included(loaded, rule, i, mistakes) for i, rule in enumerate(recipe.decide))
     mistakes.raise_if_any()
-    return LoadedRecipe(loaded.recipe.model_copy(update={"decide": rules}), document, base, as_written)
+    loaded = LoadedRecipe(loaded.recipe.model_copy(update={"decide": rules}), document, base, as_written)
+    with mistakes.noted(("refresh", "since")):
+        loaded = loaded.of_nights(datetime.now(UTC).date())
+    mistakes.raise_if_any()
+    return loaded
 
 
 def recorded_operators(recipe: Mapping[str, Any], section: str, where: str) -> tuple[Any, ...]:
@@ -246,6 +272,8 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
     for path, name, what in named:
         if (what, name) in used_names:
             mistakes.add(path, f"two {what} are called {name}; give each a name of its own", name)
+        if (what, name) == ("rules", WITHDRAWN):
+            mistakes.add(path, f"{name} is what documents of files are that are gone; give the rule another name", name)
         used_names.add((what, name))
     formats = [AUTO, *FORMATS]
     fields: dict[str, pa.Field] = {}
@@ -255,6 +283,9 @@ def _check_names(loaded: LoadedRecipe, mistakes: Mistakes) -> None:
             mistakes.add(("sources", i, "format"), f"{source.format} is no format that can be read{hint}")
         with mistakes.noted(("sources", i, "metadata")):
             _add_columns(fields, source)
+        for pattern in source.patterns():
+            with mistakes.noted(("sources", i, "path")):
+                dated.check(pattern)
     _check_extraction(recipe, mistakes)
     mistakes.raise_if_any()
     origins = dict.fromkeys([*document_schema(recipe).names, columns.ROW, columns.ADDRESS, columns.TEXT], "")

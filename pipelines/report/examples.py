@@ -24,7 +24,7 @@ def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]
         row["ordinal"]
         for standing in standing_runs(store, dataset)
         if standing.run.name == run
-        for row in standing.shards
+        for row in standing.decided
     ]
     dropped = rows(
         connection,

@@ -10,6 +10,7 @@ import duckdb
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.config.wording import excerpt
+from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
 from gristmill.pipelines.store.fuzzy_index import id_of
@@ -42,9 +43,9 @@ def explain(
         records: list[dict[str, Any]] = rows(connection, sql, *values).to_pylist()
         return records
 
-    documents = ask("SELECT * FROM documents WHERE id = ?", wanted)
+    documents = ask("SELECT * FROM documents WHERE id = ? ORDER BY address", wanted)
     if not documents and len(wanted) == 32:
-        documents = ask("SELECT * FROM documents WHERE content_id = ?", wanted.lower())
+        documents = ask("SELECT * FROM documents WHERE content_id = ? ORDER BY address", wanted.lower())
     if not documents and wanted.isdecimal():
         documents = ask("SELECT * FROM documents WHERE address = ?", int(wanted))
     for document in documents:
@@ -127,7 +128,7 @@ def sentence(fate: Mapping[str, Any]) -> str:
     if fate["survivor"] is not None:
         near, similarity = ("", "") if fate["value"] is None else ("near-", f" (similarity {fate['value']:.3f})")
         return f"dropped by {fate['rule']} as a {near}duplicate of {fate['survivor_id']}{similarity}, which was kept"
-    text = f"dropped by {fate['rule']}"
+    text = "withdrawn" if fate["rule"] == WITHDRAWN else f"dropped by {fate['rule']}"
     if fate["condition"]:
         text += f": {fate['condition']}"
     if fate["value"] is not None:

@@ -26,13 +26,20 @@ from gristmill.pipelines.sources.formats import with_defaults
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.store.registry import Registry, Shard
 from gristmill.pipelines.store.resources import resource
-from gristmill.pipelines.store.runs import Run, standing_runs
+from gristmill.pipelines.store.runs import Run, Standing, standing_runs
 
 
 def stored_texts(
-    store: str, dataset: str, addresses: Iterable[int], connection: duckdb.DuckDBPyConnection
+    store: str,
+    dataset: str,
+    addresses: Iterable[int],
+    connection: duckdb.DuckDBPyConnection,
+    standing: Sequence[Standing] | None = None,
+    documents: str = "documents",
 ) -> dict[int, str]:
     """Return texts of documents of a dataset, by address, before its transforms; `connection` is that of the store.
+
+    They are those that the present runs decided or those of `standing`, whose view is called `documents`.
 
     Raises ShardError where a shard is gone or no longer holds what was measured, and RecipeError where an environment
     variable that its URL is made of is not set.
@@ -40,7 +47,7 @@ def stored_texts(
     by_ordinal: dict[int, list[int]] = defaultdict(list)
     for address in sorted(set(addresses)):
         by_ordinal[address >> columns.ROW_BITS].append(address)
-    places = _places(store, dataset)
+    places = _placed(standing_runs(store, dataset) if standing is None else standing)
     registries: dict[str, Registry] = {}  # by run: recipes may extract pages in other ways
     texts: dict[int, str] = {}
     for ordinal, shard_addresses in by_ordinal.items():
@@ -48,7 +55,11 @@ def stored_texts(
         if run.name not in registries:
             registries[run.name] = _registry(run)
         shard = _shard(registries[run.name], ordinal, run, source)
-        values = (text.as_py() for batch in read_texts(shard, _known(shard_addresses, connection)) for text in batch)
+        values = (
+            text.as_py()
+            for batch in read_texts(shard, _known(shard_addresses, connection, documents))
+            for text in batch
+        )
         texts.update(zip(shard_addresses, values, strict=True))
     return texts
 
@@ -121,7 +132,10 @@ def _applied(transform: Transform, texts: pa.LargeStringArray) -> pa.LargeString
 
 def _places(store: str, dataset: str) -> dict[int, tuple[Run, str]]:
     """Return the run whose decisions stand, and the source, of each shard of a dataset, by ordinal."""
-    standing = standing_runs(store, dataset)
+    return _placed(standing_runs(store, dataset))
+
+
+def _placed(standing: Sequence[Standing]) -> dict[int, tuple[Run, str]]:
     return {row["ordinal"]: (stands.run, row["source"]) for stands in standing for row in stands.shards}
 
 
@@ -149,9 +163,10 @@ def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
     return shard
 
 
-def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection, documents: str) -> pa.Table:
     """Return row and content id of documents of one shard, by ascending row."""
-    sql = "SELECT unhex(content_id) AS content_id FROM documents WHERE address IN (SELECT unnest(?)) ORDER BY address"
+    where = "address IN (SELECT unnest(?)) ORDER BY address"
+    sql = f"SELECT unhex(content_id) AS content_id FROM {documents} WHERE {where}"
     ids = rows(connection, sql, addresses)["content_id"].cast(columns.TYPES[columns.CONTENT_ID])
     row_mask = (1 << columns.ROW_BITS) - 1
     row_numbers = pa.array([address & row_mask for address in addresses], columns.TYPES[columns.ROW])

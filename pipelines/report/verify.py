@@ -16,7 +16,7 @@ from gristmill.pipelines.label.store.journal import replay
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, kind_of
-from gristmill.pipelines.store import runs
+from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import FOLDER as DATASETS
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.fuzzy_index import FOLDER as INDEX
@@ -338,11 +338,11 @@ def _restore(store: str, dataset: str, path: str, reporter: Reporter) -> str | N
     by = [run for run in runs.finished_runs(store) if run.record["name"] == dataset]
     if path.endswith(MANIFEST):
         by = [run for run in by if run.record["version"] == path.split("/")[2]]
-    for run in by[:1]:
-        version, faults = runs.whole_version(run, reporter.say)
+    for run in by:
+        version, faults = whole.whole_version(run, reporter.say)
         if faults or (path.endswith(CURRENT) and not version.committed):
             return None
-        if path.endswith(CURRENT):
-            Dataset(store, dataset).point_at(version)
+        if path.endswith(CURRENT) and Dataset(store, dataset).point_at(version).held is not None:
+            continue
         return f"written again, as the run {run.name} had it"
     return None

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.sources import dated
 from gristmill.pipelines.sources.beside import PACKED, divided
 from gristmill.pipelines.sources.formats import FORMATS
 from gristmill.pipelines.sources.lines import Part
@@ -91,17 +93,18 @@ class SourceFiles:
     linked: Sequence[str]  #: names of links to files that it reads anyway
     lined: Sequence[str]  #: names of text files of many short lines, each of which is read as one document
     passed: Sequence[str]  #: names of files (folders with a slash at their end) hidden or beside its data
+    lacking: Sequence[str] = ()  #: paths of nights that have no files
 
 
 class Discovery:
     """A search for the files of sources, one source after the other.
 
     A file that several sources read the same way is read for the first of them. `base` is the folder or URL that
-    relative paths start from.
+    relative paths start from, `nights` are the dates for paths that have one.
     """
 
-    def __init__(self, base: str) -> None:
-        self._base = base
+    def __init__(self, base: str, nights: Sequence[date] = ()) -> None:
+        self._base, self._nights = base, nights
         self._listing = Listing(base)
         self._readers: dict[tuple[str, str], str] = {}  # real path and way of reading -> name of the source
         self._ahead: dict[str, Future[FoundFiles]] = {}
@@ -110,7 +113,14 @@ class Discovery:
         """List remote sources concurrently; the failure of one is raised by `find`."""
         far = [source for source in sources if _finder(source) is None and self._is_far(source)]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            self._ahead = {source.name: pool.submit(self._listing.find, source.patterns()) for source in far}
+            self._ahead = {source.name: pool.submit(self._matches, source) for source in far}
+
+    def _matches(self, source: Source) -> FoundFiles:
+        """Return the files that the paths of a source stand for; nights without any are told, unless all are."""
+        if not dated.is_dated(source.patterns()):
+            return self._listing.find(source.patterns())
+        nights = dated.expanded(source.patterns(), self._nights)
+        return self._listing.find(nights, may_lack={path for path, night in nights.items() if night is not None})
 
     def _is_far(self, source: Source) -> bool:
         return any(not is_local(absolute(pattern, self._base)) for pattern in source.patterns())
@@ -127,7 +137,7 @@ class Discovery:
             own, again = self._own(source, [(kind, os.path.realpath(kind.file.url)) for kind in kinds])
             return SourceFiles(source, list(_folder_shards(source, own)), again, (), (), ())
         ahead = self._ahead.pop(source.name, None)
-        matches = self._listing.find(source.patterns()) if ahead is None else ahead.result()
+        matches = self._matches(source) if ahead is None else ahead.result()
         among = divided(matches.files, source.format, lambda listed: _format_by_name(listed.file)[0])
         files = distinct(among.data)
         file_kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
@@ -142,7 +152,7 @@ class Discovery:
         real = {listed.real for listed in files}
         beside = [listed.file.name for listed in among.beside if listed.real not in real]
         passed = sorted([*matches.passed, *beside])
-        return SourceFiles(source, _shards(source, own), again, linked, _lined(source, own), passed)
+        return SourceFiles(source, _shards(source, own), again, linked, _lined(source, own), passed, matches.lacking)
 
     def _own(
         self, source: Source, files: Sequence[tuple[_FileKind, str]]

@@ -11,7 +11,7 @@ import difflib
 import fnmatch
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
@@ -36,6 +36,10 @@ _SHOWN = 8
 _Namer = Callable[[str], str]
 
 
+class NothingMatches(RecipeError):
+    """A path stands for no file."""
+
+
 class Listed(NamedTuple):
     """A file that paths stand for."""
 
@@ -50,6 +54,7 @@ class FoundFiles(NamedTuple):
 
     files: list[Listed]
     passed: list[str]  #: names of files, and of folders with a slash at their end
+    lacking: list[str]  #: paths that match nothing, and may
 
 
 def discover_files(path: str | Sequence[str], base: str = ".") -> list[FileRef]:
@@ -92,16 +97,31 @@ class Listing:
         self._lock = threading.Lock()
         self._fresh: set[Any] = set()  # stores whose listings are no older than this
 
-    def find(self, patterns: Iterable[str]) -> FoundFiles:
-        """Return the files that the paths stand for, each path of a file once. Raises as `discover_files`."""
+    def find(self, patterns: Iterable[str], may_lack: Container[str] = ()) -> FoundFiles:
+        """Return the files that the paths stand for, each path of a file once. Raises as `discover_files`.
+
+        Of the paths in `may_lack` only the last needs to match something, and that only where no other path does.
+        """
         files: dict[str, Listed] = {}
         passed: set[str] = set()
+        lacking: list[str] = []
+        failure: RecipeError | None = None
         for pattern in patterns:
             with store_failures(pattern):
-                for entry in self._matches(pattern, passed):
+                try:
+                    entries = self._matches(pattern, passed)
+                except NothingMatches as error:
+                    if pattern not in may_lack:
+                        raise
+                    failure = error
+                    lacking.append(pattern)
+                    continue
+                for entry in entries:
                     if files.setdefault(entry.file.url, entry).folder is not None:
                         files[entry.file.url] = entry
-        return FoundFiles([files[url] for url in sorted(files)], sorted(passed))
+        if failure is not None and not files:
+            raise failure
+        return FoundFiles([files[url] for url in sorted(files)], sorted(passed), lacking)
 
     def _matches(self, pattern: str, passed: set[str]) -> list[Listed]:
         url, glob = absolute(pattern, self._base), _as_glob(pattern, self._base)
@@ -122,7 +142,7 @@ class Listing:
                     self._fresh.add(fs)
             listed = _on_store(pattern, fs, path, glob, name, skipped)
         if not listed:
-            raise RecipeError(f"nothing matches {url}{_brackets_meant(fs, glob)}{_what_there_is(fs, path)}")
+            raise NothingMatches(f"nothing matches {url}{_brackets_meant(fs, glob)}{_what_there_is(fs, path)}")
         passed.update(map(name, skipped))
         return listed
 
@@ -208,6 +228,8 @@ def _listed_below(fs: Any, folder: str) -> dict[str, Any]:
 def _paths_of_dataset(url: str, current: bytes) -> list[str]:
     """Return the files of the version that CURRENT names, by their paths from the dataset's folder."""
     version = current.decode(errors="replace").strip()
+    if not version:
+        raise RecipeError(f"no version of the dataset {url} is published yet; `gristmill datasets show` lists them")
     try:
         manifest = read_record(f"{url}/{version}/{MANIFEST}")
     except FileNotFoundError:

@@ -23,6 +23,10 @@ def remarks(found: Sequence[SourceFiles]) -> list[str]:
                 f"source {of.source.name}: {_some(of.lined)} is one document of many short lines; `unit: line` or "
                 "`unit: paragraph` takes each line, or what blank lines divide, as a document"
             )
+        if of.lacking:
+            lines.append(
+                f"source {of.source.name}: {plural(len(of.lacking), 'night')} without files: {_some(of.lacking)}"
+            )
     if again:
         descriptions = [f"{name} (for {first}, not again for {source})" for name, first, source in again]
         lines.append(

@@ -136,6 +136,9 @@ class Source(BaseModel):
         default=None,
         description="Field that holds HTML, in place of `text`: the recipe's `extract` says how its text is found.",
     )
+    license: str | None = Field(
+        default=None, min_length=1, description="Licence of the texts, for the dataset card: an SPDX name, or words."
+    )
     damaged: Damaged = Field(
         default="refuse",
         description="What becomes of a WARC file in which something is damaged: it is refused, or (`skip`) what is "
@@ -170,10 +173,12 @@ class Source(BaseModel):
         return pa.schema([*columns, pa.field(TEXT, TYPES[TEXT])])
 
     def reading_fingerprint(self) -> str:
-        """Return a hex digest of all that affects the reading of a given shard; name and paths do not."""
+        """Return a hex digest of all that affects the reading of a given shard; name, paths and licence do not."""
         defaults = {"unit": "file", "quoting": "auto", "html": None, "damaged": "refuse"}
         as_ever = {
             field for field, value in defaults.items() if getattr(self, field) == value
         }  # left out: digests from before these fields stay valid
-        decisive: Mapping[str, Any] = self.model_dump(mode="json", exclude={"name", "path", "part_bytes", *as_ever})
+        decisive: Mapping[str, Any] = self.model_dump(
+            mode="json", exclude={"name", "path", "part_bytes", "license", *as_ever}
+        )
         return digest_of([READING_VERSION, decisive, list(self.metadata)])

@@ -14,7 +14,8 @@ from gristmill.pipelines.planning.plan import index_parameters, indexed_rule
 from gristmill.pipelines.planning.state import StoreState
 from gristmill.pipelines.stages import quarantine
 from gristmill.pipelines.stages.context import Context, Measured, RunResult
-from gristmill.pipelines.stages.pack import without_shards
+from gristmill.pipelines.stages.pack import packed_summary
+from gristmill.pipelines.stages.withdraw import write_withdrawn
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
@@ -27,12 +28,15 @@ def commit(context: Context) -> Context:
     plan, measured, funnel, rejects = context.plan, context.all_measured, context.funnel, context.rejects
     if funnel is None or rejects is None:
         raise FatalError("a run was about to be committed that had decided nothing; please report it")
-    version, funnel, seconds = write_dataset(plan, measured, context.url, funnel, context.engine, context.reporter)
+    withdrawn = {shard.ordinal: shard for shard in context.withdrawn}
+    write_withdrawn(context.url, context.withdrawn)
+    to = (context.url, funnel, context.engine, context.reporter)
+    version, funnel, seconds = write_dataset(plan, measured, *to, publish=context.publish, withdrawn=[*withdrawn])
     context.seconds.update(seconds)
     files.write_table(files.join(context.url, "rejects.parquet"), rejects)
-    runs.write_shards(
-        context.url, context.store, plan.loaded.document, measured.shards, measured.counts, measured.measures
-    )
+    decided = (measured.shards, measured.counts, measured.measures)
+    rows = [shard.written_row() for shard in withdrawn.values()]
+    runs.write_shards(context.url, context.store, plan.loaded.document, *decided, rows)
     run = runs.Run(context.store, context.run, {})
     addition = remember(context.state, measured, run, context.fingerprint, funnel.kept, context.engine)
     result = RunResult(
@@ -53,12 +57,15 @@ def commit(context: Context) -> Context:
         labels=context.labels,
         listed=context.listed(),
         whole=version.manifest["rows"],
-        packed=without_shards(version.manifest),
+        packed=packed_summary(version.manifest),
+        held=version.held,
+        withdrawn=sum(shard.kept() for shard in context.withdrawn if shard.reasons),
     )
     record = {
         "name": plan.loaded.recipe.name,
         "fingerprint": context.fingerprint,
         "version": version.name,
+        "date": context.date.isoformat(),
         "result": plan.loaded.document.redact_value(result.to_json()),
         "resources": plan.loaded.document.redact_value(plan.resources()),
     }

@@ -66,8 +66,8 @@ def _hindrance(state: StoreState, stands: Standing) -> str:
     fingerprints = [labelled["fingerprint"] for labelled in version.manifest["labels"]]
     if fingerprints != [task.fingerprint for task in plan.tasks]:
         return "its tasks ask something else now; give them as they were to go on with them"
-    decided = {row["ordinal"] for row in stands.run.shards()}
-    if len(stands.shards) < len(decided) or not decided <= {shard.ordinal for shard in state.registered()}:
+    decided = {row["ordinal"] for row in stands.run.shards() if row.get("withdrawn") is None}
+    if len(stands.decided) < len(decided) or not decided <= {shard.ordinal for shard in state.registered()}:
         return "some of its shards are no longer among the sources; add them again to go on with them"
     return ""
 
@@ -75,7 +75,9 @@ def _hindrance(state: StoreState, stands: Standing) -> str:
 def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[LabelResult]]:
     """Ask what a run left unanswered; return the run that takes its place, None where no answer came."""
     plan, store, reporter = context.plan, context.store, context.reporter
-    rows = {row["ordinal"]: row["documents"] for row in earlier.shards()}
+    earlier_rows = earlier.shards()
+    withdrawn = [row for row in earlier_rows if row.get("withdrawn") is not None]
+    rows = {row["ordinal"]: row["documents"] for row in earlier_rows if row not in withdrawn}
     shards = [shard for shard in context.state.registered() if shard.ordinal in rows]
     measured = measure_all(context.state, shards, context.engine, reporter)
     if {count.ordinal: count.documents for count in measured.counts} != rows:
@@ -90,8 +92,9 @@ def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[Labe
         return None, labels
     reporter.say(f"  label    answers came to what the run {earlier.name} left: its version is written again")
     funnel = Funnel.from_json(earlier.record["result"]["funnel"])
-    version, funnel, _ = write_dataset(plan, inputs, url, funnel, context.engine, reporter, completes=earlier)
-    runs.write_shards(url, store, plan.loaded.document, inputs.shards, inputs.counts, inputs.measures)
+    to = (url, funnel, context.engine, reporter, earlier, context.publish)
+    version, funnel, _ = write_dataset(plan, inputs, *to, [row["ordinal"] for row in withdrawn])
+    runs.write_shards(url, store, plan.loaded.document, inputs.shards, inputs.counts, inputs.measures, withdrawn)
     now: dict[str, Any] = {
         "run": name,
         "dataset": version.url,

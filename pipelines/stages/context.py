@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -20,6 +21,9 @@ from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.sources import remarks
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
 from gristmill.pipelines.store.registry import Shard
+
+if TYPE_CHECKING:
+    from gristmill.pipelines.stages.withdraw import WithdrawnShard
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ class RunResult:
     indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
     nothing_new: bool = False  #: the index holds all shards: nothing was decided
     labels: Sequence[LabelResult] = ()  #: the result of each labelling task
+    withdrawn: int = 0  #: documents that had been kept, of files that are gone or other ones now
     whole: int | None = None  #: documents of the version: of all nights, where the dataset has an index
     packed: Mapping[str, Any] | None = None  #: of all nights: how tokens are packed, and how many
+    held: str | None = None  #: why readers do not take the version: it is held back
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: by source: records that are no pages
 
@@ -72,7 +78,11 @@ class Context:
     engine: LateEngine
     reporter: Reporter
     confirm: Confirm = lambda plan: True
+    publish: bool = True  #: whether readers get the version at once
+    date: date = field(default_factory=lambda: datetime.now(UTC).date())  #: the night, for people and for retention
     shards: Sequence[Shard] = ()  #: shards that the run decides, registered
+    withdrawn: Sequence[WithdrawnShard] = ()  #: shards of earlier runs whose documents leave the dataset
+    decides_anew: bool = False  #: whether documents leave, or come back: no earlier run did just this
     started: float = field(default_factory=time.monotonic)
     seconds: Counter[str] = field(default_factory=Counter)  #: processor seconds by step
     completed: Sequence[LabelResult] = ()  #: results of tasks that earlier runs left unanswered

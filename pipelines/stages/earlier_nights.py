@@ -215,7 +215,9 @@ def _by_night(version: Version, manifest: Mapping[str, Any]) -> dict[str, _Held]
     return held
 
 
-def relisted(dataset: Dataset, index: str, newest: Version, pack: ReadyOperator | None) -> Version:
+def relisted(
+    dataset: Dataset, index: str, newest: Version, pack: ReadyOperator | None, publish: bool = True
+) -> Version:
     """Return the version for readers where no shard is new: that of the newest run, if it lists all nights as they are.
 
     Where it does not (labels of an earlier night came since, or it was written when a version listed its own files
@@ -243,7 +245,7 @@ def relisted(dataset: Dataset, index: str, newest: Version, pack: ReadyOperator 
         if pack is not None:
             shards = nights.packed_listed(version, pack)
             relisting["packed"] = packed(pack, [_of_night(shard, newest) for shard in shards])
-        dataset.commit(version, relisting)
+        version = dataset.commit(version, relisting, publish=publish)
     return replace(version, committed=True)
 
 

@@ -104,7 +104,7 @@ def packed(ready: ReadyOperator, entries: Sequence[Mapping[str, Any]]) -> dict[s
     }
 
 
-def without_shards(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+def packed_summary(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a manifest tells of packed tokens, but for their shards; None where there are none."""
     if "packed" not in manifest:
         return None

@@ -13,7 +13,7 @@ from gristmill.pipelines.planning.state import index_remark
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.stages.measure import all_measured
 from gristmill.pipelines.stages.pack import check_packed_alike
-from gristmill.pipelines.store import runs
+from gristmill.pipelines.store import runs, whole
 
 
 def register_shards(context: Context) -> Context:
@@ -33,7 +33,7 @@ def check_history(context: Context) -> Context:
     for stands in runs.standing_runs(context.store, context.plan.loaded.recipe.name):
         if stands.run.index != index.name:
             continue
-        version, faults = runs.whole_version(stands.run, context.reporter.warn)
+        version, faults = whole.whole_version(stands.run, context.reporter.warn)
         if faults:
             raise StoreDamaged(
                 version.url,

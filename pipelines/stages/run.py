@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.lazy import LateEngine
@@ -31,6 +32,7 @@ from gristmill.pipelines.stages.standing import (
     end_where_decided_before,
     end_where_nothing_is_new,
 )
+from gristmill.pipelines.stages.withdraw import withdraw
 from gristmill.pipelines.storage.remote import at_hand
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.lock import writer_lock
@@ -39,6 +41,7 @@ Stage = Callable[[Context], Context]
 
 #: A run ends with the first stage that gives a result.
 STAGES: Sequence[Stage] = (
+    withdraw,
     register_shards,
     check_history,
     complete_earlier,
@@ -62,11 +65,14 @@ def run(
     reporter: Reporter,
     refit: bool = False,
     confirm: Confirm = lambda plan: True,
+    publish: bool = True,
+    night: date | None = None,
 ) -> RunResult:
     """Run a recipe against its store.
 
     `confirm` is shown what labelling tasks are about to ask, and says whether they go on; without their answers the
-    dataset is written with what is known.
+    dataset is written with what is known. Without `publish` readers stay with the version that they have.
+    `night` is the date that the version is of, by default today's (UTC).
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
@@ -79,7 +85,9 @@ def run(
             recovered(loaded.store, state.index.name)
         state = StoreState.read(state.plan)
         engine = stack.enter_context(LateEngine(open_engine))
-        context = run_stages(STAGES, Context(state, engine, reporter, confirm))
+        context = run_stages(
+            STAGES, Context(state, engine, reporter, confirm, publish, night or datetime.now(UTC).date())
+        )
         assert context.result is not None
         return replace(
             context.result,

@@ -16,8 +16,8 @@ from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.decide import check_source_losses
 from gristmill.pipelines.stages.earlier_nights import relisted
 from gristmill.pipelines.stages.measure import all_measured, with_given_columns
-from gristmill.pipelines.stages.pack import without_shards
-from gristmill.pipelines.store import runs
+from gristmill.pipelines.stages.pack import packed_summary
+from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.registry import Shard
 
@@ -28,7 +28,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
     Raises RecipeError where no run of the recipe decided them.
     """
     state, name = context.state, context.plan.loaded.recipe.name
-    if state.pending:
+    if state.pending or context.decides_anew:
         return context
     context = replace(context, shards=state.registry.register(state.specs, context.plan.loaded.document))
     current = runs.current_run(context.store, name)
@@ -36,7 +36,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
         dataset = Dataset(context.store, name)
         version = dataset.named(current.record["version"])
         if current.index is not None:
-            version = relisted(dataset, current.index, version, context.plan.pack)
+            version = relisted(dataset, current.index, version, context.plan.pack, context.publish)
         return _ended(context, current, version, unreadable=(), nothing_new=True)
     raise RecipeError(
         f"the index holds all {state.indexed} shards, but no run of {name} decided them: there is nothing to do. Add "
@@ -46,7 +46,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
 
 def end_where_all_is_cached(context: Context) -> Context:
     """End a run, before anything is read or compiled, where everything is measured and an earlier run did just this."""
-    if context.state.index is not None or not all_measured(context.state, context.shards):
+    if context.state.index is not None or context.decides_anew or not all_measured(context.state, context.shards):
         return context
     earlier = _earlier(context, _fingerprint(context, context.shards))
     return context if earlier is None else _ended(context, *earlier, unreadable=())
@@ -56,7 +56,7 @@ def end_where_decided_before(context: Context) -> Context:
     """End a run after its measures where an earlier run decided just this; else name the run that decides it."""
     measured = context.all_measured
     fingerprint = _fingerprint(context, measured.shards)
-    earlier = _earlier(context, fingerprint)
+    earlier = None if context.decides_anew else _earlier(context, fingerprint)
     if earlier is None:
         name = runs.new_name(context.store, fingerprint)
         return replace(context, fingerprint=fingerprint, run=name, url=runs.folder_of(context.store, name))
@@ -88,7 +88,7 @@ def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
     """Return an earlier run that did just what is asked, and its whole version; None where there is none."""
     for earlier in () if context.plan.tasks else runs.finished_runs(context.store):  # answers may have come since
         if earlier.record["fingerprint"] == asked:
-            version, faults = runs.whole_version(earlier, context.reporter.warn)
+            version, faults = whole.whole_version(earlier, context.reporter.warn)
             if not faults:
                 check_source_losses(context.plan, Funnel.from_json(earlier.record["result"]["funnel"]))
                 context.reporter.say(f"  the run {earlier.name} did just this: nothing is read, decided or written")
@@ -98,8 +98,12 @@ def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
 
 
 def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) -> Context:
-    """Return the context with an earlier run's result and what is different now; readers take its version."""
-    Dataset(context.store, context.plan.loaded.recipe.name).point_at(version)
+    """Return the context with an earlier run's result and what is different now; readers take its version.
+
+    Where the version is held back they do not.
+    """
+    if context.publish:
+        version = Dataset(context.store, context.plan.loaded.recipe.name).point_at(version)
     names = {field.name for field in fields(RunResult)}  # an earlier version wrote more into its records
     values = {name: value for name, value in earlier.record["result"].items() if name in names}
     values["funnel"] = Funnel.from_json(values["funnel"])
@@ -108,7 +112,8 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         **now,
         "dataset": version.url,
         "whole": version.manifest["rows"],
-        "packed": without_shards(version.manifest),
+        "packed": packed_summary(version.manifest),
+        "held": version.held,
         "indexed": context.state.indexed,
         "processor_seconds": {},
         "labels": (),

@@ -33,7 +33,7 @@ from gristmill.pipelines.stages.context import Measured
 from gristmill.pipelines.stages.earlier_nights import earlier_nights
 from gristmill.pipelines.stages.pack import listed, pack_tokens, packed, packing_for
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store import runs
+from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.resources import ReadyOperator
 from gristmill.pipelines.store.runs import decisions_file
@@ -50,11 +50,14 @@ def write_dataset(
     engine: Engine,
     reporter: Reporter,
     completes: runs.Run | None = None,
+    publish: bool = True,
+    withdrawn: Sequence[int] = (),
 ) -> tuple[Version, Funnel, Mapping[str, float]]:
     """Write the kept documents and commit them as a version, unless a version holds just them already.
 
     `completes` is an earlier run whose version this one replaces: with the same parent, and current only where that one
-    was.
+    was. Without `publish` readers stay where they are. The documents of the shards in `withdrawn` leave the files of
+    earlier nights.
 
     Return the version, the funnel with the details that only the written text gives, and processor seconds by step.
     """
@@ -76,15 +79,17 @@ def write_dataset(
     index = None if indexed is None else indexed[1].name
     before = None
     if index is not None:
-        before = earlier_nights(dataset, index, {shard.ordinal for shard in measured.shards}, completes)
+        decided = {*withdrawn, *(shard.ordinal for shard in measured.shards)}
+        before = earlier_nights(dataset, index, decided, completes)
         made_by += [before.identity()]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     replaced_version = None if completes is None else completes.record["version"]
     by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
     stored_manifest = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
     if stored_manifest is not None:
-        runs.announce_version(run_url, recipe.name, version, stored_manifest, index)
-        dataset.point_at(version, replaced_version)
+        whole.announce_version(run_url, recipe.name, version, stored_manifest, index)
+        if publish:
+            version = dataset.point_at(version, replaced_version)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
         stored_funnel = replace(
             Funnel.from_json(stored_manifest["funnel"]),
@@ -120,8 +125,8 @@ def write_dataset(
         earlier = [] if before is None else before.packed_listed(version, plan.pack)
         new_manifest |= {"packed": packed(plan.pack, [*earlier, *(listed(shard, version) for shard in shards)])}
     new_manifest |= {} if replaced_version is None else {"completes": replaced_version}
-    runs.announce_version(run_url, recipe.name, version, new_manifest, index)
-    dataset.commit(version, new_manifest, replaced_version)
+    whole.announce_version(run_url, recipe.name, version, new_manifest, index)
+    version = dataset.commit(version, new_manifest, replaced_version, publish)
     seconds: Counter[str] = Counter()
     for receipt in receipts:
         seconds.update(receipt.seconds)
@@ -150,7 +155,7 @@ def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[
     `by` are the finished runs that gave this version, newest first.
     """
     if by:
-        _, faults = runs.whole_version(by[0], reporter.warn)
+        _, faults = whole.whole_version(by[0], reporter.warn)
     elif version.committed:  # by a run that was killed before it wrote its record
         faults = version.faults(version.manifest, {})
     else:

@@ -11,6 +11,8 @@ from typing import Any
 CURRENT = "CURRENT"
 #: The file of a version that tells what it holds.
 MANIFEST = "manifest.json"
+#: The file in a dataset's folder with the tags of its versions, and with those that are held back.
+MARKS = "marks.json"
 
 
 def path_in_dataset(version: str, file: Mapping[str, Any]) -> str:
@@ -70,6 +72,11 @@ KINDS = (
         r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/([^/]+\.json|exchange/[^/]+\.arrow))",
         _AGAIN,
         derived=True,
+    ),
+    _kind(
+        "marks of versions",
+        r"datasets/[^/]+/marks\.json",
+        f"{_BACKUP}, or remove it: its tags are then gone, and no version is held back",
     ),
     _kind(
         "index",

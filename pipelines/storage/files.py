@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
@@ -131,6 +132,13 @@ def _local_states(folder: str) -> Iterator[tuple[str, State]]:
 def _state(details: dict[str, Any]) -> State:
     version = next((str(details[key]) for key in _VERSION_KEYS if details.get(key)), "")
     return State(int(details.get("size") or 0), version)
+
+
+def changed_on(url: str) -> date:
+    """Return the day (UTC) on which a file got its present content, as its store tells."""
+    fs, path = filesystem(url)
+    when: datetime = _asked(url, lambda: fs.modified(path))
+    return when.astimezone(UTC).date()
 
 
 def digest(url: str) -> str:

@@ -1,6 +1,7 @@
 """Dataset versions: folders of Parquet files, each visible once its manifest is complete and CURRENT names it.
 
     datasets/<name>/CURRENT                      the folder name of the version that readers take
+    datasets/<name>/marks.json                   tags of versions, and versions that are held back
     datasets/<name>/<number>-<content>/manifest.json
     datasets/<name>/<number>-<content>/data-00000-of-00004.parquet
 
@@ -15,14 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.config.wording import did_you_mean, in_short
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, path_in_dataset, way_back
+from gristmill.pipelines.storage.file_kinds import CURRENT, MANIFEST, MARKS, path_in_dataset, way_back
 from gristmill.pipelines.storage.locations import absolute
 from gristmill.pipelines.store.lock import check_held
 
@@ -46,6 +47,7 @@ class Version:
     url: str
     name: str
     committed: bool
+    held: str | None = None  #: why a run that came to it left readers where they were
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -54,9 +56,11 @@ class Version:
 
     def written(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the files of a manifest that lie in the folder of this version, those of packed tokens last."""
-        tokens = (file for shard in manifest.get("packed", {"shards": ()})["shards"] for file in shard["files"])
-        listed = [*manifest["files"], *tokens]
-        return [file for file in listed if self.path_of(file).startswith(f"{self.name}/")]
+        return [file for file in _listed(manifest) if self.path_of(file).startswith(f"{self.name}/")]
+
+    def folders(self, manifest: Mapping[str, Any]) -> set[str]:
+        """Return the folders of versions, by name, in which the files of its manifest lie."""
+        return {self.path_of(file).split("/")[0] for file in _listed(manifest)}
 
     def added(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the files of its manifest with what it added to earlier nights."""
@@ -97,6 +101,24 @@ class Version:
         return faults
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Tags and held versions of a dataset."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)  #: versions, by tag
+    held: Mapping[str, str] = field(default_factory=dict)  #: why a version is held back, by version
+
+    def tags_of(self, version: str) -> list[str]:
+        """Return the tags of a version, in order."""
+        return sorted(tag for tag, name in self.tags.items() if name == version)
+
+
+def _listed(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return all files that a manifest lists, those of packed tokens last."""
+    tokens = (file for shard in manifest.get("packed", {"shards": ()})["shards"] for file in shard["files"])
+    return [*manifest["files"], *tokens]
+
+
 class Dataset:
     """Versions of one dataset in a store, as they were when it was opened."""
 
@@ -106,6 +128,7 @@ class Dataset:
         paths = [path.split("/") for path in files.paths(self.url) if files.UNFINISHED not in path]
         self._folders = sorted({folder for folder, *rest in paths if rest and _VERSION.fullmatch(folder)})
         self._committed = {folder for folder, *rest in paths if rest == [MANIFEST]}
+        self._marked = [MARKS] in paths
 
     def version(self, content: str) -> Version:
         """Return the version with this content digest: the existing one, or the next one to write."""
@@ -133,17 +156,6 @@ class Dataset:
             raise RecipeError(f"{store} has no dataset {name}{did_you_mean(name, {*others} - {name})}")
         return dataset
 
-    def find(self, name: str | None = None) -> Version:
-        """Return the committed version of a name, or the one that readers take.
-
-        Raises RecipeError where there is none, StoreDamaged as `current` does.
-        """
-        name = self.current if name is None else name
-        if name is None or name not in self._committed:
-            known = [version.name for version in self.versions()]
-            raise RecipeError(f"{self.name} has no version {name}; there is {', '.join(in_short(known))}")
-        return self.named(name)
-
     def versions(self) -> list[Version]:
         """Return the committed versions, oldest first."""
         return [self.named(folder) for folder in self._folders if folder in self._committed]
@@ -155,7 +167,7 @@ class Dataset:
 
     @property
     def current(self) -> str | None:
-        """Return the name of the version that readers take; None before the first commit.
+        """Return the name of the version that readers take; None before the first is published.
 
         Raises StoreDamaged where CURRENT is gone although versions were committed, or names none of them.
         """
@@ -166,23 +178,105 @@ class Dataset:
             if not self._committed:
                 return None
             raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None
+        if not name:
+            return None
         if name not in self._committed:
             raise StoreDamaged(url, f"{url} names {name!r}, and there is no such version. {way_back(url)}")
         return name
 
-    def commit(self, version: Version, manifest: dict[str, Any], replaced: str | None = None) -> None:
-        """Complete the version and point CURRENT at it: see `point_at`."""
-        check_held(self.store)
-        files.write_record(files.join(version.url, MANIFEST), manifest)
-        self.point_at(version, replaced)
+    def find(self, wanted: str | None = None) -> Version:
+        """Return the version of this name, number or tag; by default the one that readers take.
 
-    def point_at(self, version: Version, replaced: str | None = None) -> None:
-        """Make a committed version the one that readers take; with `replaced`, only if readers take that one now."""
-        with contextlib.suppress(StoreDamaged):
-            if self.current == version.name or (replaced is not None and self.current != replaced):
-                return
+        Raises RecipeError where there is none.
+        """
+        names = [version.name for version in self.versions()]
+        if not names:
+            datasets = files.names(files.join(self.store, FOLDER))
+            if self.name in datasets:
+                raise RecipeError(f"{self.name} in {self.store} has no version yet: no run of it came to its end")
+            raise RecipeError(f"{self.store} has no dataset {self.name}{did_you_mean(self.name, datasets)}")
+        if wanted is None:
+            if (current := self.current) is None:
+                raise RecipeError(f"readers of {self.name} take no version yet; there is {', '.join(in_short(names))}")
+            return self.named(current)
+        tags = self.marks.tags
+        numbered = (name for name in names if wanted.isdecimal() and int(name.split("-")[0]) == int(wanted))
+        name = tags.get(wanted) or next(numbered, wanted)
+        if name not in names:
+            known = ", ".join([*in_short(names), *tags])
+            raise RecipeError(f"{self.name} has no version {wanted}; there is {known}")
+        return self.named(name)
+
+    @property
+    def marks(self) -> Marks:
+        """Return the tags and the held versions. Raises StoreDamaged where they are not what was written."""
+        if not self._marked:
+            return Marks()
+        record = files.read_record(files.join(self.url, MARKS))
+        return Marks(record["tags"], record["held"])
+
+    def mark(self, marks: Marks) -> None:
+        """Write the tags and the held versions anew."""
         check_held(self.store)
-        files.write_bytes(files.join(self.url, CURRENT), (version.name + "\n").encode())
+        files.write_record(files.join(self.url, MARKS), asdict(marks))
+        self._marked = True
+
+    def held_back(self, version: Version) -> str | None:
+        """Return why a version is held back, or one that it completes; None where it is not."""
+        held = self.marks.held
+        return next((held[name] for name in self._completed(version) if name in held), None) if held else None
+
+    def _completed(self, version: Version) -> Iterator[str]:
+        """Yield the name of a version, and of those that it completes."""
+        name: str | None = version.name
+        while name is not None:
+            yield name
+            try:
+                name = self.named(name).manifest.get("completes")
+            except FileNotFoundError:
+                return
+
+    def commit(
+        self, version: Version, manifest: dict[str, Any], replaced: str | None = None, publish: bool = True
+    ) -> Version:
+        """Complete the version and, with `publish`, point CURRENT at it: see `point_at`. Returns the version."""
+        check_held(self.store)
+        if not publish and not self._committed:  # else CURRENT would seem to be lost
+            self._point("")
+        files.write_record(files.join(version.url, MANIFEST), manifest)
+        return self.point_at(version, replaced) if publish else version
+
+    def point_at(self, version: Version, replaced: str | None = None) -> Version:
+        """Make a committed version the one that readers take, unless it is held back. Returns it, with the reason.
+
+        With `replaced`, only if readers take that one now.
+        """
+        with contextlib.suppress(StoreDamaged):
+            current = self.current
+            if current == version.name or (replaced is not None and current != replaced):
+                return version
+        if (why := self.held_back(version)) is not None:
+            return replace(version, held=why)
+        self._point(version.name)
+        return version
+
+    def publish(self, version: Version) -> None:
+        """Make a committed version the one that readers take, held back or not; it is held back no more."""
+        marks = self.marks
+        if marks.held:
+            released = {*self._completed(version)}
+            self.mark(replace(marks, held={name: why for name, why in marks.held.items() if name not in released}))
+        self._point(version.name)
+
+    def hold(self, version: Version, why: str) -> None:
+        """Hold a version back: runs that come to it leave readers where they are."""
+        marks = self.marks
+        if marks.held.get(version.name) != why:
+            self.mark(replace(marks, held={**marks.held, version.name: why}))
+
+    def _point(self, version: str) -> None:
+        check_held(self.store)
+        files.write_bytes(files.join(self.url, CURRENT), f"{version}\n".encode())
 
     def retract(self, version: Version) -> None:
         """Remove a committed version; readers take the one that it completed, else its parent, else none."""
@@ -190,8 +284,8 @@ class Dataset:
         with contextlib.suppress(StoreDamaged):
             if self.current == version.name:
                 manifest = version.manifest
-                current, parent = files.join(self.url, CURRENT), manifest.get("completes") or manifest["parent"]
-                files.remove(current) if parent is None else files.write_bytes(current, f"{parent}\n".encode())
+                parent = manifest.get("completes") or manifest["parent"]
+                files.remove(files.join(self.url, CURRENT)) if parent is None else self._point(parent)
         files.remove(files.join(version.url, MANIFEST))  # first: without it the folder is no version
         files.remove(version.url)
 
@@ -214,15 +308,7 @@ def open_version(store: str, name: str, version: str | None = None, only_new: bo
     import pyarrow.dataset
     import pyarrow.parquet
 
-    dataset = Dataset(absolute(store, "."), name)
-    if not dataset.versions():
-        datasets = files.names(files.join(dataset.store, FOLDER))
-        raise RecipeError(f"{dataset.store} has no dataset {name}{did_you_mean(name, datasets)}")
-    names = [entry.name for entry in dataset.versions()]
-    version_name = dataset.current if version is None else version
-    if version_name not in names:
-        raise RecipeError(f"{name} has no version {version_name}; there is {', '.join(in_short(names))}")
-    location = dataset.named(version_name)
+    location = Dataset(absolute(store, "."), name).find(version)
     manifest, schema = location.manifest, None
     filesystem, _ = files.filesystem(location.url)
     paths = [files.filesystem(url)[1] for url in location.urls(manifest, only_new)]

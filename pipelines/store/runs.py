@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -24,8 +24,7 @@ from gristmill.operators.columns import is_signature
 from gristmill.operators.errors import RecipeError, StoreDamaged
 from gristmill.pipelines.config.located_yaml import LocatedYaml
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.storage.file_kinds import MANIFEST
-from gristmill.pipelines.store.datasets import Dataset, States, Version
+from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import check_held
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
@@ -45,6 +44,7 @@ SHARDS = pa.schema(
         ("parts", pa.string()),  # JSON: [[measure file below the store, [columns]]]
         ("files", pa.list_(pa.string())),  # of a shard of several, else null; `ends`: records up to the end of each
         ("ends", pa.list_(pa.uint64())),
+        ("withdrawn", pa.string()),  # of a shard whose documents were withdrawn: why; else null
     ]
 )
 _NUMBERED = re.compile(r"(\d{8})-[0-9a-f]{8}")
@@ -171,18 +171,25 @@ class Standing:
         """Return the dataset's name."""
         return str(self.run.record["name"])
 
+    @property
+    def decided(self) -> list[dict[str, Any]]:
+        """Return the shards that the rules decided: all but those whose documents were withdrawn."""
+        return [row for row in self.shards if row.get("withdrawn") is None]
 
-def standing_runs(store: str, dataset: str | None = None) -> list[Standing]:
+
+def standing_runs(store: str, dataset: str | None = None, until: Run | None = None) -> list[Standing]:
     """Return the runs whose decisions stand, newest first: of each dataset, or of one, the newest run.
 
     Where it has an index, the earlier runs with the same one stand too: each decided shards that later ones left out.
-    A run that a later one completes does not stand.
+    A run that a later one completes does not stand. With `until` those that stood when that one was the newest.
     """
     standing: list[Standing] = []
     indexes: dict[str, str | None] = {}
     decided: dict[str, set[int]] = defaultdict(set)
     completed: set[str | None] = set()
     for run in finished_runs(store):
+        if until is not None and _age(run.name) > _age(until.name):
+            continue
         name, index = run.record["name"], run.index
         stands = name not in indexes or (index is not None and index == indexes[name])
         if not stands or dataset not in (None, name) or run.name in completed:
@@ -215,58 +222,6 @@ def nights_of(store: str, dataset: str, index: str, before: Run | None = None) -
     return [night for night in nights if before is None or age(night.run) < age(before)]
 
 
-def announce_version(
-    run_url: str, dataset: str, version: Version, manifest: Mapping[str, Any], index: str | None
-) -> None:
-    """Write the version that a run is about to commit, its manifest and the states of its files.
-
-    It serves three ends. A version that a run with an index committed before it was killed is taken back, because the
-    next run decides the same shards again. A manifest that is lost is written again. And as long as the files of the
-    version are in these states, they are whole.
-    """
-    record = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
-    files.write_record(files.join(run_url, VERSION), {**record, "files": version.states()})
-
-
-def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
-    """Return the manifest of a run's version and the states of its files, as `announce_version` wrote them, if any."""
-    try:
-        record = files.read_record(files.join(run.url, VERSION))
-    except FileNotFoundError:
-        return None, {}
-    states = {name: files.State(*state) for name, state in record.get("files", {}).items()}
-    return record.get("manifest"), states
-
-
-def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[str]]:
-    """Return the version that a finished run committed, and its faults: none, if readers get what was written.
-
-    A lost or damaged manifest is written again as the run announced it. Only the holder of the writer lock may call
-    this.
-    """
-    version = Dataset(run.store, run.record["name"]).named(run.record["version"])
-    url = files.join(version.url, MANIFEST)
-    copy, states = announced(run)
-    lost = None
-    try:
-        manifest = version.manifest
-    except (FileNotFoundError, StoreDamaged) as error:
-        lost = str(error) if isinstance(error, StoreDamaged) else f"{url} is gone"
-        if copy is None:
-            return version, [lost]
-        manifest = copy
-    now = version.states()
-    if faults := version.faults(manifest, states, now):
-        return version, faults
-    if lost is not None:
-        say(f"! {lost.partition('. ')[0]}: written again, as the run {run.name} had it")
-        check_held(run.store)
-        files.write_record(url, manifest)
-    if now != states:  # moved or copied since, but all of it has been read now
-        announce_version(run.url, run.record["name"], version, manifest, run.index)
-    return replace(version, committed=True), []
-
-
 def sweep_unfinished(store: str) -> None:
     """Remove the folders of runs that never finished, and unfinished files anywhere in the store.
 
@@ -285,6 +240,19 @@ def sweep_unfinished(store: str) -> None:
                 raise _lost_record(store, name, index, lost)
         _take_back(store, url)
         files.remove(url)
+
+
+def remove_leftovers(store: str) -> None:
+    """Remove folders of runs that have no record and that no index names: their removal was interrupted.
+
+    Runs that never finished are among them, and must have been taken back before: `sweep_unfinished`. Only the holder
+    of the writer lock may call this.
+    """
+    check_held(store)
+    named = {run for index in index_names(store) for run in Index(store, index).runs}
+    for name in run_names(store):
+        if name not in named and _lost(files.join(store, FOLDER, name, RECORD)) == "gone":
+            files.remove(files.join(store, FOLDER, name))
 
 
 def check_records(store: str, index: Index) -> None:
@@ -337,46 +305,33 @@ def write_shards(
     shards: Sequence[Shard],
     counts: Sequence[ShardCounts],
     measures: Sequence[ShardMeasures],
+    withdrawn: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write shards.parquet; paths of measure files are relative to the store's folder, so that a store can move."""
+    """Write shards.parquet; paths of measure files are relative to the store's folder, so that a store can move.
+
+    `withdrawn` are rows of earlier runs (`Run.shards`) whose documents this one withdrew.
+    """
     rows = []
     for shard, count, shard_measures in zip(shards, counts, measures, strict=True):
-        parts = [
-            [url.removeprefix(store.rstrip("/") + "/"), _for_people(names, shard_measures.schema)]
-            for url, names in shard_measures.parts
-        ]
+        parts = [(url, _for_people(names, shard_measures.schema)) for url, names in shard_measures.parts]
         row = {
             "ordinal": shard_measures.ordinal,
             "source": shard_measures.source,
             "file": document.redact(shard.spec.name),
-            "parts": json.dumps(parts),
+            "parts": _below(store, parts),
         }
         if count.ends:
             row |= {"files": [document.redact(file.name) for file in shard.spec.files], "ends": list(count.ends)}
         rows.append({**row, "documents": count.documents, "records": count.records, "rejects": count.rejects})
+    rows += [{**row, "parts": _below(store, row["parts"])} for row in withdrawn]
     files.write_table(files.join(run_url, "shards.parquet"), pa.Table.from_pylist(rows, schema=SHARDS))
+
+
+def _below(store: str, parts: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Return the places of measures below the store's folder, and their columns, as JSON."""
+    return json.dumps([[url.removeprefix(store.rstrip("/") + "/"), list(names)] for url, names in parts])
 
 
 def _for_people(names: Sequence[str], schema: pa.Schema) -> list[str]:
     """Return the columns that the store's views show: all but signatures."""
     return [name for name in names if name not in schema.names or not is_signature(schema.field(name).type)]
-
-
-def check_current(dataset: Dataset) -> None:
-    """Raise StoreDamaged where the version that readers of a dataset take is not what was written."""
-    if (current := dataset.current) is None:
-        return
-    version = dataset.named(current)
-    manifest = version.manifest
-    wrote = {version.path_of(file).split("/")[0] for file in manifest["files"]}
-    by: dict[str, Run] = {}
-    for run in finished_runs(dataset.store):
-        if run.record["name"] == dataset.name and run.record["version"] in wrote:
-            by.setdefault(run.record["version"], run)
-    again = f"The next run of {dataset.name} writes it again"
-    if "nights" in manifest:
-        again = "Restore it from a backup: with an index no run decides its documents again"
-    for name in sorted(wrote):
-        faults = dataset.named(name).faults(manifest, announced(by[name])[1] if name in by else {})
-        if faults:
-            raise StoreDamaged(version.url, f"{faults[0]}. {again}")

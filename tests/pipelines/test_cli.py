@@ -248,6 +248,12 @@ def test_json_is_all_that_is_printed(recipe: Path) -> None:
         ("run", str(recipe)): "funnel",
         ("explain", "doc-0-00001", "--store", store): "fates",
         ("query", "FROM datasets", "--store", store): "version",
+        ("datasets", "list", "--store", store): "tags",
+        ("datasets", "show", "test", "--store", store): "parent",
+        ("datasets", "show", "test", "1", "--store", store): "funnel",
+        ("datasets", "diff", "test", "1", "--store", store): "measures",
+        ("datasets", "gc", "test", "--store", store): "going",
+        ("datasets", "card", "test", "--store", store): "card",
         ("operators",): "summary",
         ("operators", "select"): "fields",
     }
@@ -259,7 +265,7 @@ def test_json_is_all_that_is_printed(recipe: Path) -> None:
 def test_no_command_shows_help() -> None:
     told = CliRunner().invoke(app, []).output
     assert "Usage" in told
-    assert all(command in told for command in ("run", "plan", "explain", "query", "operators", "train"))
+    assert all(command in told for command in ("run", "plan", "explain", "query", "operators", "train", "datasets"))
     assert "Exit codes" in told
 
 

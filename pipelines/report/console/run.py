@@ -36,6 +36,9 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         show_label_result(labelled, console)
     show_examples(examples, console)
     show_funnel(result.funnel, console)
+    if result.withdrawn:
+        documents = plural(result.withdrawn, "document")
+        console.print(f"withdrawn {documents} of files that are gone or other ones now", style="yellow", markup=False)
     if result.cached:
         console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)
     console.print(f"time     {_time(result)}", style="dim", markup=False)
@@ -44,6 +47,15 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
     if result.packed is not None:
         console.print(f"packed   {_packed(result.packed)}", markup=False)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
+    if result.held is not None:
+        show_held(result.recipe, result.dataset, result.held, console)
+
+
+def show_held(dataset: str, version: str, why: str, console: Console) -> None:
+    """Print that a version is held back, why, and how it is published; `version` is its name or URL."""
+    name = version.rsplit("/", 1)[-1]
+    console.print(f"! held back: {why}. Readers stay with the version that they have", style="yellow", markup=False)
+    console.print(f"  `gristmill datasets publish {dataset} {name}` makes it theirs", style="yellow", markup=False)
 
 
 def _duplicate_ids(result: RunResult) -> str:
