@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _AHEAD = 1024  #: sequences whose places are computed at once
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class PackedBatch:
     """Some sequences, as arrays."""
 
@@ -111,27 +111,24 @@ class PackedFeed:
         if size < 1 or not 0 <= worker < workers:
             raise RecipeError(f"batches have 1 sequence at least and a worker is from 0 on: not {size}, {worker}")
         single = workers == 1
+        filler = np.full(self._packed.length, self._packed.fill, self._packed.dtype)
         for sequences, ends in self._read(size, worker, workers):
+            rows = [sequence.tokens for sequence in sequences]
+            lengths = np.array([len(row) for row in rows], np.int64)
+            for i in np.flatnonzero(lengths < len(filler)).tolist():
+                rows[i] = np.concatenate([rows[i], filler[lengths[i] :]])
             for number, end in enumerate(ends):
-                batch = self._batch(sequences[number * size : (number + 1) * size], end)
+                part = slice(number * size, (number + 1) * size)
+                tokens = np.concatenate(rows[part]).reshape(-1, len(filler))
                 if single:
                     self._taken = end
-                yield batch
+                yield PackedBatch(tokens, lengths[part], sequences[part], self._state(end))
 
     def torch(self, size: int) -> TorchBatches:
         """Return batches as a `torch.utils.data.IterableDataset`, for `DataLoader(..., batch_size=None)`."""
         from gristmill.pipelines.readers.torch_packed import TorchBatches
 
         return TorchBatches(self, size)
-
-    def _batch(self, sequences: Sequence[PackedSequence], end: int) -> PackedBatch:
-        rows_of = [sequence.tokens for sequence in sequences]
-        lengths = np.array([len(row) for row in rows_of], np.int64)
-        filler = np.full(self._packed.length, self._packed.fill, self._packed.dtype)
-        for i in np.flatnonzero(lengths < len(filler)).tolist():
-            rows_of[i] = np.concatenate([rows_of[i], filler[lengths[i] :]])
-        tokens = np.concatenate(rows_of).reshape(-1, len(filler))
-        return PackedBatch(tokens, lengths, sequences, self._state(end))
 
     def _read(self, size: int, worker: int, workers: int) -> Iterator[tuple[list[PackedSequence], list[int]]]:
         """Yield the sequences of some batches, and the position behind each batch."""
