@@ -20,6 +20,7 @@ MODULES = (
     "minhash",
     "paragraphs",
     "personal_data",
+    "tokenizing",
     "resolve",
     "dedup",
     "packing",

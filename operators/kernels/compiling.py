@@ -24,9 +24,10 @@ _CREATING = threading.Lock()
 class Kernel:
     """A function over Arrow buffers, or a part of one, that is compiled when it is first called."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], counting: bool = True) -> None:
         functools.update_wrapper(self, function)
         self.function = function
+        self.counting = counting
         self._entry: Any = None
         self._part: Any = None
 
@@ -39,10 +40,10 @@ class Kernel:
                 self._entry = self._entry or numba_backend.entry(self.function)
         return self._entry(*arguments)
 
-    def part(self, make: Callable[[Callable[..., Any]], Any]) -> Any:
+    def part(self, make: Callable[[Callable[..., Any], bool], Any]) -> Any:
         """Return what stands for it in kernels that call it, made once."""
         if self._part is None:
-            self._part = make(self.function)
+            self._part = make(self.function, self.counting)
         return self._part
 
     def __reduce__(self) -> str:
@@ -51,6 +52,14 @@ class Kernel:
 
 #: The decorator of kernels.
 kernel = Kernel
+
+
+def borrowing(function: Callable[..., Any]) -> Kernel:
+    """Make a kernel of a function that makes no arrays, for kernels to call: it does not count who holds an array.
+
+    Others do so whenever they take an array out of a tuple or hand it on, which takes as long as to look up a word.
+    """
+    return Kernel(function, counting=False)
 
 
 @functools.cache

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gristmill.operators.kernels.added_tokens import added_tokens
 from gristmill.operators.kernels.bands import agreements, band_keys
 from gristmill.operators.kernels.buffers import text_buffers
+from gristmill.operators.kernels.byte_pairs import Cutting, empty_memory, encode_texts
 from gristmill.operators.kernels.candidates import bucket_pairs, first_occurrences, hash_pairs, may_repeat
 from gristmill.operators.kernels.characters import character_classes, first_characters, lower_case
 from gristmill.operators.kernels.cleaning import clean_texts, inspect_texts
@@ -32,6 +34,7 @@ from gristmill.operators.kernels.jaccard import jaccard_of_sets
 from gristmill.operators.kernels.line_characters import line_classes
 from gristmill.operators.kernels.line_rules import LineRules, LineShape, clean_texts_by_line
 from gristmill.operators.kernels.linear import fit_dual, products
+from gristmill.operators.kernels.merging import Merges, byte_ranks, merge_table, word_table
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, list_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
@@ -40,9 +43,11 @@ from gristmill.operators.kernels.page import FILLER, SCHEMES, page_statistics
 from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
 from gristmill.operators.kernels.personal_data import find_places
 from gristmill.operators.kernels.phrases import phrases
+from gristmill.operators.kernels.pretokens import Pattern
 from gristmill.operators.kernels.primitives import hash_128
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
 from gristmill.operators.kernels.tokens import estimate_tokens
+from gristmill.operators.kernels.unicode_forms import may_compose
 from gristmill.operators.kernels.union_find import smallest_members
 from gristmill.operators.kernels.urls import Lists, hash_entries, hash_words, host_bounds, match_urls
 from gristmill.operators.kernels.wordpunct import characters, write_tokens
@@ -178,6 +183,19 @@ def _page_statistics() -> list[_Call]:
     return [(page_statistics, (*_texts(), 30, 200, line_classes(), phrases([FILLER], [SCHEMES])))]
 
 
+def _byte_pairs() -> list[_Call]:
+    of_bytes, words, starts = np.zeros(256, np.uint32), np.zeros(1, np.uint8), np.zeros(2, np.int64)
+    table, none, ids = merge_table(of_bytes, of_bytes), added_tokens([]), of_bytes[:1]
+    pattern = Pattern(_fixed(np.zeros(0x110000, np.uint8)), True, 0)
+    merges = Merges(of_bytes, byte_ranks(of_bytes, table), table, ids, ids, starts, words, ids)
+    cutting = Cutting(none, none, pattern, False)
+    return [
+        (encode_texts, (*_texts(), cutting, merges, empty_memory(16), np.zeros(8, np.uint32), starts[:1])),
+        (word_table, (words, starts)),
+        (may_compose, (*_texts(), pattern.classes)),
+    ]
+
+
 def _pieces() -> tuple[Any, ...]:
     return character_classes(), lower_case()
 
@@ -220,6 +238,7 @@ def _urls() -> list[_Call]:
 
 #: The calls of each group, made when they are asked for.
 EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
+    "byte_pairs": _byte_pairs,
     "gopher": _gopher,
     "clean_lines": _clean_lines,
     "page_statistics": _page_statistics,

@@ -19,7 +19,14 @@ from numba.core.typing import signature
 from numba.extending import lower_builtin, models, register_model, type_callable, typeof_impl
 
 from gristmill.operators.kernels.compiling import Kernel, code_folder
-from gristmill.operators.kernels.primitives import load_float32, load_word, multiply_fold, prefetch, trailing_zeros
+from gristmill.operators.kernels.primitives import (
+    bytes_with,
+    load_float32,
+    load_word,
+    multiply_fold,
+    prefetch,
+    trailing_zeros,
+)
 
 numba.config.CACHE_DIR = str(code_folder())
 
@@ -48,8 +55,8 @@ class _Part(types.Dispatcher):
 register_model(_Part)(models.OpaqueModel)
 
 
-def _part(function):
-    dispatcher = numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
+def _part(function, counting):
+    dispatcher = numba.njit(no_cpython_wrapper=True, _nrt=counting, **_OPTIONS)(function)
     return dispatcher, _Part(dispatcher)  # types do not keep alive what they stand for
 
 
@@ -103,6 +110,22 @@ def _(context, builder, signature, args):
     to_read, every_level, data = flag(0), flag(3), flag(1)
     builder.call(function, [_address(context, builder, signature, args), to_read, every_level, data])
     return context.get_dummy_value()
+
+
+@type_callable(bytes_with)
+def _(context):
+    return lambda array, index, bits: signature(types.uint64, array, types.int64, types.uint8)
+
+
+@lower_builtin(bytes_with, types.Array, types.int64, types.uint8)
+def _(context, builder, signature, args):
+    vector, lanes = ir.VectorType(ir.IntType(8), 64), ir.VectorType(ir.IntType(32), 64)
+    loaded = builder.load(builder.bitcast(_address(context, builder, signature, args), vector.as_pointer()))
+    loaded.align = 1
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), args[2], ir.IntType(32)(0))
+    bits = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), ir.Constant(lanes, None))
+    found = builder.icmp_unsigned("!=", builder.and_(loaded, bits), ir.Constant(vector, None))
+    return builder.bitcast(found, ir.IntType(64))
 
 
 @type_callable(trailing_zeros)

@@ -20,7 +20,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-# The next five are instructions: `numba_backend` says which, and only kernels can call them.
+# The next six are instructions: `numba_backend` says which, and only kernels can call them.
 
 
 def multiply_fold(a, b):
@@ -45,6 +45,11 @@ def prefetch(array, index):
 
 def trailing_zeros(a):
     """Return the index of the lowest set bit of a uint64 (64 for zero)."""
+    raise NotImplementedError
+
+
+def bytes_with(array, index, bits):
+    """Return a 64-bit mask of the bytes index .. index + 63 of a uint8 array: which have one of the `bits`, a uint8."""
     raise NotImplementedError
 
 

@@ -25,8 +25,10 @@ class Tokens(Measure):
     English by 3.5 %, Chinese 4.2, French 6.8, code 6.8, Portuguese 7.0, Korean 7.9, Spanish 10.6, Indonesian 12.7,
     German 12.8, Arabic 19.9: too few outside English, of which most of that corpus and so of the entries are.
 
-    `tokens: path/to/tokenizer.json` counts with that tokenizer of the `tokenizers` library; special tokens that a model
-    adds around a text are not counted.
+    `tokens: path/to/tokenizer.json` counts with that tokenizer, exactly as the `tokenizers` library does; special
+    tokens that a model adds around a text are not counted. Byte-level BPE (GPT-2, Llama 3, Qwen 2 and their like: no
+    normalizer or NFC, the expression of GPT-2 or of cl100k) is counted by a kernel, many times sooner; other
+    tokenizers by the library.
     """
 
     shorthand: ClassVar[str | None] = "tokenizer"
@@ -53,7 +55,7 @@ class Tokens(Measure):
 
     def kernels(self) -> tuple[str, ...]:
         """Return the groups of kernels that it calls."""
-        return ("estimate_tokens",) if self.tokenizer is None else ()
+        return ("estimate_tokens",) if self.tokenizer is None else ("byte_pairs",)
 
     def open(self, files: Files) -> MeasureFunction:
         """Load the tokenizer, if any; return a thread-safe function from documents (n rows) to `tokens` (n rows)."""
