@@ -43,7 +43,7 @@ class Pack(Operator):
 
     def kernels(self) -> tuple[str, ...]:
         """Return the groups of kernels that it calls."""
-        return ("packing",)
+        return ("byte_pairs", "packing")
 
     def check(self, files: Files) -> None:
         """Raise RecipeError where the tokenizer cannot be loaded, or has no end-of-text token and one is asked for."""
