@@ -23,6 +23,7 @@ MODULES = (
     "tokenizing",
     "resolve",
     "dedup",
+    "packing",
     "crawl",
     "end_to_end",
     "growth",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gristmill.operators.label.task import Sample
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
     from gristmill.pipelines.readers.open_dataset import OpenDataset
+    from gristmill.pipelines.readers.packed_tokens import PackedTokens
     from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.sources.spec import Source
     from gristmill.pipelines.stages.context import RunResult
@@ -574,6 +575,21 @@ def open_dataset(url: str | os.PathLike[str], version: str | None = None, *, onl
     from gristmill.pipelines.readers.open_dataset import OpenDataset
 
     return OpenDataset(os.fspath(url), version, only_new)
+
+
+def open_packed(url: str | os.PathLike[str], version: str | None = None, *, window: int = 16) -> PackedTokens:
+    """Open the packed tokens of a dataset for training: of the version that readers take, or of the one named.
+
+    `url` is the dataset's folder, such as `store/datasets/web`. What is returned has `len()`, `sequence(number)` and
+    `feed(seed=0, rank=0, world=1, epochs=1, state=None)`, whose sequences or `batches(size)` are those of one rank.
+    `window` shards are read mixed with each other at a time.
+
+    Raises RecipeError where there is no such dataset or version, or its tokens are not packed, StoreDamaged where its
+    manifest is not what was written.
+    """
+    from gristmill.pipelines.readers.packed_tokens import PackedTokens
+
+    return PackedTokens(os.fspath(url), version, window)
 
 
 def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id: str, sample: Sample | None) -> Source:

@@ -67,3 +67,8 @@ def array_of(texts: Sequence[bytes]) -> pa.LargeStringArray:
     """Return texts (n) as an array, unchecked: what was not UTF-8 before need not be so after."""
     content = pa.array(texts, pa.large_binary())
     return pa.LargeStringArray.from_buffers(len(content), *content.buffers()[1:])
+
+
+def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
+    """Return the partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
+    return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from tests.support import DATA, make_documents, write_jsonl
+from tests.support import DATA, make_documents, sentences, write_jsonl
 
 # Shared machines pause at any moment, and kernels compile on their first call: no time limit per example.
 settings.register_profile("gristmill", deadline=None)
@@ -58,6 +59,33 @@ def make_recipe() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE tokenizer of 600 entries with an end-of-text token, 1."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=600,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<unk>", "<|endoftext|>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([sentences(seed, 400) for seed in range(20)], trainer)
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+@pytest.fixture
+def packed_recipe(corpus: Path, make_recipe: Callable[..., Path], tokenizer_file: Path) -> Path:
+    """A recipe that packs the tokens of 360 documents into six shards."""
+    shutil.copy(tokenizer_file, corpus / "tokenizer.json")
+    pack = {"tokenizer": "tokenizer.json", "length": 64, "seed": 5}
+    return make_recipe(corpus, decide=["exact_dedup"], write={"shard_bytes": 40_000, "pack": pack})
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ from gristmill.operators.kernels.merging import Merges, byte_ranks, merge_table,
 from gristmill.operators.kernels.minhash import Sketch, fast_similarity, k_permutations, sign
 from gristmill.operators.kernels.ngrams import UNCACHED, Features, count_buckets, list_buckets, sum_over_buckets
 from gristmill.operators.kernels.noise import gumbel, uniform
+from gristmill.operators.kernels.packing import best_fit, copy_pieces, permuted, shuffle_keys
 from gristmill.operators.kernels.page import FILLER, SCHEMES, page_statistics
 from gristmill.operators.kernels.paragraphs import hash_pieces, remove_pieces
 from gristmill.operators.kernels.personal_data import find_places
@@ -159,6 +160,25 @@ def _clean_lines() -> list[_Call]:
     return [(clean_texts_by_line, (*_texts(), rules, line_classes(), np.zeros(0, np.uint8)))]
 
 
+def _packing() -> list[_Call]:
+    numbers = np.zeros(0, np.int64)
+    small, large = np.zeros(0, np.uint16), np.zeros(0, np.uint32)
+    copied = [
+        (large, small),
+        (large, large),
+        (_fixed(small.copy()), small),
+        (_fixed(large.copy()), large),
+        (small, small),
+    ]
+    return [
+        (best_fit, (numbers, numbers, 2)),
+        *((copy_pieces, (source, numbers, numbers, numbers, target)) for source, target in copied),
+        (shuffle_keys, (_SEED, _fixed(np.zeros((1, 2), np.uint64)))),
+        (shuffle_keys, (_SEED, np.zeros((1, 2), np.uint64))),
+        (permuted, (_SEED, 1, numbers)),
+    ]
+
+
 def _page_statistics() -> list[_Call]:
     return [(page_statistics, (*_texts(), 30, 200, line_classes(), phrases([FILLER], [SCHEMES])))]
 
@@ -242,6 +262,7 @@ EXAMPLES: dict[str, Callable[[], list[_Call]]] = {
     "best_of_softmax": _best_of_softmax,
     "hash_texts": lambda: [(hash_texts, _texts()), (hash_128, (np.zeros(8, np.uint8), 0, 8))],
     "estimate_tokens": lambda: [(estimate_tokens, _texts())],
+    "packing": _packing,
     "noise": lambda: [(draw, (_SEED, _fixed(np.zeros((1, 2), np.uint64)))) for draw in (gumbel, uniform)],
 }
 

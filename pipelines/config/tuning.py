@@ -22,6 +22,7 @@ class Tuning:
     journal_bytes: int = 64_000_000  #: ... or that many bytes
     flush_seconds: float = 2.0  #: after which answers are written to a store that cannot append
     answer_files: int = 64  #: files of a task's answers above which they are compacted without being asked
+    exchanged_tokens: int = 1 << 24  #: tokens that a write task holds before it hands them on to be packed
     merged_rows: int = 1 << 22  #: answers that are merged at once; a file of half as many is left as it is
 
 

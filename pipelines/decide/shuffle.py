@@ -70,11 +70,6 @@ def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:
     return max(1, min(fitting, -(-rows // (smallest_block * max(1, senders)))))
 
 
-def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
-    """Return the partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
-    return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
-
-
 def shard_of(ordinals: NDArray[np.int64], addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return the partition (n) of addresses (n) where each shard is one: the position of its ordinal in `ordinals`."""
     return np.searchsorted(ordinals, (addresses >> np.uint64(columns.ROW_BITS)).astype(np.int64))

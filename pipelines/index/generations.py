@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.base import Memory
 from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.base import Engine, run_all, run_in_order
 from gristmill.pipelines.shard_tasks.write import kept_rows
 from gristmill.pipelines.storage import files

@@ -53,6 +53,7 @@ class Plan:
     tasks: tuple[LoadedTask, ...]  #: labelling tasks for the documents that are kept
     output: pa.Schema  #: columns of the dataset
     by: tuple[str, ...]  #: columns by whose values losses are counted
+    pack: ReadyOperator | None = None  #: packing of the written documents' tokens
     looked: tuple[str, ...] = ()  #: remarks on fields of the first records
 
     @property
@@ -70,12 +71,14 @@ class Plan:
         return self.loaded.recipe.decide
 
     def resources(self) -> dict[str, dict[str, str]]:
-        """Return the URL and digest of each file that measures of the recipe open, by its place in the recipe."""
+        """Return the URL and digest of each file that the recipe names for measures and packing, by its place there."""
+        opened = [(m.path, m.ready) for m in self.measures if m.ready is not None and m.fit is None]
+        if self.pack is not None:
+            opened.append((("write", "pack"), self.pack))
         return {
-            ".".join(map(str, (*measure.path, name))): asdict(entry)
-            for measure in self.measures
-            if measure.ready is not None and measure.fit is None
-            for name, entry in measure.ready.resources.items()
+            ".".join(map(str, (*path, name))): asdict(entry)
+            for path, ready in opened
+            for name, entry in ready.resources.items()
         }
 
     def chain(self) -> list[str]:
@@ -145,9 +148,15 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
                 fit = find_fit(loaded, measure, where, transforms, specs, refit)
             ready = _ready_operator(loaded, measure, path, fit) if fit is None or fit.fitted else None
             planned.append(PlannedMeasure(name_of(measure), measure, path, ready, fit, needed_by))
+    packing = None
+    if recipe.write.pack is not None:
+        with mistakes.located(("write", "pack")):
+            packing = _ready_operator(loaded, recipe.write.pack, ("write", "pack"), name="pack")
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
-    return Plan(loaded, tuple(source_files), tuple(transforms), tuple(planned), schema, decided, tasks, output, by)
+    return Plan(
+        loaded, tuple(source_files), tuple(transforms), tuple(planned), schema, decided, tasks, output, by, packing
+    )
 
 
 def fitted(plan: Plan, measure: PlannedMeasure, fit: Fit) -> Plan:
@@ -186,16 +195,18 @@ def _check_rules(recipe: Recipe, schema: pa.Schema, mistakes: Mistakes) -> pa.Sc
     return schema
 
 
-def _ready_operator(loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None) -> ReadyOperator:
+def _ready_operator(
+    loaded: LoadedRecipe, operator: Operator, path: Path, fit: Fit | None = None, name: str | None = None
+) -> ReadyOperator:
     """Return the operator with the files that it opens. Raises RecipeError, located, where they cannot be used."""
     try:
         named = operator.resources()
     except RecipeError as error:
         raise RecipeError(f"{loaded.where(*path)}: {error}") from None
-    resources = {name: resource(loaded.resolve(url), loaded.where(*path, name)) for name, url in named.items()}
+    resources = {file: resource(loaded.resolve(url), loaded.where(*path, file)) for file, url in named.items()}
     if fit is not None:
         resources["fit"] = fit_resource(fit)
-    ready = ReadyOperator(name_of(operator), operator, resources)
+    ready = ReadyOperator(name or name_of(operator), operator, resources)
     try:
         ready.check()
     except RecipeError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gristmill.operators.base import Operator
 from gristmill.operators.extract.extract import Extract
+from gristmill.operators.pack import Pack
 from gristmill.operators.table import SECTIONS, of_kind
 from gristmill.pipelines.label.task import LabelTask
 from gristmill.pipelines.recipe.recipe import Recipe
@@ -26,6 +27,8 @@ def recipe_schema() -> dict[str, Any]:
         schema["properties"][section] = described | _section(of_kind(kind), definitions)
     described = {"description": schema["properties"]["extract"]["description"]}
     schema["properties"]["extract"] = _options(Extract, definitions) | described
+    described = {"description": definitions["Write"]["properties"]["pack"]["description"]}
+    definitions["Write"]["properties"]["pack"] = _options(Pack, definitions) | described
     definitions["Source"]["properties"]["format"]["enum"] = [AUTO, *FORMATS]
     schema["$defs"] = {name: value for name, value in definitions.items() if _is_used(name, schema)}
     return {"$schema": DIALECT, **schema, "title": "gristmill recipe"}

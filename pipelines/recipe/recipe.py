@@ -15,6 +15,7 @@ from gristmill.operators import columns
 from gristmill.operators.base import Measure, Operator, Rule, Transform
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.extract.extract import Extract
+from gristmill.operators.pack import Pack
 from gristmill.operators.table import SECTIONS, name_of, of_kind, operators
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
@@ -40,6 +41,10 @@ class Write(Section):
     columns: tuple[str, ...] | None = Field(
         default=None,
         description="columns of the dataset, in this order; by default id, text, source, url, metadata and measures",
+    )
+
+    pack: Pack | None = Field(
+        default=None, description="the tokens of the documents, packed for the training of a language model"
     )
 
     @field_validator("columns")

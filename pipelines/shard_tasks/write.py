@@ -10,7 +10,8 @@ import base64
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice, pairwise
 from threading import Lock
 from typing import Any
@@ -23,6 +24,7 @@ from gristmill.operators import columns
 from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.kernels.primitives import hash_128
+from gristmill.pipelines.shard_tasks.pack import Packing, TokenSender, sending
 from gristmill.pipelines.shard_tasks.reread import KNOWN, read_texts, rewritten, written_bytes
 from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch
 from gristmill.pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
@@ -72,6 +74,7 @@ class Layout:
     rewrite: Rewrite | None = None  #: applied to the texts after the transforms
     observed: tuple[ReadyOperator, ...] = ()  #: measures that count something over what is written
     threads: int = 1  #: shards that one task may read at once
+    packing: Packing | None = None  #: of the tokens of what is written, if they are packed
 
     def file(self, number: int) -> str:
         """Return the URL of an output file."""
@@ -85,6 +88,8 @@ class WriteReceipt:
     files: tuple[WrittenFile, ...]
     seconds: Mapping[str, float]
     observed: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    tokens: int = 0  #: that were handed on to be packed
+    exchanged: str | None = None  #: digest of the exchange file that they are in
 
 
 def plan_files(survivors: Sequence[ShardSurvivors], shard_bytes: int) -> tuple[list[WriteTask], int]:
@@ -195,13 +200,18 @@ class WriteFiles:
         borders = np.cumsum([0, *self.task.sizes])
         parts = [lengths[a:b] for a, b in pairwise(borders)]
         groups = [row_groups(part) for part in parts]
-        tables = regroup(self._tables(watch, list(observers.values())), chain.from_iterable(groups))
         outputs = []
-        for i, (part, sizes) in enumerate(zip(parts, groups, strict=True)):
-            url = self.layout.file(self.task.first_file + i)
-            with watch.step("write dataset"):
-                outputs.append(write_dataset_file(url, self.layout.schema, islice(tables, len(sizes)), int(part.sum())))
+        with ExitStack() as stack:
+            packing = self.layout.packing
+            sender = None if packing is None else stack.enter_context(sending(packing, self.task.first_file))
+            tables = regroup(self._tables(watch, list(observers.values()), sender), chain.from_iterable(groups))
+            for i, (part, sizes) in enumerate(zip(parts, groups, strict=True)):
+                url, schema = self.layout.file(self.task.first_file + i), self.layout.schema
+                with watch.step("write dataset"):
+                    outputs.append(write_dataset_file(url, schema, islice(tables, len(sizes)), int(part.sum())))
         receipt = WriteReceipt(tuple(outputs), dict(watch.seconds), {name: o.counts for name, o in observers.items()})
+        if sender is not None:
+            receipt = replace(receipt, tokens=sender.tokens, exchanged=sender.digest)
         files.write_record(receipt_url, _dump_receipt(receipt))
         return receipt
 
@@ -210,11 +220,17 @@ class WriteFiles:
         try:
             receipt = _load_receipt(files.read_record(receipt_url))
             digests = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
+            if self.layout.packing is not None:
+                exchanged = files.digest(self.layout.packing.file(self.task.first_file))
+                if exchanged != receipt.exchanged:
+                    return None
         except (FileNotFoundError, StoreDamaged):
             return None
         return receipt if digests == [file.digest for file in receipt.files] else None
 
-    def _tables(self, watch: Stopwatch, observers: Sequence[Observer]) -> Iterator[pa.Table]:
+    def _tables(
+        self, watch: Stopwatch, observers: Sequence[Observer], sender: TokenSender | None
+    ) -> Iterator[pa.Table]:
         """Yield the survivors of the task's shards, in order; several shards are read at once if threads are to spare.
 
         At most the survivors of one file are held ahead, as a task of several shards writes one file.
@@ -222,10 +238,10 @@ class WriteFiles:
         layout = self.layout
         if layout.threads == 1 or len(self.task.survivors) == 1:
             for survivors in self.task.survivors:
-                yield from ReadSurvivors(layout, survivors).tables(watch, observers)
+                yield from ReadSurvivors(layout, survivors, sender).tables(watch, observers)
             return
         with ThreadPoolExecutor(layout.threads) as pool:
-            readers = [pool.submit(ReadSurvivors(layout, s).collect, observers) for s in self.task.survivors]
+            readers = [pool.submit(ReadSurvivors(layout, s, sender).collect, observers) for s in self.task.survivors]
             for reader in readers:
                 tables, seconds = reader.result()
                 watch.seconds.update(seconds)
@@ -243,6 +259,7 @@ class ReadSurvivors:
 
     layout: Layout
     survivors: ShardSurvivors
+    sender: TokenSender | None = None
 
     def collect(self, observers: Sequence[Observer]) -> tuple[list[pa.Table], Mapping[str, float]]:
         """Return all tables at once, with the seconds that they took."""
@@ -272,6 +289,11 @@ class ReadSurvivors:
         for observer in observers:
             with watch.step(observer.name):
                 observer.add(text)
+        if self.sender is not None:
+            rows = kept[columns.ROW].to_numpy().astype(np.uint64)
+            addresses = np.uint64(columns.address(self.survivors.shard.ordinal, 0)) | rows
+            with watch.step("pack"):
+                self.sender.add(text, kept[columns.CONTENT_ID].combine_chunks(), addresses)
         arrays = {name: kept[name] for name in self.layout.columns if name != columns.TEXT}
         if columns.TEXT in self.layout.columns:
             arrays[columns.TEXT] = text.cast(pa.string())
@@ -317,10 +339,12 @@ def _dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:
     observed = {
         name: base64.b64encode(zlib.compress(counts.tobytes())).decode() for name, counts in receipt.observed.items()
     }
-    return {"files": [asdict(f) for f in receipt.files], "seconds": dict(receipt.seconds), "observed": observed}
+    written = {"files": [asdict(f) for f in receipt.files], "seconds": dict(receipt.seconds), "observed": observed}
+    return {**written, "tokens": receipt.tokens, "exchanged": receipt.exchanged}
 
 
 def _load_receipt(held: dict[str, Any]) -> WriteReceipt:
     packed = held["observed"].items()
     observed = {name: np.frombuffer(zlib.decompress(base64.b64decode(counts)), np.int64) for name, counts in packed}
-    return WriteReceipt(tuple(WrittenFile(**f) for f in held["files"]), held["seconds"], observed)
+    written = tuple(WrittenFile(**f) for f in held["files"])
+    return WriteReceipt(written, held["seconds"], observed, held.get("tokens", 0), held.get("exchanged"))

@@ -47,7 +47,7 @@ def write_dataset_file(url: str, schema: pa.Schema, groups: Iterable[pa.Table], 
     """Write one row group for each table of `groups`; `text_bytes` is the total length of their texts."""
     rows = 0
     with files.replacing(url) as file:
-        digesting = _Digesting(file)
+        digesting = DigestingFile(file)
         with pq.ParquetWriter(digesting, schema, compression="zstd", compression_level=COMPRESSION_LEVEL) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=max(1, group.num_rows))
@@ -69,7 +69,7 @@ def regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Tab
         buffer, rows = [table.slice(size)], rows - size
 
 
-class _Digesting:
+class DigestingFile:
     """Binary file that digests the bytes written through it."""
 
     closed = False
@@ -80,6 +80,7 @@ class _Digesting:
         self.written = 0
 
     def write(self, content: Any) -> int:
+        """Pass bytes on and return their number."""
         self._digest.update(content)
         self._file.write(content)
         size = memoryview(content).nbytes
@@ -87,13 +88,16 @@ class _Digesting:
         return size
 
     def tell(self) -> int:
+        """Return the number of bytes written so far."""
         return self.written
 
     def flush(self) -> None:
+        """Flush the file below."""
         self._file.flush()
 
     def close(self) -> None:
         """Do nothing: the owner of the file closes it."""
 
     def hexdigest(self) -> str:
+        """Return the BLAKE2b-128 digest of what was written, in hexadecimal."""
         return self._digest.hexdigest()

@@ -14,6 +14,7 @@ from gristmill.pipelines.planning.plan import index_parameters, indexed_rule
 from gristmill.pipelines.planning.state import StoreState
 from gristmill.pipelines.stages import quarantine
 from gristmill.pipelines.stages.context import Context, Measured, RunResult
+from gristmill.pipelines.stages.pack import packed_summary
 from gristmill.pipelines.stages.withdraw import write_withdrawn
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
@@ -56,6 +57,7 @@ def commit(context: Context) -> Context:
         labels=context.labels,
         listed=context.listed(),
         whole=version.manifest["rows"],
+        packed=packed_summary(version.manifest),
         held=version.held,
         withdrawn=sum(shard.kept() for shard in context.withdrawn if shard.reasons),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +21,15 @@ from gristmill.operators import columns
 from gristmill.operators.base import digest_of
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.rules.select import TOKENS
+from gristmill.pipelines.shard_tasks.pack import FOLDER as TOKENS_FOLDER
+from gristmill.pipelines.shard_tasks.pack import packed_documents, write_packed
 from gristmill.pipelines.shard_tasks.write import kept_rows
 from gristmill.pipelines.sinks.parquet import write_dataset_file
+from gristmill.pipelines.stages.pack import listed, packed
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.measures import ShardMeasures
+from gristmill.pipelines.store.resources import ReadyOperator
 from gristmill.pipelines.store.runs import Run, finished_runs, nights_of
 
 _COUNTED = pa.schema([(TOKENS, pa.int64())])
@@ -78,10 +82,37 @@ def _groups(parquet: pq.ParquetFile, stays: NDArray[np.bool_], seen: list[int]) 
 
 
 @dataclass(frozen=True)
+class NightTokens:
+    """A shard of packed tokens of an earlier night, and the shards whose documents are left out of it."""
+
+    night: str
+    held_by: Version
+    shard: Mapping[str, Any]  #: as a manifest lists it
+    out: frozenset[int]
+
+    def written_to(self, version: Version, pack: ReadyOperator) -> dict[str, Any] | None:
+        """Return its entry in the manifest of a version; None where nothing is left.
+
+        Without some shards the rest is packed again, into the folder of the version.
+        """
+        if not self.out:
+            paths = [{**file, "path": self.held_by.path_of(file)} for file in self.shard["files"]]
+            return {**self.shard, "files": paths, "night": self.night}
+        name = self.shard["name"].rsplit("/tokens-", 1)[-1].removeprefix(f"{self.night}-")
+        again = files.join(TOKENS_FOLDER, f"tokens-{self.night}-{name}")
+        source = files.join(self.held_by.url, f"{self.shard['name']}.parquet")
+        documents = packed_documents(pack, source, self.out)
+        if not documents.num_rows:
+            return None
+        return {**listed(write_packed(pack, version.url, again, documents), version), "night": self.night}
+
+
+@dataclass(frozen=True)
 class EarlierNights:
     """The earlier nights of a version, oldest first."""
 
     files: Sequence[NightFile]
+    packed: Sequence[NightTokens]
     tokens: Mapping[str, int]  #: by night
     schemas: Sequence[Any]  #: columns of their files, as manifests tell them
     columns_changed: bool  #: whether they differ
@@ -101,11 +132,15 @@ class EarlierNights:
                 totals.append({"version": night, **counts, "tokens": tokens})
         return entries, totals
 
+    def packed_listed(self, version: Version, pack: ReadyOperator) -> list[dict[str, Any]]:
+        """Return the shards of packed tokens for the manifest of a version; see `NightTokens.written_to`."""
+        return [entry for shard in self.packed if (entry := shard.written_to(version, pack)) is not None]
+
 
 def earlier_nights(dataset: Dataset, index: str, decided: Collection[int], before: Run | None = None) -> EarlierNights:
     """Return the nights before a run that decides some shards, or before the run that it completes."""
     nights = nights_of(dataset.store, dataset.name, index, before)
-    found, tokens = list[NightFile](), dict[str, int]()
+    found, packed, tokens = list[NightFile](), list[NightTokens](), dict[str, int]()
     manifests: dict[str, dict[str, Any]] = {}
 
     def manifest(version: Version) -> dict[str, Any]:
@@ -113,13 +148,18 @@ def earlier_nights(dataset: Dataset, index: str, decided: Collection[int], befor
             manifests[version.name] = version.manifest
         return manifests[version.name]
 
-    def add(night: str, held: Iterable[_File], out: Collection[int], run: Run | None) -> None:
-        for file in held:
+    def add(night: str, held: _Held, out: Collection[int], run: Run | None) -> None:
+        left_out: set[int] = set()
+        for file in held.files:
             place = dataset.named(file["path"].split("/")[0])
             if out:
                 file = {**file, "shards": _shards(manifest(place), place, file, run)}
             gone = frozenset(ordinal for ordinal, _ in file.get("shards", ()) if ordinal in out)
             found.append(NightFile(night, place, file, gone))
+            left_out |= gone
+        for shard in held.packed:
+            place = dataset.named(shard["files"][0]["path"].split("/")[0])
+            packed.append(NightTokens(night, place, shard, frozenset(left_out)))
 
     newest = nights[-1].run.record["version"] if nights else _current(dataset)
     listed = {} if newest is None else _by_night(dataset.named(newest), manifest(dataset.named(newest)))
@@ -129,22 +169,22 @@ def earlier_nights(dataset: Dataset, index: str, decided: Collection[int], befor
         if standing >= {*listed}
         else {run.record["version"] for run in finished_runs(dataset.store) if run.record["name"] == dataset.name}
     )
-    for version, (held, count) in listed.items():
+    for version, held in listed.items():
         if version not in known:  # the records of its run are lost, its documents are not
-            tokens[version] = count
+            tokens[version] = held.tokens
             add(version, held, decided, None)
     for night in nights:
         version = night.run.record["version"]
         if version not in listed:
-            held, count = _by_night(dataset.named(version), manifest(dataset.named(version)))[version]
-            listed[version] = held, count - _tokens(night.run, night.superseded)
-        held, count = listed[version]
+            held = _by_night(dataset.named(version), manifest(dataset.named(version)))[version]
+            listed[version] = held._replace(tokens=held.tokens - _tokens(night.run, night.superseded))
+        held = listed[version]
         again = [row for row in night.shards if row["ordinal"] in decided]
-        tokens[version] = count - _tokens(night.run, again)
+        tokens[version] = held.tokens - _tokens(night.run, again)
         add(version, held, {row["ordinal"] for row in [*again, *night.superseded]}, night.run)
     schemas = [told["schema"] for told in manifests.values()]
     changed = any(told.get("columns_changed") for told in manifests.values())
-    return EarlierNights(found, tokens, schemas, changed)
+    return EarlierNights(found, packed, tokens, schemas, changed)
 
 
 def _current(dataset: Dataset) -> str | None:
@@ -155,17 +195,29 @@ def _current(dataset: Dataset) -> str | None:
     return None
 
 
-def _by_night(version: Version, manifest: Mapping[str, Any]) -> dict[str, tuple[list[_File], int]]:
-    """Return the files and tokens of each night that a manifest lists, by the version that added it."""
+class _Held(NamedTuple):
+    """Files, tokens and shards of packed tokens of one night, as a manifest lists them."""
+
+    files: list[_File]
+    tokens: int
+    packed: list[Mapping[str, Any]]  #: shards of packed tokens
+
+
+def _by_night(version: Version, manifest: Mapping[str, Any]) -> dict[str, _Held]:
+    """Return what a manifest lists of each night, by the version that added it."""
     counts = {night["version"]: night["tokens"] for night in manifest.get("nights", ())}
     counts[version.name] = manifest.get("new", manifest)["tokens"]
-    held: dict[str, list[_File]] = {name: [] for name in counts}
+    held = {name: _Held([], tokens, []) for name, tokens in counts.items()}
     for file in manifest["files"]:
-        held[file.get("night", version.name)].append({**file, "path": version.path_of(file)})
-    return {name: (held[name], tokens) for name, tokens in counts.items()}
+        held[file.get("night", version.name)].files.append({**file, "path": version.path_of(file)})
+    for shard in manifest.get("packed", {"shards": ()})["shards"]:
+        held[shard.get("night", version.name)].packed.append(shard)
+    return held
 
 
-def relisted(dataset: Dataset, index: str, newest: Version, publish: bool = True) -> Version:
+def relisted(
+    dataset: Dataset, index: str, newest: Version, pack: ReadyOperator | None, publish: bool = True
+) -> Version:
     """Return the version for readers where no shard is new: that of the newest run, if it lists all nights as they are.
 
     Where it does not (labels of an earlier night came since, or it was written when a version listed its own files
@@ -186,13 +238,20 @@ def relisted(dataset: Dataset, index: str, newest: Version, publish: bool = True
             "new": {what: new[what] for what in new if what != "version"},
             "nights": earlier,
             "columns_changed": nights.columns_changed or any(schema != manifest["schema"] for schema in nights.schemas),
-            "files": [
-                {name: value for name, value in entry.items() if name != "night" or value != newest.name}
-                for entry in entries
-            ],
+            "files": [_of_night(entry, newest) for entry in entries],
         }
-        version = dataset.commit(version, {**manifest, **listing, "completes": newest.name}, publish=publish)
+        relisting = {**manifest, **listing, "completes": newest.name}
+        relisting.pop("packed", None)
+        if pack is not None:
+            shards = nights.packed_listed(version, pack)
+            relisting["packed"] = packed(pack, [_of_night(shard, newest) for shard in shards])
+        version = dataset.commit(version, relisting, publish=publish)
     return replace(version, committed=True)
+
+
+def _of_night(entry: Mapping[str, Any], newest: Version) -> dict[str, Any]:
+    """Return an entry of a manifest without its night, where that is the newest."""
+    return {name: value for name, value in entry.items() if name != "night" or value != newest.name}
 
 
 def _shards(manifest: Mapping[str, Any], place: Version, file: _File, run: Run | None) -> list[tuple[int, int]]:

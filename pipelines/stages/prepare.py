@@ -12,6 +12,7 @@ from gristmill.pipelines.planning.plan import fitted
 from gristmill.pipelines.planning.state import index_remark
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.stages.measure import all_measured
+from gristmill.pipelines.stages.pack import check_packed_alike
 from gristmill.pipelines.store import runs, whole
 
 
@@ -39,6 +40,7 @@ def check_history(context: Context) -> Context:
                 f"{faults[0]}. The run {stands.run.name} wrote it, and the index {index.name} holds what that run "
                 "kept, which no run decides again. Nothing was touched. Restore the file from a backup",
             )
+        check_packed_alike(context.plan.pack, version.manifest, context.plan.loaded.where("write", "pack"))
     return context
 
 
@@ -49,6 +51,8 @@ def compile_kernels(context: Context) -> Context:
         at_work: list[Operator] = [*plan.rules]
         if not all_measured(context.state, context.shards):
             at_work += [*(ready.operator for ready in plan.transforms), *(m.operator for m in plan.measures)]
+        if plan.pack is not None:
+            at_work.append(plan.pack.operator)
         compile_missing(
             {"hash_texts", *(name for operator in at_work for name in operator.kernels())}, context.reporter
         )

@@ -16,6 +16,7 @@ from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.decide import check_source_losses
 from gristmill.pipelines.stages.earlier_nights import relisted
 from gristmill.pipelines.stages.measure import all_measured, with_given_columns
+from gristmill.pipelines.stages.pack import packed_summary
 from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.registry import Shard
@@ -35,7 +36,7 @@ def end_where_nothing_is_new(context: Context) -> Context:
         dataset = Dataset(context.store, name)
         version = dataset.named(current.record["version"])
         if current.index is not None:
-            version = relisted(dataset, current.index, version, context.publish)
+            version = relisted(dataset, current.index, version, context.plan.pack, context.publish)
         return _ended(context, current, version, unreadable=(), nothing_new=True)
     raise RecipeError(
         f"the index holds all {state.indexed} shards, but no run of {name} decided them: there is nothing to do. Add "
@@ -77,8 +78,10 @@ def _fingerprint(context: Context, measured: Sequence[Shard]) -> str:
     shards = [[shard.ordinal, shard.source.name] for shard in measured]
     output = [recipe.name, recipe.write.shard_bytes, plan.output.names, plan.by]
     generations = [] if index is None else [generation.name for generation in index.generations]
-    labels = [task.fingerprint for task in plan.tasks]
-    return digest_of([output, rules, plan.measured_by(), documents, shards, generations, *labels, RESULTS])
+    more = [task.fingerprint for task in plan.tasks]
+    if plan.pack is not None:
+        more.append(plan.pack.fingerprint)
+    return digest_of([output, rules, plan.measured_by(), documents, shards, generations, *more, RESULTS])
 
 
 def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
@@ -109,6 +112,7 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         **now,
         "dataset": version.url,
         "whole": version.manifest["rows"],
+        "packed": packed_summary(version.manifest),
         "held": version.held,
         "indexed": context.state.indexed,
         "processor_seconds": {},

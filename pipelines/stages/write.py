@@ -31,6 +31,7 @@ from gristmill.pipelines.shard_tasks.write import (
 from gristmill.pipelines.stages import manifest
 from gristmill.pipelines.stages.context import Measured
 from gristmill.pipelines.stages.earlier_nights import earlier_nights
+from gristmill.pipelines.stages.pack import listed, pack_tokens, packed, packing_for
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
@@ -72,6 +73,8 @@ def write_dataset(
         RESULTS,
         {key: value for key, value in funnel.to_json().items() if key not in COUNTED_BY},
     ]
+    if plan.pack is not None:
+        made_by += [plan.pack.fingerprint]
     indexed = indexed_rule(plan.rules)
     index = None if indexed is None else indexed[1].name
     before = None
@@ -100,8 +103,10 @@ def write_dataset(
     observed = _observed_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
     names = tuple(plan.output.names)
-    layout = Layout(version.url, number, names, plan.output, plan.transforms, rewrite, observed, threads)
-    receipts = _write_files(layout, tasks, engine, reporter)
+    with packing_for(plan, version, survivors, engine) as packing:
+        layout = Layout(version.url, number, names, plan.output, plan.transforms, rewrite, observed, threads, packing)
+        receipts = _write_files(layout, tasks, engine, reporter)
+        shards = [] if packing is None else pack_tokens(packing, version, tasks, receipts, engine, reporter)
     rows = sum(file.rows for receipt in receipts for file in receipt.files)
     if rows != funnel.kept:
         raise FatalError(
@@ -116,6 +121,9 @@ def write_dataset(
         parent = dataset.named(completes.record["version"]).manifest["parent"]
     wrote = (funnel, receipts, version, parent, before, shards_by_file(tasks))
     new_manifest = manifest.build(plan, measured.shards, measured.counts, *wrote)
+    if plan.pack is not None:
+        earlier = [] if before is None else before.packed_listed(version, plan.pack)
+        new_manifest |= {"packed": packed(plan.pack, [*earlier, *(listed(shard, version) for shard in shards)])}
     new_manifest |= {} if replaced_version is None else {"completes": replaced_version}
     whole.announce_version(run_url, recipe.name, version, new_manifest, index)
     version = dataset.commit(version, new_manifest, replaced_version, publish)

@@ -63,11 +63,21 @@ KINDS = (
     _kind("manifest of a dataset", r"datasets/[^/]+/[^/]+/manifest\.json", f"{_AGAIN}, or restore it from a backup"),
     _kind("file of a dataset", r"datasets/[^/]+/[^/]+/data-[^/]+\.parquet", f"{_AGAIN}, or restore it from a backup"),
     _kind(
+        "packed tokens of a dataset",
+        r"datasets/[^/]+/[^/]+/tokens/tokens-[^/]+\.(bin|idx|parquet)",
+        f"{_AGAIN}, or restore it from a backup",
+    ),
+    _kind(
+        "state of a dataset",
+        r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/([^/]+\.json|exchange/[^/]+\.arrow))",
+        _AGAIN,
+        derived=True,
+    ),
+    _kind(
         "marks of versions",
         r"datasets/[^/]+/marks\.json",
         f"{_BACKUP}, or remove it: its tags are then gone, and no version is held back",
     ),
-    _kind("state of a dataset", r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/[^/]+\.json)", _AGAIN, derived=True),
     _kind(
         "index",
         r"index/[^/]+/(index\.json|generations/.+\.(parquet|json))",

@@ -52,8 +52,12 @@ class Version:
         return files.read_record(files.join(self.url, MANIFEST))
 
     def written(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the files of a manifest that lie in the folder of this version."""
-        return [file for file in manifest["files"] if self.path_of(file).startswith(f"{self.name}/")]
+        """Return the files of a manifest that lie in the folder of this version, those of packed tokens last."""
+        return [file for file in _listed(manifest) if self.path_of(file).startswith(f"{self.name}/")]
+
+    def folders(self, manifest: Mapping[str, Any]) -> set[str]:
+        """Return the folders of versions, by name, in which the files of its manifest lie."""
+        return {self.path_of(file).split("/")[0] for file in _listed(manifest)}
 
     def added(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the files of its manifest with what it added to earlier nights."""
@@ -70,8 +74,9 @@ class Version:
         return [files.join(folder, self.path_of(file)) for file in listed]
 
     def states(self) -> dict[str, files.State]:
-        """Return the present states of the data files in its folder, by name."""
-        return {name: state for name, state in files.states(self.url).items() if name.endswith(".parquet")}
+        """Return the present states of the files in its folder, the manifest apart, by name."""
+        held = files.states(self.url).items()
+        return {name: state for name, state in held if name.endswith((".parquet", ".bin", ".idx"))}
 
     def faults(self, manifest: Mapping[str, Any], known: States, now: States | None = None) -> list[str]:
         """Return a sentence for each file of a manifest in its folder that is gone or not what was written.
@@ -103,6 +108,12 @@ class Marks:
     def tags_of(self, version: str) -> list[str]:
         """Return the tags of a version, in order."""
         return sorted(tag for tag, name in self.tags.items() if name == version)
+
+
+def _listed(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return all files that a manifest lists, those of packed tokens last."""
+    tokens = (file for shard in manifest.get("packed", {"shards": ()})["shards"] for file in shard["files"])
+    return [*manifest["files"], *tokens]
 
 
 class Dataset:

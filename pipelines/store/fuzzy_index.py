@@ -84,7 +84,7 @@ class GenerationFiles:
         return files.join(self.url, "keys", f"{part:05d}-of-{self.key_files:05d}.parquet")
 
     def keys_within(self, partition: int, partitions: int) -> list[str]:
-        """Return the files that cover one of `partitions` key ranges (`shuffle.partition_of`), and maybe more."""
+        """Return the files that cover one of `partitions` key ranges (`partition_of`), and maybe more."""
         first = partition * self.key_files // partitions
         end = -(-(partition + 1) * self.key_files // partitions)
         return [self.keys(part) for part in range(first, end)]

@@ -75,7 +75,7 @@ def check_current(dataset: Dataset) -> None:
 def check_version(dataset: Dataset, version: Version) -> None:
     """Raise StoreDamaged where a committed version of a dataset is not what was written."""
     manifest = version.manifest
-    wrote = {version.path_of(file).split("/")[0] for file in manifest["files"]}
+    wrote = version.folders(manifest)
     by: dict[str, Run] = {}
     for run in finished_runs(dataset.store):
         if run.record["name"] == dataset.name and run.record["version"] in wrote:

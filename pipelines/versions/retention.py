@@ -18,7 +18,7 @@ from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import MANIFEST
 from gristmill.pipelines.store import runs
-from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.runs import Run
@@ -129,7 +129,7 @@ def judge(store: str, name: str, keep: Keep) -> Collection:
     pending = [version for version in reasons if reasons[version]]
     while pending:  # what a version keeps stays whole, with all that its own manifest lists
         version = pending.pop()
-        for folder in _folders(dataset.named(version), manifests[version]) - {version}:
+        for folder in dataset.named(version).folders(manifests[version]) - {version}:
             pending += [] if reasons.get(folder, [""]) else [folder]
             because(folder, f"files of {version} lie in it")
     judged = [
@@ -185,11 +185,6 @@ def dates_of(dataset: Dataset, by: Mapping[str, Sequence[Run]] | None = None) ->
     return found
 
 
-def _folders(version: Version, manifest: Mapping[str, Any]) -> set[str]:
-    """Return the folders, by name, in which the files of a version lie."""
-    return {version.path_of(file).split("/")[0] for file in manifest["files"]}
-
-
 def _remove_all(store: str, dataset: Dataset, going: Sequence[Judged]) -> None:
     for version in going:
         for run in version.runs:
@@ -201,7 +196,7 @@ def _remove_all(store: str, dataset: Dataset, going: Sequence[Judged]) -> None:
     runs.remove_leftovers(store)
     left = Dataset(store, dataset.name)
     named = {run.record["version"] for run in runs.finished_runs(store) if run.record["name"] == dataset.name}
-    left.sweep(named.union(*(_folders(version, version.manifest) for version in left.versions())))
+    left.sweep(named.union(*(version.folders(version.manifest) for version in left.versions())))
 
 
 def in_words(keep: Keep) -> str:

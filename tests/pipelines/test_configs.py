@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from gristmill import open_packed
 from gristmill.pipelines.cli.main import app
 from tests.operators.measures.fasttext_models import THREADS
 from tests.pipelines.label.endpoint import endpoint
@@ -43,7 +44,7 @@ def dropped(result: Any) -> dict[str, int]:
 
 
 def test_every_recipe_is_tested() -> None:
-    tested = {"dedup", "distilled", "fuzzy", "gopher", "label", "nightly", "paragraphs", "quickstart"}
+    tested = {"dedup", "distilled", "fuzzy", "gopher", "label", "nightly", "pack", "paragraphs", "quickstart"}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == tested
     assert {path.stem for path in CONFIGS.glob("tasks/*.yaml")} == {"edu"}
 
@@ -91,6 +92,17 @@ def test_gopher(copied: Path) -> None:
     table = pq.read_table(sorted(Path(result["dataset"]).glob("*.parquet")), columns=["url", "gopher_words"])
     assert len(set(table["url"].to_pylist())) == table.num_rows == result["funnel"]["kept"]
     assert min(table["gopher_words"].to_pylist()) >= 50
+
+
+def test_pack(copied: Path, tokenizer_file: Path) -> None:
+    write_jsonl(copied / "data" / "a.jsonl", make_documents(300))
+    (copied / "models").mkdir()
+    shutil.copy(tokenizer_file, copied / "models" / "tokenizer.json")
+    result = gristmill("run", copied / "pack.yaml")
+    packed = result["packed"]
+    assert (packed["documents"], packed["length"], packed["eos"]) == (270, 512, 1)
+    opened = open_packed(copied / "store" / "datasets" / "pack")
+    assert sum(len(sequence.tokens) for sequence in opened.feed(seed=1)) == packed["tokens"]
 
 
 def test_label(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

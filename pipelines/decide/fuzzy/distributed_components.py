@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.kernels.candidates import first_occurrences, hash_pairs
 from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for, shard_of
 from gristmill.pipelines.engine.base import Engine, run_all
 from gristmill.pipelines.storage import files
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.kernels.bands import band_keys
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.hashes import hash_texts
@@ -14,7 +15,7 @@ from gristmill.pipelines.decide.fuzzy.pairs import pair_table
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.similarity import lanes
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of
+from gristmill.pipelines.decide.shuffle import Exchange
 
 KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
 #: A partition of keys has this many times fewer rows than others: its bitmaps and its sort stay in the processor's

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.kernels.candidates import hash_pairs
 from gristmill.operators.rules.keep import rank_column, ranks
 from gristmill.operators.runs import is_first
@@ -22,7 +23,7 @@ from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluste
 from gristmill.pipelines.decide.fuzzy.components import Members
 from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, shard_of
+from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 from gristmill.pipelines.store.fuzzy_index import CLUSTER
 
 #: Survivors of a component that others are compared with; a document unlike all of them survives without more.

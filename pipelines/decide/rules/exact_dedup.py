@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.copies import Candidates, group_copies
 from gristmill.operators.rules.exact_dedup import ExactDedup, hash_columns, is_comparable
@@ -24,7 +25,7 @@ from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tall
 from gristmill.pipelines.decide.earlier import EarlierShard, NewKeys, without_columns
 from gristmill.pipelines.decide.rules.checks import check_known, check_rank
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.base import Engine, run_all
 from gristmill.pipelines.storage import files
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.paragraphs import UNCOUNTED
 from gristmill.operators.rules.paragraph_dedup import POSITIONS, ParagraphDedup
@@ -26,7 +27,7 @@ from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tall
 from gristmill.pipelines.decide.earlier import NewKeys, without_columns
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for, shard_of
 from gristmill.pipelines.engine.base import run_all
 from gristmill.pipelines.storage import files
 

@@ -44,6 +44,8 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
     console.print(f"time     {_time(result)}", style="dim", markup=False)
     if result.whole is not None and result.whole > result.funnel.kept:
         console.print(f"in all   {plural(result.whole, 'document')} of this and of earlier nights", markup=False)
+    if result.packed is not None:
+        console.print(f"packed   {_packed(result.packed)}", markup=False)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
     if result.held is not None:
         show_held(result.recipe, result.dataset, result.held, console)
@@ -63,6 +65,18 @@ def _duplicate_ids(result: RunResult) -> str:
     sample = ", ".join(map(str, examples)) + (", ..." if ids > len(examples) else "")
     stand = "stands" if ids == 1 else "stand"
     return f"{plural(ids, 'id')} {stand} for more than one document ({sample}); all of these documents are kept apart"
+
+
+def _packed(packed: Mapping[str, Any]) -> str:
+    """Return how many tokens are in how many sequences, and what packing cost."""
+    places = packed["sequences"] * packed["length"]
+    spared = packed["truncated_fitting"]
+    whole = f", {spared:,} of which would fit into one" if spared else ""
+    return (
+        f"{packed['tokens']:,} tokens in {plural(packed['sequences'], 'sequence')} of {packed['length']:,} "
+        f"({packed['split']}; {packed['padding'] / max(1, places):.1%} of the places empty); "
+        f"{packed['truncated']:,} of {plural(packed['documents'], 'document')} in several sequences{whole}"
+    )
 
 
 def _time(result: RunResult) -> str:

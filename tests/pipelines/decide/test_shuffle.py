@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for, shard_of
+from gristmill.operators.arrays import partition_of
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for, shard_of
 
 SCHEMA = pa.schema([("partition", pa.int64()), ("at", pa.int64())])
 

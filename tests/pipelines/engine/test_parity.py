@@ -26,8 +26,8 @@ RULES = [
 
 
 @pytest.fixture
-def recipe(corpus: Path, make_recipe: Callable[..., Path]) -> Path:
-    """Two sources, a fitted measure, every kind of rule, several output files."""
+def recipe(corpus: Path, make_recipe: Callable[..., Path], tokenizer_file: Path) -> Path:
+    """Two sources, a fitted measure, every kind of rule, several output files, packed tokens."""
     write_jsonl(corpus / "more" / "x.jsonl", make_documents(60, seed=4))
     write_jsonl(corpus / "target" / "t.jsonl.gz", make_documents(40, seed=7))
     return make_recipe(
@@ -35,7 +35,7 @@ def recipe(corpus: Path, make_recipe: Callable[..., Path]) -> Path:
         sources=[{"name": "docs", "path": "data/docs-*", "metadata": ["lang"]}, {"name": "more", "path": "more/*"}],
         measure=["gopher", {"importance": {"target": "target/*", "buckets": 4096}}],
         decide=RULES,
-        write={"shard_bytes": "40KB"},
+        write={"shard_bytes": "40KB", "pack": {"tokenizer": str(tokenizer_file), "length": 64}},
     )
 
 
@@ -61,7 +61,7 @@ def test_the_number_of_threads_does_not_show(recipe: Path) -> None:
 
 def test_the_sizes_at_which_work_is_divided_do_not_show(recipe: Path) -> None:
     plain = datasets(recipe, "local", 1)
-    with tuned(batch_rows=7, batch_bytes=1000, partition_rows=16, tabulated=10):
+    with tuned(batch_rows=7, batch_bytes=1000, partition_rows=16, tabulated=10, exchanged_tokens=300):
         assert datasets(recipe, "local", 2) == plain
 
 

@@ -59,7 +59,7 @@ def _reporter() -> tuple[Reporter, io.StringIO]:
     return Reporter(Console(file=written, width=200)), written
 
 
-def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
+def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path, tokenizer_file: Path) -> None:
     texts = ["A text of some words, which are all here.", "Caf\u00c3\u00a9 au lait\r\nand more of it"] * 3
     lines = [json.dumps({"id": str(i), "text": text}) for i, text in enumerate(texts)]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
@@ -67,7 +67,8 @@ def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
         "version: 1\nname: test\nstore: ./store\nsources: [{name: docs, path: a.jsonl}]\n"
         "transform: [normalize_unicode, {clean_lines: dclm}]\n"
         "measure: [gopher, page_statistics, tokens, language, {importance: {target: a.jsonl, buckets: 64}}]\n"
-        "decide: [exact_dedup, fuzzy_dedup, {select: {by: importance, documents: 2}}]\nwrite: {}\n"
+        "decide: [exact_dedup, fuzzy_dedup, {select: {by: importance, documents: 2}}]\n"
+        f"write: {{pack: {tokenizer_file}}}\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(tmp_path / "recipe.yaml")],
@@ -79,12 +80,32 @@ def test_what_is_compiled_before_is_what_a_run_calls(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert not [line for line in lines if line.startswith("NOT COMPILED BEFORE")]
     (groups,) = (line.split()[1:] for line in lines if line.startswith("GROUPS"))
-    measures = ["buckets", "estimate_tokens", "gopher", "hash_normalized_texts", "page_statistics", "sign_kperm"]
+    measures = [
+        "buckets",
+        "byte_pairs",
+        "estimate_tokens",
+        "gopher",
+        "hash_normalized_texts",
+        "page_statistics",
+        "sign_kperm",
+    ]
     assert groups == sorted(
-        [*measures, "clean_lines", "cleaning", "hash_texts", "fasttext_reader", "language", "near_duplicates", "noise"]
+        [
+            *measures,
+            "clean_lines",
+            "cleaning",
+            "hash_texts",
+            "fasttext_reader",
+            "language",
+            "near_duplicates",
+            "noise",
+            "packing",
+        ]
     )
     (idle,) = (line.split()[2:] for line in lines if line.startswith("NOT CALLED"))
-    assert {*idle} <= {"uniform", "agreements", "bucket_pairs", "first_occurrences", "hash_pairs", "smallest_members"}
+    of_tokens = {"word_table", "may_compose"}
+    of_pairs = {"agreements", "bucket_pairs", "first_occurrences", "hash_pairs", "smallest_members"}
+    assert {*idle} <= {"uniform", *of_tokens, *of_pairs}
 
 
 def _children(monkeypatch: pytest.MonkeyPatch, program: str) -> None:

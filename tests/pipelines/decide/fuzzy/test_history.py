@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.operators.arrays import partition_of
 from gristmill.operators.rules.fuzzy_dedup import FuzzyDedup
 from gristmill.pipelines.config.tuning import tuned
-from gristmill.pipelines.decide import shuffle
 from gristmill.pipelines.decide.fuzzy.history import MET, History
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.resolve import resolve
@@ -205,8 +205,8 @@ def test_keys_are_sorted_in_their_ranges(tmp_path: Path) -> None:
 def test_a_key_lies_in_the_files_of_its_range(partitions: int, key_files: int) -> None:
     at = GenerationFiles("g", key_files)
     keys = np.random.default_rng(2).integers(0, 1 << 64, 1000, dtype=np.uint64)
-    asked = shuffle.partition_of(keys, partitions)
-    lies_in = shuffle.partition_of(keys, key_files)
+    asked = partition_of(keys, partitions)
+    lies_in = partition_of(keys, key_files)
     for partition, part in zip(asked.tolist(), lies_in.tolist(), strict=True):
         assert at.keys(part) in at.keys_within(partition, partitions)
 

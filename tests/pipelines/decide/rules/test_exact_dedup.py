@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gristmill.operators.arrays import partition_of
 from gristmill.pipelines.config.tuning import sizes, tuned
 from gristmill.pipelines.decide import count_duplicates
-from gristmill.pipelines.decide.shuffle import Exchange, partition_of, partitions_for
+from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 

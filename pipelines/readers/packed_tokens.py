@@ -1,0 +1,202 @@
+"""`gristmill.open_packed`: packed tokens for training, read where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
+from gristmill.pipelines.readers.packed_feed import PackedFeed
+from gristmill.pipelines.readers.packed_order import Ints, PackedOrder
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.file_kinds import way_back
+from gristmill.pipelines.store.datasets import Dataset
+
+Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+#: Shards that are kept open beyond those of a window.
+_SPARE = 1
+_BLOCK = 1 << 22
+
+
+class PackedSequence:
+    """A sequence of tokens, and the pieces of documents that it is made of: views, not to be written to."""
+
+    __slots__ = ("_first", "_last", "_shard", "_start", "_stop")
+
+    def __init__(self, shard: _Shard, start: int, stop: int, first: int, last: int) -> None:
+        self._shard, self._start, self._stop, self._first, self._last = shard, start, stop, first, last
+
+    @property
+    def tokens(self) -> Tokens:
+        """Return its tokens (m), without padding."""
+        return self._shard.tokens[self._start : self._stop]
+
+    @property
+    def starts(self) -> NDArray[np.int32]:
+        """Return where each piece (k) begins among the tokens."""
+        return self._shard.start[self._first : self._last]
+
+    @property
+    def addresses(self) -> NDArray[np.uint64]:
+        """Return the address of the document of each piece (k)."""
+        return self._shard.address[self._first : self._last]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Return the position in its document of the first token of each piece (k): 0 where its beginning is here."""
+        return self._shard.offset[self._first : self._last]
+
+    @property
+    def document_tokens(self) -> NDArray[np.int64]:
+        """Return the tokens of the whole document of each piece (k)."""
+        return self._shard.document_tokens[self._first : self._last]
+
+
+class _Shard:
+    """An open shard: the tokens mapped into memory, the pieces read."""
+
+    __slots__ = ("address", "document_tokens", "offset", "places", "start", "tokens")
+
+    def __init__(self, tokens: Tokens, parquet: Any, length: int, padded: bool) -> None:
+        column = pq.read_table(parquet, columns=["documents"], use_threads=False)["documents"].combine_chunks()
+        pieces = column.flatten()
+        self.start: NDArray[np.int32] = pieces.field("start").to_numpy()
+        self.address: NDArray[np.uint64] = pieces.field("address").to_numpy()
+        self.offset: NDArray[np.int64] = pieces.field("offset").to_numpy()
+        self.document_tokens: NDArray[np.int64] = pieces.field("document_tokens").to_numpy()
+        bounds = column.offsets.to_numpy() - column.offsets[0].as_py()
+        sizes = np.diff(np.append(0, np.cumsum(pieces.field("tokens").to_numpy(), dtype=np.int64))[bounds])
+        starts = np.arange(len(column)) * length if padded else np.cumsum(sizes) - sizes
+        self.tokens = tokens
+        self.places = np.stack([starts, starts + sizes, bounds[:-1], bounds[1:]], axis=1)  #: of each sequence
+
+
+class PackedTokens:
+    """The packed tokens of a version of a dataset: sequences of `length` tokens at most.
+
+    Files on this machine are mapped into memory. Of an object store each shard is fetched whole when it is first
+    wanted, compared with its digest, and let go of when as many others as a window has have been wanted since.
+    """
+
+    def __init__(self, url: str, version: str | None = None, window: int = 16) -> None:
+        """Open a version by its name, or the one that readers take; see `PackedOrder` for `window`.
+
+        Raises RecipeError where there is no such dataset or version, or its tokens are not packed, StoreDamaged where
+        its manifest is not what was written.
+        """
+        if window < 1:
+            raise RecipeError(f"window is the number of shards that are read mixed, 1 at least, not {window}")
+        dataset = Dataset.at(url)
+        found = dataset.find(version)
+        #: the folder of the dataset
+        self.url = dataset.url
+        #: the name of the version
+        self.version = found.name
+        packed: dict[str, Any] | None = found.manifest.get("packed")
+        if packed is None:
+            raise RecipeError(
+                f"{self.version} of {self.url} has no packed tokens; `write: {{pack: {{tokenizer: FILE}}}}` in its "
+                "recipe packs them"
+            )
+        #: what its manifest tells of them: tokenizer, vocabulary, eos, documents, tokens, sequences, padding, ...
+        self.described = packed
+        #: tokens of a sequence, at most
+        self.length: int = packed["length"]
+        #: uint16 or uint32
+        self.dtype = np.dtype(packed["dtype"])
+        #: the id that fills sequences up where they are shorter than others of a batch
+        self.fill: int = next((packed[name] for name in ("fill", "eos") if packed[name] is not None), 0)
+        self._window = window
+        self._sizes = np.array([shard["sequences"] for shard in packed["shards"]], np.int64)
+        self._ends = np.cumsum(self._sizes)
+        self._open: OrderedDict[int, _Shard] = OrderedDict()
+
+    def __repr__(self) -> str:
+        tokens = self.described["tokens"]
+        return f"<packed tokens {self.url}, version {self.version}: {tokens:,} tokens in {len(self):,} sequences>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedTokens, (self.url, self.version, self._window)
+
+    def __len__(self) -> int:
+        return int(self._sizes.sum())
+
+    def sequence(self, number: int) -> PackedSequence:
+        """Return a sequence by its number, as they lie: 0 to len - 1. Raises IndexError for others."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"there are {len(self):,} sequences, and none has the number {number:,}")
+        shard = np.searchsorted(self._ends, [number], "right")
+        return self.at(shard, number - (self._ends - self._sizes)[shard])[0]
+
+    def at(self, shards: Ints, rows: Ints) -> list[PackedSequence]:
+        """Return sequences (n) by their shards and their numbers there. Raises StoreDamaged where one is not whole."""
+        places = np.empty((len(rows), 4), np.int64)
+        held: dict[int, _Shard] = {}
+        for number in np.unique(shards).tolist():
+            shard = held[number] = self._open.get(number) or self._opened(number)
+            of_shard = shards == number
+            places[of_shard] = shard.places[rows[of_shard]]
+        of = zip(shards.tolist(), places.tolist(), strict=True)
+        return [PackedSequence(held[number], *place) for number, place in of]
+
+    def feed(
+        self,
+        *,
+        seed: int | None = 0,
+        rank: int = 0,
+        world: int = 1,
+        epochs: int | None = 1,
+        state: Mapping[str, Any] | None = None,
+    ) -> PackedFeed:
+        """Return the sequences for one of `world` ranks, in an order that the seed decides; with None as they lie.
+
+        With `epochs=None` they never end. `state` is one that a feed of the same seed gave, of whatever rank and number
+        of ranks: the feed goes on from there. Raises RecipeError where it is of another feed.
+        """
+        order = PackedOrder(self._sizes, seed, self._window)
+        return PackedFeed(self, order, rank, world, epochs, state)
+
+    def _opened(self, number: int) -> _Shard:
+        shard = self.described["shards"][number]
+        folder = self.url
+        by_suffix = {file["name"].rsplit(".", 1)[-1]: file for file in shard["files"]}
+        tokens = _mapped(files.join(folder, by_suffix["bin"]["path"]), by_suffix["bin"], self.dtype)
+        with files.open_input(files.join(folder, by_suffix["parquet"]["path"])) as parquet:
+            opened = _Shard(tokens, parquet, self.length, self.described["fill"] is not None)
+        self._open[number] = opened
+        while len(self._open) > self._window + _SPARE:
+            self._open.popitem(last=False)
+        return opened
+
+
+def _mapped(url: str, file: Mapping[str, Any], dtype: np.dtype[Any]) -> Tokens:
+    """Return the content of a .bin file, mapped into memory; of an object store from a local copy without a name."""
+    if not file["bytes"]:
+        return np.zeros(0, dtype)
+    try:
+        if files.is_local(url):
+            with open(files.local_path(url), "rb") as opened:
+                size = os.fstat(opened.fileno()).st_size
+                if size != file["bytes"]:
+                    raise StoreDamaged(url, f"{url} has {size:,} bytes, not {file['bytes']:,}. {way_back(url)}")
+                return np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+        with tempfile.TemporaryFile(prefix="gristmill-") as copy, files.open_input(url) as source:
+            digest = hashlib.blake2b(digest_size=16)
+            while block := source.read(_BLOCK):
+                digest.update(block)
+                copy.write(block)
+            copy.flush()
+            if digest.hexdigest() != file["digest"]:
+                raise StoreDamaged(url, f"{url} is damaged: its content is not what was written. {way_back(url)}")
+            return np.frombuffer(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+    except FileNotFoundError:
+        raise StoreFileGone(url, f"{url} is gone. {way_back(url)}") from None

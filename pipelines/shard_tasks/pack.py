@@ -1,0 +1,237 @@
+"""Packed tokens: an exchange from the tasks that write texts to the tasks that write tokens.
+
+Documents are ordered by a hash of (seed, content id). Each write task leaves its documents' tokens in one exchange
+file, in blocks with a batch for each partition of that hash. A pack task takes its batches of all files, puts the
+documents in order, packs them and writes one shard of tokens. No task holds more than one block of a sender, or one
+partition; a task that runs twice writes the same twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gristmill.operators import columns
+from gristmill.operators.arrays import partition_of
+from gristmill.operators.errors import StoreDamaged
+from gristmill.operators.kernels.packing import copy_pieces, shuffle_keys
+from gristmill.operators.pack import Pack, pack, token_type
+from gristmill.operators.tokenizer import TextTokenizer
+from gristmill.pipelines.config.tuning import sizes
+from gristmill.pipelines.sinks.parquet import DigestingFile
+from gristmill.pipelines.sinks.tokens import EMPTY, TokenShard, write_token_shard
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.resources import ReadyOperator
+
+#: Folder of the shards of tokens, in a version's folder: what reads `*.parquet` there finds texts alone.
+FOLDER = "tokens"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Settings that all tasks share. Picklable."""
+
+    ready: ReadyOperator  #: of a `Pack`
+    exchange: str  #: folder of the exchange files
+    partitions: int
+
+    @property
+    def pack(self) -> Pack:
+        """Return the settings of the recipe."""
+        operator: Pack = self.ready.operator
+        return operator
+
+    def file(self, sender: int) -> str:
+        """Return the exchange file of a sender."""
+        return files.join(self.exchange, f"{sender:05d}.arrow")
+
+
+def schema_of(tokenizer: TextTokenizer) -> pa.Schema:
+    """Return the columns of exchange files."""
+    tokens = pa.large_list(pa.from_numpy_dtype(token_type(tokenizer.vocabulary)))
+    return pa.schema([("key", pa.uint64()), (columns.ADDRESS, pa.uint64()), ("tokens", tokens)])
+
+
+class TokenSender:
+    """The exchange file of a write task while it is written; several threads add to it."""
+
+    def __init__(self, packing: Packing, writer: pa.ipc.RecordBatchFileWriter, tokenizer: TextTokenizer) -> None:
+        self._packing, self._writer, self._tokenizer = packing, writer, tokenizer
+        self._eos = tokenizer.eos if packing.pack.eos else None
+        self._schema = schema_of(tokenizer)
+        self._lock = Lock()
+        self._held: list[pa.Table] = []
+        self._held_tokens = 0
+        self.tokens = 0  #: that were added
+        self.digest = ""  #: of the file, once it is complete
+
+    def add(self, texts: pa.LargeStringArray, content_ids: pa.Array, addresses: NDArray[np.uint64]) -> None:
+        """Add documents (n), by their texts as they are written."""
+        tokens, offsets = self._tokenizer.encode(texts)
+        tokens, offsets = _ended(tokens, offsets, self._eos, token_type(self._tokenizer.vocabulary))
+        ids = np.frombuffer(content_ids.buffers()[1], "<u8")[2 * content_ids.offset :][: 2 * len(content_ids)]
+        keys = shuffle_keys(np.uint64(self._packing.pack.seed), ids.reshape(-1, 2))
+        lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(tokens))
+        table = pa.table([keys, addresses, lists], schema=self._schema)
+        with self._lock:
+            self._held.append(table)
+            self._held_tokens += len(tokens)
+            self.tokens += len(tokens)
+            if self._held_tokens >= sizes().exchanged_tokens:
+                self.send()
+
+    def send(self) -> None:
+        """Write what was added since the last block as another one."""
+        block = pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
+        self._held, self._held_tokens = [], 0
+        partition = partition_of(block["key"].to_numpy(), self._packing.partitions)
+        # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
+        order = np.argsort(partition.astype(np.min_scalar_type(self._packing.partitions)), kind="stable")
+        in_order = block.take(pa.array(order))
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self._packing.partitions))])
+        for start, end in itertools.pairwise(bounds.tolist()):
+            part = in_order.slice(start, end - start).combine_chunks().to_batches()
+            self._writer.write_batch(part[0] if part else pa.RecordBatch.from_pylist([], self._schema))
+
+
+@contextmanager
+def sending(packing: Packing, sender: int) -> Iterator[TokenSender]:
+    """Open the exchange file of a sender, which is complete when the block ends without an error."""
+    tokenizer: TextTokenizer = packing.ready.open()
+    with files.replacing(packing.file(sender), durable=False) as file:
+        digesting = DigestingFile(file)
+        with pa.ipc.new_file(pa.PythonFile(digesting, "w"), schema_of(tokenizer)) as writer:
+            opened = TokenSender(packing, writer, tokenizer)
+            yield opened
+            opened.send()
+        opened.digest = digesting.hexdigest()
+
+
+def _ended(
+    tokens: NDArray[np.uint32], offsets: NDArray[np.int64], eos: int | None, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return tokens of documents between offsets (n + 1) with `eos` behind each, and the offsets then."""
+    if eos is None:
+        return tokens.astype(dtype), offsets
+    after = offsets + np.arange(len(offsets))
+    out = np.empty(after[-1], dtype)
+    copy_pieces(tokens, offsets[:-1], np.diff(offsets), after[:-1], out)
+    out[after[1:] - 1] = eos
+    return out, after
+
+
+@dataclass(frozen=True)
+class PackPartition:
+    """The task that packs the documents of one partition and writes their shard of tokens."""
+
+    packing: Packing
+    senders: tuple[int, ...]
+    partition: int
+    folder: str  #: of the version
+    receipts: str  #: folder of the receipts
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """Return the name of the shard, from the version's folder."""
+        return f"{FOLDER}/tokens-{self.partition:05d}-of-{self.packing.partitions:05d}"
+
+    def run(self) -> TokenShard:
+        """Write the shard, unless a receipt says that an interrupted run wrote it already."""
+        receipt_url = files.join(self.receipts, f"tokens-{self.partition:05d}.json")
+        if (done := self._done(receipt_url)) is not None:
+            return done
+        shard = write_packed(self.packing.ready, self.folder, self.name, self._received())
+        files.write_record(receipt_url, shard.to_json())
+        return shard
+
+    def _done(self, receipt_url: str) -> TokenShard | None:
+        """Return the shard of an interrupted run, if all its files are what it wrote; else None."""
+        try:
+            shard = TokenShard.from_json(files.read_record(receipt_url))
+            digests = [files.digest(files.join(self.folder, file.name)) for file in shard.files]
+        except (FileNotFoundError, StoreDamaged):
+            return None
+        return shard if digests == [file.digest for file in shard.files] else None
+
+    def _received(self) -> pa.Table:
+        """Return the documents of the partition, by all senders."""
+        found = [schema_of(self.packing.ready.open()).empty_table()]
+        for sender in self.senders:
+            with files.open_input(self.packing.file(sender)) as file:
+                blocks = pa.ipc.open_file(file)
+                numbers = range(self.partition, blocks.num_record_batches, self.packing.partitions)
+                found += [pa.Table.from_batches([blocks.get_batch(i)]) for i in numbers]
+        return pa.concat_tables(found)
+
+
+def write_packed(ready: ReadyOperator, folder: str, name: str, documents: pa.Table) -> TokenShard:
+    """Order documents (n rows of `schema_of`) by key and address, pack them, and write their shard of tokens."""
+    settings: Pack = ready.operator
+    tokenizer: TextTokenizer = ready.open()
+    documents = documents.combine_chunks()
+    keys, addresses = (documents[column].to_numpy() for column in ("key", columns.ADDRESS))
+    order = np.lexsort((addresses, keys))
+    lists = documents["tokens"].combine_chunks()
+    offsets = lists.offsets.to_numpy() - lists.offsets[0].as_py()
+    lengths = np.diff(offsets)[order]
+    pieces = pack(lengths, settings.split, settings.length)
+    values = lists.flatten().to_numpy()
+    tokens = np.empty(int(pieces.tokens.sum()), values.dtype)
+    starts = offsets[:-1][order][pieces.document] + pieces.offset
+    copy_pieces(values, starts, pieces.tokens, np.cumsum(pieces.tokens) - pieces.tokens, tokens)
+    described = (addresses[order], lengths)
+    return write_token_shard(folder, name, pieces, tokens, described, settings.length, fill_of(settings, tokenizer))
+
+
+def packed_documents(ready: ReadyOperator, parquet: str, without: Collection[int]) -> pa.Table:
+    """Return the documents of a shard's Parquet file, without those of some input shards, to be packed again.
+
+    Their order is another one: it goes by their addresses, as their content ids are not at hand.
+    """
+    settings: Pack = ready.operator
+    with files.open_input(parquet) as file:
+        table = pq.read_table(file, use_threads=False)
+    pieces = table["documents"].combine_chunks().flatten()
+    of_empty = np.frombuffer(table.schema.metadata[EMPTY], "<u8")
+    address, size, offset = (pieces.field(name).to_numpy() for name in ("address", "tokens", "offset"))
+    starts = np.append(np.cumsum(size, dtype=np.int64) - size, np.zeros(len(of_empty), np.int64))
+    address, size, offset = (
+        np.append(values, rest) for values, rest in ((address, of_empty), (size, 0 * of_empty), (offset, 0 * of_empty))
+    )
+    stays = ~np.isin(address >> np.uint64(columns.ROW_BITS), np.array([*without], np.uint64))
+    order = np.lexsort((offset, address))
+    order = order[stays[order]]
+    address, size = address[order], size[order].astype(np.int64)
+    ends = np.cumsum(size)
+    values = table["tokens"].combine_chunks().flatten().to_numpy()
+    tokens = np.empty(int(size.sum()), values.dtype)
+    copy_pieces(values, starts[order], size, ends - size, tokens)
+    documents, first = np.unique(address, return_index=True)
+    keys = shuffle_keys(np.uint64(settings.seed), np.stack([documents, np.zeros_like(documents)], axis=1))
+    offsets = np.append((ends - size)[first], len(tokens))
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(tokens))
+    return pa.table([keys, documents, lists], schema=schema_of(ready.open()))
+
+
+def fill_of(settings: Pack, tokenizer: TextTokenizer) -> int | None:
+    """Return the id that fills sequences up in .bin files; None where they are as long as they come."""
+    if settings.split != "best_fit":
+        return None
+    return tokenizer.eos or 0
+
+
+def pack_partition(task: PackPartition) -> TokenShard:
+    """Run a task: `PackPartition.run` as a plain function, which engines take."""
+    return task.run()

@@ -1,0 +1,129 @@
+"""Packed tokens of a version: handed on while its texts are written, packed afterwards, listed by its manifest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.operators.pack import Pack, token_type
+from gristmill.operators.tokenizer import TextTokenizer
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.planning.plan import Plan
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.shard_tasks.pack import Packing, PackPartition, fill_of, pack_partition
+from gristmill.pipelines.shard_tasks.write import RECEIPTS, ShardSurvivors, WriteReceipt, WriteTask
+from gristmill.pipelines.sinks.tokens import TokenCounts, TokenShard
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.datasets import Version
+from gristmill.pipelines.store.resources import ReadyOperator
+
+
+@contextmanager
+def packing_for(
+    plan: Plan, version: Version, survivors: Sequence[ShardSurvivors], engine: Engine
+) -> Iterator[Packing | None]:
+    """Hold a place for exchanged tokens; None where the recipe packs none.
+
+    It is beside the receipts of the version's write tasks, so that a later run goes on from both; on the local disk
+    where the version is not on this machine and all workers are threads of this process. There are as many partitions
+    as files of texts, so that a pack task holds about as much text as one of those, in tokens.
+    """
+    if plan.pack is None:
+        yield None
+        return
+    partitions = max(1, round(sum(s.text_bytes for s in survivors) / plan.loaded.recipe.write.shard_bytes))
+    if engine.name == "local" and not files.is_local(version.url):
+        with tempfile.TemporaryDirectory(prefix="gristmill-") as own:
+            yield Packing(plan.pack, own, partitions)
+        return
+    yield Packing(plan.pack, files.join(version.url, RECEIPTS, "exchange"), partitions)
+
+
+def pack_tokens(
+    packing: Packing,
+    version: Version,
+    tasks: Sequence[WriteTask],
+    receipts: Sequence[WriteReceipt],
+    engine: Engine,
+    reporter: Reporter,
+) -> list[TokenShard]:
+    """Pack what the write tasks handed on; return the shards, in order.
+
+    Raises FatalError where they do not hold every document and token that was handed on.
+    """
+    senders = tuple(task.first_file for task in tasks)
+    place = files.join(version.url, RECEIPTS)
+    items = [PackPartition(packing, senders, n, version.url, place) for n in range(packing.partitions)]
+    outcomes = []
+    with reporter.stage("pack", len(items), "file") as stage:
+        for outcome in engine.map(pack_partition, items):
+            outcomes.append(outcome)
+            stage.advance()
+    shards = [outcome.unwrap() for outcome in sorted(outcomes, key=lambda o: o.index)]
+    total = counted(shards)
+    wrote = (sum(file.rows for receipt in receipts for file in receipt.files), sum(r.tokens for r in receipts))
+    if (total.documents, total.tokens) != wrote:
+        raise FatalError(
+            f"{total.tokens:,} tokens of {total.documents:,} documents were packed, {wrote[1]:,} of {wrote[0]:,} were "
+            "written; nothing is committed: please report it"
+        )
+    return shards
+
+
+def counted(shards: Sequence[TokenShard]) -> TokenCounts:
+    """Return the counts of shards together."""
+    names = TokenCounts.__dataclass_fields__
+    return TokenCounts(**{name: sum(getattr(shard.counts, name) for shard in shards) for name in names})
+
+
+def listed(shard: TokenShard, version: Version) -> dict[str, Any]:
+    """Return the entry of a shard in the manifest of the version that wrote it."""
+    entry = shard.to_json()
+    return {**entry, "files": [{**file, "path": f"{version.name}/{file['name']}"} for file in entry["files"]]}
+
+
+def packed(ready: ReadyOperator, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a manifest tells of packed tokens: how, of which tokenizer, how many, and their shards."""
+    settings: Pack = ready.operator
+    tokenizer: TextTokenizer = ready.open()
+    return {
+        "fingerprint": ready.fingerprint,
+        "tokenizer": ready.digests["tokenizer"],
+        "vocabulary": tokenizer.vocabulary,
+        "dtype": token_type(tokenizer.vocabulary).name,
+        "eos": tokenizer.eos if settings.eos else None,
+        "fill": fill_of(settings, tokenizer),
+        "length": settings.length,
+        "split": settings.split,
+        "seed": settings.seed,
+        **{name: sum(entry[name] for entry in entries) for name in TokenCounts.__dataclass_fields__},
+        "shards": [*entries],
+    }
+
+
+def packed_summary(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a manifest tells of packed tokens, but for their shards; None where there are none."""
+    if "packed" not in manifest:
+        return None
+    return {name: value for name, value in manifest["packed"].items() if name != "shards"}
+
+
+def check_packed_alike(ready: ReadyOperator | None, manifest: Mapping[str, Any], where: str) -> None:
+    """Raise RecipeError where a version of earlier nights is not packed as a run is about to pack what is new."""
+    before = manifest.get("packed")
+    if ready is None or (before is not None and before["fingerprint"] == ready.fingerprint):
+        return
+    was = "without `pack`"
+    if before is not None:
+        was = f"as split: {before['split']}, length: {before['length']}, seed: {before['seed']}, eos: " + (
+            "false" if before["eos"] is None else "true"
+        )
+        was += f", by the tokenizer with the digest {before['tokenizer']}"
+    raise RecipeError(
+        f"{where}: earlier nights of {manifest['name']} are packed otherwise ({was}), and the tokens of all nights are "
+        "one dataset. Give `pack` as it was, or give the recipe and its index other names: all documents are decided "
+        "again then, and nothing is measured again"
+    )
