@@ -1,0 +1,118 @@
+"""A changed threshold over millions of documents, from stored measures: what `gristmill what-if` takes.
+
+python -m benchmarks.what_if [--millions 10] [--workers 2] [--runs 3] [--keep FOLDER]
+
+The store is made up: shards of 250,000 documents of four sources with an id, a content id, a language, a score and the
+columns of `gopher` and `tokens`, as a run would have measured them; there are no texts behind them. Seconds are those of
+a process from its start to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.common import print_table
+from gristmill.operators import columns
+from gristmill.operators.measures.gopher import TYPES
+from gristmill.pipelines.planning.state import plan_run
+from gristmill.pipelines.recipe.recipe import load_recipe
+from gristmill.pipelines.store.measures import MeasureStore, Pass, ShardCounts, write_measures
+
+SOURCES = ("web", "books", "forums", "news")
+SHARD = 250_000
+#: Statistics that no text has a 0 in; of others most texts of a real corpus do, which is what makes them small.
+DENSE = ("mean_word_length", "alpha_words", "gram")
+LANGUAGES = ("en", "de", "fr", "pt", "ja")
+RULES = """
+decide:
+  - drop: {when: "lang in ('pt', 'ja')", name: languages}
+  - drop: "gopher_words < 50 or gopher_symbol_ratio > 0.1 or gopher_dup_lines > 0.3"
+  - drop: {when: "quality < 0.3", name: low_quality}
+"""
+#: Rules that look at all documents, in addition.
+MORE = {
+    "drops alone": "",
+    "exact_dedup after them": "  - exact_dedup\n",
+    "select after them": "  - select: {by: quality, method: top, fraction: 0.5}\n",
+}
+PROGRAM = """
+import resource, sys
+from gristmill.pipelines.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, file=sys.stderr)
+"""
+HERE = Path(__file__).parents[1]
+
+
+def write_recipe(folder: Path, more: str) -> Path:
+    """A recipe over the sources."""
+    fields = "metadata: {lang: string, quality: float}"
+    sources = "".join(f'  - {{name: {name}, path: "data/{name}-*.jsonl", {fields}}}\n' for name in SOURCES)
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"version: 1\nname: what-if\nstore: ./store\nsources:\n{sources}measure: [gopher]{RULES}{more}write: {{}}\n")
+    return recipe
+
+
+def make_store(folder: Path, documents: int) -> None:
+    """Measures of so many documents, without their text."""
+    shards = max(len(SOURCES), round(documents / SHARD))
+    (folder / "data").mkdir(parents=True)
+    for i in range(shards):
+        line = json.dumps({"id": f"{i}", "text": "made up", "lang": "en", "quality": 0.5})
+        (folder / "data" / f"{SOURCES[i % len(SOURCES)]}-{i:04d}.jsonl").write_text(line + "\n")
+    state = plan_run(load_recipe(str(write_recipe(folder, ""))), asks=False)
+    plan, store = state.plan, MeasureStore(state.plan.loaded.store)
+    operators = {plan.fingerprint(m.ready): tuple(m.operator.gives().names) for m in plan.measures if m.ready}
+    document = (columns.ROW, columns.ID, columns.CONTENT_ID, columns.BYTES, "lang", "quality")
+    operators |= {plan.document_fingerprint(source): document for source in plan.loaded.recipe.sources}
+    done = Pass(operators)
+    store.begin(done)
+    measured = _made_up(plan.schema)
+    for shard in state.registry.register(state.pending, plan.loaded.document):
+        table = _of_shard(measured, shard.ordinal).select([*document, *(n for m in plan.measures for n in m.operator.gives().names)])
+        write_measures(store.file(done.name, shard.ordinal), table, ShardCounts(shard.ordinal, SHARD, SHARD, 0, SHARD * 2000))
+
+
+def _made_up(schema: pa.Schema) -> pa.Table:
+    random = np.random.default_rng(1)
+    table = {
+        columns.ROW: pa.array(np.arange(SHARD, dtype=np.uint32)),
+        columns.BYTES: pa.array(random.integers(100, 4000, SHARD).astype(np.uint64)),
+        "lang": pa.array(random.choice(LANGUAGES, SHARD, p=(0.6, 0.15, 0.1, 0.1, 0.05))),
+        "quality": pa.array(random.random(SHARD)),
+        "tokens": pa.array(random.integers(20, 1000, SHARD), schema.field("tokens").type),
+    }
+    for name in schema.names:
+        if name.startswith("gopher_"):
+            kind = TYPES.get(name.removeprefix("gopher_"))
+            values = random.integers(0, 250, SHARD) if kind else random.random(SHARD) ** 2
+            if kind is None and not name.endswith(DENSE):
+                values *= random.random(SHARD) < 0.15
+            table[name] = pa.array(values, kind or pa.float64())
+    return pa.table(table)
+
+
+def _of_shard(measured: pa.Table, ordinal: int) -> pa.Table:
+    """The measures of one shard: the rows of all are alike, in an order of their own, with ids of their own."""
+    order = np.random.default_rng([2, ordinal]).permutation(SHARD)
+    table = measured.take(pa.array(order)).set_column(0, columns.ROW, measured[columns.ROW])
+    contents = np.random.default_rng([3, ordinal]).bytes(16 * SHARD)
+    ids = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), SHARD, [None, pa.py_buffer(contents)])
+    names = pa.array([f"doc-{ordinal}-{i}" for i in range(SHARD)])
+    return table.append_column(columns.CONTENT_ID, ids).append_column(columns.ID, names)
