@@ -3,21 +3,19 @@
 python -m benchmarks.what_if [--millions 10] [--workers 2] [--runs 3] [--keep FOLDER]
 
 The store is made up: shards of 250,000 documents of four sources with an id, a content id, a language, a score and the
-columns of `gopher` and `tokens`, as a run would have measured them; there are no texts behind them. Seconds are those of
-a process from its start to its end.
+columns of `gopher` and `tokens`, as a run would have measured them; there are no texts behind them. Seconds are those
+of a process from its start to its end, medians of the runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +39,17 @@ decide:
   - drop: "gopher_words < 50 or gopher_symbol_ratio > 0.1 or gopher_dup_lines > 0.3"
   - drop: {when: "quality < 0.3", name: low_quality}
 """
-#: Rules that look at all documents, in addition.
-MORE = {
-    "drops alone": "",
-    "exact_dedup after them": "  - exact_dedup\n",
-    "select after them": "  - select: {by: quality, method: top, fraction: 0.5}\n",
+SELECT = "  - select: {by: quality, method: top, fraction: 0.5}\n"
+LAST = 'decide.low_quality.when="quality < 0.4"'
+FIRST = "decide.languages.when=\"lang = 'ja'\""
+#: What is asked: rules after those above, and the command.
+ASKED = {
+    "what-if, the last drop changed": ("", "what-if", "--set", LAST, "--examples", "0"),
+    "what-if, the first drop changed": ("", "what-if", "--set", FIRST, "--examples", "0"),
+    "sweep over the last drop, 17 limits": ("", "sweep", "quality", "0.1..0.9"),
+    "sweep over the second drop, 17 limits": ("", "sweep", "gopher_words", "20..180"),
+    "what-if with exact_dedup after them": ("  - exact_dedup\n", "what-if", "--set", LAST, "--examples", "0"),
+    "what-if with select after them": (SELECT, "what-if", "--set", LAST, "--examples", "0"),
 }
 PROGRAM = """
 import resource, sys
@@ -57,7 +61,6 @@ except SystemExit as end:
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, file=sys.stderr)
 """
-HERE = Path(__file__).parents[1]
 
 
 def write_recipe(folder: Path, more: str) -> Path:
@@ -65,7 +68,9 @@ def write_recipe(folder: Path, more: str) -> Path:
     fields = "metadata: {lang: string, quality: float}"
     sources = "".join(f'  - {{name: {name}, path: "data/{name}-*.jsonl", {fields}}}\n' for name in SOURCES)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(f"version: 1\nname: what-if\nstore: ./store\nsources:\n{sources}measure: [gopher]{RULES}{more}write: {{}}\n")
+    recipe.write_text(
+        f"version: 1\nname: what-if\nstore: ./store\nsources:\n{sources}measure: [gopher]{RULES}{more}write: {{}}\n"
+    )
     return recipe
 
 
@@ -85,8 +90,12 @@ def make_store(folder: Path, documents: int) -> None:
     store.begin(done)
     measured = _made_up(plan.schema)
     for shard in state.registry.register(state.pending, plan.loaded.document):
-        table = _of_shard(measured, shard.ordinal).select([*document, *(n for m in plan.measures for n in m.operator.gives().names)])
-        write_measures(store.file(done.name, shard.ordinal), table, ShardCounts(shard.ordinal, SHARD, SHARD, 0, SHARD * 2000))
+        table = _of_shard(measured, shard.ordinal).select(
+            [*document, *(n for m in plan.measures for n in m.operator.gives().names)]
+        )
+        write_measures(
+            store.file(done.name, shard.ordinal), table, ShardCounts(shard.ordinal, SHARD, SHARD, 0, SHARD * 2000)
+        )
 
 
 def _made_up(schema: pa.Schema) -> pa.Table:
@@ -116,3 +125,37 @@ def _of_shard(measured: pa.Table, ordinal: int) -> pa.Table:
     ids = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), SHARD, [None, pa.py_buffer(contents)])
     names = pa.array([f"doc-{ordinal}-{i}" for i in range(SHARD)])
     return table.append_column(columns.CONTENT_ID, ids).append_column(columns.ID, names)
+
+
+def ask(recipe: Path, workers: int, command: str, *arguments: str) -> tuple[float, float, float]:
+    """Seconds on the wall, seconds of processor time and peak MB of a command."""
+    line = [sys.executable, "-c", PROGRAM, command, str(recipe), *arguments, "--workers", str(workers), "--quiet"]
+    began = time.perf_counter()
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    processor, memory = map(float, done.stderr.split()[-2:])
+    return time.perf_counter() - began, processor, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=float, default=10)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="a folder for the store, which is used again where it is there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = (options.keep or Path(made, "store")).resolve()
+        if not folder.exists():
+            make_store(folder, round(options.millions * 1e6))
+        size = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+        print(f"{len(list((folder / 'data').iterdir())) * SHARD:,} documents, {size / 1e6:,.0f} MB of measures\n")
+        rows = []
+        for what, (more, *command) in ASKED.items():
+            recipe = write_recipe(folder, more)
+            runs = [ask(recipe, options.workers, *command) for _ in range(options.runs)]
+            rows.append([what, *(statistics.median(column) for column in zip(*runs, strict=True))])
+        print_table(["asked", "wall s", "processor s", "peak MB"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         plan,
         query,
         run,
+        sweep,
         thresholds,
+        what_if,
     )
     from gristmill.operators.base import FittedMeasure, Measure, Rule, Transform
     from gristmill.operators.errors import (
@@ -65,7 +67,9 @@ __all__ = [
     "plan",
     "query",
     "run",
+    "sweep",
     "thresholds",
+    "what_if",
 ]
 
 _CONTRACTS = ("FittedMeasure", "Measure", "Rule", "Transform")
