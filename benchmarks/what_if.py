@@ -32,6 +32,8 @@ SOURCES = ("web", "books", "forums", "news")
 SHARD = 250_000
 #: Statistics that no text has a 0 in; of others most texts of a real corpus do, which is what makes them small.
 DENSE = ("mean_word_length", "alpha_words", "gram")
+#: Share of the documents that are copies of others, at most.
+COPIES = 0.05
 LANGUAGES = ("en", "de", "fr", "pt", "ja")
 RULES = """
 decide:
@@ -68,9 +70,8 @@ def write_recipe(folder: Path, more: str) -> Path:
     fields = "metadata: {lang: string, quality: float}"
     sources = "".join(f'  - {{name: {name}, path: "data/{name}-*.jsonl", {fields}}}\n' for name in SOURCES)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(
-        f"version: 1\nname: what-if\nstore: ./store\nsources:\n{sources}measure: [gopher]{RULES}{more}write: {{}}\n"
-    )
+    head = f"version: 1\nname: what-if\nstore: ./store\nsources:\n{sources}measure: [gopher, text_hash]"
+    recipe.write_text(f"{head}{RULES}{more}write: {{}}\n")
     return recipe
 
 
@@ -121,17 +122,26 @@ def _of_shard(measured: pa.Table, ordinal: int) -> pa.Table:
     """The measures of one shard: the rows of all are alike, in an order of their own, with ids of their own."""
     order = np.random.default_rng([2, ordinal]).permutation(SHARD)
     table = measured.take(pa.array(order)).set_column(0, columns.ROW, measured[columns.ROW])
-    contents = np.random.default_rng([3, ordinal]).bytes(16 * SHARD)
-    ids = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), SHARD, [None, pa.py_buffer(contents)])
+    random = np.random.default_rng([3, ordinal])
+    hashes = {}
+    for name in (columns.CONTENT_ID, "text_hash"):
+        words = random.integers(0, 2**63, (SHARD, 2))
+        copies = random.random(SHARD) < COPIES
+        words[copies] = random.integers(0, SHARD, (int(copies.sum()), 1))
+        hashes[name] = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), SHARD, [None, pa.py_buffer(words.tobytes())])
     names = pa.array([f"doc-{ordinal}-{i}" for i in range(SHARD)])
-    return table.append_column(columns.CONTENT_ID, ids).append_column(columns.ID, names)
+    for name, column in {**hashes, columns.ID: names}.items():
+        table = table.append_column(name, column)
+    return table
 
 
 def ask(recipe: Path, workers: int, command: str, *arguments: str) -> tuple[float, float, float]:
     """Seconds on the wall, seconds of processor time and peak MB of a command."""
     line = [sys.executable, "-c", PROGRAM, command, str(recipe), *arguments, "--workers", str(workers), "--quiet"]
     began = time.perf_counter()
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
     processor, memory = map(float, done.stderr.split()[-2:])
     return time.perf_counter() - began, processor, memory
 

@@ -25,7 +25,7 @@ from gristmill.pipelines.decide.executors import given_columns, named_rules, rul
 from gristmill.pipelines.decide.funnel import Decided, ShardKept
 from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
 from gristmill.pipelines.decide.rule_columns import with_given
-from gristmill.pipelines.decide.rules.chain import PASSED, Chain, chain_of, first_clauses
+from gristmill.pipelines.decide.rules.chain import Chain, chain_of, first_clauses
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
 from gristmill.pipelines.engine.base import run_all
 from gristmill.pipelines.storage import files
@@ -220,17 +220,20 @@ class _Judged:
 
     def positions(self) -> NDArray[np.int64]:
         """Return the position (n) of the rule that drops each document, or KEPT."""
-        drops, chained = self.shard.dropped(), self.chain.rule_of(self.clauses)
+        chained = self.chain.positions(self.clauses, self.rules - len(self.chain.rules))
+        if self.shard.drops is None:
+            return chained
+        drops = self.shard.dropped()
         positions = np.full(self.documents.num_rows, KEPT)
+        positions[self.shard.kept()] = chained
         positions[np.asarray(drops["row"])] = np.asarray(drops["rule"])
-        positions[positions == KEPT] = np.where(chained == PASSED, KEPT, chained + self.rules - len(self.chain.rules))
         return positions
 
-    def counts(self, positions: NDArray[np.int64], sizes: pa.Table) -> tuple[ShardKept, list[Count]]:
-        """Return the counts of what is kept and of the rules of the chain; `sizes` (n) has the columns COUNTED."""
-        weights = [None, *(np.asarray(pc.fill_null(column, 0)).astype(np.float64) for column in sizes.columns)]
-        # whole numbers: their sums are exact below 2**53
-        sums = np.column_stack([np.bincount(positions + 1, w, self.rules + 1).astype(np.int64) for w in weights])
+    def counts(self, sums: NDArray[np.int64]) -> tuple[ShardKept, list[Count]]:
+        """Return the counts of what is kept, and of the rules of the chain.
+
+        `sums` (rules + 1, 3) are documents, bytes and tokens: kept, then dropped by each rule.
+        """
         seen, counts = self.left.num_rows, []
         chained = sums[len(sums) - len(self.chain.rules) :].tolist()
         for (n, bytes, tokens), tally in zip(chained, self.chain.tallies(self.clauses, self.left), strict=True):
@@ -252,9 +255,12 @@ def _compare_shard(step: _LastPass, pair: tuple[SurvivingShard, SurvivingShard])
     """Apply the last pass to one shard."""
     judged = _judge(step, pair)
     documents, positions = judged[0].documents, [side.positions() for side in judged]
-    counted = [side.counts(p, documents.select(COUNTED)) for side, p in zip(judged, positions, strict=True)]
-    code = step.code(positions)
-    codes = (step.rules[0] + 1) * (step.rules[1] + 1)
+    code, shape = step.code(positions), (step.rules[0] + 1, step.rules[1] + 1)
+    codes = shape[0] * shape[1]
+    # whole numbers: their sums are exact below 2**53
+    weights = [None, *(np.asarray(pc.fill_null(documents[name], 0)).astype(np.float64) for name in COUNTED)]
+    sums = np.stack([np.bincount(code + 1, w, codes).astype(np.int64).reshape(shape) for w in weights], axis=-1)
+    counted = [side.counts(sums.sum(axis=1 - i)) for i, side in enumerate(judged)]
     moves = count_groups(documents, documents[TOKENS], step.by, code, codes - 1)
     outcome = _Outcome([counts for _, counts in counted], tuple([kept] for kept, _ in counted), moves)
     changed = np.flatnonzero((positions[0] == KEPT) != (positions[1] == KEPT)) if step.examples else np.zeros(0, int)

@@ -38,14 +38,14 @@ class Chain:
         """Return the columns that the rules read."""
         return {name for rule in self.rules for name in rule.reads}
 
-    def rule_of(self, clauses: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the place in the chain (n) of the rule that each clause belongs to, or PASSED."""
+    def positions(self, clauses: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+        """Return the position (n) of the rule that each clause belongs to, or PASSED; the first is at `first`."""
         sizes = [len(rule.condition.clauses) for rule in self.rules]
-        return np.append(np.repeat(np.arange(len(sizes)), sizes), PASSED)[clauses]
+        return np.append(np.repeat(np.arange(len(sizes)) + first, sizes), PASSED)[clauses]
 
     def tallies(self, clauses: NDArray[np.int64], documents: pa.Table) -> list[Tally]:
         """Return what each rule counts (`ResolvedCondition.details`) on documents (n) with these first clauses (n)."""
-        counts = np.bincount(clauses[clauses != PASSED], minlength=sum(len(r.condition.clauses) for r in self.rules))
+        counts = np.bincount(clauses - PASSED, minlength=1 + sum(len(r.condition.clauses) for r in self.rules))[1:]
         tallies, first = [], 0
         for rule in self.rules:
             last = first + len(rule.condition.clauses)
