@@ -143,7 +143,7 @@ class _Side:
             funnel.append(rule_count(self.names[i], self.rules[i], rule, count))
         documents = sum(shard.shard.rows for shard in self.applied.survivors.shards)
         in_order = sorted(kept, key=lambda shard: shard.ordinal)
-        return Decided(documents, funnel, in_order, groups.losses(self.names), sorted(groups.crowded))
+        return Decided(documents, tuple(funnel), in_order, groups.losses(self.names), sorted(groups.crowded))
 
 
 @dataclass(frozen=True)

@@ -155,9 +155,11 @@ def store_remarks(state: StoreState, missing: int) -> list[str]:
 def _check_changes(before: Plan, after: Plan) -> None:
     for section in _FIXED:
         if getattr(before.loaded.recipe, section) != getattr(after.loaded.recipe, section):
+            options = after.loaded.document.overrides
+            option = next(option for path, option in reversed(options.items()) if path[0] == section)
             raise RecipeError(
-                f"{after.loaded.where(section)}: what-if changes rules, and measures that a run has made; for another "
-                f"{section} run the recipe"
+                f"{option}: what-if changes rules, and takes measures that a run has made; to try other {section}, run "
+                "the recipe with the change"
             )
 
 
