@@ -28,6 +28,7 @@ MODULES = (
     "first_run",
     "verified_reading",
     "small_files",
+    "what_if",
     "object_store",
     "aggregation",
     "audit",

@@ -99,8 +99,11 @@ def sweep(
     it is a condition that stands after all rules of the recipe. Raises RecipeError where no such limit is found, or
     nothing is measured.
     """
-    if steps < 2 or not ends[0] < ends[1]:
-        raise RecipeError(f"a sweep goes from a lower to a higher limit, in 2 steps or more, not {ends} in {steps}")
+    if steps < 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+        raise RecipeError(
+            "a sweep goes from a lower to a higher limit in 2 steps or more, not from "
+            f"{ends[0]:g} to {ends[1]:g} in {steps}"
+        )
     state = plan_run(loaded, asks=False)
     plan = state.plan
     moving = _moving(plan, column, rule)
