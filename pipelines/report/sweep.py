@@ -41,7 +41,7 @@ _ASKED = re.compile(r"(.+?)\s*(<=|>=|<|>)?\s*")
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What is kept with one limit: in all, and (documents, tokens) of each source."""
+    """Counts of what is kept with one limit: in all, and (documents, tokens) of each source."""
 
     limit: float
     documents: int
@@ -51,7 +51,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a recipe keeps as a limit moves."""
+    """Counts of what a recipe keeps as a limit moves."""
 
     recipe: str
     column: str

@@ -38,7 +38,7 @@ _FIXED = ("name", "store", "sources", "extract", "transform")
 
 @dataclass(frozen=True)
 class WhatIf:
-    """What a recipe keeps, and what it would keep with some changes."""
+    """Counts of what a recipe keeps, and of what it would keep with some changes."""
 
     recipe: str
     changes: tuple[str, ...]
