@@ -1,4 +1,4 @@
-"""The answer of what-if on the console: both funnels side by side, what would come and go, by which rule, and some of the texts."""
+"""The answer of what-if on the console: both funnels side by side, what would come and go, and some of the texts."""
 
 from __future__ import annotations
 
