@@ -41,6 +41,8 @@ def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | i
     positions = [i for i, item in enumerate(holder) if part in (str(i), *_names(item))]
     if not positions and (numbered := _numbered(holder, part)) is not None:
         positions = [numbered]
+    if len(positions) > 1 and len(nameless := [i for i in positions if _names(holder[i]) == [part]]) == 1:
+        positions = nameless  # the others go by names of their own
     if len(positions) > 1:
         raise RecipeError(
             f"{option}: {len(positions)} entries are called {part}; name one by its position, "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from gristmill.operators.columns import SOURCE
 from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.decide.comparison import Move
@@ -17,8 +19,8 @@ from gristmill.pipelines.decide.losses import name_of
 from gristmill.pipelines.report.explain import sentence
 from gristmill.pipelines.report.what_if import WhatIf
 
-#: Sources, languages and other groups that are shown, those whose kept documents change most.
-SHOWN_GROUPS = 20
+#: Groups of a column that are shown, those whose kept documents change most.
+SHOWN_GROUPS = 10
 #: Moves from one rule to another that are shown.
 SHOWN_MOVES = 10
 
@@ -29,7 +31,7 @@ def show_what_if(result: WhatIf, console: Console) -> None:
     console.print(f"{result.recipe} as it is, and with {options}", style="bold", markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
-    for heading in ("documents", "then", "", "tokens", "then", ""):
+    for heading in ("documents", "then", "", "tokens", "then"):
         table.add_column(heading, justify="right", no_wrap=True)
     rows = _Rows(table, result.before.estimated)
     rows.add("input", (result.before.documents, result.before.tokens), (result.after.documents, result.after.tokens))
@@ -37,12 +39,15 @@ def show_what_if(result: WhatIf, console: Console) -> None:
     for name in dict.fromkeys([*before, *after]):
         rows.add(f"- {in_one_line(name)}", _dropped(before.get(name)), _dropped(after.get(name)))
     rows.add("kept", _kept(result.before), _kept(result.after), "bold green")
-    groups = _groups(result)
-    for name, of_before, of_after in groups[:SHOWN_GROUPS]:
-        rows.add(f"  {in_one_line(name)}", of_before, of_after)
+    left_out = 0
+    for column, groups in groupby(_groups(result), key=lambda row: row[0].column):
+        changed = [row for row in groups if column == SOURCE or row[1] != row[2]]
+        for group, of_before, of_after in changed[:SHOWN_GROUPS]:
+            rows.add(f"  {in_one_line(name_of(group))}", of_before, of_after)
+        left_out += len(changed[SHOWN_GROUPS:])
     console.print(table)
-    if len(groups) > SHOWN_GROUPS:
-        console.print(f"  and {len(groups) - SHOWN_GROUPS:,} more groups; --json has all", style="dim", markup=False)
+    if left_out:
+        console.print(f"  {left_out:,} more groups change; --json has all", style="dim", markup=False)
     _show_moves(result, console)
     for example in result.examples:
         _show_example(example, console)
@@ -60,11 +65,7 @@ class _Rows:
         """Add a row; a difference is shown where there is one."""
         documents = (f"{before[0]:,}", f"{after[0]:,}", f"{after[0] - before[0]:+,}" if after[0] != before[0] else "")
         tokens = [f"{self.about}{in_units(counts[1])}" for counts in (before, after)]
-        more = after[1] - before[1]
-        sign = "+" if more > 0 else "-"
-        self.table.add_row(
-            label, *documents, *tokens, f"{sign}{self.about}{in_units(abs(more))}" if more else "", style=style
-        )
+        self.table.add_row(label, *documents, *tokens, style=style)
 
 
 def _dropped(rule: RuleCount | None) -> tuple[int, int]:
@@ -75,13 +76,13 @@ def _kept(funnel: Funnel) -> tuple[int, int]:
     return funnel.kept, funnel.kept_tokens
 
 
-def _groups(result: WhatIf) -> list[tuple[str, tuple[int, int], tuple[int, int]]]:
+def _groups(result: WhatIf) -> list[tuple[GroupLoss, tuple[int, int], tuple[int, int]]]:
     """Return what is kept of each group before and after: sources first, of each column the largest changes first."""
     after = {(group.column, group.value): group for group in result.after.groups}
     rows = [(g, _left(g, result.before), _left(after[g.column, g.value], result.after)) for g in result.before.groups]
     order = list(dict.fromkeys(group.column for group in result.before.groups))
     rows.sort(key=lambda row: (order.index(row[0].column), -abs(row[2][0] - row[1][0])))
-    return [(name_of(group), of_before, of_after) for group, of_before, of_after in rows]
+    return rows
 
 
 def _left(group: GroupLoss, funnel: Funnel) -> tuple[int, int]:
