@@ -65,8 +65,8 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The outcome of two lists of rules."""
+class BothDecided:
+    """The outcomes of two lists of rules, and the documents that they differ in."""
 
     before: Decided
     after: Decided
@@ -81,7 +81,7 @@ def compare(
     examples: int,
     means: Means,
     on_progress: Callable[[], object] = lambda: None,
-) -> Comparison:
+) -> BothDecided:
     """Decide the same documents by two lists of rules.
 
     The shards of both are the same, in the same order, and agree in the columns in `by`, by whose values losses are
@@ -108,7 +108,7 @@ def compare(
         total.add(outcome, examples)
         on_progress()
     decided = [side.decided(total.counts[i], total.kept[i], step.tally_of(i, total)) for i, side in enumerate(sides)]
-    return Comparison(decided[0], decided[1], _moves(sides, step, total), _changed(sides, step, total))
+    return BothDecided(decided[0], decided[1], _moves(sides, step, total), _changed(sides, step, total))
 
 
 def _common(before: Sequence[Rule], after: Sequence[Rule]) -> int:

@@ -17,7 +17,7 @@ from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import Decided, decide
-from gristmill.pipelines.decide.comparison import Comparison, Variant, compare
+from gristmill.pipelines.decide.comparison import BothDecided, Variant, compare
 from gristmill.pipelines.decide.driver import Means
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
@@ -61,7 +61,7 @@ def fates(rules: Sequence[Rule], shards: Sequence[MemoryShard], folder: Path) ->
 
 def compared(
     rules: Sequence[Sequence[Rule]], shards: Sequence[MemoryShard], folder: Path, engine: Engine, examples: int = N
-) -> Comparison:
+) -> BothDecided:
     means = Means(engine, str(folder / "scratch"), str(folder / "run"))
     return compare(Variant(rules[0], shards), Variant(rules[1], shards), ["source"], examples, means)
 
