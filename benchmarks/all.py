@@ -32,6 +32,7 @@ MODULES = (
     "verified_reading",
     "reading",
     "small_files",
+    "what_if",
     "object_store",
     "aggregation",
     "audit",

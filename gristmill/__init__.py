@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         query,
         refresh,
         run,
+        sweep,
         thresholds,
+        what_if,
     )
     from gristmill.operators.base import FittedMeasure, Measure, Rule, Transform
     from gristmill.operators.errors import (
@@ -71,7 +73,9 @@ __all__ = [
     "query",
     "refresh",
     "run",
+    "sweep",
     "thresholds",
+    "what_if",
 ]
 
 _CONTRACTS = ("FittedMeasure", "Measure", "Rule", "Transform")

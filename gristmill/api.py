@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
     from gristmill.pipelines.readers.open_dataset import OpenDataset
     from gristmill.pipelines.readers.packed_tokens import PackedTokens
+    from gristmill.pipelines.report.sweep import Sweep
     from gristmill.pipelines.report.thresholds import GroupQuantiles
+    from gristmill.pipelines.report.what_if import WhatIf
     from gristmill.pipelines.sources.spec import Source
     from gristmill.pipelines.stages.context import RunResult
     from gristmill.pipelines.train.feed import ClassifierFeed
@@ -560,6 +562,71 @@ def thresholds(
     from gristmill.pipelines.report.thresholds import group_quantiles
 
     return group_quantiles(_loaded(recipe), columns, quantiles, by, least)
+
+
+def what_if(
+    recipe: Recipe,
+    changes: Sequence[str],
+    *,
+    examples: int = 3,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> WhatIf:
+    """Return what a recipe keeps, and what it would keep with some changes, from what earlier runs measured.
+
+    The result has the funnels `before` and `after`, as runs would report them, and `moves`: how many documents each
+    rule drops now and which rule would drop them then. Nothing is measured and nothing in the store is written. With an
+    index the documents of all nights are decided as one run.
+
+    Args:
+        recipe: A loaded recipe, or the path or URL of its YAML file.
+        changes: `key=value` pairs, as `--set` takes them: `decide.low_quality.when=quality < 0.4`.
+        examples: How many documents that would come are named, and how many that would go, with their texts.
+        workers: See `run`.
+        reporter: See `run`.
+
+    Raises:
+        RecipeError: The recipe or a change is wrong, or needs measures that no run has made.
+    """
+    from gristmill.pipelines.report.what_if import what_if as ask
+
+    with closing(open_engine("local", workers)) as engine:
+        return ask(_loaded(recipe), changes, examples, engine, _reporter(reporter))
+
+
+def sweep(
+    recipe: Recipe,
+    column: str,
+    low: float,
+    high: float,
+    *,
+    steps: int = 17,
+    rule: str | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> Sweep:
+    """Return how many documents and tokens a recipe keeps as the limit on a column moves from `low` to `high`.
+
+    It is decided from what earlier runs measured, as by `what_if` with each limit; `points` has them with their counts,
+    in all and by source.
+
+    Args:
+        recipe: A loaded recipe, or the path or URL of its YAML file.
+        column: The column that a rule compares with a number or a quantile; `gopher_words <` where it has two limits.
+        low: The lowest limit.
+        high: The highest.
+        steps: How many limits there are, evenly spread; whole numbers for a column of whole numbers.
+        rule: The rule, where several compare the column; or a condition that stands after all rules: `quality < {}`.
+        workers: See `run`.
+        reporter: See `run`.
+
+    Raises:
+        RecipeError: No rule has such a limit, several have, or nothing is measured.
+    """
+    from gristmill.pipelines.report.sweep import sweep as ask
+
+    with closing(open_engine("local", workers)) as engine:
+        return ask(_loaded(recipe), column, (low, high), steps, rule, engine, _reporter(reporter))
 
 
 def open_dataset(url: str | os.PathLike[str], version: str | None = None, *, only_new: bool = False) -> OpenDataset:

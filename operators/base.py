@@ -242,6 +242,15 @@ class Memory:
     rows: int
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A comparison of a column with a number by which a rule drops: `quality < 0.4`."""
+
+    column: str
+    sign: str  #: <, <=, > or >=, the column being on the left
+    value: str  #: as an expression: a number, or a quantile
+
+
 class Rule(Operator):
     """Decides from columns alone which documents stay. Rules run in recipe order on what earlier ones kept.
 
@@ -273,6 +282,17 @@ class Rule(Operator):
     def clauses(self) -> tuple[str, ...] | None:
         """Return what reports call the clauses of `when`, parted by OR, in their order; by default their SQL."""
         return None
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Return the limits of columns that can be set one by one, with `with_limit`."""
+        return ()
+
+    def with_limit(self, limit: Limit, value: str) -> Rule:
+        """Return the rule with a number in place of the value of one of its `limits`.
+
+        Raises RecipeError where it takes another kind of number.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define with_limit()")
 
     def includes(self) -> dict[str, str]:
         """Return YAML or JSON files that hold options of it, by the option that names them in the recipe."""

@@ -64,6 +64,7 @@ class Condition:
     quantiles: tuple[Quantile, ...]
     clauses: tuple[str, ...]  #: as SQL, for reports
     query: str
+    tests: tuple[str, ...]  #: the clauses again, as SQL over a table `documents`
     grows: bool = False  #: True if results may be far larger than columns: compute it where that does no harm
 
     def evaluate(self, documents: pa.Table, limits: Mapping[Quantile, pa.Scalar]) -> Fired:
@@ -75,12 +76,17 @@ class Condition:
             with tables(_tables(documents.select(self.columns), limits)) as connection:
                 fired = connection.sql(self.query).to_arrow_table()["fired"].combine_chunks()
         except duckdb.Error as error:
-            reason = f"{self.text!r} cannot be computed for every document: {_reason(error)}"
-            raise ShardError(f"{reason}; guard it with try_cast or CASE") from error
+            raise not_computed(self.text, error) from error
         rows = np.flatnonzero(np.asarray(fired.is_valid()))
         matches = fired.take(pa.array(rows))
         clauses = np.asarray(matches.field("clause")).astype(np.int64)
         return Fired(rows, clauses, matches.field("value"), matches.field("limit"))
+
+
+def not_computed(text: str, error: duckdb.Error) -> ShardError:
+    """Return the error for an expression that cannot be computed on a value of the shard."""
+    reason = f"{text!r} cannot be computed for every document: {_reason(error)}"
+    return ShardError(f"{reason}; guard it with try_cast or CASE")
 
 
 def compile_condition(text: str, schema: pa.Schema) -> Condition:
@@ -101,7 +107,8 @@ def compile_condition(text: str, schema: pa.Schema) -> Condition:
     quantiles = tuple(dict.fromkeys(_replace_quantiles(tree, None, text, schema)))
     documents = pa.table({name: pa.nulls(1, schema.field(name).type) for name in columns})
     limits = {quantile: pa.nulls(1, schema.field(quantile.column).type)[0] for quantile in quantiles}
-    return Condition(text, columns, quantiles, labels, _query(text, trees, labels, _tables(documents, limits)), grows)
+    query, tests = _query(text, trees, labels, _tables(documents, limits))
+    return Condition(text, columns, quantiles, labels, query, tests, grows)
 
 
 def _replace_quantiles(node: Any, compared: str | None, text: str, schema: pa.Schema) -> Iterator[Quantile]:
@@ -148,8 +155,10 @@ def _column(node: Any) -> str | None:
     return None
 
 
-def _query(text: str, trees: list[Node], labels: tuple[str, ...], held: Mapping[str, pa.Table]) -> str:
-    """Return the query for the first true clause of each document, in order, with both its sides; else null."""
+def _query(
+    text: str, trees: list[Node], labels: tuple[str, ...], held: Mapping[str, pa.Table]
+) -> tuple[str, tuple[str, ...]]:
+    """Return the query for the first true clause of each document, with both its sides, else null; and all clauses."""
     n = len(trees)
     sides = [_value_and_limit(tree) for tree in trees]
     sql = write_expressions([*trees, *(value for value, _ in sides), *(limit for _, limit in sides)])
@@ -165,7 +174,7 @@ def _query(text: str, trees: list[Node], labels: tuple[str, ...], held: Mapping[
         fields = f'clause := {i}, "value" := ({value})::DOUBLE, "limit" := ({limit})::DOUBLE'
         cases.append(f"WHEN {clause} THEN struct_pack({fields})")
     # No WHERE: a filter would be pushed down into Arrow, where NaN compares otherwise than in DuckDB.
-    return f"SELECT CASE {' '.join(cases)} END AS fired FROM {', '.join(held)}"
+    return f"SELECT CASE {' '.join(cases)} END AS fired FROM {', '.join(held)}", tuple(sql[:n])
 
 
 def _value_and_limit(tree: Node) -> tuple[Node, Node]:

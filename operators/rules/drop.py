@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gristmill.operators.base import Rule
+from gristmill.operators.base import Limit, Rule
+from gristmill.operators.expressions.limits import limits_of, with_limit
 from gristmill.operators.expressions.syntax import parse, references
 
 
@@ -28,3 +29,11 @@ class Drop(Rule):
     def reads(self) -> set[str]:
         """Return the columns that the expression names. Raises RecipeError where it does not parse."""
         return {reference.column for reference in references(parse(self.when), self.when)}
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Return the comparisons of a column with a number or a quantile."""
+        return limits_of(self.when)
+
+    def with_limit(self, limit: Limit, value: str) -> Drop:
+        """Return the rule with another number in one of these comparisons."""
+        return self.model_copy(update={"when": with_limit(self.when, limit, value)})

@@ -37,6 +37,7 @@ from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.train import distil, loop, train_app
+from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
 
 app = typer.Typer(
@@ -56,6 +57,8 @@ app.command()(label)
 app.add_typer(labels_app, name="labels")
 app.command()(distil)
 app.command()(loop)
+app.command()(what_if)
+app.command()(sweep)
 
 
 def _print_version(asked: bool) -> None:

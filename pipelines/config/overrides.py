@@ -1,7 +1,7 @@
 """`--set sources.docs.path=...`: values of a recipe replaced from the command line.
 
-A key leads through mappings by name. An entry of a list goes by its own `name` (sources, rules), by its operator, or by
-its position from 0: `decide.select.documents=500`, `sources.0.path=x.jsonl`.
+A key leads through mappings by name. An entry of a list goes by its own `name` (sources, rules), by its operator, by
+its name in the funnel (`drop_2`), or by its position from 0: `decide.select.documents=500`, `sources.0.path=x.jsonl`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ def _slot(holder: Any, part: str, path: Path, option: str) -> tuple[Any, str | i
     if not isinstance(holder, list):
         raise RecipeError(f"{option}: there is nothing below {holder!r}")
     positions = [i for i, item in enumerate(holder) if part in (str(i), *_names(item))]
+    if not positions and (numbered := _numbered(holder, part)) is not None:
+        positions = [numbered]
+    if len(positions) > 1 and len(nameless := [i for i in positions if _names(holder[i]) == [part]]) == 1:
+        positions = nameless  # the others go by names of their own
     if len(positions) > 1:
         raise RecipeError(
             f"{option}: {len(positions)} entries are called {part}; name one by its position, "
@@ -66,6 +70,15 @@ def _names(item: Any) -> list[str]:
     options = next(iter(item.values())) if len(item) == 1 else None
     named = [entry.get("name") for entry in (item, options) if isinstance(entry, dict)]
     return [str(name) for name in [*named, *(key for key in item if key in operators())] if name is not None]
+
+
+def _numbered(entries: list[Any], name: str) -> int | None:
+    """Return the position of a rule without a name of its own by its name in the funnel: `drop_2` is the second."""
+    operator, _, number = name.rpartition("_")
+    if operator not in operators() or not number.isdecimal():
+        return None
+    alike = [i for i, entry in enumerate(entries) if _names(entry) == [operator]]
+    return alike[int(number) - 1] if 2 <= int(number) <= len(alike) else None
 
 
 def _opened(value: Any, path: Path) -> Any:

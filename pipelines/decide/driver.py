@@ -7,7 +7,7 @@ documents are applied together with the one before them, in one pass.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -76,6 +76,30 @@ class Count:
         )
 
 
+@dataclass(frozen=True)
+class Means:
+    """The means by which rules are applied."""
+
+    engine: Engine
+    scratch: str  #: folder of files that are needed until all rules are applied
+    run: str  #: folder of the columns that rules give
+    texts: Texts | None = None  #: for rules that look at texts again
+    history: History | None = None  #: for the rule that has an index
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The documents that the first rules of a recipe left, and the counts of these rules."""
+
+    survivors: Survivors
+    funnel: tuple[RuleCount, ...] = ()
+
+    @classmethod
+    def none(cls, shards: Sequence[ShardColumns]) -> Applied:
+        """Return the documents of all shards, to which no rule is applied yet."""
+        return cls(Survivors([SurvivingShard(shard) for shard in shards], sum(shard.rows for shard in shards)))
+
+
 def decide(
     rules: Sequence[Rule],
     shards: Sequence[ShardColumns],
@@ -102,39 +126,58 @@ def decide(
         return Decided(
             0, [RuleCount(name, name_of(rule), 0, 0, 0, 0) for name, rule in zip(names, rules, strict=True)], []
         )
-    gives = given_columns(rules)
-    schemas = with_given(shards[0].schema, gives)
-    documents = sum(shard.rows for shard in shards)
-    survivors = Survivors([SurvivingShard(shard) for shard in shards], documents)
-    funnel: list[RuleCount] = []
-    with shuffle_files.scratch_folder(folder, "exchange", engine) as own_folder:
-        for batch in _batches(rules, gives, schemas):
-            resolved = []
-            for i in batch:
-                own = files.join(own_folder, f"rule-{i}")
-                corpus = Corpus(survivors, schemas[i], engine, own, names[i], texts, history)
-                resolved.append(executor_for(rules[i]).resolve(rules[i], corpus))
-            step = _step(batch[0], resolved, own_folder, folder)
-            for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, engine), strict=True):
-                lost = (count.dropped, count.bytes, count.tokens)
-                details = rule.details(count.tally)
-                if rules[i].expect is not None:
-                    details["expect"] = rules[i].expect
-                funnel.append(RuleCount(names[i], name_of(rules[i]), count.seen, *lost, details))
-                on_progress()
-            survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
-        return _write_all(names, folder, by, Decided(documents, funnel, []), survivors, engine)
+    start = Applied.none(shards)
+    with shuffle_files.scratch_folder(folder, "exchange", engine) as scratch:
+        means = Means(engine, scratch, folder, texts, history)
+        applied = apply_rules(rules, start, len(rules), means, on_progress)
+        decided = Decided(start.survivors.documents, applied.funnel, [])
+        return _write_all(names, folder, by, decided, applied.survivors, engine)
 
 
-def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequence[pa.Schema]) -> list[list[int]]:
+def apply_rules(
+    rules: Sequence[Rule],
+    applied: Applied,
+    last: int,
+    means: Means,
+    on_progress: Callable[[], object] = lambda: None,
+) -> Applied:
+    """Apply the rules of a recipe that are not applied yet, up to the position `last`; see `decide`."""
+    names, gives, first = rule_names(rules), given_columns(rules), len(applied.funnel)
+    survivors, funnel = applied.survivors, [*applied.funnel]
+    schemas = dict(enumerate(with_given(survivors.shards[0].shard.schema, gives[first:last]), first))
+    for batch in _batches(rules, gives, schemas, range(first, last)):
+        resolved = []
+        for i in batch:
+            own = files.join(means.scratch, f"rule-{i}")
+            corpus = Corpus(survivors, schemas[i], means.engine, own, names[i], means.texts, means.history)
+            resolved.append(executor_for(rules[i]).resolve(rules[i], corpus))
+        step = _step(batch[0], resolved, means)
+        for i, rule, count in zip(batch, resolved, _apply_to_all(step, survivors, means.engine), strict=True):
+            funnel.append(rule_count(names[i], rules[i], rule, count))
+            on_progress()
+        survivors = _after(step, survivors, funnel[-1].kept, batch[-1], gives[batch[-1]])
+    return Applied(survivors, tuple(funnel))
+
+
+def rule_count(name: str, rule: Rule, resolved: Resolved, count: Count) -> RuleCount:
+    """Return the effect of a rule on all shards as the funnel has it."""
+    details = resolved.details(count.tally)
+    if rule.expect is not None:
+        details["expect"] = rule.expect
+    return RuleCount(name, name_of(rule), count.seen, count.dropped, count.bytes, count.tokens, details)
+
+
+def _batches(
+    rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Mapping[int, pa.Schema], positions: range
+) -> list[list[int]]:
     """Return positions of rules to apply together: only the first of a batch may need to know other documents.
 
     A rule that gives columns is the last of its batch, as those after it may read them.
     """
     batches: list[list[int]] = []
     is_open = False
-    for i, rule in enumerate(rules):
-        if is_open and executor_for(rule).is_local(rule, schemas[i]):
+    for i in positions:
+        if is_open and executor_for(rules[i]).is_local(rules[i], schemas[i]):
             batches[-1].append(i)
         else:
             batches.append([i])
@@ -142,9 +185,9 @@ def _batches(rules: Sequence[Rule], gives: Sequence[pa.Schema], schemas: Sequenc
     return batches
 
 
-def _step(first: int, resolved: Sequence[Resolved], folder: str, run: str) -> RulePass:
+def _step(first: int, resolved: Sequence[Resolved], means: Means) -> RulePass:
     names = {*COUNTED, *(name for rule in resolved for name in rule.reads)}
-    return RulePass(first, resolved, sorted(names), files.join(folder, f"drops-{first}"), run)
+    return RulePass(first, resolved, sorted(names), files.join(means.scratch, f"drops-{first}"), means.run)
 
 
 def _after(step: RulePass, survivors: Survivors, kept: int, last: int, given: pa.Schema) -> Survivors:
@@ -190,7 +233,7 @@ def _apply(step: RulePass, shard: SurvivingShard) -> list[Count]:
 
 
 def _count(documents: pa.Table, stays: NDArray[np.bool_], verdict: Verdict) -> Count:
-    n, lost = documents.num_rows, documents.filter(pa.array(~stays))
+    n, lost = documents.num_rows, documents.select(COUNTED).filter(pa.array(~stays))
     if lost.num_rows != verdict.losses.num_rows:
         raise FatalError(f"a rule dropped {verdict.losses.num_rows} documents, of which {lost.num_rows} are distinct")
     return Count(n, lost.num_rows, total(lost[columns.BYTES]), total(lost[TOKENS]), verdict.tally)

@@ -77,7 +77,8 @@ class SurvivingShard:
         table = self.shard.read([name for name in wanted_names if name != columns.ADDRESS])
         rows = np.asarray(table[columns.ROW]).astype(np.uint64)
         addresses = pa.array(rows | np.uint64(columns.address(self.ordinal, 0)))
-        return table.append_column(columns.ADDRESS, addresses).filter(pa.array(self.kept()))
+        table = table.append_column(columns.ADDRESS, addresses)
+        return table if self.drops is None else table.filter(pa.array(self.kept()))
 
     def kept(self) -> NDArray[np.bool_]:
         """Return a mask (n) of the shard's documents: true where one is left."""

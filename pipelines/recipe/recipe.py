@@ -149,6 +149,11 @@ class LoadedRecipe:
         """Return `recipe.yaml:14` for a value of the recipe."""
         return self.document.where(path)
 
+    def with_changes(self, changes: Sequence[str]) -> LoadedRecipe:
+        """Return the recipe with more `key=value` pairs; see `load_recipe`."""
+        earlier = [option.removeprefix("--set ") for option in self.document.overrides.values()]
+        return read_recipe("\n".join(self.document.text), self.document.file, self.base, [*earlier, *changes])
+
 
 def load_recipe(url: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read and check a recipe; `overrides` are `key=value` pairs such as `decide.select.documents=500`.

@@ -155,12 +155,17 @@ def _shard(registry: Registry, ordinal: int, run: Run, source: str) -> Shard:
     values = located_yaml.resolved(record, f"run {run.name}")
     completed = with_defaults(Source.model_validate(values["source"]))
     shard = registry.shard(ordinal, ShardSpec.model_validate(values["spec"]), completed)
-    if shard.extraction is not None and shard.extraction.counts(ordinal) is None:
+    check_extracted(shard)
+    return shard
+
+
+def check_extracted(shard: Shard) -> None:
+    """Raise ShardError where reading a shard would extract its pages, which what only reads does not."""
+    if shard.extraction is not None and shard.extraction.counts(shard.ordinal) is None:
         raise ShardError(
             f"the text of the pages of {shard.spec.name} is not in the store as this machine extracts it; run the "
             "recipe again to extract it"
         )
-    return shard
 
 
 def _known(addresses: list[int], connection: duckdb.DuckDBPyConnection, documents: str) -> pa.Table:

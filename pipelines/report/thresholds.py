@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from gristmill.operators.errors import RecipeError
 from gristmill.operators.expressions.condition import Quantile
 from gristmill.operators.expressions.order import order_keys, value_of
 from gristmill.pipelines.config.wording import did_you_mean, plural
+from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.planning.state import StoreState, plan_run
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
-from gristmill.pipelines.store.measures import ShardMeasures, read_counts
-from gristmill.pipelines.store.registry import Shard
+from gristmill.pipelines.report.stored_measures import stored_measures
+from gristmill.pipelines.store.measures import ShardMeasures
 
 #: Quantiles up to this one are limits below which documents go, greater ones limits above which they do.
 MIDDLE = 0.5
@@ -123,28 +124,12 @@ def _check_columns(schema: pa.Schema, columns: Sequence[str], by: str) -> None:
             raise RecipeError(f"the column {name} is {kind}; thresholds are of numbers")
 
 
-def _measured(state: StoreState, columns: Sequence[str]) -> Iterator[ShardMeasures]:
-    """Yield the columns of all shards of the sources. Raises RecipeError where some are not measured."""
-    shards = state.registered()
-    places = [_places(state, shard, columns) for shard in shards]
-    missing = len(state.specs) - sum(place is not None for place in places)
-    if missing or not shards:
+def _measured(state: StoreState, columns: Sequence[str]) -> Sequence[ShardMeasures]:
+    """Return the columns of all shards of the sources. Raises RecipeError where some are not measured."""
+    stored = stored_measures(state, columns, LocalEngine())
+    if stored.missing or not stored.shards:
         raise RecipeError(
-            f"{plural(missing, 'shard')} of {len(state.specs):,} are not measured yet: `gristmill run` of the recipe "
-            "measures them, and keeps what it measured"
+            f"{plural(stored.missing, 'shard')} of {len(state.specs):,} are not measured yet: `gristmill run` of the "
+            "recipe measures them, and keeps what it measured"
         )
-    for shard, parts in zip(shards, places, strict=True):
-        assert parts
-        rows = read_counts(parts[0][0]).documents
-        yield ShardMeasures(shard.ordinal, rows, shard.source.name, parts, state.plan.schema)
-
-
-def _places(state: StoreState, shard: Shard, columns: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """Return the files of these columns of a shard; None where one is not measured."""
-    plan = state.plan
-    givers = [m for m in plan.measures if {*m.operator.gives().names} & {*columns}]
-    if any(measure.ready is None for measure in givers):
-        return None
-    needed = [plan.fingerprint(m.ready) for m in givers if m.ready is not None]
-    files = [state.measures.find(name, shard.ordinal) for name in (plan.document_fingerprint(shard.source), *needed)]
-    return None if None in files else tuple(place for place in files if place is not None)
+    return stored.measures

@@ -53,7 +53,7 @@ class ResolvedCondition:
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         """Return the verdict on a shard's documents: those on which a clause fires, with its value and limit."""
-        judged = self._judged(documents)
+        judged = None if self.meant_for is None else pc.indices_nonzero(self.judges(documents))
         evaluate = evaluate_confined if self.condition.grows else Condition.evaluate
         fired = evaluate(self.condition, documents if judged is None else documents.take(judged), self.limits)
         rows = fired.rows if judged is None else np.asarray(judged)[fired.rows]
@@ -63,13 +63,13 @@ class ResolvedCondition:
             tally[NOT_JUDGED] = documents.num_rows - len(judged)
         return Verdict(losses(rows, clauses, fired.values, fired.limits), tally)
 
-    def _judged(self, documents: pa.Table) -> pa.Array | None:
-        """Return the rows of the documents that the rule is meant for; None where that is all of them."""
+    def judges(self, documents: pa.Table) -> pa.BooleanArray:
+        """Return a mask (n) of the documents that the rule is meant for."""
         if self.meant_for is None:
-            return None
+            return pa.repeat(pa.scalar(True), documents.num_rows)
         name, values = self.meant_for
         column = documents[name].combine_chunks()
-        return pc.indices_nonzero(pc.is_in(column, pa.array(values, column.type)))
+        return pc.is_in(column, pa.array(values, column.type))
 
     def details(self, tally: Tally) -> dict[str, Any]:
         """Return the number of documents that each clause dropped, the quantiles, and the documents not judged."""
@@ -83,6 +83,15 @@ class ResolvedCondition:
             name, values = self.meant_for
             details["not_judged"] = {"documents": tally[NOT_JUDGED], "column": name, "judged": list(values)}
         return details
+
+
+def local_condition(rule: Rule, schema: pa.Schema) -> ResolvedCondition | None:
+    """Return a rule with `when`, resolved, where it may be computed at once with others; None for any other rule.
+
+    That is where it needs to know of no other document, and its results are not far larger than its columns.
+    """
+    condition = _compiled(rule, schema)
+    return None if condition.quantiles or condition.grows else ResolvedCondition(condition, {}, rule.meant_for())
 
 
 def _compiled(rule: Rule, schema: pa.Schema) -> Condition:

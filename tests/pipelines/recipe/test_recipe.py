@@ -323,11 +323,23 @@ OVERRIDES: dict[str, tuple[str, Callable[[LoadedRecipe], Any], Any]] = {
     "an operator's options in short": ("decide.exact_dedup=first", lambda r: r.recipe.decide[1].keep, "first"),
     "beside an option in short": ("decide.exact_dedup.by=lang", lambda r: r.recipe.decide[1].keep, "longest"),
     "an operator by its place": ("decide.0.name=short", lambda r: r.recipe.decide[0].name, "short"),
-    "an operator without options": ("decide.gopher_rules.min_words=5", lambda r: r.recipe.decide[3].min_words, 5),
+    "an operator without options": ("decide.3.min_words=5", lambda r: r.recipe.decide[3].min_words, 5),
     "a rule by its name": ("decide.long.when=tokens > 3", lambda r: r.recipe.decide[4].when, "tokens > 3"),
+    "the one rule of its operator without a name": (
+        "decide.drop.when=x > 3",
+        lambda r: r.recipe.decide[0].when,
+        "x > 3",
+    ),
+    "a rule by its name in the funnel": (
+        "decide.gopher_rules_2.min_words=5",
+        lambda r: [r.recipe.decide[i].min_words for i in (3, 5)],
+        [50, 5],
+    ),
     "a section": ("decide=[]", lambda r: r.recipe.decide, ()),
 }
-LONGER = RECIPE.replace("write:", "  - gopher_rules\n  - drop: {when: tokens > 9, name: long}\nwrite:")
+LONGER = RECIPE.replace(
+    "write:", "  - gopher_rules\n  - drop: {when: tokens > 9, name: long}\n  - gopher_rules\nwrite:"
+)
 
 
 @pytest.mark.parametrize(("override", "value", "expected"), OVERRIDES.values(), ids=OVERRIDES)
@@ -341,7 +353,7 @@ def test_overrides(override: str, value: Callable[[LoadedRecipe], Any], expected
         ("name", "--set name: write --set key=value"),
         ("=3", "--set =3: write --set key=value"),
         ("decide.slect.documents=3", "--set decide.slect.documents=3: there is no slect; did you mean select?"),
-        ("decide.drop.when=x", "2 entries are called drop; name one by its position, decide.0 or decide.4"),
+        ("decide.gopher_rules.min_words=9", "2 entries are called gopher_rules; name one by its position, decide.3 or"),
         ("name.x=1", "--set name.x=1: there is nothing below 'quick'"),
         ("nme=x", "--set nme=x: nme is not known here; did you mean name?"),
         ("nme.bar=x", "--set nme.bar=x: nme is not known here; did you mean name?"),
