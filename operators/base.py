@@ -65,6 +65,8 @@ class Operator(BaseModel):
 
     #: Raise it when the same fields give other results than before: cached measures are then computed again.
     code_version: ClassVar[int] = 1
+    #: Fields that came later, with the value that changes nothing: fingerprints of before stay valid.
+    added: ClassVar[Mapping[str, Any]] = {}
     #: The field that a bare value fills: `drop: "words < 50"` is `drop: {when: "words < 50"}`.
     shorthand: ClassVar[str | None] = None
 
@@ -94,7 +96,10 @@ class Operator(BaseModel):
         A path stands in the digest by the content of its files, not by their name: a corpus gives the same results
         wherever it lies.
         """
-        fields = _without(self.model_dump(mode="json"), self._paths())
+        told = {
+            name: value for name, value in self.model_dump(mode="json").items() if self.added.get(name, ...) != value
+        }
+        fields = _without(told, self._paths())
         return digest_of([type(self).__name__, self.code_version, fields, dict(digests)])
 
     def _paths(self) -> set[str]:

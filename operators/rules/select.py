@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,9 @@ class Select(Rule):
     - `method: top` takes the largest values.
     - `by: random` takes each document with the same chance.
 
+    In a dataset with an index the budget is each night's own, or with `over: all` that of all nights together: what
+    earlier nights kept has been taken of it, group by group.
+
     Documents are taken from the largest key down, those with equal keys by address, until the next one would pass the
     budget: with a budget of tokens no smaller document further down is taken instead. A document whose value is null
     or NaN (or, under a budget of tokens, without a token count) is never taken. `quotas` give shares of the budget to
@@ -75,7 +78,11 @@ class Select(Rule):
         default=1.0, gt=0, allow_inf_nan=False, description="above 1 evens the weights out, below 1 sharpens them"
     )
     quotas: Quotas | None = Field(default=None, description="shares of the budget by the values of a column")
+    over: Literal["night", "all"] = Field(
+        default="night", description="with an index: a budget for each night, or one for all nights together"
+    )
 
+    added: ClassVar[Mapping[str, Any]] = {"over": "night"}
     BUDGETS: ClassVar[tuple[str, ...]] = ("documents", "tokens", "fraction")
 
     @model_validator(mode="after")
@@ -84,6 +91,8 @@ class Select(Rule):
         if len(budgets) != 1:
             names = " and ".join(budgets) or "none"
             raise ValueError(f"give exactly one budget, documents, tokens or fraction (found {names})")
+        if self.over == "all" and self.fraction is not None:
+            raise ValueError("over: all needs a budget of documents or tokens; a fraction is of what a night brings")
         if self.temperature != 1.0 and not self.is_weighted:
             raise ValueError("temperature has a meaning only for method: resample by a column")
         return self
@@ -108,6 +117,11 @@ class Select(Rule):
         names |= {self.by} - {RANDOM}
         names |= {TOKENS} if self.tokens is not None else set()
         return names | ({self.quotas.column} if self.quotas is not None else set())
+
+    def cost_columns(self) -> list[str]:
+        """Return the columns that tell what a document takes of which budget."""
+        tokens = [TOKENS] if self.tokens is not None else []
+        return tokens if self.quotas is None else [*tokens, self.quotas.column]
 
     def observes(self) -> set[str]:
         """Return the column that documents are chosen by; nothing at random."""

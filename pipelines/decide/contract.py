@@ -69,4 +69,5 @@ class Executor:
     resolve: Callable[[Any, Corpus], Resolved]  #: the global pass
     #: true where a document's own columns are all that the rule needs to know
     is_local: Callable[[Any, pa.Schema], bool] = lambda rule, schema: False
-    looks_back: bool = False  #: whether it looks for something among what earlier nights kept: `History.earlier`
+    #: true where the rule looks at what earlier nights kept: `History.earlier`
+    looks_back: Callable[[Any], bool] = lambda rule: False

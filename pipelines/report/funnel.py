@@ -47,6 +47,8 @@ def remarks(rule: RuleCount) -> list[str]:
         lines.append(f"{plural(details['groups'], 'set')} of copies, the largest of {largest:,} documents")
     lines += _cluster_remarks(details) if "clusters" in details else []
     lines += _removal_remarks(details) if details.get("repeated") else []
+    if taken := details.get("earlier"):
+        lines.append(f"earlier nights have taken {taken:,} {details['unit']} of the budget")
     if unseen := details.get("earlier_without"):
         names, verb = ", ".join(unseen["columns"]), "has" if unseen["shards"] == 1 else "have"
         shards = plural(unseen["shards"], "shard")

@@ -45,7 +45,7 @@ def decide(context: Context) -> Context:
 def _earlier(context: Context, index: Index) -> list[EarlierShard]:
     """Return what earlier nights kept, where a rule looks back at it, by what it was measured by."""
     plan, measures = context.plan, context.state.measures
-    if not any(executor_for(rule).looks_back for rule in plan.rules):
+    if not any(executor_for(rule).looks_back(rule) for rule in plan.rules):
         return []
     fingerprints = [plan.fingerprint(measure.ready) for measure in plan.measures if measure.ready is not None]
     found = []

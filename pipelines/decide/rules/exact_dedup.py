@@ -112,7 +112,7 @@ def _resolve(rule: ExactDedup, corpus: Corpus) -> Resolved:
     return ResolvedDedup(found, unseen=without_columns(earlier, rule.key_columns))
 
 
-EXACT_DEDUP = Executor(_check, _resolve, looks_back=True)
+EXACT_DEDUP = Executor(_check, _resolve, looks_back=lambda rule: True)
 
 
 def find_duplicates(

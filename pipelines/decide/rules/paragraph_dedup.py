@@ -170,7 +170,7 @@ def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
     return ResolvedParagraphDedup(rule, rule.gives(corpus.name), ordinals, allowances, partitions, repeated, unseen)
 
 
-PARAGRAPH_DEDUP = Executor(_check, _resolve, looks_back=True)
+PARAGRAPH_DEDUP = Executor(_check, _resolve, looks_back=lambda rule: True)
 
 
 def _count_pieces(rule: ParagraphDedup, shard: SurvivingShard) -> int:

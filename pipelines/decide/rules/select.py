@@ -13,15 +13,18 @@ import pyarrow as pa
 import pyarrow.types
 from numpy.typing import NDArray
 
+from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.expressions.order import order_keys, value_of
 from gristmill.operators.rules.effective_size import effective_size, exponential_terms
 from gristmill.operators.rules.select import RANDOM, TOKENS, Select
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
+from gristmill.pipelines.decide.earlier import EarlierShard
 from gristmill.pipelines.decide.order_statistics import Crossing, Located, Weighted, find_crossings
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
+from gristmill.pipelines.engine.base import run_all
 
 REST = "all others"  #: the report's name of the documents without a quota of their own
 
@@ -57,6 +60,7 @@ class ResolvedSelect:
     rule: Select
     groups: tuple[BudgetGroup, ...]
     reads: Sequence[str]
+    earlier: int = 0  #: what earlier nights have taken of the budget
 
     def judge(self, ordinal: int, documents: pa.Table) -> Verdict:
         """Return the verdict on a shard's documents, with a tally of documents, costs and weights."""
@@ -114,6 +118,8 @@ class ResolvedSelect:
             "never_taken": tally["never",],
             "groups": groups,
         }
+        if self.rule.over == "all":
+            details["earlier"] = self.earlier
         if shortages := [shortage for group in self.groups if (shortage := _shortage(group, unit))]:
             details["shortage"] = "; ".join(shortages)
         if self.rule.is_weighted:
@@ -135,20 +141,38 @@ def _check(rule: Select, schema: pa.Schema) -> None:
 
 
 def _resolve(rule: Select, corpus: Corpus) -> Resolved:
-    columns = sorted(rule.reads())
-    budgets = rule.budgets(corpus.survivors.documents)
+    read = sorted(rule.reads())
+    budgets, earlier = rule.budgets(corpus.survivors.documents), _earlier(rule, corpus)
+    budgets = [max(0, budget - spent) for budget, spent in zip(budgets, earlier, strict=True)]
     searches = [lambda n, budget=budget: budget for budget in budgets]
-    results = find_crossings(corpus.engine, corpus.survivors, partial(_ranked, rule, columns), searches)
-    ties = _break_ties(rule, columns, corpus, results, budgets)
+    results = find_crossings(corpus.engine, corpus.survivors, partial(_ranked, rule, read), searches)
+    ties = _break_ties(rule, read, corpus, results, budgets)
     names = [*rule.groups, REST] if rule.quotas else ["all"]
     groups = (
         BudgetGroup(name, budget, result.documents, result.weight, threshold)
         for name, budget, result, threshold in zip(names, budgets, results, ties, strict=True)
     )
-    return ResolvedSelect(rule, tuple(groups), columns)
+    return ResolvedSelect(rule, tuple(groups), read, sum(earlier))
 
 
-SELECT = Executor(_check, _resolve)
+SELECT = Executor(_check, _resolve, looks_back=lambda rule: rule.over == "all")
+
+
+def _earlier(rule: Select, corpus: Corpus) -> list[int]:
+    """Return what earlier nights have taken of each group's budget, where it is one for all nights."""
+    shards = () if corpus.history is None or rule.over == "night" else corpus.history.earlier
+    spent = np.zeros(len(rule.groups) + 1, np.int64)
+    for costs in run_all(corpus.engine, partial(_spent, rule), shards):
+        spent += costs
+    return [int(cost) for cost in spent]
+
+
+def _spent(rule: Select, shard: EarlierShard) -> NDArray[np.int64]:
+    """Return what a shard of an earlier night has taken of each group's budget."""
+    documents = shard.read([*rule.cost_columns(), columns.ROW])
+    spent = np.zeros(len(rule.groups) + 1, np.int64)
+    np.add.at(spent, rule.group_of(documents), rule.costs(documents))
+    return spent
 
 
 def _break_ties(

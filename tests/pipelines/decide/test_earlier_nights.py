@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gristmill import api
+from gristmill.operators.rules.select import Select
 from gristmill.pipelines.report.funnel import remarks
 from gristmill.pipelines.report.verify import verify
 from tests.pipelines.label.tasks import QUIET
@@ -126,3 +127,39 @@ def test_shards_that_were_measured_without_the_column_are_told(tmp_path: Path) -
     assert done.funnel.kept == 1
     (told,) = remarks(done.funnel.rules[0])
     assert told == "1 shard of earlier nights has no text_hash: this rule looks at none of their documents"
+
+
+@pytest.mark.parametrize("budget", [{"documents": 5}, {"tokens": 120}])
+def test_a_budget_of_all_nights_is_spent_once(tmp_path: Path, budget: dict[str, int]) -> None:
+    def night(number: int) -> list[dict[str, Any]]:
+        return [
+            {"id": f"{number}-{i}", "text": sentences(100 * number + i, 20), "url": None, "kind": "xy"[i % 2]}
+            for i in range(4)
+        ]
+
+    quotas = {"column": "kind", "shares": {"x": 0.6}}
+    rules = [{"select": {"by": "random", **budget, "over": "all", "quotas": quotas}}]
+    recipe = by_nights(
+        tmp_path / "web", [night(i) for i in range(4)], rules, write={"columns": ["id", "kind", "tokens"]}
+    )
+    kept = rows(recipe.parent, "store", ["id", "kind", "tokens"])
+    taken = {
+        kind: sum(row["tokens"] if "tokens" in budget else 1 for row in kept if row["kind"] == kind) for kind in "xy"
+    }
+    (whole,) = budget.values()
+    assert 0 < taken["x"] <= whole * 0.6
+    assert 0 < taken["y"] <= whole * 0.4
+    if "documents" in budget:
+        assert taken == {"x": 3, "y": 2}
+        assert {row["id"].split("-")[0] for row in kept} == {"0", "1"}  # the third night finds nothing left
+    (store,) = [str(recipe.parent / "store")]
+    (last,) = api.query(store, "SELECT count(*) AS n FROM decisions WHERE rule = 'select'").to_pylist()
+    assert last["n"] == 16 - len(kept)
+
+
+def test_a_share_has_no_budget_over_nights() -> None:
+    with pytest.raises(ValueError, match="over: all needs a budget of documents or tokens"):
+        Select(by="random", fraction=0.5, over="all")
+    assert Select(by="random", documents=5).fingerprint({}) != Select(by="random", documents=5, over="all").fingerprint(
+        {}
+    )
