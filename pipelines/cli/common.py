@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # commands that print no table start without Arrow
     import pyarrow as pa
 
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
+#: The exit code of a night whose version a guard holds back.
+UNPUBLISHED = 5
 #: Address space that threads, DuckDB, Arrow and compiled code reserve on a small machine. With less they hang or crash.
 ADDRESS_SPACE = 4 << 30
 MORE_MEMORY = "Give this process more, or fewer --workers"

@@ -10,6 +10,7 @@ import typer
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.cli.common import (
+    UNPUBLISHED,
     AsJson,
     Debug,
     EngineChoice,
@@ -28,9 +29,6 @@ from gristmill.pipelines.cli.labels import Yes, confirmation
 
 if TYPE_CHECKING:
     from gristmill.pipelines.versions.retention import Collection
-
-#: The exit code of a night whose version a guard holds back.
-UNPUBLISHED = 5
 
 datasets_app = typer.Typer(
     help="Look after datasets: what a version holds, which one readers take, what may go.", no_args_is_help=True

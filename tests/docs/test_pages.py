@@ -10,7 +10,7 @@ import pytest
 import typer
 from click import Context, Group
 
-from gristmill.pipelines.cli.common import EXIT_CODES
+from gristmill.pipelines.cli.common import EXIT_CODES, UNPUBLISHED
 from gristmill.pipelines.cli.main import app
 from tests.test_layout import LAYERS
 
@@ -57,7 +57,7 @@ def test_commands_are_there_and_take_what_they_are_given(page: Path) -> None:
 def test_the_table_of_exit_codes_is_whole() -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", (ROOT / "docs" / "store.md").read_text(), re.MULTILINE)
     told = {int(code) for row in rows for code in row.split(",")}
-    assert told == {0, 1, *EXIT_CODES.values(), 128 + 1, 128 + 2, 128 + 15}
+    assert told == {0, 1, UNPUBLISHED, *EXIT_CODES.values(), 128 + 1, 128 + 2, 128 + 15}
 
 
 def test_every_folder_states_its_law() -> None:
