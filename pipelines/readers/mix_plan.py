@@ -85,7 +85,7 @@ class MixtureOptions(BaseModel):
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """What a mixture takes of a dataset."""
+    """The sequences that a mixture takes of a dataset."""
 
     dataset: str  #: the URL of its folder
     version: str  #: the name of the version
