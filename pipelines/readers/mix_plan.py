@@ -114,6 +114,11 @@ class MixPlan:
         return sum(part.tokens for part in self.parts)
 
     @property
+    def sequences(self) -> int:
+        """Return the sequences of the mixture."""
+        return sum(part.sequences for part in self.parts)
+
+    @property
     def remarks(self) -> list[str]:
         """Return a sentence for each part whose tokens are read more often than is known to cost little."""
         return [
@@ -133,7 +138,7 @@ class MixPlan:
             "dtype": self.dtype,
             "asked": sum(part.asked for part in self.parts),
             "tokens": self.tokens,
-            "sequences": sum(part.sequences for part in self.parts),
+            "sequences": self.sequences,
             "parts": [asdict(part) for part in self.parts],
         }
 

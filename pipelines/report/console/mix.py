@@ -16,19 +16,23 @@ def show_mix(plan: MixPlan, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("part", overflow="fold")
     table.add_column("version", no_wrap=True)
-    for heading in ("tokens", "taken", "share", "epochs", "sequences"):
+    for heading in ("tokens", "taken", "share", "epochs"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for part in plan.parts:
         name = in_one_line(part.dataset.rsplit("/", 1)[-1])
         counts = (in_units(part.tokens_there), in_units(part.tokens), f"{part.tokens / plan.tokens:.2%}")
-        epochs = "upsampled" if part.epochs > 1 else ""
-        table.add_row(name, part.version, *counts, f"{part.epochs:.2f}", f"{part.sequences:,}", epochs)
-    there, sequences = sum(p.tokens_there for p in plan.parts), sum(p.sequences for p in plan.parts)
-    table.add_row("all", "", in_units(there), in_units(plan.tokens), "", "", f"{sequences:,}", style="bold green")
+        repeated = "upsampled" if part.epochs > 1 else ""
+        table.add_row(name, part.version, *counts, f"{part.epochs:.2f}", repeated)
+    there = sum(part.tokens_there for part in plan.parts)
+    table.add_row("all", "", in_units(there), in_units(plan.tokens), style="bold green")
     console.print(table)
     asked = sum(part.asked for part in plan.parts)
-    console.print(f"asked    {asked:,} tokens; {plan.tokens - asked:+,}", style="dim", markup=False)
+    console.print(
+        f"asked    {asked:,} tokens; {plan.tokens - asked:+,} in {plan.sequences:,} sequences",
+        style="dim",
+        markup=False,
+    )
     for remark in plan.remarks:
         console.print(f"! {remark}", style="yellow", markup=False)
     console.print(f"plan     {plan.url}", style="bold", markup=False)
