@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from gristmill.operators.label.task import Sample
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
+    from gristmill.pipelines.readers.mix_plan import MixPlan
+    from gristmill.pipelines.readers.mixture import Mixture
     from gristmill.pipelines.readers.open_dataset import OpenDataset
     from gristmill.pipelines.readers.packed_tokens import PackedTokens
     from gristmill.pipelines.report.sweep import Sweep
@@ -657,6 +659,38 @@ def open_packed(url: str | os.PathLike[str], version: str | None = None, *, wind
     from gristmill.pipelines.readers.packed_tokens import PackedTokens
 
     return PackedTokens(os.fspath(url), version, window)
+
+
+def mix(mixture: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> MixPlan:
+    """Write the plan of a mixture of packed tokens and return it: how many sequences of which datasets, in which order.
+
+    Args:
+        mixture: The path or URL of its YAML file; see docs/mixtures.md.
+        out: The path or URL of the plan, by default beside the YAML file: `mix.json` beside `mix.yaml`.
+
+    Raises:
+        RecipeError: The file is wrong, datasets do not go together, or have too few tokens.
+        StoreDamaged: A dataset is not what was written.
+    """
+    from gristmill.pipelines.readers.mix_plan import plan_mixture
+
+    plan = plan_mixture(os.fspath(mixture), None if out is None else os.fspath(out))
+    plan.write()
+    return plan
+
+
+def open_mixture(plan: str | os.PathLike[str]) -> Mixture:
+    """Open a mixture of packed tokens for training, by the plan that `mix` wrote.
+
+    What is returned has `len()`, `parts` and `feed(rank=0, world=1, state=None)`, whose sequences or `batches(size)`
+    are those of one rank, in the order that the plan's seed decides.
+
+    Raises RecipeError where there is no such plan, or a dataset is not the one that was planned, StoreDamaged where the
+    plan or a dataset is not what was written.
+    """
+    from gristmill.pipelines.readers.mixture import Mixture
+
+    return Mixture(os.fspath(plan))
 
 
 def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id: str, sample: Sample | None) -> Source:

@@ -36,6 +36,7 @@ from gristmill.pipelines.cli.common import (
 from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
+from gristmill.pipelines.cli.mix import mix
 from gristmill.pipelines.cli.train import distil, loop, train_app
 from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
@@ -59,6 +60,7 @@ app.command()(distil)
 app.command()(loop)
 app.command()(what_if)
 app.command()(sweep)
+app.command()(mix)
 
 
 def _print_version(asked: bool) -> None:

@@ -6,21 +6,44 @@ so ranks stay in step over epochs' ends, and one number says how far all of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.readers.packed_order import Ints, PackedOrder
+from gristmill.pipelines.readers.packed_order import Ints
 
 if TYPE_CHECKING:
-    from gristmill.pipelines.readers.packed_tokens import PackedSequence, PackedTokens
+    from gristmill.pipelines.readers.packed_tokens import PackedSequence
     from gristmill.pipelines.readers.torch_packed import TorchBatches
 
 _AHEAD = 1024  #: sequences whose places are computed at once
+
+
+class FeedOrder(Protocol):
+    """An order of sequences, epoch after epoch."""
+
+    @property
+    def total(self) -> int:
+        """Return the sequences of an epoch."""
+
+    def places(self, positions: Ints) -> tuple[Ints, ...]:
+        """Return where the sequences lie that are read at ascending positions (m): some arrays (m)."""
+
+
+class FeedSource(Protocol):
+    """Sequences that lie at places."""
+
+    length: int
+    dtype: np.dtype[Any]
+    fill: int
+
+    @property
+    def at(self) -> Callable[..., list[PackedSequence]]:
+        """Return the function that gives the sequences at places (n), those of a `FeedOrder`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +68,11 @@ class PackedBatch:
             row[len(sequence.tokens) :] = -1
         return numbers
 
+    @property
+    def parts(self) -> Ints:
+        """Return (b): of each sequence the number of its part in the mixture; 0 where there is no mixture."""
+        return np.array([sequence.part for sequence in self.sequences], np.int64)
+
 
 class PackedFeed:
     """The sequences of one rank; each epoch has every sequence once, over all ranks together.
@@ -54,28 +82,25 @@ class PackedFeed:
 
     def __init__(
         self,
-        packed: PackedTokens,
-        order: PackedOrder,
+        packed: FeedSource,
+        order: FeedOrder,
+        same: Mapping[str, Any],
         rank: int,
         world: int,
         epochs: int | None,
         state: Mapping[str, Any] | None,
     ) -> None:
-        """Begin at the beginning, or where the state says. Raises RecipeError for wrong numbers and states."""
+        """Begin at the beginning, or where the state says, which has to tell the `same` of its feed.
+
+        Raises RecipeError for wrong numbers and states.
+        """
         if not 0 <= rank < world:
             raise RecipeError(f"rank is {rank}; of {world} it must be from 0 to {world - 1}")
         if epochs is not None and epochs < 0:
             raise RecipeError(f"epochs is the number of times that all sequences are read, or None, not {epochs}")
-        if order.seed is not None and not 0 <= order.seed < 1 << 64:
-            raise RecipeError(f"seed is a number from 0 to 2**64 - 1, or None, not {order.seed}")
         self._packed, self._order, self._rank, self._world = packed, order, rank, world
         self._end = None if epochs is None else epochs * order.total
-        self._same = {
-            "dataset": packed.url.rsplit("/", 1)[-1],
-            "version": packed.version,
-            "seed": order.seed,
-            "window": order.window,
-        }
+        self._same = dict(same)
         self._taken = 0 if state is None else self._checked(state)
 
     def _checked(self, state: Mapping[str, Any]) -> int:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.packing import permuted, shuffle_keys
 
 Ints = NDArray[np.int64]
@@ -28,6 +30,14 @@ class PackedOrder:
     seed: int | None = None  #: None leaves all as it lies
     window: int = 16  #: shards whose sequences are read mixed
 
+    def __post_init__(self) -> None:
+        """Raise RecipeError for a seed that is out of range."""
+        if self.seed is not None and not 0 <= self.seed < 1 << 64:
+            raise RecipeError(f"seed is a number from 0 to 2**64 - 1, or None, not {self.seed}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedOrder, (self.sizes, self.seed, self.window)  # without the windows that are kept
+
     @cached_property
     def total(self) -> int:
         """Return the sequences of an epoch."""
@@ -37,7 +47,7 @@ class PackedOrder:
         """Return the shards (m) and the sequences in them (m) that are read at ascending positions (m)."""
         shards, rows = np.empty_like(positions), np.empty_like(positions)
         for start, stop, epoch, number in self._runs(positions):
-            window = self._windows(epoch)[number]
+            window = self.windows(epoch)[number]
             inside = positions[start:stop] - epoch * self.total - window.first
             if self.seed is not None:
                 inside = permuted(_key(self.seed, epoch, number + 1), window.total, inside)
@@ -51,12 +61,16 @@ class PackedOrder:
         start = 0
         while start < len(positions):
             epoch, inside = divmod(int(positions[start]), self.total)
-            windows = self._windows(epoch)
+            windows = self.windows(epoch)
             number = int(np.searchsorted([window.first for window in windows], inside, "right")) - 1
             end = epoch * self.total + windows[number].first + windows[number].total
             stop = int(np.searchsorted(positions, end, "left"))
             yield start, stop, epoch, number
             start = stop
+
+    def windows(self, epoch: int) -> list[ShardWindow]:
+        """Return the windows of an epoch, in the order in which they are read."""
+        return self._windows(epoch)
 
     @cached_property
     def _windows(self) -> _Windows:
@@ -64,13 +78,16 @@ class PackedOrder:
 
 
 @dataclass(frozen=True, eq=False)
-class _Window:
+class ShardWindow:
+    """Some shards whose sequences are read mixed."""
+
     shards: Ints
     ends: Ints  #: of each of its shards, in sequences of the window
     first: int  #: its first sequence in the epoch
 
     @property
     def total(self) -> int:
+        """Return its sequences."""
         return int(self.ends[-1])
 
 
@@ -81,10 +98,10 @@ class _Windows:
         self._order = order
         self._of = lru_cache(4)(self._made)
 
-    def __call__(self, epoch: int) -> list[_Window]:
+    def __call__(self, epoch: int) -> list[ShardWindow]:
         return self._of(epoch)
 
-    def _made(self, epoch: int) -> list[_Window]:
+    def _made(self, epoch: int) -> list[ShardWindow]:
         order = self._order
         shards = np.flatnonzero(order.sizes)
         if order.seed is not None:
@@ -92,7 +109,7 @@ class _Windows:
         windows, first = [], 0
         for start in range(0, len(shards), order.window):
             held = shards[start : start + order.window]
-            windows.append(_Window(held, np.cumsum(order.sizes[held]), first))
+            windows.append(ShardWindow(held, np.cumsum(order.sizes[held]), first))
             first += windows[-1].total
         return windows
 

@@ -30,10 +30,12 @@ _BLOCK = 1 << 22
 class PackedSequence:
     """A sequence of tokens, and the pieces of documents that it is made of: views, not to be written to."""
 
-    __slots__ = ("_first", "_last", "_shard", "_start", "_stop")
+    __slots__ = ("_first", "_last", "_shard", "_start", "_stop", "part")
 
     def __init__(self, shard: _Shard, start: int, stop: int, first: int, last: int) -> None:
         self._shard, self._start, self._stop, self._first, self._last = shard, start, stop, first, last
+        #: the number of its part in the mixture that gave it; 0 where there is no mixture
+        self.part = 0
 
     @property
     def tokens(self) -> Tokens:
@@ -67,17 +69,24 @@ class _Shard:
     __slots__ = ("address", "document_tokens", "offset", "places", "start", "tokens")
 
     def __init__(self, tokens: Tokens, parquet: Any, length: int, padded: bool) -> None:
-        column = pq.read_table(parquet, columns=["documents"], use_threads=False)["documents"].combine_chunks()
+        column, sizes = _documents(parquet)
         pieces = column.flatten()
         self.start: NDArray[np.int32] = pieces.field("start").to_numpy()
         self.address: NDArray[np.uint64] = pieces.field("address").to_numpy()
         self.offset: NDArray[np.int64] = pieces.field("offset").to_numpy()
         self.document_tokens: NDArray[np.int64] = pieces.field("document_tokens").to_numpy()
         bounds = column.offsets.to_numpy() - column.offsets[0].as_py()
-        sizes = np.diff(np.append(0, np.cumsum(pieces.field("tokens").to_numpy(), dtype=np.int64))[bounds])
         starts = np.arange(len(column)) * length if padded else np.cumsum(sizes) - sizes
         self.tokens = tokens
         self.places = np.stack([starts, starts + sizes, bounds[:-1], bounds[1:]], axis=1)  #: of each sequence
+
+
+def _documents(parquet: Any) -> tuple[Any, Ints]:
+    """Return the column of pieces of a shard's Parquet file, and the tokens of each sequence (n)."""
+    column = pq.read_table(parquet, columns=["documents"], use_threads=False)["documents"].combine_chunks()
+    bounds = column.offsets.to_numpy() - column.offsets[0].as_py()
+    tokens = column.flatten().field("tokens").to_numpy()
+    return column, np.diff(np.append(0, np.cumsum(tokens, dtype=np.int64))[bounds])
 
 
 class PackedTokens:
@@ -162,15 +171,28 @@ class PackedTokens:
         With `epochs=None` they never end. `state` is one that a feed of the same seed gave, of whatever rank and number
         of ranks: the feed goes on from there. Raises RecipeError where it is of another feed.
         """
-        order = PackedOrder(self._sizes, seed, self._window)
-        return PackedFeed(self, order, rank, world, epochs, state)
+        dataset = self.url.rsplit("/", 1)[-1]
+        same = {"dataset": dataset, "version": self.version, "seed": seed, "window": self._window}
+        return PackedFeed(self, self.order(seed), same, rank, world, epochs, state)
+
+    def order(self, seed: int | None) -> PackedOrder:
+        """Return the order in which a feed of this seed reads. Raises RecipeError for a seed that is out of range."""
+        return PackedOrder(self._sizes, seed, self._window)
+
+    def lengths(self, shard: int) -> Ints:
+        """Return the tokens of each sequence of a shard, read without the tokens themselves."""
+        with files.open_input(self._file(shard, "parquet")[0]) as parquet:
+            return _documents(parquet)[1]
+
+    def _file(self, shard: int, suffix: str) -> tuple[str, dict[str, Any]]:
+        """Return the URL of a file of a shard, and what the manifest tells of it."""
+        listed = self.described["shards"][shard]["files"]
+        file: dict[str, Any] = next(file for file in listed if file["name"].endswith(f".{suffix}"))
+        return files.join(self.url, file["path"]), file
 
     def _opened(self, number: int) -> _Shard:
-        shard = self.described["shards"][number]
-        folder = self.url
-        by_suffix = {file["name"].rsplit(".", 1)[-1]: file for file in shard["files"]}
-        tokens = _mapped(files.join(folder, by_suffix["bin"]["path"]), by_suffix["bin"], self.dtype)
-        with files.open_input(files.join(folder, by_suffix["parquet"]["path"])) as parquet:
+        tokens = _mapped(*self._file(number, "bin"), self.dtype)
+        with files.open_input(self._file(number, "parquet")[0]) as parquet:
             opened = _Shard(tokens, parquet, self.length, self.described["fill"] is not None)
         self._open[number] = opened
         while len(self._open) > self._window + _SPARE:

@@ -19,9 +19,13 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # to mypy all of tor
         self._feed, self._size = feed, size
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield `tokens` (int64, size x length), `pieces` (int32, the same), `lengths` (int64, size) and `state`."""
+        """Yield dictionaries of `tokens` (int64, size x length), `pieces` (int32), `lengths`, `parts` (int64), `state`.
+
+        They are those of `PackedBatch`.
+        """
         worker = get_worker_info()
         share = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for batch in self._feed.batches(self._size, *share):
-            arrays = {"tokens": batch.tokens.astype("int64"), "pieces": batch.pieces, "lengths": batch.lengths}
+            arrays = {name: getattr(batch, name) for name in ("tokens", "pieces", "lengths", "parts")}
+            arrays["tokens"] = arrays["tokens"].astype("int64")
             yield {**{name: torch.from_numpy(array) for name, array in arrays.items()}, "state": batch.state}

@@ -27,28 +27,31 @@ LENGTH = 8
 FOLDER = "000001-0123456789ab"
 
 
-def write_packed(root: str, split: str, shards: int = 4, seed: int = 0) -> str:
+def write_packed(
+    root: str, split: str, shards: int = 4, seed: int = 0, name: str = "x", documents: int = 12, **described: Any
+) -> str:
     """A dataset of packed tokens alone: tokens are numbers by which their document and place are known."""
     draw, entries = np.random.default_rng(seed), []
     fill = 9999 if split == "best_fit" else None
-    version = f"{root}/datasets/x/{FOLDER}"
+    dataset = f"{root}/datasets/{name}"
+    version = f"{dataset}/{FOLDER}"
     for shard in range(shards):
-        lengths = draw.integers(1, 21, 12).astype(np.int64)
+        lengths = draw.integers(1, 21, documents).astype(np.int64)
         pieces = pack(lengths, split, LENGTH)  # type: ignore[arg-type]
         first = 1000 * shard + 30 * pieces.document + pieces.offset
         tokens = np.concatenate([np.arange(a, a + n) for a, n in zip(first, pieces.tokens, strict=True)])
-        addresses = np.arange(12, dtype=np.uint64) + np.uint64(100 * shard)
-        name = f"tokens/tokens-{shard:05d}-of-{shards:05d}"
+        addresses = np.arange(documents, dtype=np.uint64) + np.uint64(max(100, documents) * shard)
+        stem = f"tokens/tokens-{shard:05d}-of-{shards:05d}"
         written = write_token_shard(
-            version, name, pieces, tokens.astype(np.uint16), (addresses, lengths), LENGTH, fill
+            version, stem, pieces, tokens.astype(np.uint16), (addresses, lengths), LENGTH, fill
         ).to_json()
         paths = [{**file, "path": f"{FOLDER}/{file['name']}"} for file in written["files"]]
         entries.append({**written, "files": paths})
     totals = {name: sum(entry[name] for entry in entries) for name in ("documents", "tokens", "sequences")}
-    packed = {**totals, "length": LENGTH, "dtype": "uint16", "fill": fill, "eos": 9999, "shards": entries}
+    packed = {**totals, "length": LENGTH, "dtype": "uint16", "fill": fill, "eos": 9999, "shards": entries, **described}
     files.write_record(f"{version}/manifest.json", {"files": [], "packed": packed})
-    files.write_bytes(f"{root}/datasets/x/CURRENT", f"{FOLDER}\n".encode())
-    return f"{root}/datasets/x"
+    files.write_bytes(f"{dataset}/CURRENT", f"{FOLDER}\n".encode())
+    return dataset
 
 
 @pytest.fixture(scope="module", params=["documents", "concat", "best_fit"])
