@@ -26,7 +26,7 @@ class Tuning:
     exchange_blocks: int = 1 << 18
     #: ... if they have fewer bytes on average, on a local disk: larger ones are read as soon one by one
     exchange_block_bytes: int = 1 << 13
-    exchange_group: int = 256  #: senders that the second step merges, at most
+    exchange_group: int = 512  #: senders that the second step merges, at most
     exchange_bytes: int = 1 << 30  #: bytes of blocks that are merged at once, about; twice as much is held
     exchanged_tokens: int = 1 << 24  #: tokens that a write task holds before it hands them on to be packed
     merged_rows: int = 1 << 22  #: answers that are merged at once; a file of half as many is left as it is

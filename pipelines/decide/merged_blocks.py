@@ -80,11 +80,12 @@ def division(written: Sequence[int], partitions: int) -> tuple[int, list[int]]:
     Each file is read once for each range, by two requests (by one where there is one range); then a partition reads
     from each group. With R ranges, b bytes a file and M bytes in a task, G = M R / b files are a group, and the
     requests, 2 n R + partitions n / G, are fewest at R = sqrt(partitions b / 2 M). No group has more than
-    `exchange_group` files.
+    `exchange_group` files, and there are no more ranges than such a group needs.
     """
     held, most = sizes().exchange_bytes, sizes().exchange_group
     mean = sum(written) / len(written)
-    ranges = min(partitions, max(1, round(math.sqrt(partitions * mean / (2 * held)))))
+    fewest = round(math.sqrt(partitions * mean / (2 * held)))
+    ranges = max(1, min(fewest, math.ceil(most * mean / held), partitions))
     ends, total, start = list[int](), 0, 0
     for i, size in enumerate(written):
         if i > start and (i - start == most or total + size > held * ranges):
