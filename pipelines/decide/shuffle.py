@@ -42,7 +42,7 @@ class Exchange:
         order = np.argsort(partition.astype(np.min_scalar_type(self.partitions)), kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self.partitions))])
         in_order = table.take(pa.array(order))
-        blocks = (in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist()))
+        blocks = [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist())]
         write_blocks(self._file(sender), blocks)
 
     def keep(self, sender: int, table: pa.Table) -> None:

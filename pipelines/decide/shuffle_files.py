@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -50,18 +49,22 @@ def read_table(url: str) -> pa.Table:
     return pa.ipc.open_file(pa.py_buffer(files.read_bytes(url))).read_all()
 
 
-def write_blocks(url: str, blocks: Iterable[pa.Table]) -> None:
+def write_blocks(url: str, blocks: Sequence[pa.Table]) -> None:
     """Write tables, each as one block: Arrow IPC messages, none where it has no rows.
 
     Before them are the places (uint64) at which they begin and the last one ends: a block is found without a footer.
     """
-    messages = [[batch.serialize() for batch in block.to_batches() if batch.num_rows] for block in blocks]
-    sizes = [sum(message.size for message in block) for block in messages]
-    places = np.cumsum([PLACE * (len(sizes) + 1), *sizes], dtype=np.uint64)
+    places = np.zeros(len(blocks) + 1, np.uint64)
+    at = places.nbytes
     with files.replacing(url, durable=False) as file:
+        file.seek(at)
+        for i, block in enumerate(blocks):
+            places[i] = at
+            if block.num_rows:
+                at += sum(file.write(batch.serialize()) for batch in block.to_batches() if batch.num_rows)
+        places[-1] = at
+        file.seek(0)
         file.write(places.tobytes())
-        for message in itertools.chain.from_iterable(messages):
-            file.write(message)
 
 
 def read_block(url: str, index: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
