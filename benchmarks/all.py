@@ -34,6 +34,7 @@ MODULES = (
     "small_files",
     "what_if",
     "object_store",
+    "exchange",
     "aggregation",
     "audit",
     "distilling",

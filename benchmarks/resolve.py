@@ -28,7 +28,10 @@ from numpy.typing import NDArray
 
 from benchmarks.common import print_table
 from gristmill.operators import columns
-from gristmill.pipelines.decide.fuzzy import Clusters, Parameters, SignatureEvidence, resolve
+from gristmill.pipelines.decide.fuzzy.clusters import Clusters
+from gristmill.pipelines.decide.fuzzy.parameters import Parameters
+from gristmill.pipelines.decide.fuzzy.resolve import resolve
+from gristmill.pipelines.decide.fuzzy.similarity import SignatureEvidence
 from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.local import LocalEngine
 

@@ -22,6 +22,12 @@ class Tuning:
     journal_bytes: int = 64_000_000  #: ... or that many bytes
     flush_seconds: float = 2.0  #: after which answers are written to a store that cannot append
     answer_files: int = 64  #: files of a task's answers above which they are compacted without being asked
+    #: blocks (senders times partitions) above which an exchange takes two steps
+    exchange_blocks: int = 1 << 18
+    #: ... if they have fewer bytes on average, on a local disk: larger ones are read as soon one by one
+    exchange_block_bytes: int = 1 << 13
+    exchange_group: int = 512  #: senders that the second step merges, at most
+    exchange_bytes: int = 1 << 30  #: bytes of blocks that are merged at once, about; twice as much is held
     exchanged_tokens: int = 1 << 24  #: tokens that a write task holds before it hands them on to be packed
     merged_rows: int = 1 << 22  #: answers that are merged at once; a file of half as many is left as it is
 

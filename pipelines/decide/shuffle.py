@@ -1,15 +1,16 @@
 """The keyed exchange: many senders, many partitions, and files in between.
 
-Each sender writes one file with a batch for each partition; the task that resolves a partition reads its batch of every
+Each sender writes one file with a block for each partition; the task that resolves a partition reads its block of every
 file. No task holds more than one sender's rows or one partition's, nothing is pushed to a running process, and a task
-that runs twice writes the same file twice.
+that runs twice writes the same file twice. Senders times partitions are the blocks to read: where that is too much,
+`Exchange.merged` takes a second step between sending and receiving.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.decide import shuffle_files
+from gristmill.pipelines.decide.merged_blocks import MergedBlocks
+from gristmill.pipelines.decide.shuffle_files import read_block, write_blocks
+from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.storage import files
 
 #: A sender's block of rows for a partition has at least one in so many of a partition's rows on average.
@@ -31,6 +34,7 @@ class Exchange:
     folder: str
     partitions: int
     schema: pa.Schema
+    merges: tuple[tuple[Sequence[int], MergedBlocks], ...] = ()  #: senders, in order, whose blocks are merged
 
     def send(self, sender: int, table: pa.Table, partition: NDArray[np.int64]) -> None:
         """Write a sender's rows (n), each to its partition (n); rows keep their order within a partition."""
@@ -38,24 +42,56 @@ class Exchange:
         order = np.argsort(partition.astype(np.min_scalar_type(self.partitions)), kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self.partitions))])
         in_order = table.take(pa.array(order))
-        batches = [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist())]
-        shuffle_files.write_batches(self._file(sender), self.schema, batches)
+        blocks = [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist())]
+        write_blocks(self._file(sender), blocks)
 
     def keep(self, sender: int, table: pa.Table) -> None:
         """Write a sender's rows to the only partition, to be received later by the number of the sender."""
-        shuffle_files.write_batches(self._file(sender), self.schema, [table])
+        write_blocks(self._file(sender), [table])
+
+    def merged(self, senders: Sequence[int], engine: Engine) -> Exchange:
+        """Return this exchange, with the blocks of senders merged where they are too many to read one by one.
+
+        All of them have sent. What is received is the same; with all of them, in this order, it takes fewer reads.
+        """
+        blocks = len(senders) * self.partitions
+        if blocks <= sizes().exchange_blocks:
+            return self
+        states = files.states(self.folder)
+        written = [states[_name(sender)].size for sender in senders]
+        if files.is_local(self.folder) and sum(written) >= sizes().exchange_block_bytes * blocks:
+            return self
+        urls, folder = [*map(self._file, senders)], files.join(self.folder, f"from-{senders[0]:08d}")
+        merged = MergedBlocks.of(urls, written, self.partitions, folder, engine)
+        return replace(self, merges=(*self.merges, (senders, merged)))
 
     def receive(self, senders: Iterable[int], partition: int) -> pa.Table:
         """Return the rows of one partition from these senders, in their order."""
-        batches = [shuffle_files.read_batch(self._file(sender), partition) for sender in senders]
-        return pa.concat_tables([self.schema.empty_table(), *batches]).combine_chunks()
+        batches = itertools.chain.from_iterable(self._received(tuple(senders), partition))
+        return pa.Table.from_batches(batches, self.schema).combine_chunks()
 
     def remove(self) -> None:
         """Remove the files, if there are any."""
         files.remove(self.folder)
 
+    def _received(self, senders: tuple[int, ...], partition: int) -> Iterator[Iterator[pa.RecordBatch]]:
+        merges = {together[0]: (tuple(together), blocks) for together, blocks in self.merges}
+        at = 0
+        while at < len(senders):
+            together, blocks = merges.get(senders[at], ((), None))
+            if blocks is not None and senders[at : at + len(together)] == together:
+                yield blocks.read(partition, self.schema)
+                at += len(together)
+            else:
+                yield read_block(self._file(senders[at]), partition, self.schema)
+                at += 1
+
     def _file(self, sender: int) -> str:
-        return files.join(self.folder, f"{sender:08d}.arrow")
+        return files.join(self.folder, _name(sender))
+
+
+def _name(sender: int) -> str:
+    return f"{sender:08d}.blocks"
 
 
 def partitions_for(rows: int, senders: int = 1, weight: int = 1) -> int:

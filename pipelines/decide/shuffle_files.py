@@ -1,4 +1,4 @@
-"""Intermediate tables: Arrow IPC files, in record batches that can be read one by one."""
+"""Intermediate tables: Arrow IPC files, and files of blocks that can be read one by one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.storage import files
+from gristmill.pipelines.storage.ranges import open_ranges
+
+#: Bytes of the place of a block.
+PLACE = 8
 
 
 @contextlib.contextmanager
@@ -30,25 +35,54 @@ def scratch_folder(run: str, name: str, engine: Engine) -> Iterator[str]:
         files.remove(folder)
 
 
-def write_batches(url: str, schema: pa.Schema, batches: Sequence[pa.Table]) -> None:
-    """Write tables of one schema, each as one record batch, empty ones too."""
-    with files.replacing(url, durable=False) as file, pa.ipc.new_file(file, schema) as writer:
-        for table in batches:
-            combined = table.combine_chunks().to_batches()
-            writer.write_batch(combined[0] if combined else pa.RecordBatch.from_pylist([], schema))
-
-
-def read_batch(url: str, index: int) -> pa.Table:
-    """Return one of the batches, without reading the others."""
-    with files.open_input(url) as file:
-        return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(index)])
-
-
 def write_table(url: str, table: pa.Table) -> None:
-    """Write a table as one batch."""
-    write_batches(url, table.schema, [table])
+    """Write a table as an Arrow IPC file."""
+    with files.replacing(url, durable=False) as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
 
 
 def read_table(url: str) -> pa.Table:
-    """Return a table that was written as one batch."""
-    return read_batch(url, 0)
+    """Return a table, by one request where it is not local."""
+    if files.is_local(url):
+        with files.open_input(url) as file:
+            return pa.ipc.open_file(file).read_all()
+    return pa.ipc.open_file(pa.py_buffer(files.read_bytes(url))).read_all()
+
+
+def write_blocks(url: str, blocks: Sequence[pa.Table]) -> None:
+    """Write tables, each as one block: Arrow IPC messages, none where it has no rows.
+
+    Before them are the places (uint64) at which they begin and the last one ends: a block is found without a footer.
+    """
+    places = np.zeros(len(blocks) + 1, np.uint64)
+    at = places.nbytes
+    with files.replacing(url, durable=False) as file:
+        file.seek(at)
+        for i, block in enumerate(blocks):
+            places[i] = at
+            if block.num_rows:
+                at += sum(file.write(batch.serialize()) for batch in block.to_batches() if batch.num_rows)
+        places[-1] = at
+        file.seek(0)
+        file.write(places.tobytes())
+
+
+def read_block(url: str, index: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield what one of the blocks holds, without reading the others."""
+    with open_ranges(url) as read:
+        start, end = places_in(read(PLACE * index, 2 * PLACE))
+        if end > start:
+            yield from batches_in(read(start, end - start), schema)
+
+
+def places_in(content: pa.Buffer | bytes) -> list[int]:
+    """Return places (uint64) as numbers."""
+    places: list[int] = np.frombuffer(content, np.uint64).tolist()
+    return places
+
+
+def batches_in(content: pa.Buffer, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield what one block after the other holds."""
+    reader = pa.BufferReader(content)
+    while reader.tell() < content.size:
+        yield pa.ipc.read_record_batch(pa.ipc.read_message(reader), schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -69,7 +69,9 @@ def write_generation(
     column = memory.signatures.gives().names[0]
     writer = GenerationWriter(at, column, cluster, memory.permutations, memory.bands, memory.rows, exchange)
     shards = [HeldShard(**row, generation="", url="") for row in run_in_order(engine, writer.add, kept)]
-    sum(run_all(engine, partial(writer.sort, [shard.ordinal for shard in shards]), range(at.key_files)))
+    ordinals = [shard.ordinal for shard in shards]
+    writer = replace(writer, keys=exchange.merged(ordinals, engine))
+    sum(run_all(engine, partial(writer.sort, ordinals), range(at.key_files)))
     exchange.remove()
     return _finish(at, made_by, shards)
 

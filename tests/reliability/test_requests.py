@@ -6,10 +6,15 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
 from gristmill.operators.errors import GaveUp, ShardError
+from gristmill.pipelines.config.tuning import tuned
+from gristmill.pipelines.decide.shuffle import Exchange
+from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
@@ -134,3 +139,32 @@ def test_a_small_file_is_one_request_each_time_it_is_read(server: ObjectStore, o
     of_data = [request for request in server.requests if "/data/docs-small-" in request]
     assert 2 * 70 <= len(of_data) <= 2 * 70 + 3, "once to measure and once to write, some to look at their fields"
     assert len(server.requests) - len(of_data) <= 60 + 10
+
+
+@pytest.mark.parametrize(("senders", "group", "ranges"), [(20, 8, 1), (20, 8, 2)])
+def test_an_exchange_asks_as_often_as_docs_scaling_says(
+    server: ObjectStore, senders: int, group: int, ranges: int
+) -> None:
+    schema, partitions, rows = pa.schema([("n", pa.int64())]), 6, 60
+    exchange = Exchange(f"{BUCKET}/exchange", partitions, schema)
+    engine = LocalEngine(4)
+    server.clear()
+    for sender in range(senders):
+        table = pa.table([np.arange(rows) + rows * sender], schema=schema)
+        exchange.send(sender, table, np.arange(rows) % partitions)
+    assert len(server.requests) == senders, "a file each"
+    server.clear()
+    received = exchange.receive(range(senders), 4)
+    assert len(server.requests) == 2 * senders, "the place of a block and the block"
+    server.clear()
+    # a file has about 2 kB; with fewer than a sixth of six files in a task, two ranges are fewest requests
+    with tuned(exchange_blocks=0, exchange_group=group, exchange_bytes=1_000_000 if ranges == 1 else 1500 * group // 8):
+        merged = exchange.merged(range(senders), engine)
+    ((_, blocks),) = merged.merges
+    assert len(blocks.bounds) == ranges + 1
+    listed, read = 1, senders if ranges == 1 else 2 * senders * ranges
+    assert len(server.requests) == listed + read + blocks.groups * ranges + 1
+    server.clear()
+    assert merged.receive(range(senders), 4) == received
+    assert len(server.requests) == 1 + blocks.groups
+    exchange.remove()

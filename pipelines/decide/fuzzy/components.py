@@ -46,7 +46,7 @@ def find_components(
         senders = range(1)
         union = partial(_unite, ordinals, edges, members)
         return Members(members, senders, sum(run_all(engine, union, senders)))
-    return Members(members, *distributed_components.send_members(ordinals, edges, count, members, engine, folder))
+    return Members(*distributed_components.send_members(ordinals, edges, count, members, engine, folder))
 
 
 def _unite(ordinals: NDArray[np.int64], edges: Exchange, members: Exchange, sender: int) -> int:

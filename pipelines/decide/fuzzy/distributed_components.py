@@ -31,15 +31,17 @@ Nodes = NDArray[np.uint64]
 
 def send_members(
     ordinals: NDArray[np.int64], edges: Exchange, count: int, members: Exchange, engine: Engine, folder: str
-) -> tuple[Sequence[int], int]:
+) -> tuple[Exchange, Sequence[int], int]:
     """Send each node of the graph, with the smallest node of its component, to its shard.
 
-    `edges` are `count` pairs, kept by the shards. Return the senders and the number of nodes that they sent.
+    `edges` are `count` pairs, kept by the shards. Return the exchange to receive them from, the senders and
+    the number of nodes that they sent.
     """
     partitions = range(partitions_for(2 * count))
     senders: Sequence[int] = ordinals.tolist()
     stars = Exchange(files.join(folder, "stars-0"), len(partitions), NEIGHBOURS)
     sum(run_all(engine, partial(_spread, edges, stars), senders))
+    stars = stars.merged(senders, engine)
     moved = 1
     for turn in itertools.count(1):
         if not moved:
@@ -47,11 +49,14 @@ def send_members(
         before, large = stars, Exchange(files.join(folder, f"large-{turn}"), len(partitions), NEIGHBOURS)
         stars = Exchange(files.join(folder, f"stars-{turn}"), len(partitions), NEIGHBOURS)
         moved = sum(run_all(engine, partial(_large_star, before, senders, large), partitions))
+        large = large.merged(partitions, engine)
         moved += sum(run_all(engine, partial(_small_star, large, stars), partitions))
+        stars = stars.merged(partitions, engine)
         before.remove()
         large.remove()
         senders = partitions
-    return partitions, sum(run_all(engine, partial(_send_roots, ordinals, stars, members), partitions))
+    nodes = sum(run_all(engine, partial(_send_roots, ordinals, stars, members), partitions))
+    return members.merged(partitions, engine), partitions, nodes
 
 
 def _spread(edges: Exchange, stars: Exchange, sender: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -68,7 +69,7 @@ def resolve(
     total = _settle(settlement, survivors, engine)
     return Clusters(
         ordinals=ordinals,
-        settled=settled,
+        settled=settled.merged(range(partitions), engine),
         partitions=partitions,
         candidates=compared,
         edges=alike,
@@ -88,6 +89,7 @@ def _find_candidates(
     keys = Exchange(files.join(folder, "keys"), partitions, KEYS)
     copies = Exchange(files.join(folder, "copies"), 1, PAIRS)
     sum(run_all(engine, partial(send_keys, parameters, keys, copies), survivors.shards))
+    keys = keys.merged(senders.tolist(), engine)
     ordinals, meetings = senders, None
     if history is not None and history.generations:
         met = Exchange(files.join(folder, "met"), 1, KEYS)
@@ -99,12 +101,15 @@ def _find_candidates(
     candidates = CandidatePairs(ordinals, senders, keys, copies, pairs, parameters.verified, meetings)
     sum(run_all(engine, candidates.find, range(partitions)))
     keys.remove()  # the largest of all files
-    return candidates
+    return replace(candidates, found=pairs.merged(range(partitions), engine))
 
 
 def _verify(verification: Verification, survivors: Survivors, engine: Engine) -> tuple[int, int, PairSample]:
     """Compare all candidates; return how many there are, how many are similar, and a sample of them."""
     compared = sum(run_all(engine, verification.attach, survivors.shards))
+    senders = verification.candidates.ordinals.tolist()
+    pairs, smaller = (sent.merged(senders, engine) for sent in (verification.pairs, verification.smaller))
+    verification = replace(verification, pairs=pairs, smaller=smaller)
     alike, sample = 0, PairSample.merge([])
     for verified in run_all(engine, verification.verify, survivors.shards):
         alike, sample = alike + verified.edges, PairSample.merge([sample, verified.sample])
@@ -115,6 +120,7 @@ def _verify(verification: Verification, survivors: Survivors, engine: Engine) ->
 def _settle(settlement: Settlement, survivors: Survivors, engine: Engine) -> Settled:
     """Settle all components; return the results of the partitions, added up."""
     sum(run_all(engine, settlement.send, survivors.shards))
+    settlement = replace(settlement, gathered=settlement.gathered.merged(settlement.ordinals.tolist(), engine))
     total = Settled(0, (), Counter())
     for result in run_all(engine, settlement.settle, range(settlement.gathered.partitions)):
         most = largest([*total.largest, *result.largest])

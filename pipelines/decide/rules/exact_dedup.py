@@ -129,16 +129,19 @@ def find_duplicates(
     losers = Exchange(files.join(folder, "losers"), len(ordinals), LOSERS)
     send = partial(_settle_shard, rule, local, winners)
     dropped = sum(run_all(engine, send, survivors.shards))
+    winners = winners.merged(ordinals.tolist(), engine)
     held = np.array(sorted(shard.ordinal for shard in earlier if shard.has(rule.key_columns)), np.int64)
     if len(held):
         new = NewKeys.of(winners, "key_low", ordinals.tolist(), engine, files.join(folder, "new.arrow"))
         back = [SurvivingShard(shard) for shard in earlier if shard.has(rule.key_columns)]
         sum(run_all(engine, partial(_send_earlier, rule, winners, new), back))
+        winners = winners.merged(held.tolist(), engine)
     groups = 0
     largest: list[CopyGroup] = []
     resolve = partial(_settle_partition, ordinals, held, winners, losers)
     for lost, count, examples in run_all(engine, resolve, range(partitions)):
         dropped, groups, largest = dropped + lost, groups + count, [*largest, *examples]
+    losers = losers.merged(range(partitions), engine)
     return Duplicates(ordinals, local, losers, partitions, groups, dropped, _largest(largest))
 
 

@@ -156,6 +156,7 @@ def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
     frequencies = Exchange(files.join(corpus.folder, "frequencies"), partitions, FREQUENCIES)
     allowances = Exchange(files.join(corpus.folder, "allowances"), len(ordinals), ALLOWANCES)
     sum(run_all(corpus.engine, partial(_send, rule, frequencies, None), shards))
+    frequencies = frequencies.merged(ordinals.tolist(), corpus.engine)
     earlier = () if corpus.history is None else corpus.history.earlier
     back = [SurvivingShard(shard) for shard in earlier if shard.has([rule.measure.hashes])]
     held = np.array(sorted(shard.ordinal for shard in back), np.int64)
@@ -163,9 +164,11 @@ def _resolve(rule: ParagraphDedup, corpus: Corpus) -> Resolved:
         url = files.join(corpus.folder, "new.arrow")
         new = NewKeys.of(frequencies, "key", ordinals.tolist(), corpus.engine, url)
         sum(run_all(corpus.engine, partial(_send, rule, frequencies, new), back))
+        frequencies = frequencies.merged(held.tolist(), corpus.engine)
     settle = partial(_settle, rule, ordinals, held, frequencies, allowances)
     repeated = sum(run_all(corpus.engine, settle, range(partitions)), RepeatedParagraphs())
     frequencies.remove()
+    allowances = allowances.merged(range(partitions), corpus.engine)
     unseen = without_columns(earlier, [rule.measure.hashes])
     return ResolvedParagraphDedup(rule, rule.gives(corpus.name), ordinals, allowances, partitions, repeated, unseen)
 

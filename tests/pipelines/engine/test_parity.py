@@ -61,7 +61,8 @@ def test_the_number_of_threads_does_not_show(recipe: Path) -> None:
 
 def test_the_sizes_at_which_work_is_divided_do_not_show(recipe: Path) -> None:
     plain = datasets(recipe, "local", 1)
-    with tuned(batch_rows=7, batch_bytes=1000, partition_rows=16, tabulated=10, exchanged_tokens=300):
+    exchange = {"exchange_blocks": 0, "exchange_group": 2, "exchange_bytes": 1000, "exchanged_tokens": 300}
+    with tuned(batch_rows=7, batch_bytes=1000, partition_rows=16, tabulated=10, **exchange):
         assert datasets(recipe, "local", 2) == plain
 
 

@@ -83,10 +83,11 @@ def expected(
     rows=st.sampled_from([40, 1 << 22]),
     budget=st.sampled_from([1, 1 << 24]),
     shuffled=st.booleans(),
+    blocks=st.sampled_from([0, 1 << 25]),
 )
 def test_against_the_definition(
     seed: int, n: int, cuts: list[int], verify: Any, keep: str, rows: int, budget: int, shuffled: bool,
-    tmp_path_factory: Any,
+    blocks: int, tmp_path_factory: Any,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     signatures, null = family(rng, n), rng.random(n) < 0.05
@@ -95,7 +96,7 @@ def test_against_the_definition(
     shards = shards_of(signatures, np.diff(bounds).tolist(), null, quality=pa.array(quality, pa.int64()))
     engine: Engine = ShufflingEngine(seed) if shuffled else LocalEngine(2)
     given_order = [shards[i] for i in rng.permutation(len(shards))]
-    with tuned(partition_rows=rows):
+    with tuned(partition_rows=rows, exchange_blocks=blocks, exchange_group=2, exchange_bytes=1000):
         found = clusters_of(
             given_order, tmp_path_factory.mktemp("fuzzy"), engine, verify=verify, keep=keep, edge_budget=budget
         )

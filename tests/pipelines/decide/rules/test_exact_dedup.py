@@ -17,12 +17,13 @@ from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 
 
+@pytest.mark.parametrize("blocks", [0, sizes().exchange_blocks], ids=["two steps", "one step"])
 @pytest.mark.parametrize("partition_rows", [10, sizes().partition_rows])
-def test_repeated_ids(tmp_path: Path, partition_rows: int) -> None:
+def test_repeated_ids(tmp_path: Path, partition_rows: int, blocks: int) -> None:
     ids = [None if i % 10 == 0 else f"id-{i * i % 37}" for i in range(100)]
     table = documents(100).drop_columns(["id"]).append_column("id", pa.array(ids))
     counts = Counter(i for i in ids if i is not None)
-    with tuned(partition_rows=partition_rows):
+    with tuned(partition_rows=partition_rows, exchange_blocks=blocks, exchange_group=2):
         found = count_duplicates(split(table, [30, 30, 40]), "id", ShufflingEngine(), str(tmp_path))
     assert found["documents"] == sum(counts.values()) - len(counts)
     assert found["values"] == sum(n > 1 for n in counts.values())
