@@ -68,7 +68,9 @@ class Exchange:
     def receive(self, senders: Iterable[int], partition: int) -> pa.Table:
         """Return the rows of one partition from these senders, in their order."""
         batches = itertools.chain.from_iterable(self._received(tuple(senders), partition))
-        return pa.Table.from_batches(batches, self.schema).combine_chunks()
+        received = pa.Table.from_batches(batches, self.schema)
+        # Of no batches a column has no chunk, and its array in NumPy is of another kind than others.
+        return pa.concat_tables([self.schema.empty_table(), received]).combine_chunks()
 
     def remove(self) -> None:
         """Remove the files, if there are any."""

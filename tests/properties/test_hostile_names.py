@@ -95,10 +95,8 @@ def test_every_command_shows_names_and_obeys_none(
         ["clusters"],
         ["index", "info"],
         ["verify"],
-        ["datasets", "list"],
         ["datasets", "show", "hostile", "1"],
         ["datasets", "diff", "hostile", "1", "1"],
-        ["datasets", "card", "hostile"],
         ["query", "FROM documents"],
         ["query", "FROM hostile"],
     ):

@@ -48,6 +48,7 @@ def test_ray_gives_the_same_bytes(recipe: Path, ray_engine: Engine, verify: str)
     assert written(recipe, "ray", option) == local
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_workers_killed_while_signing_and_while_resolving_do_not_show(
     recipe: Path, ray_engine: Engine, tmp_path: Path
