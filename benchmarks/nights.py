@@ -77,11 +77,9 @@ def main() -> None:
         rows.append((f"{share:.0%} new", f"{share * options.megabytes:g}", found))
     table = []
     for name, megabytes, found in rows:
-        wall, processor, memory = (
-            statistics.median(run[key] for run in found) for key in ("wall", "processor", "memory")
-        )
-        table.append([name, megabytes, f"{wall:.1f}", f"{processor:.1f}", f"{memory / 1e6:.0f}"])
-    print_table(["", "MB of new text", "seconds", "processor s", "peak MB"], table)
+        wall, processor = (statistics.median(run[key] for run in found) for key in ("wall", "processor"))
+        table.append([name, megabytes, f"{wall:.1f}", f"{processor:.1f}"])
+    print_table(["", "MB of new text", "seconds", "processor s"], table)
     shutil.rmtree(folder)
 
 
@@ -96,7 +94,7 @@ def write(folder: Path, day: int, texts: pa.Table) -> None:
 
 
 def night(folder: Path, day: int) -> dict[str, float]:
-    """One night as a process of its own: seconds on the wall and of the processors, peak bytes of memory."""
+    """One night as a process of its own: seconds on the wall and of the processors."""
     line = [
         sys.executable,
         "-m",
@@ -115,7 +113,7 @@ def night(folder: Path, day: int) -> dict[str, float]:
         wall = time.perf_counter() - start
         said.seek(0)
         assert os.waitstatus_to_exitcode(status) == 0, json.load(said)["held"]
-    return {"wall": wall, "processor": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024}
+    return {"wall": wall, "processor": used.ru_utime + used.ru_stime}
 
 
 if __name__ == "__main__":
