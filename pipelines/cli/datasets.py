@@ -28,6 +28,7 @@ from gristmill.pipelines.cli.common import (
 from gristmill.pipelines.cli.labels import Yes, confirmation
 
 if TYPE_CHECKING:
+    from gristmill.pipelines.versions.publishing import Moved
     from gristmill.pipelines.versions.retention import Collection
 
 datasets_app = typer.Typer(
@@ -146,11 +147,9 @@ def datasets_publish(
 ) -> None:
     """Make a version the one that readers take, one that was held back too."""
     with errors(debug):
-        from gristmill.pipelines.report.console.versions import show_moved
         from gristmill.pipelines.versions.publishing import publish
 
-        moved = publish(store, dataset, version, _say)
-        print_result(as_json, moved.to_json(), lambda: show_moved(moved.to_json(), out))
+        _print_moved(publish(store, dataset, version, _say), as_json)
 
 
 @datasets_app.command("rollback")
@@ -165,11 +164,9 @@ def datasets_rollback(
 ) -> None:
     """Move readers back to an earlier version. No run publishes again what they leave; `publish` does."""
     with errors(debug):
-        from gristmill.pipelines.report.console.versions import show_moved
         from gristmill.pipelines.versions.publishing import roll_back
 
-        moved = roll_back(store, dataset, to, _say)
-        print_result(as_json, moved.to_json(), lambda: show_moved(moved.to_json(), out))
+        _print_moved(roll_back(store, dataset, to, _say), as_json)
 
 
 @datasets_app.command("tag")
@@ -186,8 +183,7 @@ def datasets_tag(
         from gristmill.pipelines.versions import publishing
 
         named = publishing.tag(store, dataset, tag, version, _say).name
-        result = {"dataset": dataset, "tag": tag, "version": named}
-        print_result(as_json, result, lambda: out.print(f"{named} is {tag} of {dataset} now", markup=False))
+        _print_tag(dataset, tag, named, f"{named} is {tag} of {dataset} now", as_json)
 
 
 @datasets_app.command("untag")
@@ -203,8 +199,7 @@ def datasets_untag(
         from gristmill.pipelines.versions import publishing
 
         named = publishing.untag(store, dataset, tag, _say).name
-        result = {"dataset": dataset, "tag": tag, "version": named}
-        print_result(as_json, result, lambda: out.print(f"{named} of {dataset} is {tag} no more", markup=False))
+        _print_tag(dataset, tag, named, f"{named} of {dataset} is {tag} no more", as_json)
 
 
 @datasets_app.command("gc")
@@ -221,7 +216,7 @@ def datasets_gc(
     """Remove old versions, and the runs that made them: none that is tagged, held back, read, or built upon."""
     with errors(debug):
         from gristmill.pipelines.report.console.versions import show_collection
-        from gristmill.pipelines.versions.retention import Keep, collect
+        from gristmill.pipelines.versions.retention import collect, retention
 
         def confirm(found: Collection) -> bool:
             if not found.going or yes:
@@ -233,7 +228,7 @@ def datasets_gc(
                 raise typer.Exit(0)
             return True
 
-        found = collect(store, dataset, Keep(nightly, weekly, monthly), confirm, _say)
+        found = collect(store, dataset, retention(nightly, weekly, monthly), confirm, _say)
         print_result(as_json, found.to_json(), lambda: show_collection(found.to_json(), True, out))
 
 
@@ -300,3 +295,14 @@ def datasets_export(
 
 def _say(message: str) -> None:
     err.print(message, markup=False)
+
+
+def _print_moved(moved: Moved, as_json: bool) -> None:
+    from gristmill.pipelines.report.console.versions import show_moved
+
+    print_result(as_json, moved.to_json(), lambda: show_moved(moved.to_json(), out))
+
+
+def _print_tag(dataset: str, tag: str, version: str, told: str, as_json: bool) -> None:
+    result = {"dataset": dataset, "tag": tag, "version": version}
+    print_result(as_json, result, lambda: out.print(told, markup=False))

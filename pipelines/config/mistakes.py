@@ -8,12 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
 from gristmill.pipelines.config.wording import did_you_mean, in_short_form, plural
+
+
+class Section(BaseModel):
+    """A part of a YAML file: frozen, unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
 
 #: Requirement on a value by pydantic's kind of error; `{}` is filled from the error's context.
 MUST_BE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -125,6 +126,12 @@ class Funnel:
         rules = tuple(RuleCount(**rule) for rule in held["rules"])
         crowded = tuple(held.get("crowded", ()))
         return cls(**{**held, "rules": rules, "groups": tuple(groups), "crowded": crowded})
+
+    def kept_by(self, column: str) -> Counter[str]:
+        """Return the documents kept by the values of a column that losses are counted by; without those of none."""
+        rules = [rule.name for rule in self.rules]
+        groups = (group for group in self.groups if group.column == column and group.value is not None)
+        return Counter({str(group.value): group.documents - group.lost(rules)[0] for group in groups})
 
     @property
     def losses(self) -> Losses:

@@ -9,12 +9,12 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from gristmill.operators.base import PositiveCount
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config import located_yaml
-from gristmill.pipelines.config.mistakes import Mistakes
+from gristmill.pipelines.config.mistakes import Mistakes, Section
 from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.readers.mixed_order import MixedOrder
@@ -32,10 +32,8 @@ CHEAP_EPOCHS = 4
 ALIKE = {"tokenizer": "the digest of its tokenizer is", "dtype": "its tokens are", "eos": "its end-of-text token is"}
 
 
-class MixedDataset(BaseModel):
+class MixedDataset(Section):
     """A dataset in a mixture."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(min_length=1, description="its folder, such as store/datasets/web")
     version: str | None = Field(default=None, description="name, number or tag; by default the one that readers take")
@@ -50,10 +48,8 @@ class MixedDataset(BaseModel):
         return self
 
 
-class MixtureOptions(BaseModel):
+class MixtureOptions(Section):
     """The YAML file of a mixture."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = Field(description="version of this format")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the mixture")

@@ -19,12 +19,11 @@ from gristmill.operators.pack import Pack
 from gristmill.operators.table import SECTIONS, name_of, of_kind, operators
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.located_yaml import LocatedYaml, Path
-from gristmill.pipelines.config.mistakes import Mistakes
+from gristmill.pipelines.config.mistakes import Mistakes, Section
 from gristmill.pipelines.config.overrides import override
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.config.yaml_file import read_text
 from gristmill.pipelines.recipe.refresh import Refresh
-from gristmill.pipelines.recipe.section import Section
 from gristmill.pipelines.sources import dated
 from gristmill.pipelines.sources.formats import FORMATS, holds_pages, with_defaults
 from gristmill.pipelines.sources.spec import AUTO, Size, Source

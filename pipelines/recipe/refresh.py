@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gristmill.pipelines.recipe.section import Section
+from gristmill.pipelines.config.mistakes import Section
 
 Policy = Literal["keep", "withdraw"]
 Share = Annotated[float, Field(ge=0, le=1)]

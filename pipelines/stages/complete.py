@@ -77,7 +77,7 @@ def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[Labe
     plan, store, reporter = context.plan, context.store, context.reporter
     earlier_rows = earlier.shards()
     withdrawn = [row for row in earlier_rows if row.get("withdrawn") is not None]
-    rows = {row["ordinal"]: row["documents"] for row in earlier_rows if row not in withdrawn}
+    rows = {row["ordinal"]: row["documents"] for row in earlier_rows if row.get("withdrawn") is None}
     shards = [shard for shard in context.state.registered() if shard.ordinal in rows]
     measured = measure_all(context.state, shards, context.engine, reporter)
     if {count.ordinal: count.documents for count in measured.counts} != rows:

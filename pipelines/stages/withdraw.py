@@ -30,7 +30,7 @@ from gristmill.pipelines.sources.dated import is_dated, night_of
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.runs import Run, decisions_file, standing_runs
+from gristmill.pipelines.store.runs import Run, Standing, decisions_file, standing_runs
 
 GONE, CHANGED, AGAIN = "is gone", "is another file now", "is read again in another shard"
 
@@ -97,14 +97,17 @@ def withdraw(context: Context) -> Context:
             f"{context.plan.loaded.where('refresh', what)}: without an index a version is written of the files that "
             "are there, so the documents of others cannot be kept; give fuzzy_dedup an index, or leave the option out"
         )
-    found, returned = _withdrawn(state)
+    document = context.plan.loaded.document
+    here = {state.registry.known(spec, source, document) for spec, source in state.specs}
+    standing = standing_runs(context.store, context.plan.loaded.recipe.name)
+    found, returned = _withdrawn(state, standing, here)
     if new := [shard for shard in found if shard.reasons]:
         counts = Counter(reason for shard in new for reason in shard.reasons)
         told = ", ".join(
             f"{plural(n, 'file')} {reason.replace('is ', 'are ') if n > 1 else reason}" for reason, n in counts.items()
         )
         gone = {shard.ordinal for shard in new}
-        again = set[int]() if state.index is None else _gone_for(state, gone)
+        again = set[int]() if state.index is None else _gone_for(standing, here, gone)
         context.reporter.say(f"  withdraw {told}: their documents leave the dataset")
         if again:
             had_gone = f"documents that had gone for them are in {plural(len(again), 'shard')}"
@@ -115,21 +118,22 @@ def withdraw(context: Context) -> Context:
     return replace(context, state=state, withdrawn=found, decides_anew=bool(new) or returned)
 
 
-def _withdrawn(state: StoreState) -> tuple[list[WithdrawnShard], bool]:
-    """Return the shards of standing runs that are no longer among the sources, and whose documents are to go.
+def _withdrawn(
+    state: StoreState, standing: Sequence[Standing], here: Set[int | None]
+) -> tuple[list[WithdrawnShard], bool]:
+    """Return the shards of standing runs that are not `here`, among the sources, and whose documents are to go.
 
     And whether one that an earlier run withdrew is there again.
     """
     found, returned = list[WithdrawnShard](), False
     plan = state.plan
-    here = {state.registry.known(spec, source, plan.loaded.document) for spec, source in state.specs}
     listed = {
         plan.loaded.document.redact(file.url): (file.size, file.version)
         for of in plan.found
         for spec in of.specs
         for file in spec.files
     }
-    for stands in standing_runs(plan.loaded.store, plan.loaded.recipe.name):
+    for stands in standing:
         for row in stands.shards:
             if row["ordinal"] in here:
                 returned |= row.get("withdrawn") is not None
@@ -145,11 +149,10 @@ def _withdrawn(state: StoreState) -> tuple[list[WithdrawnShard], bool]:
     return found, returned
 
 
-def _gone_for(state: StoreState, gone: Set[int]) -> set[int]:
-    """Return the shards among the sources with a document that went for one in shards that are withdrawn."""
-    plan, found = state.plan, set[int]()
-    here = {state.registry.known(spec, source, plan.loaded.document) for spec, source in state.specs}
-    for stands in standing_runs(plan.loaded.store, plan.loaded.recipe.name):
+def _gone_for(standing: Sequence[Standing], here: Set[int | None], gone: Set[int]) -> set[int]:
+    """Return the shards among the sources (`here`) with a document that went for one in shards that are withdrawn."""
+    found = set[int]()
+    for stands in standing:
         for row in stands.decided:
             if row["ordinal"] in here:
                 survivors = files.read_table(stands.run.decisions(row["ordinal"]), columns=["survivor"])["survivor"]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from gristmill.operators.base import Measure
+from gristmill.operators.columns import SOURCE
 from gristmill.operators.errors import GristmillError, RecipeError, StoreDamaged
 from gristmill.operators.table import of_kind
 from gristmill.pipelines.config.wording import in_units, plural
@@ -116,10 +117,10 @@ def _ingredients(facts: Mapping[str, Any], funnels: Sequence[Funnel]) -> str:
     read: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     for funnel in funnels:
+        kept += funnel.kept_by(SOURCE)
         for group in funnel.groups:
-            if group.column == "source" and group.value is not None:
+            if group.column == SOURCE and group.value is not None:
                 read[group.value] += group.documents
-                kept[group.value] += group.documents - group.lost(rule.name for rule in funnel.rules)[0]
     rows = []
     for source in facts["recipe"]["sources"]:
         path = source["path"] if isinstance(source["path"], str) else ", ".join(source["path"])

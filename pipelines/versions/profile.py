@@ -139,11 +139,7 @@ def kept_by_source(standing: Sequence[Standing]) -> Counter[str]:
             for row in stands.decided:
                 kept[row["source"]] += int(pc.sum(kept_rows(stands.run.decisions(row["ordinal"])), min_count=0).as_py())
             continue
-        funnel = Funnel.from_json(stands.run.record["result"]["funnel"])
-        rules = [rule.name for rule in funnel.rules]
-        for group in funnel.groups:
-            if group.column == columns.SOURCE and group.value is not None:
-                kept[group.value] += group.documents - group.lost(rules)[0]
+        kept += Funnel.from_json(stands.run.record["result"]["funnel"]).kept_by(columns.SOURCE)
     return kept
 
 

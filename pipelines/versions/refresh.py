@@ -30,7 +30,7 @@ from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.guards import Checked, check, unpublished_runs
 from gristmill.pipelines.versions.profile import runs_of
 from gristmill.pipelines.versions.publishing import ready
-from gristmill.pipelines.versions.retention import Collection, Keep, collect
+from gristmill.pipelines.versions.retention import Collection, collect
 
 #: The reason of a hold begins with this where guards stopped a version.
 GUARDS = "guards: "
@@ -88,8 +88,7 @@ def refresh(
     result = run(loaded, open_engine, reporter, confirm=confirm, publish=False, night=night)
     done = _publish(loaded, asked, result, night, reporter)
     if asked.keep is not None:
-        keep = Keep(**asked.keep.model_dump())
-        done = replace(done, collected=collect(loaded.store, loaded.recipe.name, keep, lambda found: True))
+        done = replace(done, collected=collect(loaded.store, loaded.recipe.name, asked.keep, lambda found: True))
     _call(asked.after, {**told, **done.to_json()}, loaded, "after", reporter)
     return done
 
@@ -127,7 +126,7 @@ def _publish(loaded: LoadedRecipe, asked: Refresh, result: RunResult, night: dat
             guards=checked,
             documents=(before["rows"], now["rows"]),
             tokens=(before["tokens"], now["tokens"]),
-            sources=_counts(earlier, runs, _kept),
+            sources=_counts(earlier, runs, lambda funnel: funnel.kept_by(SOURCE)),
             rules=_counts(earlier, runs, _dropped),
             run=result,
         )
@@ -140,12 +139,6 @@ def _counts(earlier: Sequence[Run], night: Sequence[Run], of: Callable[[Funnel],
         for made in runs:
             counts.update(of(Funnel.from_json(made.record["result"]["funnel"])))
     return [Counts(name, before[name], now[name]) for name in dict.fromkeys([*before, *now])]
-
-
-def _kept(funnel: Funnel) -> Counter[str]:
-    rules = [rule.name for rule in funnel.rules]
-    groups = (group for group in funnel.groups if group.column == SOURCE and group.value is not None)
-    return Counter({str(group.value): group.documents - group.lost(rules)[0] for group in groups})
 
 
 def _dropped(funnel: Funnel) -> Counter[str]:

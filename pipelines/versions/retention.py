@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
+from pydantic import ValidationError
+
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.recipe.refresh import Retention
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import MANIFEST
 from gristmill.pipelines.store import runs
@@ -23,25 +25,6 @@ from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.publishing import ready
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Number of nights, ISO weeks and months of which the newest version is kept. Periods without one do not count."""
-
-    nightly: int = 7
-    weekly: int = 0
-    monthly: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise RecipeError for numbers below zero, and where nothing is to be kept."""
-        for name, number in asdict(self).items():
-            if number < 0:
-                raise RecipeError(f"keep: {name} is a number of periods, not {number}")
-        if not any(asdict(self).values()):
-            raise RecipeError(
-                "keep: say of how many nights, weeks or months a version is kept; the least is nightly: 1"
-            )
 
 
 @dataclass(frozen=True)
@@ -77,10 +60,18 @@ class Collection:
         return {**asdict(self), "going": [version.version for version in self.going], "bytes": self.bytes}
 
 
+def retention(nightly: int = 7, weekly: int = 0, monthly: int = 0) -> Retention:
+    """Return how many nights, weeks and months are kept. Raises RecipeError for numbers below zero, or all zero."""
+    try:
+        return Retention(nightly=nightly, weekly=weekly, monthly=monthly)
+    except ValidationError as error:
+        raise RecipeError(f"keep: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
 def collect(
     store: str,
     name: str,
-    keep: Keep,
+    keep: Retention,
     confirm: Callable[[Collection], bool],
     say: Callable[[str], None] = lambda _: None,
 ) -> Collection:
@@ -96,7 +87,7 @@ def collect(
         return judged
 
 
-def judge(store: str, name: str, keep: Keep) -> Collection:
+def judge(store: str, name: str, keep: Retention) -> Collection:
     """Return the versions of a dataset and what keeps each. Raises StoreDamaged where that cannot be known."""
     dataset = Dataset(store, name)
     versions = dataset.versions()
@@ -123,7 +114,7 @@ def judge(store: str, name: str, keep: Keep) -> Collection:
         for version, made_by in by.items():
             if any(run.name in named for run in made_by):
                 because(version, f"the index {index} names its run")
-    for period, number in asdict(keep).items():
+    for period, number in keep.model_dump().items():
         for version in newest_of_each(period, number, dates, without=marks.held):
             because(version, f"the newest of its {_PERIODS[period][0]}")
     pending = [version for version in reasons if reasons[version]]
@@ -197,8 +188,3 @@ def _remove_all(store: str, dataset: Dataset, going: Sequence[Judged]) -> None:
     left = Dataset(store, dataset.name)
     named = {run.record["version"] for run in runs.finished_runs(store) if run.record["name"] == dataset.name}
     left.sweep(named.union(*(version.folders(version.manifest) for version in left.versions())))
-
-
-def in_words(keep: Keep) -> str:
-    """Return what is kept, in words: `7 nights, 4 weeks`."""
-    return ", ".join(plural(number, _PERIODS[period][0]) for period, number in asdict(keep).items() if number)

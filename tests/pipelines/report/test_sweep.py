@@ -131,6 +131,5 @@ def test_the_command_and_its_files(recipe: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_a_png_of_the_curve(recipe: Path) -> None:
-    pytest.importorskip("matplotlib")
     content = writer_for("x.PNG")(gristmill.sweep(recipe, "score", 0.5, 4.5, steps=2))
     assert content.startswith(b"\x89PNG")

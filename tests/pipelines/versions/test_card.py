@@ -104,8 +104,8 @@ def test_tables_of_other_libraries_hold_the_same_rows(recipe: Path, tmp_path: Pa
     to = str(tmp_path / "out")
     export(store_of(recipe), "web", to, format, QUIET)
     if format == "delta":
-        table = pytest.importorskip("deltalake").DeltaTable(to).to_pyarrow_table()
+        table = pytest.importorskip("deltalake", reason="pip install deltalake").DeltaTable(to).to_pyarrow_table()
     else:
-        table = pytest.importorskip("lance").dataset(to).to_table()
+        table = pytest.importorskip("lance", reason="pip install pylance").dataset(to).to_table()
     expected = api.open_dataset(f"{store_of(recipe)}/datasets/web").arrow().to_table()
     assert table.sort_by("id").to_pylist() == expected.sort_by("id").to_pylist()

@@ -16,7 +16,7 @@ from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.versions import publishing
 from gristmill.pipelines.versions.facts import datasets, show, versions_of
-from gristmill.pipelines.versions.retention import Keep, collect
+from gristmill.pipelines.versions.retention import collect, retention
 from tests.pipelines.stages.test_run import execute
 from tests.pipelines.versions.stores import add_night, nights, plain_versions, store_of
 from tests.reliability.crashes import ENDED, forked
@@ -157,7 +157,7 @@ STEPS: dict[str, Callable[[str], object]] = {
     "publish": lambda store: publishing.publish(store, "web", "1"),
     "roll back": lambda store: publishing.roll_back(store, "web", "1"),
     "tag": lambda store: publishing.tag(store, "web", "x", "1"),
-    "collect": lambda store: collect(store, "web", Keep(nightly=1), lambda found: True),
+    "collect": lambda store: collect(store, "web", retention(nightly=1), lambda found: True),
 }
 
 
