@@ -55,13 +55,13 @@ def test_duckdb(web: OpenDataset) -> None:
 
 
 def test_polars(web: OpenDataset) -> None:
-    polars = pytest.importorskip("polars", reason="polars is not among the project's dependencies")
+    import polars
+
     assert web.polars().collect().to_dicts() == ROWS
     assert web.polars().filter(polars.col("quality") > 10).select("id").collect().height == 9
 
 
 def test_huggingface(web: OpenDataset) -> None:
-    pytest.importorskip("datasets", reason="datasets is not among the project's dependencies")
     rows = web.huggingface()
     assert (list(rows), rows.num_shards) == (ROWS, 3)
 

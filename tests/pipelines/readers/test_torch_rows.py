@@ -53,11 +53,12 @@ def test_the_state_of_the_process_that_reads(url: str) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stateful_loader(url: str, workers: int) -> None:
-    torchdata = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is in no extra")
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
     web = api.open_dataset(url)
 
     def loader() -> Any:
-        return torchdata.StatefulDataLoader(web.torch("id", **OPTIONS), batch_size=4, num_workers=workers)
+        return StatefulDataLoader(web.torch("id", **OPTIONS), batch_size=4, num_workers=workers)
 
     whole = batches(loader())
     for taken in range(len(whole)):

@@ -141,7 +141,8 @@ def test_fasttext_reads_and_learns_it(tmp_path: Path) -> None:
 
 
 def test_hugging_face_reads_it(path: str, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="datasets is not among the project's dependencies")
+    import datasets
+
     feed = api.classifier_feed(table=path, out=str(tmp_path / "feed"))
     found = datasets.load_dataset(str(tmp_path / "feed"), cache_dir=str(tmp_path / "cache"))
     assert {name: split.num_rows for name, split in found.items()} == {
@@ -151,11 +152,11 @@ def test_hugging_face_reads_it(path: str, tmp_path: Path) -> None:
 
 
 def test_scikit_learn_learns_from_it(path: str) -> None:
-    text = pytest.importorskip("sklearn.feature_extraction.text", reason="not among the project's dependencies")
+    from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
 
     feed = api.classifier_feed(table=path, probability="sure", test=0.3)
-    words = text.CountVectorizer()
+    words = CountVectorizer()
     texts, labels, weights = feed.arrays("train")
     model = MultinomialNB().fit(words.fit_transform(texts), labels, sample_weight=weights)
     texts, labels, _ = feed.arrays("test")
