@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from gristmill.pipelines.engine.base import Engine
 from tests.support import DATA, make_documents, sentences, write_jsonl
 
 # Shared machines pause at any moment, and kernels compile on their first call: no time limit per example.
@@ -86,6 +87,16 @@ def packed_recipe(corpus: Path, make_recipe: Callable[..., Path], tokenizer_file
     shutil.copy(tokenizer_file, corpus / "tokenizer.json")
     pack = {"tokenizer": "tokenizer.json", "length": 64, "seed": 5}
     return make_recipe(corpus, decide=["exact_dedup"], write={"shard_bytes": 40_000, "pack": pack})
+
+
+@pytest.fixture(scope="session")
+def ray_engine() -> Iterator[Engine]:
+    """The engine of the one small cluster that tests marked `ray` share; those opened beside it join it."""
+    from gristmill.pipelines.engine.ray_data import RayEngine
+
+    engine = RayEngine(2)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")

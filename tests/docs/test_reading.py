@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +13,7 @@ from tests.pipelines.readers.folders import make_dataset
 PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
 FOUND = re.findall(r"^## (.+?)$|^```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 START = FOUND[0][1]
+Capture = pytest.CaptureFixture[str]
 #: The library that the examples below a heading need, and a part of what they print.
 HEADINGS = {
     "Arrow": ("pyarrow", "4"),
@@ -28,48 +27,40 @@ HEADINGS = {
 }
 
 
-def sections() -> list[tuple[str, str]]:
-    """(heading, code) of each section, its examples one after the other."""
+def sections() -> dict[str, str]:
+    """The code of each section by its heading, its examples one after the other."""
     codes: dict[str, str] = {}
     for heading, code in FOUND[1:]:
         if heading:
             codes[heading] = ""
         else:
             codes[[*codes][-1]] += code
-    return [*codes.items()]
+    return codes
 
 
-@contextmanager
-def cluster() -> Iterator[None]:
-    """Ray on this machine, where no other test has started it."""
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        yield
-    finally:
-        if started:
-            ray.shutdown()
+EXAMPLES = sections()
 
 
-@pytest.mark.parametrize(("heading", "code"), sections(), ids=lambda value: value if value in HEADINGS else "")
-def test_example(
-    heading: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_engine")
+def test_the_example_of_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    check_example("Ray Data", tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("heading", [heading for heading in EXAMPLES if heading != "Ray Data"])
+def test_example(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    check_example(heading, tmp_path, monkeypatch, capsys)
+
+
+def check_example(heading: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """The examples below a heading print what the page is for, over two nights."""
     needs, printed = HEADINGS[heading]
     pytest.importorskip(needs, reason=f"{needs} is not among the project's dependencies")
     first = {"id": ["a", "b"], "text": ["one", "two"], "source": ["s", "s"]}
     nights = [[pa.table(first)], [pa.table({**first, "quality": [0.75, 0.75]})]]
-    make_dataset(str(tmp_path / "store"), "quickstart", nights, columns_changed=True)
-    monkeypatch.chdir(tmp_path)
-    program = compile(START + code, str(PAGE), "exec")
-    if heading == "Ray Data":
-        with cluster():
-            exec(program, {"__name__": "__main__"})
-    else:
-        exec(program, {"__name__": "__main__"})
+    make_dataset(str(folder / "store"), "quickstart", nights, columns_changed=True)
+    monkeypatch.chdir(folder)
+    exec(compile(START + EXAMPLES[heading], str(PAGE), "exec"), {"__name__": "__main__"})
     told, _, rest = capsys.readouterr().out.partition("\n")
     assert told == "000002-000000000002 4 ['id', 'text', 'source', 'quality']"
     assert printed in rest

@@ -186,6 +186,7 @@ def test_small_inputs_beside_the_corpus_are_named_by_their_own_files(tmp_path: P
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_engine")
 def test_threads_and_ray_give_the_same(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     fill(tmp_path, "jsonl.gz")
     write(tmp_path / "data", "docs-0040.jsonl.gz", [{"no": "text"}])

@@ -77,6 +77,7 @@ def test_it_is_cached_and_follows_what_the_transform_depends_on(noisy: Path, mak
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_engine")
 def test_both_engines_write_the_same_bytes(noisy: Path, make_recipe: MakeRecipe) -> None:
     engines: tuple[EngineName, ...] = ("local", "ray")
     recipe = make_recipe(noisy, transform=CLEAN, decide=["dclm_rules", "exact_dedup"])

@@ -25,7 +25,11 @@ def server() -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(params=["plain", "index", "labels", "labels of an earlier night"])
+#: What a run is about to do. The last one takes no step that the others do not.
+BEFORE = ["plain", "index", "labels", pytest.param("labels of an earlier night", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=BEFORE)
 def recipe(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Path:
     """A recipe about to be run: for the first time, for a second night, with a task, or with one to go on with."""
     folder = tmp_path / "work"
