@@ -1,8 +1,9 @@
 """The exchange in one step and in two: requests to an object store, and time on the local disk.
 
-python -m benchmarks.exchange [--senders 100 1000 10000] [--partitions 32] [--on-disk 500] [--runs 3]
+python -m benchmarks.exchange [--senders 100 1000 10000] [--partitions 32] [--tokens] [--on-disk 500] [--runs 3]
 
-Each sender has a hundred rows for each partition, of two 64-bit numbers. Requests are counted by moto's S3 server on
+Each sender has a hundred rows for each partition, of two 64-bit numbers; with --tokens it has two documents for each,
+sent in two parts, as tasks send tokens to be packed. Requests are counted by moto's S3 server on
 loopback; those of one step, for one partition and up to a thousand senders, stand for the others. On the disk all
 partitions are received in both ways from the same files, in turn, and give the same.
 """
@@ -19,12 +20,13 @@ import pyarrow as pa
 
 from benchmarks.common import print_table
 from gristmill.pipelines.config.tuning import tuned
-from gristmill.pipelines.decide.shuffle import Exchange
 from gristmill.pipelines.engine.base import run_all
 from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.exchange.shuffle import Exchange
 from tests.reliability.object_store import bucket
 
 SCHEMA = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
+DOCUMENTS = pa.schema([*SCHEMA, ("tokens", pa.large_list(pa.uint16()))])
 ROWS = 100
 SAMPLED = 1000
 
@@ -33,13 +35,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--senders", type=int, nargs="*", default=[100, 1000, 10_000])
     parser.add_argument("--partitions", type=int, default=32)
+    parser.add_argument("--tokens", action="store_true", help="documents of 100 tokens in the place of keys")
     parser.add_argument("--on-disk", type=int, default=500, metavar="SENDERS", help="as many partitions; 0 for none")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     with bucket("s3://exchanged") as (server, _):
         rows = []
         for senders in options.senders:
-            exchange = Exchange(f"s3://exchanged/{senders}", options.partitions, SCHEMA)
+            exchange = Exchange(
+                f"s3://exchanged/{senders}", options.partitions, DOCUMENTS if options.tokens else SCHEMA
+            )
             counts = []
             server.clear()
             _send(exchange, senders)
@@ -89,12 +94,29 @@ def _on_disk(senders: int, runs: int) -> None:
 
 
 def _send(exchange: Exchange, senders: int) -> None:
+    if exchange.schema is DOCUMENTS:
+        _send_documents(exchange, senders)
+        return
     n = ROWS * exchange.partitions
     partition = np.random.default_rng(0).permutation(np.arange(n) % exchange.partitions)
 
     def send(sender: int) -> None:
         keys = np.arange(n, dtype=np.uint64) * np.uint64(sender + 1)
         exchange.send(sender, pa.table([keys, keys], schema=SCHEMA), partition)
+
+    for _ in run_all(LocalEngine(2), send, range(senders)):
+        pass
+
+
+def _send_documents(exchange: Exchange, senders: int) -> None:
+    n = exchange.partitions
+    tokens = pa.LargeListArray.from_arrays(np.arange(n + 1) * 100, np.arange(100 * n).astype(np.uint16))
+
+    def send(sender: int) -> None:
+        with exchange.sending(sender) as parts:
+            for part in range(2):
+                keys = np.arange(n, dtype=np.uint64) * np.uint64(2 * sender + part)
+                parts.send(pa.table([keys, keys, tokens], schema=DOCUMENTS), np.arange(n))
 
     for _ in run_all(LocalEngine(2), send, range(senders)):
         pass

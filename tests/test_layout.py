@@ -21,6 +21,7 @@ LAYERS = (
     "engine",  # one method: map
     "sources",  # files to documents
     "sinks",  # rows to files
+    "exchange",  # rows of many tasks to many others, over files
     "store",  # what a run leaves for the next
     "readers",  # a dataset for programs that read it
     "shard_tasks",  # what is done to one shard: measure, read again, write

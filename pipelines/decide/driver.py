@@ -20,7 +20,6 @@ from gristmill.operators.base import Rule
 from gristmill.operators.errors import FatalError
 from gristmill.operators.rules.select import TOKENS
 from gristmill.operators.table import name_of
-from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.contract import Corpus, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.executors import executor_for, given_columns, rule_names
 from gristmill.pipelines.decide.funnel import Decided, RuleCount, ShardKept
@@ -29,6 +28,7 @@ from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
 from gristmill.pipelines.decide.rule_columns import WithColumns, given_file, with_given, write_given
 from gristmill.pipelines.decide.shards import DROPS, ShardColumns, SurvivingShard, Survivors, total
 from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.exchange import shuffle_files
 from gristmill.pipelines.shard_tasks.reread import Texts
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.runs import decisions_file

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.pipelines.decide import shuffle_files
-from gristmill.pipelines.decide.shuffle import Exchange
 from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.exchange import shuffle_files
+from gristmill.pipelines.exchange.shuffle import Exchange
 from gristmill.pipelines.shard_tasks.write import kept_rows
 from gristmill.pipelines.store.measures import ShardMeasures
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide import shuffle_files
+from gristmill.pipelines.exchange import shuffle_files
 
 
 class ShardColumns(Protocol):

@@ -13,8 +13,8 @@ from gristmill.operators.base import digest_of
 from gristmill.operators.kernels.buffers import text_buffers
 from gristmill.operators.kernels.jaccard import jaccard_of_sets
 from gristmill.operators.kernels.shingles import alphabet, shingle_sets
-from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
+from gristmill.pipelines.exchange import shuffle_files
 from gristmill.pipelines.shard_tasks.reread import KNOWN, Texts
 from gristmill.pipelines.storage import files
 

@@ -1,14 +1,13 @@
 """Packed tokens: an exchange from the tasks that write texts to the tasks that write tokens.
 
-Documents are ordered by a hash of (seed, content id). Each write task leaves its documents' tokens in one exchange
-file, in blocks with a batch for each partition of that hash. A pack task takes its batches of all files, puts the
-documents in order, packs them and writes one shard of tokens. No task holds more than one block of a sender, or one
-partition; a task that runs twice writes the same twice.
+Documents are ordered by a hash of (seed, content id). Each write task sends its documents' tokens to the partitions of
+that hash. A pack task receives those of its partition, puts the documents in order, packs them and writes one shard of
+tokens. No task holds more than one part of what a sender sends, or one partition; a task that runs twice writes the
+same twice.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from gristmill.operators.kernels.packing import copy_pieces, shuffle_keys
 from gristmill.operators.pack import Pack, pack, token_type
 from gristmill.operators.tokenizer import TextTokenizer
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.sinks.parquet import DigestingFile
+from gristmill.pipelines.exchange.shuffle import Exchange, Parts
 from gristmill.pipelines.sinks.tokens import EMPTY, TokenShard, write_token_shard
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.resources import ReadyOperator
@@ -41,8 +40,7 @@ class Packing:
     """Settings that all tasks share. Picklable."""
 
     ready: ReadyOperator  #: of a `Pack`
-    exchange: str  #: folder of the exchange files
-    partitions: int
+    exchange: Exchange  #: of documents, with columns of `schema_of`
 
     @property
     def pack(self) -> Pack:
@@ -50,32 +48,29 @@ class Packing:
         operator: Pack = self.ready.operator
         return operator
 
-    def file(self, sender: int) -> str:
-        """Return the exchange file of a sender."""
-        return files.join(self.exchange, f"{sender:05d}.arrow")
-
 
 def schema_of(tokenizer: TextTokenizer) -> pa.Schema:
-    """Return the columns of exchange files."""
+    """Return the columns of documents on their way to be packed."""
     tokens = pa.large_list(pa.from_numpy_dtype(token_type(tokenizer.vocabulary)))
     return pa.schema([("key", pa.uint64()), (columns.ADDRESS, pa.uint64()), ("tokens", tokens)])
 
 
 class TokenSender:
-    """The exchange file of a write task while it is written; several threads add to it."""
+    """The tokens that a task sends to be packed; several threads add to them."""
 
-    def __init__(self, packing: Packing, writer: pa.ipc.RecordBatchFileWriter, tokenizer: TextTokenizer) -> None:
-        self._packing, self._writer, self._tokenizer = packing, writer, tokenizer
+    def __init__(self, packing: Packing, parts: Parts, tokenizer: TextTokenizer) -> None:
+        self._packing, self._parts, self._tokenizer = packing, parts, tokenizer
         self._eos = tokenizer.eos if packing.pack.eos else None
         self._schema = schema_of(tokenizer)
         self._lock = Lock()
         self._held: list[pa.Table] = []
         self._held_tokens = 0
         self.tokens = 0  #: that were added
-        self.digest = ""  #: of the file, once it is complete
+        self.digest = ""  #: of what was sent, once it is complete
 
-    def add(self, texts: pa.LargeStringArray, content_ids: pa.Array, addresses: NDArray[np.uint64]) -> None:
-        """Add documents (n), by their texts as they are written."""
+    def add(self, texts: pa.LargeStringArray, documents: pa.Table, addresses: NDArray[np.uint64]) -> None:
+        """Add documents (n rows with their content ids), by their texts as they are written."""
+        content_ids = documents[columns.CONTENT_ID].combine_chunks()
         tokens, offsets = self._tokenizer.encode(texts)
         tokens, offsets = _ended(tokens, offsets, self._eos, token_type(self._tokenizer.vocabulary))
         ids = np.frombuffer(content_ids.buffers()[1], "<u8")[2 * content_ids.offset :][: 2 * len(content_ids)]
@@ -90,30 +85,20 @@ class TokenSender:
                 self.send()
 
     def send(self) -> None:
-        """Write what was added since the last block as another one."""
-        block = pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
+        """Send what was added since this was last called."""
+        documents = pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
         self._held, self._held_tokens = [], 0
-        partition = partition_of(block["key"].to_numpy(), self._packing.partitions)
-        # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
-        order = np.argsort(partition.astype(np.min_scalar_type(self._packing.partitions)), kind="stable")
-        in_order = block.take(pa.array(order))
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self._packing.partitions))])
-        for start, end in itertools.pairwise(bounds.tolist()):
-            part = in_order.slice(start, end - start).combine_chunks().to_batches()
-            self._writer.write_batch(part[0] if part else pa.RecordBatch.from_pylist([], self._schema))
+        self._parts.send(documents, partition_of(documents["key"].to_numpy(), self._packing.exchange.partitions))
 
 
 @contextmanager
 def sending(packing: Packing, sender: int) -> Iterator[TokenSender]:
-    """Open the exchange file of a sender, which is complete when the block ends without an error."""
-    tokenizer: TextTokenizer = packing.ready.open()
-    with files.replacing(packing.file(sender), durable=False) as file:
-        digesting = DigestingFile(file)
-        with pa.ipc.new_file(pa.PythonFile(digesting, "w"), schema_of(tokenizer)) as writer:
-            opened = TokenSender(packing, writer, tokenizer)
-            yield opened
-            opened.send()
-        opened.digest = digesting.hexdigest()
+    """Open what a task sends, which is complete when the block ends without an error."""
+    with packing.exchange.sending(sender) as parts:
+        sender_of_tokens = TokenSender(packing, parts, packing.ready.open())
+        yield sender_of_tokens
+        sender_of_tokens.send()
+    sender_of_tokens.digest = parts.digest
 
 
 def _ended(
@@ -145,7 +130,7 @@ class PackPartition:
     @property
     def name(self) -> str:
         """Return the name of the shard, from the version's folder."""
-        return f"{FOLDER}/tokens-{self.partition:05d}-of-{self.packing.partitions:05d}"
+        return f"{FOLDER}/tokens-{self.partition:05d}-of-{self.packing.exchange.partitions:05d}"
 
     def run(self) -> TokenShard:
         """Write the shard, unless a receipt says that an interrupted run wrote it already."""
@@ -167,13 +152,7 @@ class PackPartition:
 
     def _received(self) -> pa.Table:
         """Return the documents of the partition, by all senders."""
-        found = [schema_of(self.packing.ready.open()).empty_table()]
-        for sender in self.senders:
-            with files.open_input(self.packing.file(sender)) as file:
-                blocks = pa.ipc.open_file(file)
-                numbers = range(self.partition, blocks.num_record_batches, self.packing.partitions)
-                found += [pa.Table.from_batches([blocks.get_batch(i)]) for i in numbers]
-        return pa.concat_tables(found)
+        return self.packing.exchange.receive(self.senders, self.partition)
 
 
 def write_packed(ready: ReadyOperator, folder: str, name: str, documents: pa.Table) -> TokenShard:

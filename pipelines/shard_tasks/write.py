@@ -155,7 +155,7 @@ class CountSurvivors:
     def run(self) -> ShardSurvivors:
         """Return the shard's survivors."""
         narrow = [c for c in self.columns if c != columns.TEXT]
-        names = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *_sized_by(self.rewrite)]))
+        names = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *sized_by(self.rewrite)]))
         table = self.measures.read(names).filter(kept_rows(self.decisions))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
@@ -212,16 +212,16 @@ class WriteFiles:
         receipt = WriteReceipt(tuple(outputs), dict(watch.seconds), {name: o.counts for name, o in observers.items()})
         if sender is not None:
             receipt = replace(receipt, tokens=sender.tokens, exchanged=sender.digest)
-        files.write_record(receipt_url, _dump_receipt(receipt))
+        files.write_record(receipt_url, dump_receipt(receipt))
         return receipt
 
     def _done(self, receipt_url: str) -> WriteReceipt | None:
         """Return the receipt of an interrupted run, if all its files are what it wrote; else None."""
         try:
-            receipt = _load_receipt(files.read_record(receipt_url))
+            receipt = load_receipt(files.read_record(receipt_url))
             digests = [files.digest(files.join(self.layout.folder, file.name)) for file in receipt.files]
             if self.layout.packing is not None:
-                exchanged = files.digest(self.layout.packing.file(self.task.first_file))
+                exchanged = self.layout.packing.exchange.digest(self.task.first_file)
                 if exchanged != receipt.exchanged:
                     return None
         except (FileNotFoundError, StoreDamaged):
@@ -273,7 +273,7 @@ class ReadSurvivors:
         """
         measures, rewrite = self.survivors.measures, self.layout.rewrite
         narrow = [c for c in self.layout.columns if c != columns.TEXT]
-        names = list(dict.fromkeys([*narrow, *KNOWN, *_sized_by(rewrite)]))
+        names = list(dict.fromkeys([*narrow, *KNOWN, *sized_by(rewrite)]))
         with watch.step("read decisions"):
             documents = measures.read(names).filter(kept_rows(self.survivors.decisions)).combine_chunks()
         done = 0
@@ -293,7 +293,7 @@ class ReadSurvivors:
             rows = kept[columns.ROW].to_numpy().astype(np.uint64)
             addresses = np.uint64(columns.address(self.survivors.shard.ordinal, 0)) | rows
             with watch.step("pack"):
-                self.sender.add(text, kept[columns.CONTENT_ID].combine_chunks(), addresses)
+                self.sender.add(text, kept, addresses)
         arrays = {name: kept[name] for name in self.layout.columns if name != columns.TEXT}
         if columns.TEXT in self.layout.columns:
             arrays[columns.TEXT] = text.cast(pa.string())
@@ -321,11 +321,11 @@ class Observer:
 
 def text_lengths(task: WriteTask, rewrite: Rewrite | None) -> NDArray[np.uint64]:
     """Return the lengths (UTF-8 bytes) of the texts that a task writes, known before any is read."""
-    masked = (s.measures.read(_sized_by(rewrite)).filter(kept_rows(s.decisions)) for s in task.survivors)
+    masked = (s.measures.read(sized_by(rewrite)).filter(kept_rows(s.decisions)) for s in task.survivors)
     return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, rewrite) for table in masked)])
 
 
-def _sized_by(rewrite: Rewrite | None) -> tuple[str, ...]:
+def sized_by(rewrite: Rewrite | None) -> tuple[str, ...]:
     """Return the columns that give the lengths of the texts as they are written, and what is removed from them."""
     return (columns.BYTES,) if rewrite is None else (columns.BYTES, *rewrite.columns)
 
@@ -335,7 +335,8 @@ def kept_rows(decisions: str) -> pa.ChunkedArray:
     return files.read_table(decisions, columns=["kept"])["kept"]
 
 
-def _dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:
+def dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:
+    """Return a receipt as the values of a record."""
     observed = {
         name: base64.b64encode(zlib.compress(counts.tobytes())).decode() for name, counts in receipt.observed.items()
     }
@@ -343,7 +344,8 @@ def _dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:
     return {**written, "tokens": receipt.tokens, "exchanged": receipt.exchanged}
 
 
-def _load_receipt(held: dict[str, Any]) -> WriteReceipt:
+def load_receipt(held: dict[str, Any]) -> WriteReceipt:
+    """Return what `dump_receipt` gave."""
     packed = held["observed"].items()
     observed = {name: np.frombuffer(zlib.decompress(base64.b64decode(counts)), np.int64) for name, counts in packed}
     written = tuple(WrittenFile(**f) for f in held["files"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.operators.pack import Pack, token_type
 from gristmill.operators.tokenizer import TextTokenizer
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.exchange.shuffle import Exchange
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.shard_tasks.pack import Packing, PackPartition, fill_of, pack_partition
+from gristmill.pipelines.shard_tasks.pack import Packing, PackPartition, fill_of, pack_partition, schema_of
 from gristmill.pipelines.shard_tasks.write import RECEIPTS, ShardSurvivors, WriteReceipt, WriteTask
 from gristmill.pipelines.sinks.tokens import TokenCounts, TokenShard
 from gristmill.pipelines.storage import files
@@ -34,12 +36,13 @@ def packing_for(
     if plan.pack is None:
         yield None
         return
+    schema = schema_of(plan.pack.open())
     partitions = max(1, round(sum(s.text_bytes for s in survivors) / plan.loaded.recipe.write.shard_bytes))
     if engine.name == "local" and not files.is_local(version.url):
         with tempfile.TemporaryDirectory(prefix="gristmill-") as own:
-            yield Packing(plan.pack, own, partitions)
+            yield Packing(plan.pack, Exchange(own, partitions, schema))
         return
-    yield Packing(plan.pack, files.join(version.url, RECEIPTS, "exchange"), partitions)
+    yield Packing(plan.pack, Exchange(files.join(version.url, RECEIPTS, "exchange"), partitions, schema))
 
 
 def pack_tokens(
@@ -56,9 +59,10 @@ def pack_tokens(
     """
     senders = tuple(task.first_file for task in tasks)
     place = files.join(version.url, RECEIPTS)
-    items = [PackPartition(packing, senders, n, version.url, place) for n in range(packing.partitions)]
     outcomes = []
-    with reporter.stage("pack", len(items), "file") as stage:
+    with reporter.stage("pack", packing.exchange.partitions, "file") as stage:
+        packing = replace(packing, exchange=packing.exchange.merged(senders, engine))
+        items = [PackPartition(packing, senders, n, version.url, place) for n in range(packing.exchange.partitions)]
         for outcome in engine.map(pack_partition, items):
             outcomes.append(outcome)
             stage.advance()

@@ -69,7 +69,7 @@ KINDS = (
     ),
     _kind(
         "state of a dataset",
-        r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/([^/]+\.json|exchange/[^/]+\.arrow))",
+        r"datasets/[^/]+/(CURRENT|[^/]+/_receipts/([^/]+\.json|exchange/([^/]+\.blocks|from-[^/]+/.+)))",
         _AGAIN,
         derived=True,
     ),

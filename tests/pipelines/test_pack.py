@@ -14,6 +14,8 @@ import tokenizers
 
 import gristmill
 from gristmill.operators.errors import FatalError, RecipeError
+from gristmill.pipelines.config.tuning import tuned
+from gristmill.pipelines.exchange import merged_blocks
 from gristmill.pipelines.index import upkeep
 from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.shard_tasks import pack as packing
@@ -141,6 +143,35 @@ def test_an_interrupted_run_goes_on_from_what_was_written(
     execute(packed_recipe)
     assert len(done) >= 2
     assert len(begun) - first == 6 - len(done), "shards that were written are not written again"
+    check(store, tokenizer_file)
+    assert not [*store.rglob("_receipts")]
+
+
+def test_an_exchange_in_two_steps_gives_the_same_files_also_where_the_second_was_killed(
+    packed_recipe: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = packed_recipe.parent / "store"
+    execute(packed_recipe)
+    plain, merge, begun = token_files(store), merged_blocks._Merge.run, list[str]()
+    shutil.rmtree(store)
+
+    def stopping(task: Any) -> Any:
+        if "_receipts" in task.target:  # not of exact_dedup
+            begun.append(task.target)
+        if len(begun) == 3:
+            raise ValueError("the machine burns")
+        return merge(task)
+
+    small = {"exchange_blocks": 0, "exchange_group": 2, "exchange_bytes": 4000, "exchanged_tokens": 500}
+    with tuned(exchange_block_bytes=1 << 30, **small):
+        monkeypatch.setattr(merged_blocks._Merge, "run", stopping)
+        with pytest.raises(ValueError, match="the machine burns"):
+            execute(packed_recipe, workers=1)
+        assert not [f for f in verify(str(store), None, False, QUIET).findings if f.problem == "foreign"]
+        monkeypatch.setattr(writing, "sending", lambda *a: pytest.fail("texts are read again"))
+        execute(packed_recipe)
+    assert len({*begun}) > 3
+    assert token_files(store) == plain
     check(store, tokenizer_file)
     assert not [*store.rglob("_receipts")]
 

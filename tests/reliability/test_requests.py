@@ -13,8 +13,8 @@ import yaml
 
 from gristmill.operators.errors import GaveUp, ShardError
 from gristmill.pipelines.config.tuning import tuned
-from gristmill.pipelines.decide.shuffle import Exchange
 from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.exchange.shuffle import Exchange
 from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
@@ -141,9 +141,9 @@ def test_a_small_file_is_one_request_each_time_it_is_read(server: ObjectStore, o
     assert len(server.requests) - len(of_data) <= 60 + 10
 
 
-@pytest.mark.parametrize(("senders", "group", "ranges"), [(20, 8, 1), (20, 8, 2)])
+@pytest.mark.parametrize(("senders", "group", "ranges", "parts"), [(20, 8, 1, 1), (20, 8, 2, 1), (20, 8, 1, 3)])
 def test_an_exchange_asks_as_often_as_docs_scaling_says(
-    server: ObjectStore, senders: int, group: int, ranges: int
+    server: ObjectStore, senders: int, group: int, ranges: int, parts: int
 ) -> None:
     schema, partitions, rows = pa.schema([("n", pa.int64())]), 6, 60
     exchange = Exchange(f"{BUCKET}/exchange", partitions, schema)
@@ -151,7 +151,13 @@ def test_an_exchange_asks_as_often_as_docs_scaling_says(
     server.clear()
     for sender in range(senders):
         table = pa.table([np.arange(rows) + rows * sender], schema=schema)
-        exchange.send(sender, table, np.arange(rows) % partitions)
+        if parts == 1:
+            exchange.send(sender, table, np.arange(rows) % partitions)
+            continue
+        with exchange.sending(sender) as sending:  # as tokens are sent to be packed
+            for part in range(parts):
+                of_part = np.arange(part, rows, parts)
+                sending.send(table.take(of_part), of_part % partitions)
     assert len(server.requests) == senders, "a file each"
     server.clear()
     received = exchange.receive(range(senders), 4)

@@ -16,7 +16,7 @@ from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.fuzzy.history import Meetings
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
 from gristmill.pipelines.decide.shards import SurvivingShard
-from gristmill.pipelines.decide.shuffle import Exchange, shard_of
+from gristmill.pipelines.exchange.shuffle import Exchange, shard_of
 
 #: The largest bucket of which all pairs are candidates.
 WHOLE = 16

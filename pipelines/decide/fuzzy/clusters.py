@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gristmill.pipelines.decide.fuzzy.verification import PairSample
-from gristmill.pipelines.decide.shuffle import Exchange
+from gristmill.pipelines.exchange.shuffle import Exchange
 
 #: The columns of documents that are in a cluster.
 CLUSTERED = pa.schema(

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from gristmill.operators.kernels.union_find import smallest_members
 from gristmill.pipelines.decide.fuzzy import distributed_components
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays
-from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.exchange.shuffle import Exchange, shard_of
 from gristmill.pipelines.storage import files
 
 MEMBERS = pa.schema([("address", pa.uint64()), ("root", pa.uint64())])

@@ -19,8 +19,8 @@ from gristmill.operators.arrays import partition_of
 from gristmill.operators.kernels.candidates import first_occurrences, hash_pairs
 from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays
-from gristmill.pipelines.decide.shuffle import Exchange, partitions_for, shard_of
 from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for, shard_of
 from gristmill.pipelines.storage import files
 
 #: An edge, in the partition of its node.

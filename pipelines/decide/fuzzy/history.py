@@ -20,7 +20,7 @@ from gristmill.operators.runs import is_first
 from gristmill.pipelines.decide.earlier import EarlierShard
 from gristmill.pipelines.decide.fuzzy.keys import KEYS
 from gristmill.pipelines.decide.shards import SurvivingShard
-from gristmill.pipelines.decide.shuffle import Exchange
+from gristmill.pipelines.exchange.shuffle import Exchange
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.fuzzy_index import CLUSTER, SIGNATURE, GenerationFiles, HeldShard, Index
 

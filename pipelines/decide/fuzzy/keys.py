@@ -15,7 +15,7 @@ from gristmill.pipelines.decide.fuzzy.pairs import pair_table
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
 from gristmill.pipelines.decide.fuzzy.similarity import lanes
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
-from gristmill.pipelines.decide.shuffle import Exchange
+from gristmill.pipelines.exchange.shuffle import Exchange
 
 KEYS = pa.schema([("key", pa.uint64()), ("address", pa.uint64())])
 #: A partition of keys has this many times fewer rows than others: its bitmaps and its sort stay in the processor's

@@ -24,8 +24,8 @@ from gristmill.pipelines.decide.fuzzy.similarity import Evidence
 from gristmill.pipelines.decide.fuzzy.survivors import MEMBER_FACTOR, Settled, Settlement, gathered_schema
 from gristmill.pipelines.decide.fuzzy.verification import PairSample, Verification, evidence_schema
 from gristmill.pipelines.decide.shards import Survivors
-from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for
 from gristmill.pipelines.storage import files
 
 

@@ -23,7 +23,7 @@ from gristmill.pipelines.decide.fuzzy.clusters import CLUSTERED, LARGEST, Cluste
 from gristmill.pipelines.decide.fuzzy.components import Members
 from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of
-from gristmill.pipelines.decide.shuffle import Exchange, shard_of
+from gristmill.pipelines.exchange.shuffle import Exchange, shard_of
 from gristmill.pipelines.store.fuzzy_index import CLUSTER
 
 #: Survivors of a component that others are compared with; a document unlike all of them survives without more.

@@ -19,7 +19,7 @@ from gristmill.pipelines.decide.fuzzy.candidates import CandidatePairs
 from gristmill.pipelines.decide.fuzzy.pairs import pair_arrays, pair_table
 from gristmill.pipelines.decide.fuzzy.similarity import Evidence, similarities
 from gristmill.pipelines.decide.shards import SurvivingShard
-from gristmill.pipelines.decide.shuffle import Exchange, shard_of
+from gristmill.pipelines.exchange.shuffle import Exchange, shard_of
 
 #: Pairs in the sample of a report.
 SAMPLED = 1000

@@ -20,13 +20,13 @@ from gristmill.operators.arrays import partition_of
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.rules.copies import Candidates, group_copies
 from gristmill.operators.rules.exact_dedup import ExactDedup, hash_columns, is_comparable
-from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tally, Verdict
 from gristmill.pipelines.decide.earlier import EarlierShard, NewKeys, without_columns
 from gristmill.pipelines.decide.rules.checks import check_known, check_rank
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard, Survivors, addresses_of, losses
-from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.base import Engine, run_all
+from gristmill.pipelines.exchange import shuffle_files
+from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for
 from gristmill.pipelines.storage import files
 
 EXAMPLES = 3  # groups that the report names

@@ -27,8 +27,8 @@ from gristmill.pipelines.decide.contract import Corpus, Executor, Resolved, Tall
 from gristmill.pipelines.decide.earlier import NewKeys, without_columns
 from gristmill.pipelines.decide.rules.checks import check_known
 from gristmill.pipelines.decide.shards import SurvivingShard, addresses_of, losses
-from gristmill.pipelines.decide.shuffle import Exchange, partitions_for, shard_of
 from gristmill.pipelines.engine.base import run_all
+from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for, shard_of
 from gristmill.pipelines.storage import files
 
 MOST_FREQUENT = 10  # paragraphs that the report names

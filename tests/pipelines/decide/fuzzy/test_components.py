@@ -14,9 +14,9 @@ from gristmill.operators import columns
 from gristmill.pipelines.config.tuning import tuned
 from gristmill.pipelines.decide.fuzzy.components import find_components
 from gristmill.pipelines.decide.fuzzy.pairs import PAIRS, pair_table
-from gristmill.pipelines.decide.shuffle import Exchange, shard_of
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.exchange.shuffle import Exchange, shard_of
 from tests.pipelines.decide.fakes import ShufflingEngine
 from tests.pipelines.decide.fuzzy import naive
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gristmill.pipelines.config.tuning import tuned
-from gristmill.pipelines.decide import shuffle_files
 from gristmill.pipelines.decide.fuzzy import survivors as survivors_of_components
 from gristmill.pipelines.decide.fuzzy.clusters import Clusters
 from gristmill.pipelines.decide.fuzzy.parameters import Parameters
@@ -23,6 +22,7 @@ from gristmill.pipelines.decide.fuzzy.resolve import resolve
 from gristmill.pipelines.decide.shards import DROPS, SurvivingShard, Survivors, addresses_of
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.exchange import shuffle_files
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine
 from tests.pipelines.decide.fuzzy import naive
 from tests.pipelines.decide.fuzzy.corpus import addresses, clusters_of, fates, shards_of

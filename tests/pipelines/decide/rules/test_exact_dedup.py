@@ -12,8 +12,8 @@ import pytest
 from gristmill.operators.arrays import partition_of
 from gristmill.pipelines.config.tuning import sizes, tuned
 from gristmill.pipelines.decide import count_duplicates
-from gristmill.pipelines.decide.shuffle import Exchange, partitions_for
 from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for
 from tests.pipelines.decide.fakes import ShufflingEngine, documents, split
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gristmill.operators.kernels.packing import copy_pieces
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.decide.shuffle_files import PLACE, batches_in, places_in
 from gristmill.pipelines.engine.base import Engine, run_in_order
+from gristmill.pipelines.exchange.shuffle_files import PLACE, batches_in, places_in
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.ranges import open_ranges
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.storage import files
@@ -54,17 +56,23 @@ def write_blocks(url: str, blocks: Sequence[pa.Table]) -> None:
 
     Before them are the places (uint64) at which they begin and the last one ends: a block is found without a footer.
     """
-    places = np.zeros(len(blocks) + 1, np.uint64)
-    at = places.nbytes
     with files.replacing(url, durable=False) as file:
-        file.seek(at)
-        for i, block in enumerate(blocks):
-            places[i] = at
-            if block.num_rows:
-                at += sum(file.write(batch.serialize()) for batch in block.to_batches() if batch.num_rows)
-        places[-1] = at
+        file.seek(PLACE * (len(blocks) + 1))
+        places = append_blocks(file, blocks)
         file.seek(0)
         file.write(places.tobytes())
+
+
+def append_blocks(file: IO[bytes], blocks: Sequence[pa.Table]) -> NDArray[np.uint64]:
+    """Write tables at the end of a file, as `write_blocks` does; return the places (n + 1) of its blocks."""
+    places = np.zeros(len(blocks) + 1, np.uint64)
+    at = file.tell()
+    for i, block in enumerate(blocks):
+        places[i] = at
+        if block.num_rows:
+            at += sum(file.write(batch.serialize()) for batch in block.to_batches() if batch.num_rows)
+    places[-1] = at
+    return places
 
 
 def read_block(url: str, index: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

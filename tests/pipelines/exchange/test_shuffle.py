@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gristmill.operators import columns
 from gristmill.operators.arrays import partition_of
 from gristmill.pipelines.config.tuning import tuned
-from gristmill.pipelines.decide.merged_blocks import division
-from gristmill.pipelines.decide.shuffle import Exchange, partitions_for, shard_of
+from gristmill.pipelines.exchange.merged_blocks import division
+from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for, shard_of
 from tests.pipelines.decide.fakes import ShufflingEngine
 
 SCHEMA = pa.schema([("partition", pa.int64()), ("at", pa.int64())])
@@ -31,6 +31,29 @@ def test_every_row_arrives_in_order(partitions: int, tmp_path: Path) -> None:
         rows = exchange.receive([3, 2, 7], partition).to_pylist()
         expected = [(partition, int(at)) for sender in (3, 2, 7) for at in np.flatnonzero(sent[sender] == partition)]
         assert [(row["partition"], row["at"]) for row in rows] == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 6), max_size=30), max_size=4))
+def test_parts_are_received_as_if_they_were_sent_at_once(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("exchange")
+    whole = np.array([partition for part in parts for partition in part], np.int64)
+    rows = pa.table([whole, np.arange(len(whole))], schema=SCHEMA)
+    exchange, done = Exchange(str(folder), 7, SCHEMA), 0
+    exchange.send(0, rows, whole)
+    with exchange.sending(1) as sending:
+        for part in parts:
+            sending.send(rows.slice(done, len(part)), np.array(part, np.int64))
+            done += len(part)
+    assert sending.digest == exchange.digest(1)
+    for partition in range(7):
+        assert exchange.receive([1], partition) == exchange.receive([0], partition)
+    with pytest.raises(ValueError, match="the machine burns"), exchange.sending(2):
+        raise ValueError("the machine burns")
+    with pytest.raises(FileNotFoundError):
+        exchange.digest(2)
 
 
 def test_what_a_sender_keeps(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ that runs twice writes the same file twice. Senders times partitions are the blo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +21,10 @@ from numpy.typing import NDArray
 
 from gristmill.operators import columns
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.decide.merged_blocks import MergedBlocks
-from gristmill.pipelines.decide.shuffle_files import read_block, write_blocks
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.exchange.merged_blocks import MergedBlocks
+from gristmill.pipelines.exchange.shuffle_files import PLACE, append_blocks, read_block, write_blocks
+from gristmill.pipelines.sinks.parquet import DigestingFile
 from gristmill.pipelines.storage import files
 
 #: A sender's block of rows for a partition has at least one in so many of a partition's rows on average.
@@ -38,12 +42,22 @@ class Exchange:
 
     def send(self, sender: int, table: pa.Table, partition: NDArray[np.int64]) -> None:
         """Write a sender's rows (n), each to its partition (n); rows keep their order within a partition."""
-        # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
-        order = np.argsort(partition.astype(np.min_scalar_type(self.partitions)), kind="stable")
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self.partitions))])
-        in_order = table.take(pa.array(order))
-        blocks = [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist())]
-        write_blocks(self._file(sender), blocks)
+        write_blocks(self._file(sender), self._blocks(table, partition))
+
+    @contextlib.contextmanager
+    def sending(self, sender: int) -> Iterator[Parts]:
+        """Open what a sender sends in parts; its file is complete when the block ends without an error.
+
+        Parts wait on the local disk until all are there, so that a partition has one block of the sender.
+        """
+        with tempfile.TemporaryFile(prefix="gristmill-") as waiting, files.replacing(self._file(sender), False) as file:
+            parts = Parts(self, waiting)
+            yield parts
+            parts.write_to(file)
+
+    def digest(self, sender: int) -> str:
+        """Return the digest of a sender's file, as `Parts.digest` is. Raises FileNotFoundError where there is none."""
+        return files.digest(self._file(sender))
 
     def keep(self, sender: int, table: pa.Table) -> None:
         """Write a sender's rows to the only partition, to be received later by the number of the sender."""
@@ -88,8 +102,44 @@ class Exchange:
                 yield read_block(self._file(senders[at]), partition, self.schema)
                 at += 1
 
+    def _blocks(self, table: pa.Table, partition: NDArray[np.int64]) -> list[pa.Table]:
+        """Return the rows (n) of each partition, in their order."""
+        # NumPy sorts 16-bit numbers by radix, several times faster than wider ones.
+        order = np.argsort(partition.astype(np.min_scalar_type(self.partitions)), kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(partition, minlength=self.partitions))])
+        in_order = table.take(pa.array(order))
+        return [in_order.slice(start, end - start) for start, end in itertools.pairwise(bounds.tolist())]
+
     def _file(self, sender: int) -> str:
         return files.join(self.folder, _name(sender))
+
+
+class Parts:
+    """Rows that a sender sends in parts, of which no more than one is held."""
+
+    def __init__(self, exchange: Exchange, waiting: IO[bytes]) -> None:
+        self._exchange, self._waiting = exchange, waiting
+        self._places: list[NDArray[np.uint64]] = []
+        self.digest = ""  #: of the file, once it is complete
+
+    def send(self, table: pa.Table, partition: NDArray[np.int64]) -> None:
+        """Add rows (n), each to its partition (n); a partition receives those of the parts in their order."""
+        self._places.append(append_blocks(self._waiting, self._exchange._blocks(table, partition)))
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write the file of the sender: for each partition its rows of all parts, as one block."""
+        partitions = self._exchange.partitions
+        places = np.array([np.zeros(partitions + 1, np.uint64), *self._places])  # a part without rows, and the parts
+        lengths = np.diff(places)
+        header = np.uint64(PLACE * (partitions + 1))
+        digesting = DigestingFile(file)
+        digesting.write((header + np.append(0, np.cumsum(lengths.sum(axis=0))).astype(np.uint64)).tobytes())
+        for starts, bytes_of in zip(places[:, :-1].T.tolist(), lengths.T.tolist(), strict=True):
+            for start, size in zip(starts, bytes_of, strict=True):
+                if size:
+                    self._waiting.seek(start)
+                    digesting.write(self._waiting.read(size))
+        self.digest = digesting.hexdigest()
 
 
 def _name(sender: int) -> str:
