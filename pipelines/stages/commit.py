@@ -17,6 +17,7 @@ from gristmill.pipelines.stages.context import Context, Measured, RunResult
 from gristmill.pipelines.stages.pack import packed_summary
 from gristmill.pipelines.stages.withdraw import write_withdrawn
 from gristmill.pipelines.stages.write import write_dataset
+from gristmill.pipelines.stages.written_texts import shared_texts
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.fuzzy_index import GenerationFiles
@@ -58,6 +59,7 @@ def commit(context: Context) -> Context:
         listed=context.listed(),
         whole=version.manifest["rows"],
         packed=packed_summary(version.manifest),
+        texts=shared_texts(version),
         held=version.held,
         withdrawn=sum(shard.kept() for shard in context.withdrawn if shard.reasons),
     )

@@ -60,6 +60,7 @@ class RunResult:
     withdrawn: int = 0  #: documents that had been kept, of files that are gone or other ones now
     whole: int | None = None  #: documents of the version: of all nights, where the dataset has an index
     packed: Mapping[str, Any] | None = None  #: of all nights: how tokens are packed, and how many
+    texts: Mapping[str, Any] | None = None  #: files of texts that another version wrote: `shared_texts`
     held: str | None = None  #: why readers do not take the version: it is held back
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: by source: records that are no pages

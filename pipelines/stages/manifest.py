@@ -31,14 +31,16 @@ def build(
     parent: str | None,
     before: EarlierNights | None = None,
     shards_of: Sequence[Any] = (),
+    held_by: str | None = None,
 ) -> dict[str, Any]:
     """Return the manifest as plain values.
 
     Of a version with an index, `before` are the earlier nights that it is made of as well, whose files are listed
     first (some are written again here: `NightFile.written_to`), and `shards_of` the shards of each file that it wrote.
+    `held_by` is the version in whose folder the files lie, where another one wrote them.
     """
     data_files = [file for receipt in receipts for file in receipt.files]
-    own = [{**asdict(file), "path": f"{version.name}/{file.name}"} for file in data_files]
+    own = [{**asdict(file), "path": f"{held_by or version.name}/{file.name}"} for file in data_files]
     added = {
         "rows": sum(f.rows for f in data_files),
         "bytes": sum(f.bytes for f in data_files),

@@ -17,6 +17,7 @@ from gristmill.pipelines.stages.decide import check_source_losses
 from gristmill.pipelines.stages.earlier_nights import relisted
 from gristmill.pipelines.stages.measure import all_measured, with_given_columns
 from gristmill.pipelines.stages.pack import packed_summary
+from gristmill.pipelines.stages.written_texts import shared_texts
 from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.registry import Shard
@@ -113,6 +114,7 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         "dataset": version.url,
         "whole": version.manifest["rows"],
         "packed": packed_summary(version.manifest),
+        "texts": shared_texts(version),
         "held": version.held,
         "indexed": context.state.indexed,
         "processor_seconds": {},

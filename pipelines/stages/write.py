@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gristmill.operators import columns
 from gristmill.operators.base import Measure, Rewrite, digest_of
 from gristmill.operators.errors import FatalError, StoreDamaged
 from gristmill.pipelines.decide.executors import named_rules, rewrite_by
@@ -32,6 +33,7 @@ from gristmill.pipelines.stages import manifest
 from gristmill.pipelines.stages.context import Measured
 from gristmill.pipelines.stages.earlier_nights import earlier_nights
 from gristmill.pipelines.stages.pack import listed, pack_tokens, packed, packing_for
+from gristmill.pipelines.stages.written_texts import short, written_texts
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs, whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
@@ -73,6 +75,7 @@ def write_dataset(
         RESULTS,
         {key: value for key, value in funnel.to_json().items() if key not in COUNTED_BY},
     ]
+    texts = digest_of([made_by, [s.digest for s in survivors]])
     if plan.pack is not None:
         made_by += [plan.pack.fingerprint]
     indexed = indexed_rule(plan.rules)
@@ -91,28 +94,35 @@ def write_dataset(
         if publish:
             version = dataset.point_at(version, replaced_version)
         reporter.say(f"  write    {version.name} holds just these documents already: nothing to write")
-        stored_funnel = replace(
-            Funnel.from_json(stored_manifest["funnel"]),
-            groups=funnel.groups,
-            crowded=funnel.crowded,
-            estimated=funnel.estimated,
-        )
-        return version, stored_funnel, {}
+        return version, _told_as(funnel, stored_manifest["funnel"]), {}
     dataset.sweep({version.name, *(run.record["version"] for run in by)})
     tasks, number = plan_files(survivors, recipe.write.shard_bytes)
+    held = None
+    if index is None and dataset.versions() and (plan.pack is None or columns.TEXT in plan.output.names):
+        rows_of = [rows for task in tasks for rows in task.sizes]
+        held = written_texts(dataset, texts, version, rows_of, _runs_of(recipe.name, plan.loaded.store))
     observed = _observed_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
     names = tuple(plan.output.names)
     with packing_for(plan, version, survivors, engine) as packing:
         layout = Layout(version.url, number, names, plan.output, plan.transforms, rewrite, observed, threads, packing)
-        receipts = _write_files(layout, tasks, engine, reporter)
+        if held is None:
+            receipts = _write_files(layout, tasks, engine, reporter)
+        else:
+            reporter.say(
+                f"  write    {held.version.name} holds just these texts: its files are listed, none is written"
+            )
+            receipts = held.sent(packing, tasks, rewrite, version, engine, reporter)
         shards = [] if packing is None else pack_tokens(packing, version, tasks, receipts, engine, reporter)
     rows = sum(file.rows for receipt in receipts for file in receipt.files)
     if rows != funnel.kept:
         raise FatalError(
             f"{rows:,} rows were written for {funnel.kept:,} documents kept; nothing is committed: please report it"
         )
-    funnel = funnel.with_details({**_observations(plan, observed, receipts), **_removed(rewrite, survivors)})
+    if held is None:
+        funnel = funnel.with_details({**_observations(plan, observed, receipts), **_removed(rewrite, survivors)})
+    else:
+        funnel = _told_as(funnel, held.funnel)
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
     if completes is None:
@@ -120,10 +130,12 @@ def write_dataset(
     else:
         parent = dataset.named(completes.record["version"]).manifest["parent"]
     wrote = (funnel, receipts, version, parent, before, shards_by_file(tasks))
-    new_manifest = manifest.build(plan, measured.shards, measured.counts, *wrote)
+    held_by = None if held is None else held.version.name
+    new_manifest = manifest.build(plan, measured.shards, measured.counts, *wrote, held_by=held_by)
     if plan.pack is not None:
         earlier = [] if before is None else before.packed_listed(version, plan.pack)
-        new_manifest |= {"packed": packed(plan.pack, [*earlier, *(listed(shard, version) for shard in shards)])}
+        told = packed(plan.pack, [*earlier, *(listed(shard, version) for shard in shards)])
+        new_manifest |= {"packed": told if index is not None else {"texts": short(texts), **told}}
     new_manifest |= {} if replaced_version is None else {"completes": replaced_version}
     whole.announce_version(run_url, recipe.name, version, new_manifest, index)
     version = dataset.commit(version, new_manifest, replaced_version, publish)
@@ -157,7 +169,7 @@ def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[
     if by:
         _, faults = whole.whole_version(by[0], reporter.warn)
     elif version.committed:  # by a run that was killed before it wrote its record
-        faults = version.faults(version.manifest, {})
+        faults = whole.faults_of(version, version.manifest)
     else:
         return None
     for fault in faults:
@@ -165,12 +177,18 @@ def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[
     return None if faults else version.manifest
 
 
+def _told_as(funnel: Funnel, stored: Mapping[str, Any]) -> Funnel:
+    """Return the funnel with the details that a manifest tells of the same documents, counted by as now."""
+    counted = {name: getattr(funnel, name) for name in COUNTED_BY}
+    return replace(Funnel.from_json({**stored}), **counted)
+
+
 def _survivors(
     plan: Plan, measured: Measured, run_url: str, rewrite: Rewrite | None, engine: Engine
 ) -> list[ShardSurvivors]:
-    columns = tuple(plan.output.names)
+    names = tuple(plan.output.names)
     tasks = [
-        CountSurvivors(shard, measures, decisions_file(run_url, shard.ordinal), columns, counts.text_bytes, rewrite)
+        CountSurvivors(shard, measures, decisions_file(run_url, shard.ordinal), names, counts.text_bytes, rewrite)
         for shard, measures, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
     ]
     return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]

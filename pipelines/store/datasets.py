@@ -285,8 +285,11 @@ class Dataset:
     def sweep(self, keep: Collection[str]) -> None:
         """Remove the folders of versions that were never committed, except those in `keep`.
 
-        A version that a record of the store names was committed, even if its manifest is lost: `keep` must have it.
+        A version that a record of the store names was committed, even if its manifest is lost: `keep` must have it. One
+        whose files another version lists stays as well; where a manifest is damaged that is unknown, and all stay.
         """
-        for folder in self.uncommitted:
-            if folder not in keep:
+        going = {*self.uncommitted} - {*keep}
+        with contextlib.suppress(StoreDamaged):
+            listed = [version.folders(version.manifest) for version in self.versions()] if going else []
+            for folder in sorted(going.difference(*listed)):
                 files.remove(files.join(self.url, folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from gristmill.operators.errors import StoreDamaged
@@ -24,7 +25,42 @@ def announce_version(
     version are in these states, they are whole.
     """
     record = {"dataset": dataset, "version": version.name, "index": index, "manifest": dict(manifest)}
-    files.write_record(files.join(run_url, VERSION), {**record, "files": version.states()})
+    files.write_record(files.join(run_url, VERSION), {**record, "files": _states(version, manifest)})
+
+
+def _sharing(version: Version, manifest: Mapping[str, Any]) -> list[Version]:
+    """Return the versions in whose folders texts of a version lie, its earlier nights apart."""
+    if "nights" in manifest:
+        return []
+    dataset = version.url.removesuffix(f"/{version.name}")
+    folders = sorted(version.folders(manifest) - {version.name})
+    return [Version(files.join(dataset, name), name, True) for name in folders]
+
+
+def _states(version: Version, manifest: Mapping[str, Any]) -> dict[str, files.State]:
+    """Return the present states of a version's files by name, of those in another's folder by path from the dataset."""
+    states = version.states()
+    for other in _sharing(version, manifest):
+        now = other.states()
+        listed = (file["name"] for file in other.written(manifest))
+        states |= {f"{other.name}/{name}": now[name] for name in listed if name in now}
+    return states
+
+
+def faults_of(
+    version: Version, manifest: Mapping[str, Any], known: States = MappingProxyType({}), now: States | None = None
+) -> list[str]:
+    """Return the faults of the files of a version, and of texts that it shares with another; see `Version.faults`.
+
+    States are those of `announced`.
+    """
+    now = _states(version, manifest) if now is None else now
+    faults = version.faults(manifest, known, now)
+    for other in _sharing(version, manifest):
+        own = f"{other.name}/"
+        of_other = ({path.removeprefix(own): at[path] for path in at if path.startswith(own)} for at in (known, now))
+        faults += other.faults(manifest, *of_other)
+    return faults
 
 
 def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
@@ -33,6 +69,7 @@ def announced(run: Run) -> tuple[dict[str, Any] | None, States]:
         record = files.read_record(files.join(run.url, VERSION))
     except FileNotFoundError:
         return None, {}
+    # by name, and by path from the dataset's folder where they are those of texts in another's folder
     states = {name: files.State(*state) for name, state in record.get("files", {}).items()}
     return record.get("manifest"), states
 
@@ -54,8 +91,8 @@ def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[s
         if copy is None:
             return version, [lost]
         manifest = copy
-    now = version.states()
-    if faults := version.faults(manifest, states, now):
+    now = _states(version, manifest)
+    if faults := faults_of(version, manifest, states, now):
         return version, faults
     if lost is not None:
         say(f"! {lost.partition('. ')[0]}: written again, as the run {run.name} had it")

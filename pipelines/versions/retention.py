@@ -187,4 +187,4 @@ def _remove_all(store: str, dataset: Dataset, going: Sequence[Judged]) -> None:
     runs.remove_leftovers(store)
     left = Dataset(store, dataset.name)
     named = {run.record["version"] for run in runs.finished_runs(store) if run.record["name"] == dataset.name}
-    left.sweep(named.union(*(version.folders(version.manifest) for version in left.versions())))
+    left.sweep(named)

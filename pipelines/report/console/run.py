@@ -44,6 +44,10 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
     console.print(f"time     {_time(result)}", style="dim", markup=False)
     if result.whole is not None and result.whole > result.funnel.kept:
         console.print(f"in all   {plural(result.whole, 'document')} of this and of earlier nights", markup=False)
+    if result.texts is not None:
+        size = f"{result.texts['bytes'] / 1e6:,.1f} MB"
+        told = f"{plural(result.texts['files'], 'file')} of {result.texts['version']} ({size}), not written again"
+        console.print(f"texts    {told}", markup=False)
     if result.packed is not None:
         console.print(f"packed   {_packed(result.packed)}", markup=False)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
