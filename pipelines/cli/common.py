@@ -87,9 +87,35 @@ TextInputs = Annotated[
 ]
 
 
+class _WithoutPandas:
+    """Finder to which pandas is not installed."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None, /) -> None:
+        """Raise ModuleNotFoundError for pandas, and leave all else to other finders."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(name=fullname)
+
+
+def leave_pandas_out() -> None:
+    """Have Arrow look for pandas while it cannot be found: no command needs it, and loading it takes half a second.
+
+    Arrow looks for it once, when it makes its first array of Python values. What converts to pandas loads it all the
+    same.
+    """
+    import pyarrow as pa
+
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
 @contextmanager
 def errors(debug: bool = False) -> Iterator[None]:
-    """Turn errors into one message and an exit code; the traceback only with --debug."""
+    """Begin a command, and turn errors into one message and an exit code; the traceback only with --debug."""
+    leave_pandas_out()
     try:
         yield
     except GristmillError as error:
