@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -138,8 +139,10 @@ def _of_shard(measured: pa.Table, ordinal: int) -> pa.Table:
 def ask(recipe: Path, workers: int, command: str, *arguments: str) -> tuple[float, float, float]:
     """Seconds on the wall, seconds of processor time and peak MB of a command."""
     line = [sys.executable, "-c", PROGRAM, command, str(recipe), *arguments, "--workers", str(workers), "--quiet"]
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is for who does not set it
     began = time.perf_counter()
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr)
     processor, memory = map(float, done.stderr.split()[-2:])

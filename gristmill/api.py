@@ -526,8 +526,13 @@ def explain(
     score: str | None = None,
     student: str | None = None,
     label: str | None = None,
+    versions: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Return the measures and decisions in a store of the documents with an id, a content id or an address.
+
+    Decisions are those of the versions that readers take, or of `versions`: names, numbers or tags by dataset. `tell`
+    gets them as a line.
 
     With `score`, a column that a student measured, the first fate of each has `student`: why the text has its score, by
     the words of the text and by the examples that taught the student. `student`, the path of a model that `distil`
@@ -540,17 +545,27 @@ def explain(
 
     if score is not None and student is not None:
         raise RecipeError("a score is a column's or a student's: leave one of `score` and `student` out")
-    return explanation.explain(os.fspath(store), id, student, label, score)
+    return explanation.explain(os.fspath(store), id, student, label, score, versions, tell)
 
 
-def query(store: str | os.PathLike[str], sql: str, unsafe: bool = False) -> pa.Table:
+def query(
+    store: str | os.PathLike[str],
+    sql: str,
+    unsafe: bool = False,
+    *,
+    versions: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> pa.Table:
     """Return the result of DuckDB SQL over a store: its views are documents, decisions, clusters, losses, ...
+
+    They are of the versions that readers take, or of `versions`: names, numbers or tags by dataset. `tell` gets those
+    that the query speaks of as a line.
 
     Raises RecipeError where the query is wrong or, unless `unsafe`, does more than read.
     """
     from gristmill.pipelines.report import query as queries
 
-    return queries.query(os.fspath(store), sql, unsafe)
+    return queries.query(os.fspath(store), sql, unsafe, versions, tell)
 
 
 def thresholds(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -50,6 +50,15 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Store = Annotated[str, typer.Option("--store", help="The store's folder or URL.")]
 Unsafe = Annotated[bool, typer.Option("--unsafe", help="Let the SQL write, and reach all files that you may reach.")]
+Versions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--version",
+        metavar="DATASET=VERSION",
+        help="Speak of this version, by its name, number or tag, not of the one that readers take; may be repeated. Of "
+        "the only dataset VERSION will do.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Engines = Annotated[
     EngineChoice, typer.Option("--engine", help="auto takes Ray inside a Ray job or with RAY_ADDRESS set.")
@@ -78,9 +87,35 @@ TextInputs = Annotated[
 ]
 
 
+class _WithoutPandas:
+    """Finder to which pandas is not installed."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None, /) -> None:
+        """Raise ModuleNotFoundError for pandas, and leave all else to other finders."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(name=fullname)
+
+
+def leave_pandas_out() -> None:
+    """Have Arrow look for pandas while it cannot be found: no command needs it, and loading it takes half a second.
+
+    Arrow looks for it once, when it makes its first array of Python values. What converts to pandas loads it all the
+    same.
+    """
+    import pyarrow as pa
+
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
 @contextmanager
 def errors(debug: bool = False) -> Iterator[None]:
-    """Turn errors into one message and an exit code; the traceback only with --debug."""
+    """Begin a command, and turn errors into one message and an exit code; the traceback only with --debug."""
+    leave_pandas_out()
     try:
         yield
     except GristmillError as error:
@@ -142,6 +177,23 @@ def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoRetur
 def _shortened(line: str) -> str:
     """Return a line of a message without the middle of a very long one, which quotes input."""
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
+
+
+def asked_versions(versions: Sequence[str] | None) -> dict[str, str]:
+    """Return the versions that are asked for, by dataset; by `""` where none is named. Raises RecipeError."""
+    asked: dict[str, str] = {}
+    for given in versions or ():
+        dataset, _, version = given.rpartition("=")
+        if not version:
+            raise RecipeError(f"--version {given}: name a version of a dataset, such as web=2")
+        if asked.setdefault(dataset, version) != version:
+            raise RecipeError(f"--version {given}: another version, {asked[dataset]}, is asked for as well")
+    return asked
+
+
+def teller(as_json: bool) -> Callable[[str], None]:
+    """Return what prints the line that says which versions a command speaks of, before its result; not beside JSON."""
+    return lambda line: None if as_json else err.print(line, style="dim", markup=False)
 
 
 def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:

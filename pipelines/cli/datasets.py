@@ -109,10 +109,11 @@ def datasets_show(
     """Show the versions of a dataset, or what one of them holds: counts, rules, sources, columns, the recipe."""
     with errors(debug):
         from gristmill.pipelines.report.console.versions import show_version, show_versions
+        from gristmill.pipelines.store.run_records import RunRecords
         from gristmill.pipelines.versions import facts
 
         if version is None:
-            versions = [found.to_json() for found in facts.versions_of(store, dataset)]
+            versions = [found.to_json() for found in facts.versions_of(RunRecords(store), dataset)]
             print_result(as_json, versions, lambda: show_versions(versions, out))
         else:
             found = facts.show(store, dataset, version)
@@ -216,6 +217,7 @@ def datasets_gc(
     """Remove old versions, and the runs that made them: none that is tagged, held back, read, or built upon."""
     with errors(debug):
         from gristmill.pipelines.report.console.versions import show_collection
+        from gristmill.pipelines.store.run_records import RunRecords
         from gristmill.pipelines.versions.retention import collect, retention
 
         def confirm(found: Collection) -> bool:
@@ -228,7 +230,7 @@ def datasets_gc(
                 raise typer.Exit(0)
             return True
 
-        found = collect(store, dataset, retention(nightly, weekly, monthly), confirm, _say)
+        found = collect(RunRecords(store), dataset, retention(nightly, weekly, monthly), confirm, _say)
         print_result(as_json, found.to_json(), lambda: show_collection(found.to_json(), True, out))
 
 

@@ -25,13 +25,16 @@ from gristmill.pipelines.cli.common import (
     RecipePath,
     Store,
     Unsafe,
+    Versions,
     Workers,
+    asked_versions,
     check_address_space,
     err,
     errors,
     out,
     print_result,
     print_table,
+    teller,
 )
 from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
@@ -138,6 +141,7 @@ def explain(
         str | None, typer.Option("--student", metavar="MODEL", help="Why any other student gives it its score.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Of which label; by default the most probable.")] = None,
+    version: Versions = None,
     store: Store = "./store",
     as_json: AsJson = False,
     debug: Debug = False,
@@ -147,7 +151,8 @@ def explain(
         from gristmill import api
         from gristmill.pipelines.report.console.documents import show_documents
 
-        documents = api.explain(store, id, score=score, student=student, label=label)
+        asked, tell = asked_versions(version), teller(as_json)
+        documents = api.explain(store, id, score=score, student=student, label=label, versions=asked, tell=tell)
         print_result(as_json, documents, lambda: show_documents(documents, out))
 
 
@@ -156,6 +161,10 @@ def clusters(
     dataset: Annotated[
         str | None,
         typer.Argument(metavar="DATASET", help="A dataset; by default that of the newest run.", show_default=False),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", help="A version, by its name, number or tag; by default the one that readers take."),
     ] = None,
     store: Store = "./store",
     largest: Annotated[
@@ -172,7 +181,7 @@ def clusters(
         from gristmill.pipelines.report.console.documents import show_clusters
 
         most = largest if largest is not None else 0 if sample else 5
-        result = cluster_report.clusters(store, dataset, most, sample, id)
+        result = cluster_report.clusters(store, dataset, most, sample, id, version, teller(as_json))
         print_result(as_json, result, lambda: show_clusters(result, out))
 
 
@@ -186,6 +195,7 @@ def query(
             show_default=False,
         ),
     ],
+    version: Versions = None,
     store: Store = "./store",
     unsafe: Unsafe = False,
     as_json: AsJson = False,
@@ -195,7 +205,8 @@ def query(
     with errors(debug):
         from gristmill import api
 
-        print_table(as_json, api.query(store, sql, unsafe))
+        asked, tell = asked_versions(version), teller(as_json)
+        print_table(as_json, api.query(store, sql, unsafe, versions=asked, tell=tell))
 
 
 @app.command()

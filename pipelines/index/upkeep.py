@@ -12,13 +12,14 @@ from gristmill.pipelines.index.generations import key_files_for, merge
 from gristmill.pipelines.index.recovery import recovered
 from gristmill.pipelines.store.fuzzy_index import Generation, GenerationFiles, HeldShard, Index, open_index
 from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.run_records import RunRecords
 
 
 def compact(store: str, name: str, engine: Engine) -> Index:
     """Merge all generations of an index: runs give the same results and read fewer files. Returns the new index."""
     with writer_lock(store):
         open_index(store, name)
-        index = recovered(store, name)
+        index = recovered(RunRecords(store), name)
         if len(index.generations) < 2:
             return index
         shards = sorted(index.held.values(), key=lambda shard: shard.ordinal)
@@ -33,7 +34,7 @@ def remove_generation(store: str, name: str, generation: str) -> Index:
     """
     with writer_lock(store):
         open_index(store, name)
-        index = recovered(store, name)
+        index = recovered(RunRecords(store), name)
         generations = [entry for entry in index.generations if entry.name != generation]
         if len(generations) == len(index.generations):
             names = [entry.name for entry in index.generations]
@@ -48,7 +49,7 @@ def remove_source(store: str, name: str, source: str, engine: Engine) -> Index:
     """
     with writer_lock(store):
         open_index(store, name)
-        index = recovered(store, name)
+        index = recovered(RunRecords(store), name)
         sources = {shard.source for shard in index.held.values()}
         if source not in sources:
             raise RecipeError(f"the index {name} holds no shard of a source {source}{did_you_mean(source, sources)}")

@@ -25,7 +25,8 @@ from gristmill.pipelines.sources.discover import discover
 from gristmill.pipelines.sources.read import read_shard
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.store.datasets import Dataset
-from gristmill.pipelines.store.runs import standing_runs
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.shown import shown_version
 
 EXAMPLES = pa.schema([(ID, pa.string()), (TEXT, pa.large_string())])
 
@@ -69,10 +70,11 @@ def _sources(store: LabelStore, inputs: Sequence[str]) -> list[Source]:
 def _source(store: str, told: Mapping[str, Any]) -> Source:
     if "dataset" not in told:
         return Source(name="labelled", path=list(told["path"]), text=told["text"], id=told["id"])
-    dataset = Dataset(store, told["dataset"])
-    versions = [dataset.named(stands.run.record["version"]) for stands in standing_runs(store, dataset.name)]
+    dataset, records = Dataset(store, told["dataset"]), RunRecords(store)
+    standing = [*shown_version(records, dataset.name).standing, *records.standing(dataset.name)]
+    versions = [dataset.named(name) for name in dict.fromkeys(stands.run.record["version"] for stands in standing)]
     paths = [url for version in versions for url in version.urls(version.manifest, only_new=True)]
-    return Source(name="labelled", path=paths)
+    return Source(name="labelled", path=[*dict.fromkeys(paths)])
 
 
 def _read(source: Source) -> Iterator[pa.RecordBatch]:

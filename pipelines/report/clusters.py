@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -14,7 +14,8 @@ from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of
-from gristmill.pipelines.store.runs import latest_run
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.shown import shown_version
 
 #: The number of documents of a cluster that are shown with their survivors: the least similar ones.
 SHOWN_MEMBERS = 3
@@ -27,32 +28,42 @@ Stretch = tuple[str, str]
 
 
 def clusters(
-    store: str, dataset: str | None = None, largest: int = 5, sample: int = 0, id: str | None = None
+    store: str,
+    dataset: str | None = None,
+    largest: int = 5,
+    sample: int = 0,
+    id: str | None = None,
+    version: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Return clusters of the newest run (of a dataset): the largest, some chosen by a hash, or those of an id.
+    """Return clusters of a dataset, by default that of the newest run: the largest, some by a hash, or those of an id.
 
-    Each has its rule, size and survivors, and the members least similar to their survivors with a word diff; the
-    texts are read again. A survivor that only the index knows is named, not compared. Raises RecipeError where there is
-    no such run, cluster or document.
+    They are of the version that readers take, or of `version`; `tell` gets it as a line. Each has its rule, size and
+    survivors, and the members least similar to their survivors with a word diff; the texts are read again. A survivor
+    that only the index knows is named, not compared. Raises RecipeError where there is no such run, version, cluster or
+    document.
     """
-    run = latest_run(store, dataset)
-    if not any("clusters" in rule["details"] for rule in run.record["result"]["funnel"]["rules"]):
-        raise RecipeError(f"the newest run of {run.record['name']} has no fuzzy_dedup, which makes clusters")
-    connection = connect(store)
-    result = list(_chosen(connection, run.record["name"], largest, sample, id))
+    records = RunRecords(store)
+    name = str(records.newest(dataset).record["name"])
+    shown = shown_version(records, name, version)
+    tell(str(shown))
+    if not any("clusters" in rule["details"] for rule in shown.standing[0].run.record["result"]["funnel"]["rules"]):
+        raise RecipeError(f"{name} {shown.version} was decided without fuzzy_dedup, which makes clusters")
+    connection = connect(store, shown.standing)
+    result = list(_chosen(connection, name, largest, sample, id))
     if not result and id is not None:
-        raise RecipeError(f"no document {id} is in a cluster of {run.record['name']}; `gristmill explain` tells of any")
-    members = [_members(connection, run.record["name"], cluster) for cluster in result]
-    for member in (m for shown in members for m in shown if m["earlier"]):
+        raise RecipeError(f"no document {id} is in a cluster of {name}; `gristmill explain` tells of any")
+    members = [_members(connection, name, cluster) for cluster in result]
+    for member in (m for of_cluster in members for m in of_cluster if m["earlier"]):
         member["survivor_id"] = id_of(store, member["survivor"])
-    compared = [m for shown in members for m in shown if not m["earlier"]]
+    compared = [m for of_cluster in members for m in of_cluster if not m["earlier"]]
     addresses = {address for m in compared for address in (m["address"], m["survivor"])}
-    texts = stored_texts(store, run.record["name"], addresses, connection)
-    for cluster, shown in zip(result, members, strict=True):
-        for member in shown:
+    texts = stored_texts(shown.standing, addresses, connection)
+    for cluster, compared_members in zip(result, members, strict=True):
+        for member in compared_members:
             if not member["earlier"]:
                 member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
-        cluster["members"] = shown
+        cluster["members"] = compared_members
     return result
 
 

@@ -40,13 +40,15 @@ def versions(store: str) -> pa.Table:
     return pa.Table.from_pylist(records, schema=VERSIONS)
 
 
-def files_of(dataset: Dataset, only_new: bool = False) -> tuple[list[str], bool] | None:
-    """Return the files of the current version, or of what it added, and whether columns differ; None without a version.
+def files_of(dataset: Dataset, version_name: str | None, only_new: bool) -> tuple[list[str], bool] | None:
+    """Return the files of a version, by default the current one, or of what it added, and whether columns differ.
+
+    None where there is no current one.
 
     Raises StoreDamaged where the version is not what was written.
     """
-    if (current := dataset.current) is None:
+    if (name := version_name or dataset.current) is None:
         return None
-    version = dataset.named(current)
+    version = dataset.named(name)
     manifest = version.manifest
     return version.urls(manifest, only_new), bool(manifest.get("columns_changed"))

@@ -9,7 +9,7 @@ from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of
-from gristmill.pipelines.store.runs import standing_runs
+from gristmill.pipelines.store.run_records import RunRecords
 
 EXCERPT = 160  # characters
 
@@ -19,13 +19,10 @@ def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]
 
     Each is a row of the view `decisions` with `excerpt`, the beginning of its text, which is read again.
     """
-    connection = connect(store)
-    shards = [
-        row["ordinal"]
-        for standing in standing_runs(store, dataset)
-        if standing.run.name == run
-        for row in standing.decided
-    ]
+    records = RunRecords(store)
+    standing = records.standing(dataset, until=records.run(run))
+    connection = connect(store, standing)
+    shards = [row["ordinal"] for stands in standing if stands.run.name == run for row in stands.decided]
     dropped = rows(
         connection,
         """
@@ -44,7 +41,7 @@ def examples(store: str, dataset: str, run: str, n: int) -> list[dict[str, Any]]
         n,
     )
     documents: list[dict[str, Any]] = dropped.to_pylist()
-    texts = stored_texts(store, dataset, [document["address"] for document in documents], connection)
+    texts = stored_texts(standing, [document["address"] for document in documents], connection)
     for document in documents:
         document["excerpt"] = excerpt(texts[document["address"]], EXCERPT)
         if document["survivor"] is not None and document["survivor_id"] is None:  # an earlier run kept it

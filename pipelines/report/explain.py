@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import duckdb
@@ -15,6 +15,8 @@ from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.shown import Asked, Shown, in_order, shown_versions, told
 
 #: Characters of a text that are shown.
 EXCERPT = 300
@@ -25,19 +27,29 @@ _CLUSTERS = """
 
 
 def explain(
-    store: str, wanted: str, student: str | None = None, label: str | None = None, score: str | None = None
+    store: str,
+    wanted: str,
+    student: str | None = None,
+    label: str | None = None,
+    score: str | None = None,
+    asked: Asked | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Return the documents with this id, content id or address: place, measures, and a fate for each dataset.
 
-    A fate says whether the document was kept, and if not by which rule; of which clusters it is a member; and which
-    lines the transforms took out of its text.
+    Fates are those in the versions that readers take, or that are `asked` for; `tell` gets them as a line. A fate says
+    in which version, and whether the document was kept, and if not by which rule; of which clusters it is a member; and
+    which lines the transforms took out of its text.
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
     `quarantined`. With a student, the path of a model that `gristmill distil` made, the first fate says why the text
     has its score (`student`): that of a label, by default the most probable. `score` names the column of a student
     instead, and its label is that of the column. Raises RecipeError where nothing has the id, or no student the column.
     """
-    connection = connect(store)
+    shown = shown_versions(RunRecords(store), asked or {})
+    tell(told(shown))
+    by_dataset = {of.dataset: of for of in shown}
+    connection = connect(store, in_order(shown))
 
     def ask(sql: str, *values: object) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = rows(connection, sql, *values).to_pylist()
@@ -59,6 +71,7 @@ def explain(
             document["file"] = shard["files"][position]
         document["fates"] = ask("SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", document["address"])
         for fate in document["fates"]:
+            fate["version"] = by_dataset[fate["dataset"]].version
             fate["clusters"] = ask(_CLUSTERS, fate["dataset"], document["address"])
             if fate["survivor"] is not None:
                 own = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])
@@ -66,26 +79,26 @@ def explain(
             for cluster in fate["clusters"]:
                 if cluster["earlier"]:
                     cluster["survivor_id"] = id_of(store, cluster["survivor"])
-        _add_excerpts(store, document, connection)
-        _add_removed_lines(store, document, connection)
+        _add_excerpts(by_dataset, document, connection)
+        _add_removed_lines(by_dataset, document, connection)
         if student is not None or score is not None:
-            _add_score(store, document, connection, student, label, score)
+            _add_score(by_dataset, document, connection, student, label, score)
     quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
     if not documents and not quarantined:
         raise RecipeError(
-            f"no document of this store has the id, content id or address {wanted}; "
+            f"no document of this store has the id, content id or address {wanted}; {told(shown)}. "
             '`gristmill query "SELECT id FROM documents LIMIT 10"` shows some ids'
         )
     return documents + [{"quarantined": reject} for reject in quarantined]
 
 
-def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
+def _add_excerpts(shown: Mapping[str, Shown], document: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
     """Add the beginning of the text, of the document and of those kept in its place, where it is in a cluster."""
     for fate in document["fates"]:
         for cluster in fate["clusters"]:
             addresses = [document["address"], *([] if cluster["earlier"] else [cluster["survivor"]])]
             try:
-                texts = stored_texts(store, fate["dataset"], addresses, connection)
+                texts = stored_texts(shown[fate["dataset"]].standing, addresses, connection)
             except (GristmillError, OSError) as error:
                 cluster["unreadable"] = str(error)
                 continue
@@ -93,17 +106,19 @@ def _add_excerpts(store: str, document: dict[str, Any], connection: duckdb.DuckD
             cluster["survivor_excerpt"] = others[0] if others else None
 
 
-def _add_removed_lines(store: str, document: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
+def _add_removed_lines(
+    shown: Mapping[str, Shown], document: dict[str, Any], connection: duckdb.DuckDBPyConnection
+) -> None:
     """Add to each fate the lines that the transforms of its dataset took out of the text, or why they are not told."""
     for fate in document["fates"]:
         try:
-            fate["removed_lines"] = removed_lines(store, fate["dataset"], document["address"], connection)
+            fate["removed_lines"] = removed_lines(shown[fate["dataset"]].standing, document["address"], connection)
         except (GristmillError, OSError) as error:
             fate["removed_lines"], fate["removed_lines_unreadable"] = [], str(error)
 
 
 def _add_score(
-    store: str,
+    shown: Mapping[str, Shown],
     document: dict[str, Any],
     connection: duckdb.DuckDBPyConnection,
     student: str | None,
@@ -113,11 +128,11 @@ def _add_score(
     """Add why a student gives the document's text its score, as the transforms of its newest dataset leave it."""
     from gristmill.pipelines.train.explained_scores import explained_score
 
-    dataset, address = document["fates"][0]["dataset"], document["address"]
+    standing, address = shown[document["fates"][0]["dataset"]].standing, document["address"]
     if student is None:
-        student, of_column = student_of_column(store, dataset, address, str(score))
+        student, of_column = student_of_column(standing, address, str(score))
         label = label or of_column
-    text = transformed_text(store, dataset, address, connection)
+    text = transformed_text(standing, address, connection)
     document["fates"][0]["student"] = explained_score(student, text, label, document)
 
 

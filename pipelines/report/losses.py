@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.decide.losses import COUNTS
-from gristmill.pipelines.store.runs import Standing
+from gristmill.pipelines.store.run_records import Standing
 
 #: A row of the view `losses`: what a rule took of the documents that have one value of a column.
 LOSS_COLUMNS = pa.schema(

@@ -2,14 +2,16 @@
 
 | view       | one row per                                                                                |
 |------------|--------------------------------------------------------------------------------------------|
-| documents  | document of the newest run of each dataset, of all nights where it has an index            |
+| documents  | document of the version of each dataset, of all nights where it has an index               |
 | decisions  | document and dataset: id, kept, rule, condition, value, limit, survivor, survivor_id       |
 | clusters   | document of a cluster of fuzzy_dedup: cluster, size, survivor, similarity                  |
 | losses     | rule and value of each column that losses are counted by (source, lang): seen, dropped     |
 | quarantine | record that is not a document: file, line or row, reason (`rejects` is the same)           |
 | datasets   | committed dataset version                                                                  |
-| <name>     | row of the current version of the dataset <name>, of all nights where it has an index      |
+| <name>     | row of the version of the dataset <name>, of all nights where it has an index              |
 | <name>_new | row that this version added to earlier nights; all of them where it has no index           |
+
+The version is the one that readers take (CURRENT), or the one that is asked for: `pipelines/store/shown.py`.
 
 A query reads and nothing else: no statement that writes, no file beyond the store. The files of the views that it names
 are checked before it runs.
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -28,9 +30,10 @@ from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.pipelines.config.quoting import in_glob, sql_text
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.report.variants import is_mixed, plain_values
-from gristmill.pipelines.report.views import VIEWS, View, place, store_views, version_views
+from gristmill.pipelines.report.views import VIEWS, View, decided_views, place, store_views, version_views
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.runs import Standing
+from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.store.shown import Asked, Shown, shown_versions, told
 
 #: Statements that read and give rows; those of several steps are PIVOT.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}
@@ -39,13 +42,13 @@ _IDS = re.compile(r"(?i)\bid\b|\bsurvivor_id\b|\*|\b(describe|summarize|show|piv
 _COUNT = re.compile(r"(?i)\bcount\s*\(\s*\*\s*\)")
 
 
-def connect(store: str) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB connection with a store's views, less those of single datasets, for the program's own statements.
+def connect(store: str, standing: Sequence[Standing]) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection with the views of what some runs decided, for the program's own statements.
 
-    Raises RecipeError where the store holds no finished run, StoreDamaged where a file that these views read is not
-    what was written.
+    Raises StoreDamaged where a file that these views read is not what was written.
     """
-    return _connected(store, store_views(store, ()), VIEWS, unsafe=True)
+    views = decided_views(standing)
+    return _connected(store, views, views, unsafe=True)
 
 
 def connect_versions(store: str, versions: Mapping[str, Sequence[Standing]]) -> duckdb.DuckDBPyConnection:
@@ -57,15 +60,29 @@ def connect_versions(store: str, versions: Mapping[str, Sequence[Standing]]) -> 
     return _connected(store, views, views, unsafe=True)
 
 
-def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:
+def query(
+    store: str, sql: str, unsafe: bool = False, asked: Asked | None = None, tell: Callable[[str], None] = lambda _: None
+) -> pa.Table:
     """Return the result of a query. Raises RecipeError where it is wrong or, unless `unsafe`, does more than read.
 
-    Raises StoreDamaged where a file that it reads is not what was written.
+    It is of the versions that readers take, or those that are `asked` for; `tell` gets them as a line. Raises
+    StoreDamaged where a file that it reads is not what was written.
     """
-    views = store_views(store, _ids_in(sql), sql)
+    records = RunRecords(store)
+    shown = shown_versions(records, asked or {})
+    views = store_views(records, shown, _ids_in(sql), sql)
     named = [name for name in views if name.lower() in sql.lower()]
     connection = _connected(store, views, named, unsafe)
+    if spoken_of := _spoken_of(shown, named):
+        tell(told(spoken_of))
     return answer(connection, sql, unsafe, known=views)
+
+
+def _spoken_of(shown: Sequence[Shown], named: Sequence[str]) -> list[Shown]:
+    """Return the versions behind the views that a query names."""
+    if any(name in VIEWS and name != "datasets" for name in named):
+        return [*shown]
+    return [of for of in shown if of.dataset in named or f"{of.dataset}_new" in named]
 
 
 def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsafe: bool) -> duckdb.DuckDBPyConnection:

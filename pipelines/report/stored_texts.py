@@ -26,20 +26,19 @@ from gristmill.pipelines.sources.formats import with_defaults
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.store.registry import Registry, Shard
 from gristmill.pipelines.store.resources import resource
-from gristmill.pipelines.store.runs import Run, Standing, standing_runs
+from gristmill.pipelines.store.run_records import Standing
+from gristmill.pipelines.store.runs import Run
 
 
 def stored_texts(
-    store: str,
-    dataset: str,
+    standing: Sequence[Standing],
     addresses: Iterable[int],
     connection: duckdb.DuckDBPyConnection,
-    standing: Sequence[Standing] | None = None,
     documents: str = "documents",
 ) -> dict[int, str]:
-    """Return texts of documents of a dataset, by address, before its transforms; `connection` is that of the store.
+    """Return texts of documents that some runs of a dataset decided, by address, before its transforms.
 
-    They are those that the present runs decided or those of `standing`, whose view is called `documents`.
+    `connection` has a view of what these runs decided, called `documents`.
 
     Raises ShardError where a shard is gone or no longer holds what was measured, and RecipeError where an environment
     variable that its URL is made of is not set.
@@ -47,7 +46,7 @@ def stored_texts(
     by_ordinal: dict[int, list[int]] = defaultdict(list)
     for address in sorted(set(addresses)):
         by_ordinal[address >> columns.ROW_BITS].append(address)
-    places = _placed(standing_runs(store, dataset) if standing is None else standing)
+    places = _places(standing)
     registries: dict[str, Registry] = {}  # by run: recipes may extract pages in other ways
     texts: dict[int, str] = {}
     for ordinal, shard_addresses in by_ordinal.items():
@@ -65,18 +64,18 @@ def stored_texts(
 
 
 def removed_lines(
-    store: str, dataset: str, address: int, connection: duckdb.DuckDBPyConnection
+    standing: Sequence[Standing], address: int, connection: duckdb.DuckDBPyConnection
 ) -> list[dict[str, str]]:
     """Return the lines that a dataset's transforms take out of a document, in their order: `transform`, `by`, `line`.
 
     `by` is what the transform calls the reason. Raises as `stored_texts` does, and GristmillError where the transforms
     cannot be applied here.
     """
-    transforms = _transforms(store, dataset, address)
+    transforms = _transforms(standing, address)
     last = max((i for i, transform in enumerate(transforms) if transform.removes_lines), default=-1)
     if last < 0:
         return []
-    texts = pa.array([stored_texts(store, dataset, [address], connection)[address]], pa.large_string())
+    texts = pa.array([stored_texts(standing, [address], connection)[address]], pa.large_string())
     removed = []
     for transform in transforms[: last + 1]:
         lines = transform.removed_lines(texts[0].as_py())
@@ -85,24 +84,24 @@ def removed_lines(
     return removed
 
 
-def transformed_text(store: str, dataset: str, address: int, connection: duckdb.DuckDBPyConnection) -> str:
+def transformed_text(standing: Sequence[Standing], address: int, connection: duckdb.DuckDBPyConnection) -> str:
     """Return the text of a document as the transforms of a dataset leave it. Raises as `removed_lines` does."""
-    texts = pa.array([stored_texts(store, dataset, [address], connection)[address]], pa.large_string())
-    for transform in _transforms(store, dataset, address):
+    texts = pa.array([stored_texts(standing, [address], connection)[address]], pa.large_string())
+    for transform in _transforms(standing, address):
         texts = _applied(transform, texts)
     return str(texts[0].as_py())
 
 
-def student_of_column(store: str, dataset: str, address: int, column: str) -> tuple[str, str | None]:
+def student_of_column(standing: Sequence[Standing], address: int, column: str) -> tuple[str, str | None]:
     """Return the path or URL of the student that a column of a document is measured by, and the label asked for.
 
     Raises RecipeError where none is, or it is no longer the one that was measured by.
     """
-    run, _ = _places(store, dataset)[address >> columns.ROW_BITS]
+    run, _ = _places(standing)[address >> columns.ROW_BITS]
     measures = recorded_operators(run.record["recipe"], "measure", f"run {run.name}")
     by = {measure.column: (i, measure) for i, measure in enumerate(measures) if isinstance(measure, Distilled)}
     if column not in by:
-        raise RecipeError(f"no student measured {column} of {dataset}{did_you_mean(column, by)}")
+        raise RecipeError(f"no student measured {column} of {run.record['name']}{did_you_mean(column, by)}")
     i, measure = by[column]
     measured_by = run.record.get("resources", {})
     for name, path in measure.resources().items():
@@ -117,9 +116,9 @@ def student_of_column(store: str, dataset: str, address: int, column: str) -> tu
     return measured_by[f"measure.{i}.{name_of(measure)}.model"]["url"], measure.label
 
 
-def _transforms(store: str, dataset: str, address: int) -> Sequence[Transform]:
+def _transforms(standing: Sequence[Standing], address: int) -> Sequence[Transform]:
     """Return the transforms of the run that decided a document of a dataset."""
-    run, _ = _places(store, dataset)[address >> columns.ROW_BITS]
+    run, _ = _places(standing)[address >> columns.ROW_BITS]
     transforms: Sequence[Transform] = recorded_operators(run.record["recipe"], "transform", f"run {run.name}")
     return transforms
 
@@ -130,12 +129,8 @@ def _applied(transform: Transform, texts: pa.LargeStringArray) -> pa.LargeString
     return transform.open({})(texts)
 
 
-def _places(store: str, dataset: str) -> dict[int, tuple[Run, str]]:
-    """Return the run whose decisions stand, and the source, of each shard of a dataset, by ordinal."""
-    return _placed(standing_runs(store, dataset))
-
-
-def _placed(standing: Sequence[Standing]) -> dict[int, tuple[Run, str]]:
+def _places(standing: Sequence[Standing]) -> dict[int, tuple[Run, str]]:
+    """Return the run whose decisions stand, and the source, of each shard, by ordinal."""
     return {row["ordinal"]: (stands.run, row["source"]) for stands in standing for row in stands.shards}
 
 

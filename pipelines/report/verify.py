@@ -25,6 +25,7 @@ from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.measures import FOLDER as MEASURES
 from gristmill.pipelines.store.measures import rejects_file
 from gristmill.pipelines.store.registry import Registry
+from gristmill.pipelines.store.run_records import RunRecords
 
 LABELS = "labels"
 DAMAGED, GONE, LEFT_OVER, FOREIGN = "damaged", "gone", "left over", "foreign"
@@ -335,7 +336,7 @@ def _put_aside(store: str, run: str) -> str | None:
 
 def _restore(store: str, dataset: str, path: str, reporter: Reporter) -> str | None:
     """Write a manifest again from the run that wrote it, or point CURRENT at what the newest run committed."""
-    by = [run for run in runs.finished_runs(store) if run.record["name"] == dataset]
+    by = [*RunRecords(store).finished(dataset)]
     if path.endswith(MANIFEST):
         by = [run for run in by if run.record["version"] == path.split("/")[2]]
     for run in by:

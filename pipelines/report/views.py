@@ -21,10 +21,11 @@ from gristmill.pipelines.decide import DECISIONS, given_file
 from gristmill.pipelines.report.dataset_views import files_of, versions
 from gristmill.pipelines.report.losses import loss_rows
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store import runs, whole
+from gristmill.pipelines.store import whole
 from gristmill.pipelines.store.datasets import FOLDER as DATASETS
 from gristmill.pipelines.store.datasets import Dataset
-from gristmill.pipelines.store.runs import Standing
+from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.store.shown import Shown, in_order
 
 VIEWS = ("documents", "decisions", "clusters", "losses", "quarantine", "rejects", "datasets")
 DECISION_COLUMNS = DECISIONS.insert(0, pa.field("dataset", pa.string()))
@@ -65,33 +66,40 @@ def _list(urls: Sequence[str]) -> str:
     return f"[{', '.join(sql_text(in_glob(place(url))) for url in urls)}]"
 
 
-def store_views(store: str, ids: Sequence[str], sql: str = "") -> dict[str, View]:
-    """Return the views of a store by name, each after those that it needs; `ids` are those that decisions are to have.
+def decided_views(standing: Sequence[Standing], ids: Sequence[str] = ()) -> dict[str, View]:
+    """Return the views of what some runs decided, each after those that it needs.
 
-    What the current version of a dataset added is among them where `sql` names it. Raises RecipeError where the store
-    holds no finished run.
+    `ids` are those that decisions are to have.
     """
-    standing = runs.standing_runs(store)
-    if not standing:
-        runs.latest_run(store)
     cluster_urls = [url for _, urls in _cluster_files(standing) for url in urls]
     rejected = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
-    views = {
+    return {
         **_decided(standing, ids),
         "clusters": View(lambda c: _clusters(c, standing), lambda: _check(cluster_urls)),
         "losses": View(lambda c: c.register("losses", loss_rows(standing)), lambda: None),
         "quarantine": View(lambda c: _quarantine(c, rejected), lambda: _check(rejected)),
         "rejects": View(lambda c: c.execute("CREATE VIEW rejects AS FROM quarantine"), lambda: None, ("quarantine",)),
-        "datasets": View(lambda c: c.register("datasets", versions(store)), lambda: None),
     }
+
+
+def store_views(records: RunRecords, shown: Sequence[Shown], ids: Sequence[str], sql: str) -> dict[str, View]:
+    """Return the views of a store by name, each after those that it needs; `ids` are those that decisions are to have.
+
+    Those of decisions are of the versions `shown`, the newest run's first. What the version of a dataset added is among
+    them where `sql` names it.
+    """
+    store = records.store
+    views = decided_views(in_order(shown), ids)
+    views["datasets"] = View(lambda c: c.register("datasets", versions(store)), lambda: None)
+    named = {of.dataset: of.version for of in shown if of.asked}
     used_names = set(views)
     for name in files.names(files.join(store, DATASETS)):
         if name.lower() not in used_names and not name.startswith("_"):  # to DuckDB upper and lower case are the same
             used_names.add(name.lower())
-            views[name] = _dataset(Dataset(store, name))
+            views[name] = _dataset(records, name, named.get(name))
     for name in [name for name in views if f"{name}_new".lower() in sql.lower() and name not in VIEWS]:
         if f"{name}_new".lower() not in used_names:
-            views[f"{name}_new"] = _dataset(Dataset(store, name), only_new=True)
+            views[f"{name}_new"] = _dataset(records, name, named.get(name), only_new=True)
     return views
 
 
@@ -115,17 +123,25 @@ def _decided(standing: Sequence[Standing], ids: Sequence[str], prefix: str = "")
     }
 
 
-def _dataset(dataset: Dataset, only_new: bool = False) -> View:
-    """Return the view of the current version of a dataset, or of what it added; none before the first commit."""
+def _dataset(records: RunRecords, dataset_name: str, wanted: str | None, only_new: bool = False) -> View:
+    """Return the view of a version of a dataset, by default the current one, or of what it added.
+
+    There is none before a version is published.
+    """
+    dataset = Dataset(records.store, dataset_name)
+
+    def check() -> None:
+        if (version := wanted or dataset.current) is not None:
+            whole.check_version(dataset, dataset.named(version), records)
 
     def make(connection: duckdb.DuckDBPyConnection) -> None:
         with contextlib.suppress(StoreDamaged):  # `check` reports it to a query that names it
-            if (found := files_of(dataset, only_new)) is not None:
+            if (found := files_of(dataset, wanted, only_new)) is not None:
                 name, (urls, differ) = f"{dataset.name}_new" if only_new else dataset.name, found
                 select = f"SELECT * FROM read_parquet({_list(urls)}, union_by_name = {differ})"
                 connection.execute(f"CREATE VIEW {sql_name(name)} AS {select}")
 
-    return View(make, lambda: whole.check_current(dataset))
+    return View(make, check)
 
 
 def _check(urls: Sequence[str]) -> None:

@@ -32,7 +32,9 @@ def commit(context: Context) -> Context:
     withdrawn = {shard.ordinal: shard for shard in context.withdrawn}
     write_withdrawn(context.url, context.withdrawn)
     to = (context.url, funnel, context.engine, context.reporter)
-    version, funnel, seconds = write_dataset(plan, measured, *to, publish=context.publish, withdrawn=[*withdrawn])
+    version, funnel, seconds = write_dataset(
+        plan, context.records, measured, *to, publish=context.publish, withdrawn=[*withdrawn]
+    )
     context.seconds.update(seconds)
     files.write_table(files.join(context.url, "rejects.parquet"), rejects)
     decided = (measured.shards, measured.counts, measured.measures)

@@ -24,7 +24,8 @@ from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset
-from gristmill.pipelines.store.runs import Run, Standing
+from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.store.runs import Run
 
 #: Sections of a recipe that decide what a version holds, besides its documents.
 _DECISIVE = ("transform", "measure", "decide", "label", "write")
@@ -44,10 +45,10 @@ def complete_earlier(context: Context) -> Context:
     if index is None or not plan.tasks:
         return context
     context = make_fits(context)
-    for stands in reversed(runs.standing_runs(context.store, plan.loaded.recipe.name)):
+    for stands in reversed(context.records.standing(plan.loaded.recipe.name)):
         if stands.run.index != index.name or not unanswered(stands.run):
             continue
-        if hindrance := _hindrance(context.state, stands):
+        if hindrance := _hindrance(context.state, context.records, stands):
             context.reporter.warn(f"! the run {stands.run.name} left texts without an answer that stay so: {hindrance}")
         else:
             run, labels = _complete(context, stands.run)
@@ -56,7 +57,7 @@ def complete_earlier(context: Context) -> Context:
     return context
 
 
-def _hindrance(state: StoreState, stands: Standing) -> str:
+def _hindrance(state: StoreState, records: RunRecords, stands: Standing) -> str:
     """Return why a run cannot be completed, with what to do about it; an empty string where it can."""
     plan = state.plan
     recipe, now = stands.run.record["recipe"], plan.loaded.as_written
@@ -66,7 +67,7 @@ def _hindrance(state: StoreState, stands: Standing) -> str:
     fingerprints = [labelled["fingerprint"] for labelled in version.manifest["labels"]]
     if fingerprints != [task.fingerprint for task in plan.tasks]:
         return "its tasks ask something else now; give them as they were to go on with them"
-    decided = {row["ordinal"] for row in stands.run.shards() if row.get("withdrawn") is None}
+    decided = {row["ordinal"] for row in records.shards(stands.run) if row.get("withdrawn") is None}
     if len(stands.decided) < len(decided) or not decided <= {shard.ordinal for shard in state.registered()}:
         return "some of its shards are no longer among the sources; add them again to go on with them"
     return ""
@@ -75,7 +76,7 @@ def _hindrance(state: StoreState, stands: Standing) -> str:
 def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[LabelResult]]:
     """Ask what a run left unanswered; return the run that takes its place, None where no answer came."""
     plan, store, reporter = context.plan, context.store, context.reporter
-    earlier_rows = earlier.shards()
+    earlier_rows = context.records.shards(earlier)
     withdrawn = [row for row in earlier_rows if row.get("withdrawn") is not None]
     rows = {row["ordinal"]: row["documents"] for row in earlier_rows if row.get("withdrawn") is None}
     shards = [shard for shard in context.state.registered() if shard.ordinal in rows]
@@ -93,7 +94,7 @@ def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[Labe
     reporter.say(f"  label    answers came to what the run {earlier.name} left: its version is written again")
     funnel = Funnel.from_json(earlier.record["result"]["funnel"])
     to = (url, funnel, context.engine, reporter, earlier, context.publish)
-    version, funnel, _ = write_dataset(plan, inputs, *to, [row["ordinal"] for row in withdrawn])
+    version, funnel, _ = write_dataset(plan, context.records, inputs, *to, [row["ordinal"] for row in withdrawn])
     runs.write_shards(url, store, plan.loaded.document, inputs.shards, inputs.counts, inputs.measures, withdrawn)
     now: dict[str, Any] = {
         "run": name,
@@ -105,6 +106,7 @@ def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[Labe
     record = {**earlier.record, "version": version.name, "result": outcome, "completes": earlier.name}
     run = Run(store, name, record)
     run.write_record()
+    context.records.add(run)
     return run, labels
 
 

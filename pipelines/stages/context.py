@@ -21,6 +21,7 @@ from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.sources import remarks
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
 from gristmill.pipelines.store.registry import Shard
+from gristmill.pipelines.store.run_records import RunRecords
 
 if TYPE_CHECKING:
     from gristmill.pipelines.stages.withdraw import WithdrawnShard
@@ -76,6 +77,7 @@ class Context:
     """Everything that a stage may need, and the results of the stages before it."""
 
     state: StoreState
+    records: RunRecords  #: of the runs before, and of those that this one finishes
     engine: LateEngine
     reporter: Reporter
     confirm: Confirm = lambda plan: True

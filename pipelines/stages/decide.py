@@ -17,7 +17,6 @@ from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.store.fuzzy_index import Index
 from gristmill.pipelines.store.measures import ShardMeasures
 from gristmill.pipelines.store.registry import check_addresses
-from gristmill.pipelines.store.runs import standing_runs
 
 
 def decide(context: Context) -> Context:
@@ -49,7 +48,7 @@ def _earlier(context: Context, index: Index) -> list[EarlierShard]:
         return []
     fingerprints = [plan.fingerprint(measure.ready) for measure in plan.measures if measure.ready is not None]
     found = []
-    for stands in standing_runs(context.store, plan.loaded.recipe.name):
+    for stands in context.records.standing(plan.loaded.recipe.name):
         for row in stands.decided:
             if stands.run.index != index.name or (held := index.held.get(row["ordinal"])) is None:
                 continue

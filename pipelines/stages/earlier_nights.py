@@ -30,7 +30,8 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.measures import ShardMeasures
 from gristmill.pipelines.store.resources import ReadyOperator
-from gristmill.pipelines.store.runs import Run, finished_runs, nights_of
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.runs import Run
 
 _COUNTED = pa.schema([(TOKENS, pa.int64())])
 #: A file of a dataset, as a manifest lists it.
@@ -137,9 +138,11 @@ class EarlierNights:
         return [entry for shard in self.packed if (entry := shard.written_to(version, pack)) is not None]
 
 
-def earlier_nights(dataset: Dataset, index: str, decided: Collection[int], before: Run | None = None) -> EarlierNights:
+def earlier_nights(
+    records: RunRecords, dataset: Dataset, index: str, decided: Collection[int], before: Run | None = None
+) -> EarlierNights:
     """Return the nights before a run that decides some shards, or before the run that it completes."""
-    nights = nights_of(dataset.store, dataset.name, index, before)
+    nights = records.nights(dataset.name, index, before)
     found, packed, tokens = list[NightFile](), list[NightTokens](), dict[str, int]()
     manifests: dict[str, dict[str, Any]] = {}
 
@@ -164,11 +167,7 @@ def earlier_nights(dataset: Dataset, index: str, decided: Collection[int], befor
     newest = nights[-1].run.record["version"] if nights else _current(dataset)
     listed = {} if newest is None else _by_night(dataset.named(newest), manifest(dataset.named(newest)))
     standing = {night.run.record["version"] for night in nights}
-    known = (
-        standing
-        if standing >= {*listed}
-        else {run.record["version"] for run in finished_runs(dataset.store) if run.record["name"] == dataset.name}
-    )
+    known = standing if standing >= {*listed} else {run.record["version"] for run in records.finished(dataset.name)}
     for version, held in listed.items():
         if version not in known:  # the records of its run are lost, its documents are not
             tokens[version] = held.tokens
@@ -216,7 +215,7 @@ def _by_night(version: Version, manifest: Mapping[str, Any]) -> dict[str, _Held]
 
 
 def relisted(
-    dataset: Dataset, index: str, newest: Version, pack: ReadyOperator | None, publish: bool = True
+    records: RunRecords, dataset: Dataset, index: str, newest: Version, pack: ReadyOperator | None, publish: bool = True
 ) -> Version:
     """Return the version for readers where no shard is new: that of the newest run, if it lists all nights as they are.
 
@@ -224,7 +223,7 @@ def relisted(
     alone) the version is one that holds a manifest.
     """
     manifest = newest.manifest
-    nights = earlier_nights(dataset, index, ())
+    nights = earlier_nights(records, dataset, index, ())
     if "nights" in manifest and [newest.path_of(file) for file in manifest["files"]] == [
         night.held_by.path_of(night.file) for night in nights.files if not night.out
     ]:

@@ -20,9 +20,10 @@ from gristmill.pipelines.stages.measure import measure
 from gristmill.pipelines.stages.prepare import register_shards
 from gristmill.pipelines.stages.quarantine import check_quarantine
 from gristmill.pipelines.stages.run import run_stages
-from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.fuzzy_index import Generation, GenerationFiles
 from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.unfinished import sweep_unfinished
 
 MADE_BY = "import"
 
@@ -48,13 +49,14 @@ def import_dataset(loaded: LoadedRecipe, source: Source, engine: Engine, reporte
     plan = plan_run(changed).plan
     with ExitStack() as stack:
         stack.enter_context(writer_lock(loaded.store, reporter.say))
-        runs.sweep_unfinished(loaded.store)
-        index = recovered(loaded.store, name)
+        records = RunRecords(loaded.store)
+        sweep_unfinished(records)
+        index = recovered(records, name)
         state = StoreState.read(plan)
         if not state.pending:
             raise RecipeError(f"the index {name} holds all {state.indexed} shards of {source.path} already")
         late = LateEngine(lambda: engine)
-        context = run_stages((register_shards, measure, check_quarantine), Context(state, late, reporter))
+        context = run_stages((register_shards, measure, check_quarantine), Context(state, records, late, reporter))
         measured = context.all_measured
         ordinals = [shard.ordinal for shard in measured.shards]
         content = digest_of([MADE_BY, plan.measured_by(), ordinals, [g.name for g in index.generations]])

@@ -13,7 +13,8 @@ from gristmill.pipelines.planning.state import index_remark
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.stages.measure import all_measured
 from gristmill.pipelines.stages.pack import check_packed_alike
-from gristmill.pipelines.store import runs, whole
+from gristmill.pipelines.store import whole
+from gristmill.pipelines.store.unfinished import check_records
 
 
 def register_shards(context: Context) -> Context:
@@ -29,8 +30,8 @@ def check_history(context: Context) -> Context:
     index = context.state.index
     if index is None:
         return context
-    runs.check_records(context.store, index)
-    for stands in runs.standing_runs(context.store, context.plan.loaded.recipe.name):
+    check_records(context.records, index)
+    for stands in context.records.standing(context.plan.loaded.recipe.name):
         if stands.run.index != index.name:
             continue
         version, faults = whole.whole_version(stands.run, context.reporter.warn)

@@ -34,8 +34,9 @@ from gristmill.pipelines.stages.standing import (
 )
 from gristmill.pipelines.stages.withdraw import withdraw
 from gristmill.pipelines.storage.remote import at_hand
-from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.unfinished import sweep_unfinished
 
 Stage = Callable[[Context], Context]
 
@@ -67,12 +68,14 @@ def run(
     confirm: Confirm = lambda plan: True,
     publish: bool = True,
     night: date | None = None,
+    records: RunRecords | None = None,
 ) -> RunResult:
     """Run a recipe against its store.
 
     `confirm` is shown what labelling tasks are about to ask, and says whether they go on; without their answers the
     dataset is written with what is known. Without `publish` readers stay with the version that they have.
-    `night` is the date that the version is of, by default today's (UTC).
+    `night` is the date that the version is of, by default today's (UTC). `records` are those of the store's runs, where
+    some were read already.
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
@@ -80,13 +83,14 @@ def run(
         stack.enter_context(at_hand())
         state = plan_run(loaded, refit)  # before the store is touched: a wrong recipe leaves no trace
         stack.enter_context(writer_lock(loaded.store, reporter.say))
-        runs.sweep_unfinished(loaded.store)
+        records = records or RunRecords(loaded.store)
+        sweep_unfinished(records)
         if state.index is not None:
-            recovered(loaded.store, state.index.name)
+            recovered(records, state.index.name)
         state = StoreState.read(state.plan)
         engine = stack.enter_context(LateEngine(open_engine))
         context = run_stages(
-            STAGES, Context(state, engine, reporter, confirm, publish, night or datetime.now(UTC).date())
+            STAGES, Context(state, records, engine, reporter, confirm, publish, night or datetime.now(UTC).date())
         )
         assert context.result is not None
         return replace(

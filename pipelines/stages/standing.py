@@ -32,12 +32,12 @@ def end_where_nothing_is_new(context: Context) -> Context:
     if state.pending or context.decides_anew:
         return context
     context = replace(context, shards=state.registry.register(state.specs, context.plan.loaded.document))
-    current = runs.current_run(context.store, name)
+    current = context.records.newest_complete(name)
     if current is not None:
         dataset = Dataset(context.store, name)
         version = dataset.named(current.record["version"])
         if current.index is not None:
-            version = relisted(dataset, current.index, version, context.plan.pack, context.publish)
+            version = relisted(context.records, dataset, current.index, version, context.plan.pack, context.publish)
         return _ended(context, current, version, unreadable=(), nothing_new=True)
     raise RecipeError(
         f"the index holds all {state.indexed} shards, but no run of {name} decided them: there is nothing to do. Add "
@@ -87,7 +87,7 @@ def _fingerprint(context: Context, measured: Sequence[Shard]) -> str:
 
 def _earlier(context: Context, asked: str) -> tuple[runs.Run, Version] | None:
     """Return an earlier run that did just what is asked, and its whole version; None where there is none."""
-    for earlier in () if context.plan.tasks else runs.finished_runs(context.store):  # answers may have come since
+    for earlier in () if context.plan.tasks else context.records.finished():  # answers may have come since
         if earlier.record["fingerprint"] == asked:
             version, faults = whole.whole_version(earlier, context.reporter.warn)
             if not faults:

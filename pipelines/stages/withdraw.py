@@ -30,7 +30,8 @@ from gristmill.pipelines.sources.dated import is_dated, night_of
 from gristmill.pipelines.sources.spec import Source
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.runs import Run, Standing, decisions_file, standing_runs
+from gristmill.pipelines.store.run_records import Standing
+from gristmill.pipelines.store.runs import Run, decisions_file
 
 GONE, CHANGED, AGAIN = "is gone", "is another file now", "is read again in another shard"
 
@@ -99,7 +100,7 @@ def withdraw(context: Context) -> Context:
         )
     document = context.plan.loaded.document
     here = {state.registry.known(spec, source, document) for spec, source in state.specs}
-    standing = standing_runs(context.store, context.plan.loaded.recipe.name)
+    standing = context.records.standing(context.plan.loaded.recipe.name)
     found, returned = _withdrawn(state, standing, here)
     if new := [shard for shard in found if shard.reasons]:
         counts = Counter(reason for shard in new for reason in shard.reasons)

@@ -35,10 +35,11 @@ from gristmill.pipelines.stages.earlier_nights import earlier_nights
 from gristmill.pipelines.stages.pack import listed, pack_tokens, packed, packing_for
 from gristmill.pipelines.stages.written_texts import short, written_texts
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store import runs, whole
+from gristmill.pipelines.store import whole
 from gristmill.pipelines.store.datasets import RESULTS, Dataset, Version
 from gristmill.pipelines.store.resources import ReadyOperator
-from gristmill.pipelines.store.runs import decisions_file
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.runs import Run, decisions_file
 
 #: Parts of the funnel that only say how it is reported, which changes no document.
 COUNTED_BY = ("groups", "crowded", "estimated")
@@ -46,12 +47,13 @@ COUNTED_BY = ("groups", "crowded", "estimated")
 
 def write_dataset(
     plan: Plan,
+    records: RunRecords,
     measured: Measured,
     run_url: str,
     funnel: Funnel,
     engine: Engine,
     reporter: Reporter,
-    completes: runs.Run | None = None,
+    completes: Run | None = None,
     publish: bool = True,
     withdrawn: Sequence[int] = (),
 ) -> tuple[Version, Funnel, Mapping[str, float]]:
@@ -83,11 +85,11 @@ def write_dataset(
     before = None
     if index is not None:
         decided = {*withdrawn, *(shard.ordinal for shard in measured.shards)}
-        before = earlier_nights(dataset, index, decided, completes)
+        before = earlier_nights(records, dataset, index, decided, completes)
         made_by += [before.identity()]
     version = dataset.version(digest_of([made_by, [s.digest for s in survivors]]))
     replaced_version = None if completes is None else completes.record["version"]
-    by = _runs_of(recipe.name, plan.loaded.store) if dataset.uncommitted or version.committed else []
+    by = [*records.finished(recipe.name)] if dataset.uncommitted or version.committed else []
     stored_manifest = _held(version, [run for run in by if run.record["version"] == version.name], reporter)
     if stored_manifest is not None:
         whole.announce_version(run_url, recipe.name, version, stored_manifest, index)
@@ -100,7 +102,7 @@ def write_dataset(
     held = None
     if index is None and dataset.versions() and (plan.pack is None or columns.TEXT in plan.output.names):
         rows_of = [rows for task in tasks for rows in task.sizes]
-        held = written_texts(dataset, texts, version, rows_of, _runs_of(recipe.name, plan.loaded.store))
+        held = written_texts(dataset, texts, version, rows_of, [*records.finished(recipe.name)])
     observed = _observed_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
     names = tuple(plan.output.names)
@@ -126,7 +128,7 @@ def write_dataset(
     files.remove(files.join(version.url, RECEIPTS))
     files.sweep(version.url)
     if completes is None:
-        parent = _parent(dataset, version, plan.loaded.store)
+        parent = _parent(records, dataset, version)
     else:
         parent = dataset.named(completes.record["version"]).manifest["parent"]
     wrote = (funnel, receipts, version, parent, before, shards_by_file(tasks))
@@ -145,7 +147,7 @@ def write_dataset(
     return version, funnel, seconds
 
 
-def _parent(dataset: Dataset, version: Version, store: str) -> str | None:
+def _parent(records: RunRecords, dataset: Dataset, version: Version) -> str | None:
     """Return the version that a version to be committed follows: the one that readers take now.
 
     Where that is unknown, or is the very version that is written again, it is taken from the records of runs.
@@ -153,15 +155,11 @@ def _parent(dataset: Dataset, version: Version, store: str) -> str | None:
     with contextlib.suppress(StoreDamaged):
         if dataset.current != version.name:
             return dataset.current
-    before = (run.record["version"] for run in _runs_of(dataset.name, store))
+    before = (run.record["version"] for run in records.finished(dataset.name))
     return next((name for name in before if name != version.name), None)
 
 
-def _runs_of(dataset: str, store: str) -> list[runs.Run]:
-    return [run for run in runs.finished_runs(store) if run.record["name"] == dataset]
-
-
-def _held(version: Version, by: Sequence[runs.Run], reporter: Reporter) -> dict[str, Any] | None:
+def _held(version: Version, by: Sequence[Run], reporter: Reporter) -> dict[str, Any] | None:
     """Return the manifest of a version that is committed and whole; None where it has to be written.
 
     `by` are the finished runs that gave this version, newest first.

@@ -12,7 +12,8 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import MANIFEST
 from gristmill.pipelines.store.datasets import Dataset, States, Version
 from gristmill.pipelines.store.lock import check_held
-from gristmill.pipelines.store.runs import VERSION, Run, finished_runs
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.runs import VERSION, Run
 
 
 def announce_version(
@@ -103,19 +104,13 @@ def whole_version(run: Run, say: Callable[[str], None]) -> tuple[Version, list[s
     return replace(version, committed=True), []
 
 
-def check_current(dataset: Dataset) -> None:
-    """Raise StoreDamaged where the version that readers of a dataset take is not what was written."""
-    if (current := dataset.current) is not None:
-        check_version(dataset, dataset.named(current))
-
-
-def check_version(dataset: Dataset, version: Version) -> None:
+def check_version(dataset: Dataset, version: Version, records: RunRecords) -> None:
     """Raise StoreDamaged where a committed version of a dataset is not what was written."""
     manifest = version.manifest
     wrote = version.folders(manifest)
     by: dict[str, Run] = {}
-    for run in finished_runs(dataset.store):
-        if run.record["name"] == dataset.name and run.record["version"] in wrote:
+    for run in records.finished(dataset.name):
+        if run.record["version"] in wrote:
             by.setdefault(run.record["version"], run)
     again = f"The next run of {dataset.name} writes it again"
     if "nights" in manifest:

@@ -30,9 +30,8 @@ from gristmill.pipelines.report.funnel import remarks
 from gristmill.pipelines.report.losses import loss_rows
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset, Version
-from gristmill.pipelines.store.runs import Standing
+from gristmill.pipelines.store.run_records import RunRecords, Standing
 from gristmill.pipelines.versions.facts import show
-from gristmill.pipelines.versions.profile import runs_of
 
 #: Upper bounds of the Hub's size categories, and what they are called.
 _SIZES = ((10**3, "n<1K"), *((10**i, f"{_short}<n<{_next}") for i, _short, _next in (
@@ -53,7 +52,7 @@ def card(store: str, name: str, wanted: str | None = None) -> str:
     version = dataset.find(wanted)
     facts = show(store, name, version.name)
     try:
-        standing: Sequence[Standing] = runs_of(dataset, version)
+        standing: Sequence[Standing] = RunRecords(store).of_version(dataset, version)
     except RecipeError:
         standing = ()
     body = "\n\n".join(_sections(store, version, facts, standing))

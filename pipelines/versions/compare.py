@@ -19,8 +19,8 @@ from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.report.query import connect_versions, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.datasets import Dataset, Version
-from gristmill.pipelines.store.runs import Standing
-from gristmill.pipelines.versions.profile import Drift, Profile, drifts, profile, runs_of
+from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.versions.profile import Drift, Profile, drifts, profile
 
 EXCERPT = 160  # characters
 #: The kept documents of each version, the n-th of a text apart from the others; and those of one side alone.
@@ -78,7 +78,8 @@ def compare(store: str, name: str, first: str, second: str | None = None, exampl
     """
     dataset = Dataset(store, name)
     versions = dataset.find(first), dataset.find(second)
-    standing = [runs_of(dataset, version) for version in versions]
+    records = RunRecords(store)
+    standing = [records.of_version(dataset, version) for version in versions]
     connection = connect_versions(store, dict(zip(("a_", "b_"), standing, strict=True)))
     for side in ("a_", "b_"):
         connection.execute(_PREPARE.format(side=side))
@@ -96,8 +97,8 @@ def compare(store: str, name: str, first: str, second: str | None = None, exampl
         drifts(profiles[0], profiles[1]),
         _recipe_lines(*versions),
         {
-            "came": _examples(connection, store, name, "b_", standing[1], examples),
-            "went": _examples(connection, store, name, "a_", standing[0], examples),
+            "came": _examples(connection, "b_", standing[1], examples),
+            "went": _examples(connection, "a_", standing[0], examples),
         },
     )
 
@@ -131,7 +132,7 @@ def _sources(connection: duckdb.DuckDBPyConnection, profiles: Sequence[Profile])
 
 
 def _examples(
-    connection: duckdb.DuckDBPyConnection, store: str, name: str, side: str, standing: Sequence[Standing], n: int
+    connection: duckdb.DuckDBPyConnection, side: str, standing: Sequence[Standing], n: int
 ) -> list[dict[str, Any]]:
     """Return some documents of one side alone, spread over the reasons, chosen by hashes of their texts."""
     sql = f"""
@@ -144,7 +145,7 @@ def _examples(
     found: list[dict[str, Any]] = rows(connection, sql, n).to_pylist()
     for document in found:
         try:
-            texts = stored_texts(store, name, [document["address"]], connection, standing, f"{side}documents")
+            texts = stored_texts(standing, [document["address"]], connection, f"{side}documents")
             document["excerpt"] = excerpt(texts[document["address"]], EXCERPT)
         except (GristmillError, OSError) as error:  # its file is gone or another one since
             document["excerpt"], document["unreadable"] = None, str(error)

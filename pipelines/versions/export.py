@@ -15,6 +15,7 @@ from gristmill.pipelines.readers.open_dataset import OpenDataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import whole
 from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.versions.card import card
 
 Format = Literal["huggingface", "delta", "lance"]
@@ -38,7 +39,7 @@ def export(
     if next(iter(files.paths(to)), None) is not None:
         raise RecipeError(f"something lies in {to} already; name a folder that holds nothing")
     write = _library(format)
-    whole.check_version(dataset, version)
+    whole.check_version(dataset, version, RunRecords(store))
     manifest = version.manifest
     with reporter.stage("export", len(manifest["files"]), "file") as stage:
         if write is None:

@@ -9,6 +9,7 @@ from typing import Any
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import FOLDER, Dataset
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.versions.retention import dates_of
 
 
@@ -41,22 +42,22 @@ def datasets(store: str) -> list[VersionFacts]:
 
     Raises RecipeError where the store has no dataset.
     """
-    found = []
+    found, records = [], RunRecords(store)
     for name in files.names(files.join(store, FOLDER)):
         if Dataset(store, name).versions():
-            versions = versions_of(store, name)
+            versions = versions_of(records, name)
             found.append(next((version for version in versions if version.current), versions[-1]))
     if not found:
         raise RecipeError(f"{store} holds no dataset; `gristmill run RECIPE` makes one")
     return found
 
 
-def versions_of(store: str, name: str) -> list[VersionFacts]:
+def versions_of(records: RunRecords, name: str) -> list[VersionFacts]:
     """Return the committed versions of a dataset, oldest first. Raises RecipeError where there are none."""
-    dataset = Dataset(store, name)
+    dataset = Dataset(records.store, name)
     dataset.find()
     current, marks = dataset.current, dataset.marks
-    dates = dates_of(dataset)
+    dates = dates_of(records, dataset)
     found = []
     for version in dataset.versions():
         manifest = version.manifest
@@ -87,7 +88,7 @@ def show(store: str, name: str, wanted: str | None = None) -> dict[str, Any]:
     """
     dataset = Dataset(store, name)
     version = dataset.find(wanted)
-    facts = next(facts for facts in versions_of(store, name) if facts.version == version.name)
+    facts = next(facts for facts in versions_of(RunRecords(store), name) if facts.version == version.name)
     manifest = version.manifest
     kept = ("code_version", "sources", "schema", "labels", "recipe", "funnel")
     return {

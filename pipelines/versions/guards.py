@@ -16,9 +16,10 @@ from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.readers.open_dataset import OpenDataset
 from gristmill.pipelines.recipe.refresh import Bounds, Canaries, Guards
 from gristmill.pipelines.store.datasets import Dataset, Version
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.histograms import ks_by_chance, psi_by_chance, psi_of_counts
-from gristmill.pipelines.versions.profile import Profile, drifts, kept_by_source, profile_of_run, runs_of
+from gristmill.pipelines.versions.profile import Profile, drifts, kept_by_source, profile_of_run
 from gristmill.pipelines.versions.publishing import ancestors
 
 
@@ -35,33 +36,38 @@ class Checked:
         return asdict(self)
 
 
-def unpublished_runs(dataset: Dataset, version: Version, published: Version | None) -> list[Run]:
+def unpublished_runs(records: RunRecords, dataset: Dataset, version: Version, published: Version | None) -> list[Run]:
     """Return the runs whose documents readers would get with a version, and have not yet, newest first.
 
     Nights all of whose documents were withdrawn since are not among them.
     """
-    had = set() if published is None else {stands.run.name for stands in runs_of(dataset, published)}
-    newest, *others = runs_of(dataset, version)
+    had = set() if published is None else {stands.run.name for stands in records.of_version(dataset, published)}
+    newest, *others = records.of_version(dataset, version)
     runs = [newest.run, *(stands.run for stands in others if stands.decided)]
     return [run for run in runs if run.name not in had]
 
 
-def check(guards: Guards, dataset: Dataset, version: Version, published: Version | None) -> list[Checked]:
+def check(
+    guards: Guards, records: RunRecords, dataset: Dataset, version: Version, published: Version | None
+) -> list[Checked]:
     """Return what each guard of a recipe finds of a version that is committed and not published.
 
     Of a dataset with an index each night that is not published yet is looked at. Guards that compare with what readers
     have hold where they have nothing. Only the holder of the writer lock may call this: profiles of runs are kept
     beside them.
     """
-    return list(_Checks(guards, dataset, version, published).all())
+    return list(_Checks(guards, records, dataset, version, published).all())
 
 
 class _Checks:
     """The guards of one recipe, and what they look at."""
 
-    def __init__(self, guards: Guards, dataset: Dataset, version: Version, published: Version | None) -> None:
-        self.guards, self.dataset, self.version, self.published = guards, dataset, version, published
-        self.runs = unpublished_runs(dataset, version, published)
+    def __init__(
+        self, guards: Guards, records: RunRecords, dataset: Dataset, version: Version, published: Version | None
+    ) -> None:
+        self.guards, self.records, self.dataset = guards, records, dataset
+        self.version, self.published = version, published
+        self.runs = unpublished_runs(records, dataset, version, published)
 
     def all(self) -> Iterator[Checked]:
         for run in self.runs:
@@ -93,7 +99,9 @@ class _Checks:
                 told = f"times the {name} that readers have ({before[key]:,} to {now[key]:,})"
                 yield _within(name, bounds, now[key] / before[key], told)
         if self.guards.source_loss is not None:
-            counts = [kept_by_source(runs_of(self.dataset, version)) for version in (published, self.version)]
+            counts = [
+                kept_by_source(self.records.of_version(self.dataset, version)) for version in (published, self.version)
+            ]
             losses = {source: 1 - counts[1][source] / n for source, n in counts[0].items() if n}
             if losses:
                 worst = max(losses, key=lambda source: (losses[source], source))
@@ -138,9 +146,9 @@ class _Checks:
     def _last(self, published: Version) -> list[Run]:
         """Return the runs of the last published nights, newest first."""
         if "nights" in published.manifest:
-            return [stands.run for stands in runs_of(self.dataset, published)[: self.guards.nights]]
+            return [stands.run for stands in self.records.of_version(self.dataset, published)[: self.guards.nights]]
         versions = islice(ancestors(self.dataset, published), self.guards.nights)
-        return [runs_of(self.dataset, version)[0].run for version in versions]
+        return [self.records.of_version(self.dataset, version)[0].run for version in versions]
 
     def _canaries(self, canaries: Canaries) -> Iterator[Checked]:
         wanted = [*canaries.stay, *canaries.go]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.operators import columns
-from gristmill.operators.errors import RecipeError, StoreDamaged
+from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.expressions.order import is_ordered
 from gristmill.operators.rules.select import TOKENS
 from gristmill.pipelines.decide.funnel import Funnel
@@ -23,10 +23,10 @@ from gristmill.pipelines.label.columns import ANSWER
 from gristmill.pipelines.shard_tasks.write import kept_rows
 from gristmill.pipelines.stages.label import FOLDER as LABELS
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.lock import check_held
 from gristmill.pipelines.store.measures import FOLDER as MEASURES
-from gristmill.pipelines.store.runs import Run, Standing, finished_runs, standing_runs
+from gristmill.pipelines.store.run_records import Standing
+from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.histograms import Histogram, ks, psi, total
 
 #: The profile of what a run kept, in its folder.
@@ -76,23 +76,6 @@ class Drift:
 
 def _sum(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
     return {name: left.get(name, 0) + right.get(name, 0) for name in dict.fromkeys([*left, *right])}
-
-
-def runs_of(dataset: Dataset, version: Version) -> list[Standing]:
-    """Return the runs that decided the documents of a version, newest first, each with the shards that it decided.
-
-    Raises RecipeError where their records are gone.
-    """
-    by: dict[str, Run] = {}
-    for run in finished_runs(dataset.store):
-        if run.record["name"] == dataset.name:
-            by.setdefault(run.record["version"], run)
-    name: str | None = version.name
-    while name is not None and name not in by:  # a version that holds a manifest alone completes that of a run
-        name = dataset.named(name).manifest.get("completes")
-    if name is None:
-        raise RecipeError(f"the store has no record of a run that made {version.name}: what was decided is not known")
-    return standing_runs(dataset.store, dataset.name, until=by[name])
 
 
 def profile(standing: Sequence[Standing]) -> Profile:

@@ -12,10 +12,12 @@ from typing import Any
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.index.recovery import recovered
-from gristmill.pipelines.store import runs, whole
+from gristmill.pipelines.store import whole
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.fuzzy_index import index_names
 from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.unfinished import sweep_unfinished
 
 _TAG = re.compile(r"(?!\d+(-[0-9a-f]{12})?$)[A-Za-z0-9][A-Za-z0-9._-]*")
 Say = Callable[[str], None]
@@ -37,19 +39,20 @@ class Moved:
         return asdict(self)
 
 
-def ready(store: str, name: str) -> Dataset:
+def ready(records: RunRecords, name: str) -> Dataset:
     """Return a dataset after what a killed run left is put in order. Only the writer lock's holder may call this."""
-    runs.sweep_unfinished(store)
-    for index in index_names(store):
-        recovered(store, index)
-    return Dataset(store, name)
+    sweep_unfinished(records)
+    for index in index_names(records.store):
+        recovered(records, index)
+    return Dataset(records.store, name)
 
 
 @contextmanager
-def _locked(store: str, name: str, say: Say) -> Iterator[Dataset]:
-    """Hold the store's lock, and yield a dataset that is `ready`."""
+def _locked(store: str, name: str, say: Say) -> Iterator[tuple[Dataset, RunRecords]]:
+    """Hold the store's lock, and yield a dataset that is `ready`, with the store's runs."""
     with writer_lock(store, say):
-        yield ready(store, name)
+        records = RunRecords(store)
+        yield ready(records, name), records
 
 
 def publish(store: str, name: str, wanted: str, say: Say = lambda _: None) -> Moved:
@@ -58,9 +61,9 @@ def publish(store: str, name: str, wanted: str, say: Say = lambda _: None) -> Mo
     Raises RecipeError where there is none, StoreDamaged where a file of it is gone or damaged, StoreLocked where a run
     holds the store.
     """
-    with _locked(store, name, say) as dataset:
+    with _locked(store, name, say) as (dataset, records):
         version = dataset.find(wanted)
-        whole.check_version(dataset, version)
+        whole.check_version(dataset, version, records)
         before = dataset.current
         dataset.publish(version)
         return Moved(name, version.name, before, version.manifest["rows"])
@@ -72,7 +75,7 @@ def roll_back(store: str, name: str, to: str | None = None, say: Say = lambda _:
     The versions that they leave are held back: a run that comes to one of them again does not publish it. Raises as
     `publish` does, and RecipeError where no version comes before.
     """
-    with _locked(store, name, say) as dataset:
+    with _locked(store, name, say) as (dataset, records):
         current = dataset.find()
         left = list(ancestors(dataset, current))
         if to is None and len(left) < 2:
@@ -86,14 +89,13 @@ def roll_back(store: str, name: str, to: str | None = None, say: Say = lambda _:
                 f"readers of {name} never came from {version.name} to {current.name}: that is no way back; "
                 f"`gristmill datasets publish {name} {version.name}` makes it theirs"
             )
-        whole.check_version(dataset, version)
+        whole.check_version(dataset, version, records)
         leaving = names[: names.index(version.name)]
         why = f"rolled back to {version.name} on {datetime.now(UTC).date()}"
         for entry in leaving:  # before readers move: a run that comes between finds them held back
             dataset.hold(dataset.named(entry), why)
         dataset.publish(version)
-        made_by = (run for run in runs.finished_runs(store) if run.record["name"] == name)
-        index = next((run.index for run in made_by if run.record["version"] in leaving), None)
+        index = next((run.index for run in records.finished(name) if run.record["version"] in leaving), None)
         return Moved(name, version.name, current.name, version.manifest["rows"], tuple(leaving), index)
 
 
@@ -116,7 +118,7 @@ def tag(store: str, name: str, tag: str, wanted: str | None = None, say: Say = l
         raise RecipeError(
             f"{tag!r} is no tag: a tag is of letters, digits, . _ -, and neither a number nor the name of a version"
         )
-    with _locked(store, name, say) as dataset:
+    with _locked(store, name, say) as (dataset, _):
         version, marks = dataset.find(wanted), dataset.marks
         if marks.tags.get(tag, version.name) != version.name:
             raise RecipeError(
@@ -128,7 +130,7 @@ def tag(store: str, name: str, tag: str, wanted: str | None = None, say: Say = l
 
 def untag(store: str, name: str, tag: str, say: Say = lambda _: None) -> Version:
     """Take a tag from its version; return the version. Raises RecipeError where no version has it."""
-    with _locked(store, name, say) as dataset:
+    with _locked(store, name, say) as (dataset, _):
         dataset.find()
         marks = dataset.marks
         if tag not in marks.tags:

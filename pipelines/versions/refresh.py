@@ -26,9 +26,9 @@ from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.storage.files import is_local, local_path
 from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.guards import Checked, check, unpublished_runs
-from gristmill.pipelines.versions.profile import runs_of
 from gristmill.pipelines.versions.publishing import ready
 from gristmill.pipelines.versions.retention import Collection, collect
 
@@ -85,27 +85,30 @@ def refresh(
     asked = loaded.recipe.refresh or Refresh()
     told: dict[str, Any] = {"recipe": loaded.recipe.name, "night": night.isoformat(), "store": loaded.store}
     _call(asked.before, told, loaded, "before", reporter)
-    result = run(loaded, open_engine, reporter, confirm=confirm, publish=False, night=night)
-    done = _publish(loaded, asked, result, night, reporter)
+    records = RunRecords(loaded.store)
+    result = run(loaded, open_engine, reporter, confirm=confirm, publish=False, night=night, records=records)
+    done = _publish(loaded, records, asked, result, night, reporter)
     if asked.keep is not None:
-        done = replace(done, collected=collect(loaded.store, loaded.recipe.name, asked.keep, lambda found: True))
+        done = replace(done, collected=collect(records, loaded.recipe.name, asked.keep, lambda found: True))
     _call(asked.after, {**told, **done.to_json()}, loaded, "after", reporter)
     return done
 
 
-def _publish(loaded: LoadedRecipe, asked: Refresh, result: RunResult, night: date, reporter: Reporter) -> NightResult:
+def _publish(
+    loaded: LoadedRecipe, records: RunRecords, asked: Refresh, result: RunResult, night: date, reporter: Reporter
+) -> NightResult:
     """Publish the version that a run came to, or hold it back; return the outcome of the night."""
     name = loaded.recipe.name
     with writer_lock(loaded.store, reporter.say):
-        dataset = ready(loaded.store, name)
+        dataset = ready(records, name)
         version = dataset.find(result.dataset.rsplit("/", 1)[-1])
         published = None if dataset.current is None else dataset.find()
         held = dataset.held_back(version)
         checked: list[Checked] = []
         waits = published is None or version.name != published.name
-        runs = unpublished_runs(dataset, version, published) if waits else []
+        runs = unpublished_runs(records, dataset, version, published) if waits else []
         if waits and (held is None or held.startswith(GUARDS)):
-            checked = check(asked.guards, dataset, version, published)
+            checked = check(asked.guards, records, dataset, version, published)
             if failing := sorted({guard.guard for guard in checked if not guard.passes}):
                 held = f"{GUARDS}{', '.join(failing)}"
                 dataset.hold(version, held)
@@ -114,7 +117,7 @@ def _publish(loaded: LoadedRecipe, asked: Refresh, result: RunResult, night: dat
                 dataset.publish(version)
         before = {"rows": 0, "tokens": 0} if published is None else published.manifest
         now = version.manifest
-        earlier = [] if published is None else [stands.run for stands in runs_of(dataset, published)[:1]]
+        earlier = [] if published is None else [stands.run for stands in records.of_version(dataset, published)[:1]]
         return NightResult(
             recipe=name,
             night=night.isoformat(),

@@ -23,7 +23,9 @@ from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.fuzzy_index import Index, index_names
 from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import Run
+from gristmill.pipelines.store.unfinished import remove_leftovers
 from gristmill.pipelines.versions.publishing import ready
 
 
@@ -69,7 +71,7 @@ def retention(nightly: int = 7, weekly: int = 0, monthly: int = 0) -> Retention:
 
 
 def collect(
-    store: str,
+    records: RunRecords,
     name: str,
     keep: Retention,
     confirm: Callable[[Collection], bool],
@@ -79,21 +81,21 @@ def collect(
 
     Takes the store's lock. Raises RecipeError where there is no such dataset, StoreLocked where a run holds the store.
     """
-    with writer_lock(store, say):
-        ready(store, name).find()
-        judged = judge(store, name, keep)
+    with writer_lock(records.store, say):
+        dataset = ready(records, name)
+        dataset.find()
+        judged = judge(records, dataset, keep)
         if confirm(judged):
-            _remove_all(store, Dataset(store, name), judged.going)
+            _remove_all(records, dataset, judged.going)
         return judged
 
 
-def judge(store: str, name: str, keep: Retention) -> Collection:
+def judge(records: RunRecords, dataset: Dataset, keep: Retention) -> Collection:
     """Return the versions of a dataset and what keeps each. Raises StoreDamaged where that cannot be known."""
-    dataset = Dataset(store, name)
     versions = dataset.versions()
     manifests = {version.name: version.manifest for version in versions}
-    by = _runs_by_version(dataset)
-    dates = dates_of(dataset, by)
+    by = _runs_by_version(records, dataset)
+    dates = dates_of(records, dataset)
     reasons: dict[str, list[str]] = {version.name: [] for version in versions}
 
     def because(version: str | None, reason: str) -> None:
@@ -107,10 +109,10 @@ def judge(store: str, name: str, keep: Retention) -> Collection:
     for version, why in marks.held.items():
         because(version, f"held back: {why}")
     because(versions[-1].name if versions else None, "it is the newest")
-    for stands in runs.standing_runs(store, name):
+    for stands in records.standing(dataset.name):
         because(stands.run.record["version"], "the next run builds on it")
-    for index in index_names(store):
-        named = Index(store, index).runs
+    for index in index_names(records.store):
+        named = Index(records.store, index).runs
         for version, made_by in by.items():
             if any(run.name in named for run in made_by):
                 because(version, f"the index {index} names its run")
@@ -133,7 +135,7 @@ def judge(store: str, name: str, keep: Retention) -> Collection:
         )
         for version in versions
     ]
-    return Collection(name, judged)
+    return Collection(dataset.name, judged)
 
 
 #: What a period is called, and what tells it from others.
@@ -152,23 +154,19 @@ def newest_of_each(period: str, number: int, dates: Mapping[str, date], without:
     return [newest[which] for which in sorted(newest)[-number:]] if number else []
 
 
-def _runs_by_version(dataset: Dataset) -> dict[str, list[Run]]:
+def _runs_by_version(records: RunRecords, dataset: Dataset) -> dict[str, list[Run]]:
     """Return the runs that came to each committed version of a dataset."""
     by: dict[str, list[Run]] = {version.name: [] for version in dataset.versions()}
-    for run in runs.finished_runs(dataset.store):
-        if run.record["name"] == dataset.name and run.record["version"] in by:
+    for run in records.finished(dataset.name):
+        if run.record["version"] in by:
             by[run.record["version"]].append(run)
     return by
 
 
-def dates_of(dataset: Dataset, by: Mapping[str, Sequence[Run]] | None = None) -> dict[str, date]:
-    """Return the night of each version: that of the first run that came to it, else when its manifest was written.
-
-    `by` are the runs that came to each, where they are known already.
-    """
-    by = _runs_by_version(dataset) if by is None else by
+def dates_of(records: RunRecords, dataset: Dataset) -> dict[str, date]:
+    """Return the night of each version: that of the first run that came to it, else when its manifest was written."""
     found = {}
-    for name, made_by in by.items():
+    for name, made_by in _runs_by_version(records, dataset).items():
         told = [run.record["date"] for run in made_by if "date" in run.record]
         found[name] = (
             date.fromisoformat(min(told)) if told else files.changed_on(files.join(dataset.named(name).url, MANIFEST))
@@ -176,7 +174,8 @@ def dates_of(dataset: Dataset, by: Mapping[str, Sequence[Run]] | None = None) ->
     return found
 
 
-def _remove_all(store: str, dataset: Dataset, going: Sequence[Judged]) -> None:
+def _remove_all(records: RunRecords, dataset: Dataset, going: Sequence[Judged]) -> None:
+    store = dataset.store
     for version in going:
         for run in version.runs:
             files.remove(files.join(runs.folder_of(store, run), runs.RECORD))
@@ -184,7 +183,7 @@ def _remove_all(store: str, dataset: Dataset, going: Sequence[Judged]) -> None:
         url = dataset.named(version.version).url
         files.remove(files.join(url, MANIFEST))
         files.remove(url)
-    runs.remove_leftovers(store)
+    records.look_again()
+    remove_leftovers(records)
     left = Dataset(store, dataset.name)
-    named = {run.record["version"] for run in runs.finished_runs(store) if run.record["name"] == dataset.name}
-    left.sweep(named)
+    left.sweep({run.record["version"] for run in records.finished(dataset.name)})

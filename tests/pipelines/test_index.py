@@ -26,7 +26,7 @@ from gristmill.pipelines.report.query import query
 from gristmill.pipelines.stages import commit as committing
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.store.fuzzy_index import Index
-from gristmill.pipelines.store.runs import latest_run
+from gristmill.pipelines.store.run_records import RunRecords
 from tests.pipelines.engine.work import Fault
 from tests.pipelines.stages.test_run import content, dataset, execute, rows
 from tests.pipelines.test_cli import gristmill
@@ -370,7 +370,7 @@ def test_info_shows_parameters_and_generations(two_nights: Path) -> None:
     (info,) = json.loads(gristmill("index", "info", "web", "--store", store, "--json").stdout)
     assert info["parameters"]["threshold"] == 0.75
     assert [(g["sources"], g["documents"]) for g in info["generations"]] == [({"docs": 2}, 20), ({"docs": 2}, 20)]
-    assert info["generations"][1]["made_by"] == latest_run(str(store)).name
+    assert info["generations"][1]["made_by"] == RunRecords(str(store)).newest().name
     assert all(g["bytes"] > 20 * 224 for g in info["generations"])
     shown = gristmill("index", "info", "--store", store).stdout
     assert "index web: 40 documents" in shown

@@ -22,7 +22,7 @@ from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import kind_of
 from gristmill.pipelines.store.datasets import Dataset
-from gristmill.pipelines.store.runs import standing_runs
+from gristmill.pipelines.store.run_records import RunRecords
 from tests.support import make_documents, sentences, write_jsonl
 
 #: What is done to a file: the new content from the old, None for a file that is removed.
@@ -116,7 +116,7 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
 def dataset(recipe: Path) -> pa.Table:
     """What readers get: the rows of the current version and, where there is an index, of those before it."""
     store = str(recipe.parent / "store")
-    versions = dict.fromkeys(stands.run.record["version"] for stands in standing_runs(store, "night"))
+    versions = dict.fromkeys(stands.run.record["version"] for stands in RunRecords(store).standing("night"))
     found = Dataset(store, "night")
     assert found.current == next(iter(versions))
     names = sorted(path for name in versions for path in Path(found.url, name).glob("*.parquet"))

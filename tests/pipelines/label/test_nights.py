@@ -19,7 +19,7 @@ from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.store.datasets import Dataset
-from gristmill.pipelines.store.runs import finished_runs, standing_runs
+from gristmill.pipelines.store.run_records import RunRecords
 from tests.pipelines.label.endpoint import Server, endpoint
 from tests.pipelines.label.tasks import ANSWERS, QUIET, task_file, topical, truth
 from tests.support import write_jsonl
@@ -105,7 +105,7 @@ def test_nights_are_gone_on_with_in_their_order_and_new_ones_come_after(recipe: 
     second = go(recipe)  # ten answers more for the first night, none for its own
     assert [labelled.annotators[0].answered for labelled in second.labels] == [25, 0]
     assert len(labels(recipe)) == 25
-    assert len(standing_runs(store)) == 2
+    assert len(RunRecords(store).standing()) == 2
     write_jsonl(recipe.parent / "data" / "docs-2.jsonl", topical(20, seed=2))
     with_ceiling(recipe.parent, server, None)
     third = go(recipe)
@@ -114,8 +114,8 @@ def test_nights_are_gone_on_with_in_their_order_and_new_ones_come_after(recipe: 
         row["text"]: truth([row])[row["id"]] for row in documents
     }
     assert Dataset(store, "night").current == Path(third.dataset).name
-    assert len(list(finished_runs(store))) == 6
-    assert len(standing_runs(store)) == 3
+    assert len(list(RunRecords(store).finished())) == 6
+    assert len(RunRecords(store).standing()) == 3
     assert go(recipe).cached
     assert Dataset(store, "night").current == Path(third.dataset).name
 
@@ -142,7 +142,7 @@ def test_without_new_answers_nothing_is_written(recipe: Path, server: Server) ->
     assert (again.cached, again.dataset) == (True, first.dataset)
     assert again.labels[0].reached == "documents"
     assert server.stats().requests == asked
-    assert len(list(finished_runs(str(recipe.parent / "store")))) == 1
+    assert len(list(RunRecords(str(recipe.parent / "store")).finished())) == 1
 
 
 def test_a_night_without_consent_is_asked_the_next_time(recipe: Path, server: Server) -> None:

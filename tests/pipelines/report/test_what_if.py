@@ -132,6 +132,7 @@ def check_case(
         metadata = {"lang": "string", "score": "float"}
         sources = [{"name": name, "path": f"data/{name}-*", "metadata": metadata} for name in ("docs", "web")]
         head = {"version": 1, "name": "test", "store": "./store", "sources": sources, "write": {"columns": ["id"]}}
+        head["measure"] = ["tokens", "text_hash"]  # what any of the rules reads, so that each may take another's place
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump({**head, "decide": rules}))
         changed = list(rules)

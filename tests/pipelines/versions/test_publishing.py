@@ -14,6 +14,7 @@ from gristmill.operators.errors import RecipeError, StoreDamaged
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.versions import publishing
 from gristmill.pipelines.versions.facts import datasets, show, versions_of
 from gristmill.pipelines.versions.retention import collect, retention
@@ -125,7 +126,7 @@ def test_versions_are_found_by_name_number_and_tag(recipe: Path) -> None:
 def test_facts_are_those_of_the_files(recipe: Path) -> None:
     store = store_of(recipe)
     publishing.tag(store, "web", "good", "2")
-    versions = versions_of(store, "web")
+    versions = versions_of(RunRecords(store), "web")
     for facts in versions:
         table = api.open_dataset(f"{store}/datasets/web", facts.version).arrow().to_table()
         files = [*Path(store, "datasets", "web", facts.version).glob("*.parquet")]
@@ -157,7 +158,7 @@ STEPS: dict[str, Callable[[str], object]] = {
     "publish": lambda store: publishing.publish(store, "web", "1"),
     "roll back": lambda store: publishing.roll_back(store, "web", "1"),
     "tag": lambda store: publishing.tag(store, "web", "x", "1"),
-    "collect": lambda store: collect(store, "web", retention(nightly=1), lambda found: True),
+    "collect": lambda store: collect(RunRecords(store), "web", retention(nightly=1), lambda found: True),
 }
 
 

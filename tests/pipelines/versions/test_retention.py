@@ -16,6 +16,7 @@ from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.versions import publishing
 from gristmill.pipelines.versions.compare import compare
 from gristmill.pipelines.versions.retention import Collection, collect, judge, newest_of_each, retention
@@ -62,18 +63,19 @@ def test_what_readers_tags_and_the_newest_run_need_stays(tmp_path: Path) -> None
     publishing.tag(store, "web", "kept", "2")
     publishing.roll_back(store, "web", "3")  # holds back the fourth and the fifth
     seen: list[list[int]] = []
-    shown = collect(store, "web", retention(nightly=1), lambda found: bool(seen.append(going(found))))
+    shown = collect(RunRecords(store), "web", retention(nightly=1), lambda found: bool(seen.append(going(found))))
     assert (seen, going(shown), versions(store)) == ([[1]], [1], [1, 2, 3, 4, 5])  # nothing was removed
     publishing.publish(store, "web", "5")
     reasons = {
-        int(v.version.split("-")[0]): list(v.kept_by) for v in judge(store, "web", retention(nightly=1)).versions
+        int(v.version.split("-")[0]): list(v.kept_by)
+        for v in judge(RunRecords(store), Dataset(store, "web"), retention(nightly=1)).versions
     }
     (held,) = reasons.pop(4)
     assert held.startswith(f"held back: rolled back to {Dataset(store, 'web').find('3').name} on 20")
     newest = ["readers take it", "it is the newest", "the next run builds on it", "the newest of its night"]
     assert reasons == {1: [], 2: ["tag kept"], 3: [], 5: newest}
     before = len(runs.run_names(store))
-    collect(store, "web", retention(nightly=1), lambda found: True)
+    collect(RunRecords(store), "web", retention(nightly=1), lambda found: True)
     assert versions(store) == [2, 4, 5]
     assert len(runs.run_names(store)) == before - 2
     check_whole(store)
@@ -88,20 +90,20 @@ def test_what_readers_tags_and_the_newest_run_need_stays(tmp_path: Path) -> None
 def test_nights_count_by_their_dates(tmp_path: Path) -> None:
     recipe = plain_versions(tmp_path)
     store = store_of(recipe)
-    for run, night in zip(reversed([*runs.finished_runs(store)]), NIGHTS, strict=True):
+    for run, night in zip(reversed([*RunRecords(store).finished()]), NIGHTS, strict=True):
         record = {**run.record, "date": night}
         files.write_record(files.join(run.url, runs.RECORD), {k: v for k, v in record.items() if k != "seal"})
-    judged = judge(store, "web", retention(nightly=1, weekly=2))
+    judged = judge(RunRecords(store), Dataset(store, "web"), retention(nightly=1, weekly=2))
     assert [v.date for v in judged.versions] == [*NIGHTS]
     assert going(judged) == [2]  # its week has a newer one
-    assert going(judge(store, "web", retention(nightly=2))) == [1]
-    assert going(judge(store, "web", retention(nightly=0, monthly=1))) == [1, 2]
+    assert going(judge(RunRecords(store), Dataset(store, "web"), retention(nightly=2))) == [1]
+    assert going(judge(RunRecords(store), Dataset(store, "web"), retention(nightly=0, monthly=1))) == [1, 2]
 
 
 def test_of_a_dataset_with_an_index_each_night_is_needed(tmp_path: Path) -> None:
     recipe = nights(tmp_path)
     store = store_of(recipe)
-    collect(store, "web", retention(nightly=1), lambda found: True)
+    collect(RunRecords(store), "web", retention(nightly=1), lambda found: True)
     assert versions(store) == [1, 2, 3]
     add_night(recipe, 8)
     assert execute(recipe).whole == 80
@@ -114,7 +116,7 @@ def test_files_that_a_kept_version_lists_stay_when_the_index_is_left(tmp_path: P
     publishing.tag(store, "web", "kept", "3")
     write_recipe(tmp_path, [{"drop": "gopher_words < 5"}])
     execute(recipe)
-    assert going(collect(store, "web", retention(nightly=1), lambda found: True)) == []
+    assert going(collect(RunRecords(store), "web", retention(nightly=1), lambda found: True)) == []
     assert len(api.open_dataset(f"{store}/datasets/web", "kept").arrow().to_table()) == 60
     check_whole(store)
 
@@ -124,7 +126,7 @@ def test_what_an_interrupted_removal_left_goes_with_the_next(tmp_path: Path) -> 
     store = store_of(recipe)
     oldest = min(runs.run_names(store))
     Path(store, "runs", oldest, "run.json").unlink()  # where a removal was ended
-    collect(store, "web", retention(nightly=1), lambda found: True)
+    collect(RunRecords(store), "web", retention(nightly=1), lambda found: True)
     assert oldest not in runs.run_names(store)
     assert versions(store) == [3]
     check_whole(store)
