@@ -10,7 +10,7 @@ from rich.console import Console
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.console.documents import show_examples
 from gristmill.pipelines.report.console.funnel import show_funnel
-from gristmill.pipelines.report.console.labelling import show_label_result
+from gristmill.pipelines.report.console.labelling import show_label_result, show_waiting
 from gristmill.pipelines.stages.context import RunResult
 
 SHOWN_STEPS = 3
@@ -34,6 +34,7 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         console.print(f"! {duplicates}", style="yellow", markup=False)
     for labelled in result.labels:
         show_label_result(labelled, console)
+    show_waiting(result.waiting, console)
     show_examples(examples, console)
     show_funnel(result.funnel, console)
     if result.withdrawn:
