@@ -49,12 +49,10 @@ def complete_earlier(context: Context) -> Context:
         return context
     context = make_fits(context)
     reached = set[str]()
-    for stands in reversed(runs.standing_runs(context.store, plan.loaded.recipe.name)):
+    for stands in runs.nights_of(context.store, plan.loaded.recipe.name, index.name):
         run, decided = stands.run, {row["ordinal"] for row in stands.decided}
-        if run.index != index.name or not run.unanswered or not decided:
-            continue
-        if not decided <= {*index.held}:
-            continue  # decided again, and labelled then
+        if not run.unanswered or not decided or not decided <= {*index.held}:
+            continue  # what the index no longer holds is decided again, and labelled then
         shards = _shards(context.state, stands)
         if hindrance := _hindrance(plan, stands, shards):
             context.reporter.warn(f"! the run {run.name} left texts without an answer that stay so: {hindrance}")
@@ -113,7 +111,10 @@ def _hindrance(plan: Plan, stands: Standing, shards: Sequence[Shard]) -> str:
 
 
 def _complete(context: Context, earlier: Run, shards: Sequence[Shard]) -> tuple[Run | None, Sequence[LabelResult]]:
-    """Ask what a run left unanswered; return the run that takes its place, None where no answer came."""
+    """Ask what a run left unanswered; return the run that takes its place, None where no answer came.
+
+    Raises ShardError where a text cannot be read again; what was answered before stays in the label store.
+    """
     plan, store, reporter = context.plan, context.store, context.reporter
     earlier_rows = earlier.shards()
     withdrawn = [row for row in earlier_rows if row.get("withdrawn") is not None]
@@ -125,7 +126,11 @@ def _complete(context: Context, earlier: Run, shards: Sequence[Shard]) -> tuple[
     name = runs.new_name(store, earlier.record["fingerprint"])
     url = runs.folder_of(store, name)
     _copy_decisions(earlier, url)
-    inputs, labels = label_measured(context, with_given_columns(plan, measured, url), url)
+    try:
+        inputs, labels = label_measured(context, with_given_columns(plan, measured, url), url)
+    except ShardError:  # the others go on, and only the newest folders without a record are swept
+        files.remove(url)
+        raise
     if not _differ(earlier.url, url):
         files.remove(url)
         return None, labels

@@ -40,7 +40,7 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
     if result.withdrawn:
         documents = plural(result.withdrawn, "document")
         console.print(f"withdrawn {documents} of files that are gone or other ones now", style="yellow", markup=False)
-    if result.cached:
+    if result.cached and not result.nothing_new:
         console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)
     console.print(f"time     {_time(result)}", style="dim", markup=False)
     if result.whole is not None and result.whole > result.funnel.kept:

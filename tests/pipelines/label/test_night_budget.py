@@ -168,6 +168,7 @@ def test_nights_that_are_not_looked_at_any_more_are_gone_on_with(tmp_path: Path,
     assert left.documents == 2
     assert any("left texts without an answer that wait" in line for line in reporter.warned)
     assert len([id for id in crawl.labels() if id.startswith("2-")]) == 4
+    assert all((run / "run.json").exists() for run in Path(crawl.store, "runs").iterdir())
 
 
 class Told(Reporter):
