@@ -45,13 +45,15 @@ def show_label_plan(plan: LabelPlan, console: Console) -> None:
             f"{forecast.cost:,.2f}",
         )
     console.print(table)
-    tonight = f"night of {plan.night}"
-    for whose, ceilings, spent in (("budget", plan.budget, plan.spent), (tonight, plan.budget.night, plan.tonight)):
+    night = (f"night of {plan.night}", "night's ceiling", plan.budget.night, plan.tonight, _NEXT_NIGHT)
+    for whose, ceiling, ceilings, spent, rest in (
+        ("budget", "ceiling", plan.budget, plan.spent, "the run will end there"),
+        night,
+    ):
         if limits := list(_limits(ceilings, spent)):
             console.print(f"{whose}: {'; '.join(limits)}", markup=False)
         if passed := list(_passed(plan, ceilings, spent)):
-            rest = "the run will end there" if whose == "budget" else _NEXT_NIGHT
-            message = f"! more is to be asked than the ceiling for {' and '.join(passed)} of the {whose} leaves: {rest}"
+            message = f"! more is to be asked than the {ceiling} for {' and '.join(passed)} leaves: {rest}"
             console.print(message, style="yellow", markup=False)
 
 
