@@ -115,7 +115,8 @@ def _limits(ceilings: Ceilings, spent: Amount) -> Iterator[str]:
     for name, words in CEILINGS.items():
         if (ceiling := getattr(ceilings, name)) is not None:
             done = getattr(spent, name)
-            shown = (f"{done:,.2f}", f"{ceiling:,.2f}") if name == "cost" else (in_units(done), in_units(ceiling))
+            figures = ",.2f" if ceiling >= 1 else ".4g"
+            shown = [f"{n:{figures}}" if name == "cost" else in_units(n) for n in (done, ceiling)]
             yield f"{words} {shown[0]} of {shown[1]} spent"
 
 
