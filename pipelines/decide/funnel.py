@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -129,9 +129,18 @@ class Funnel:
 
     def kept_by(self, column: str) -> Counter[str]:
         """Return the documents kept by the values of a column that losses are counted by; without those of none."""
+        return Counter({value: documents for value, (documents, _) in self._kept_by(column)})
+
+    def kept_tokens_by(self, column: str) -> Counter[str]:
+        """Return the tokens kept by the values of a column: see `kept_by`."""
+        return Counter({value: tokens for value, (_, tokens) in self._kept_by(column)})
+
+    def _kept_by(self, column: str) -> Iterator[tuple[str, tuple[int, int]]]:
         rules = [rule.name for rule in self.rules]
-        groups = (group for group in self.groups if group.column == column and group.value is not None)
-        return Counter({str(group.value): group.documents - group.lost(rules)[0] for group in groups})
+        for group in self.groups:
+            if group.column == column and group.value is not None:
+                documents, tokens = group.lost(rules)
+                yield str(group.value), (group.documents - documents, group.tokens - tokens)
 
     @property
     def losses(self) -> Losses:

@@ -2,6 +2,8 @@
 
 An answer is paid for after its question was sent, so a ceiling is kept by reserving: before questions are sent, the
 most that their answers can cost is set aside; when an answer is there, its actual cost takes the place of that.
+
+Ceilings hold over all runs of a task; those of `night` over all runs of one date.
 """
 
 from __future__ import annotations
@@ -20,13 +22,25 @@ from gristmill.operators.base import Count
 from gristmill.operators.label.task import TaskSection
 
 
-class Budget(TaskSection):
-    """Ceilings over all runs of a task in one store. What is not named is not limited. `80M` is 80,000,000."""
+class Ceilings(TaskSection):
+    """The most that may be spent. What is not named is not limited. `80M` is 80,000,000."""
 
     documents: Count | None = Field(default=None, description="documents answered, each once for each annotator")
     input_tokens: Count | None = Field(default=None, description="tokens of prompts")
     output_tokens: Count | None = Field(default=None, description="tokens of answers")
     cost: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="money, in the prices' currency")
+
+
+class Budget(Ceilings):
+    """Ceilings over all runs of a task in one store."""
+
+    night: Ceilings = Field(
+        default=Ceilings(), description="ceilings over the runs of one date; the next night asks what they left"
+    )
+
+
+#: The ceilings of one night are told by these names.
+NIGHT = "night."
 
 
 class Prices(TaskSection):
@@ -95,8 +109,9 @@ class _Account:
 class Ledger:
     """Keeper of a budget. Thread-safe.
 
-    `spent` is what all runs before this one spent. `on_reserve(annotator, amount)` is called before `admit` returns, so
-    that what is about to be spent can be written down durably; if it raises, nothing is reserved.
+    `spent` is what all runs before this one spent, `tonight` what those of its date did. `on_reserve(annotator,
+    amount)` is called before `admit` returns, so that what is about to be spent can be written down durably; if it
+    raises, nothing is reserved.
     """
 
     def __init__(
@@ -105,12 +120,13 @@ class Ledger:
         prices: Mapping[str, Prices],
         spent: Amount = NOTHING,
         on_reserve: Callable[[str, Amount], None] | None = None,
+        tonight: Amount = NOTHING,
     ) -> None:
-        self.budget = budget
-        #: names the ceiling that ended the run; None while there was room for all that was asked
+        #: names the ceiling that ended the run (`night.cost`); None while there was room for all that was asked
         self.reached: str | None = None
         self._prices = defaultdict(Prices, prices)
         self._before = spent
+        self._limits = (("", budget, spent), (NIGHT, budget.night, tonight))
         self._on_reserve = on_reserve
         self._annotators: defaultdict[str, _Account] = defaultdict(_Account)
         self._changed = threading.Condition()
@@ -186,13 +202,13 @@ class Ledger:
     def spent(self) -> Amount:
         """Return the total that all runs have spent so far, without what is only reserved."""
         with self._changed:
-            return self._sum(lambda held: held.settled)
+            return self._sum(lambda held: held.settled, self._before)
 
     @property
     def committed(self) -> Amount:
         """Return what was spent and is reserved: above a ceiling only if an answer cost more than its bound."""
         with self._changed:
-            return self._sum(lambda held: held.settled + held.outstanding)
+            return self._sum(_committed, self._before)
 
     def _reserve(self, held: _Account, reserved: NDArray[np.int64], sign: int) -> None:
         held.outstanding += sign * reserved.sum(axis=0)
@@ -202,29 +218,28 @@ class Ledger:
 
     def _fitting(self, annotator: str, reserved: NDArray[np.int64]) -> tuple[int, str | None]:
         """Return the number of these questions that fit, and the ceiling that the next one would pass."""
-        total = self._sum(lambda held: held.settled + held.outstanding)
         sums = np.cumsum(reserved, axis=0)
         fitting: dict[str, int] = {}
-        for i, name in enumerate(Bound._fields):
-            ceiling = getattr(self.budget, name)
-            if ceiling is not None:
-                room = max(0, ceiling - getattr(total, name))  # bounds that take none fit even where it is passed
-                fitting[name] = int(np.searchsorted(sums[:, i], room, side="right"))
-        if self.budget.cost is not None:
-            fitting["cost"] = self._within_cost(annotator, sums)
+        for prefix, ceilings, before in self._limits:
+            total = self._sum(_committed, before)
+            for i, name in enumerate(Bound._fields):
+                ceiling = getattr(ceilings, name)
+                if ceiling is not None:
+                    room = max(0, ceiling - getattr(total, name))  # bounds that take none fit even where it is passed
+                    fitting[prefix + name] = int(np.searchsorted(sums[:, i], room, side="right"))
+            if ceilings.cost is not None:
+                fitting[f"{prefix}cost"] = self._within_cost(ceilings.cost, before, annotator, sums)
         if not fitting:
             return len(reserved), None
         ceiling = min(fitting, key=lambda name: fitting[name])
         return fitting[ceiling], ceiling
 
-    def _within_cost(self, annotator: str, sums: NDArray[np.int64]) -> int:
-        """Return the number of questions that fit below the ceiling for cost, by the same sum as `committed`."""
+    def _within_cost(self, ceiling: float, before: Amount, annotator: str, sums: NDArray[np.int64]) -> int:
+        """Return the number of questions that fit below a ceiling for cost, by the same sum as `committed`."""
         low, high = 0, len(sums)
         while low < high:
             middle = (low + high + 1) // 2
-            if self._sum(lambda held: held.settled + held.outstanding, annotator, sums[middle - 1]).cost <= (
-                self.budget.cost or 0.0
-            ):
+            if self._sum(_committed, before, annotator, sums[middle - 1]).cost <= ceiling:
                 low = middle
             else:
                 high = middle - 1
@@ -233,17 +248,24 @@ class Ledger:
     def _sum(
         self,
         of: Callable[[_Account], NDArray[np.int64]],
+        before: Amount,
         annotator: str | None = None,
         more: NDArray[np.int64] | None = None,
     ) -> Amount:
-        """Return the sum of all annotators and of what was spent before; `more` is added to one annotator's."""
-        total = self._before
+        """Return the sum of all annotators and of what was spent `before`; `more` is added to one annotator's."""
+        total = before
         for name, account in self._annotators.items():
             counts = of(account) if more is None or name != annotator else of(account) + more
             input_tokens, output_tokens, documents = counts.tolist()
             cost = self._prices[name].cost(input_tokens, output_tokens)
             total = total.plus(Amount(documents, input_tokens, output_tokens, cost))
         return total
+
+
+def _committed(account: _Account) -> NDArray[np.int64]:
+    """Return what an account has spent and reserved (3): input tokens, output tokens, documents."""
+    total: NDArray[np.int64] = account.settled + account.outstanding
+    return total
 
 
 def _widened(asked: NDArray[np.int64], widening: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,9 +1,10 @@
-"""Columns that a task adds to a dataset: answer, probability, annotator, entropy."""
+"""Columns that a task adds to a dataset: answer, probability, annotator, entropy; and the state, in the store alone."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -12,23 +13,32 @@ import pyarrow.compute as pc
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.answers import Multi, Scale
+from gristmill.pipelines.label.result import AnnotatorResult
 from gristmill.pipelines.label.store import LabelStore
-from gristmill.pipelines.label.store.schema import first_of_each, halves, sorted_order
+from gristmill.pipelines.label.store.schema import QUARANTINED, first_of_each, halves, sorted_order
 from gristmill.pipelines.label.task import LabelTask, LoadedTask
 
 ANSWER, PROBABILITY, ANNOTATOR, ENTROPY = "answer", "probability", "annotator", "entropy"
+#: What became of a document that a task chose: a column of a store's documents, not of datasets.
+STATE = "state"
+ANSWERED, WAITS, IN_QUARANTINE = "answered", "waits", "quarantined"
 
 
 def label_columns(task: LabelTask) -> pa.Schema:
     """Return `<task>_answer` (int64 of a scale, a list of labels of multi, else text), `<task>_probability`, ..."""
-    prefix = re.sub(r"\W", "_", task.name)
     types = {
         ANSWER: answer_type(task),
         PROBABILITY: pa.float32(),
         ANNOTATOR: pa.string(),
         ENTROPY: pa.float32(),
     }
-    return pa.schema([pa.field(f"{prefix}_{what}", type) for what, type in types.items()])
+    return pa.schema([pa.field(column_of(task.name, what), type) for what, type in types.items()])
+
+
+def column_of(task: str, what: str) -> str:
+    """Return the name of a column of a task, by the task's name."""
+    prefix = re.sub(r"\W", "_", task)
+    return f"{prefix}_{what}"
 
 
 def answer_type(task: LabelTask) -> pa.DataType:
@@ -69,9 +79,23 @@ def labels_of(task: LabelTask, store: LabelStore, keys: pa.ChunkedArray) -> pa.T
     return pa.table(list(values), schema=label_columns(task))
 
 
+def states_of(
+    store: LabelStore, keys: pa.ChunkedArray, answers: pa.Array, asked: Iterable[AnnotatorResult]
+) -> pa.Array:
+    """Return what became of documents (n) that a task chose, by their keys (n) and answers (n).
+
+    A text is in quarantine where none of the annotators that were asked will be asked again.
+    """
+    never = np.ones(len(keys), np.bool_)
+    for result in (result for result in asked if result.unanswered):
+        never &= store.known(result.annotator, result.revision).states(keys) == QUARANTINED
+    return pc.if_else(pc.is_valid(answers), ANSWERED, pc.if_else(pa.array(never), IN_QUARANTINE, WAITS))
+
+
 def with_labels(schema: pa.Schema, loaded: LoadedTask) -> pa.Schema:
     """Return a schema with the columns of a task added; RecipeError if it has one of that name already."""
     columns = label_columns(loaded.task)
-    if clash := next((name for name in columns.names if name in schema.names), None):
+    names = [*columns.names, column_of(loaded.name, STATE)]
+    if clash := next((name for name in names if name in schema.names), None):
         raise RecipeError(f"there is a column {clash} already; give the task {loaded.name} another name")
     return pa.schema([*schema, *columns])

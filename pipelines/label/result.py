@@ -21,6 +21,8 @@ class LabelPlan:
     forecasts: Sequence[Forecast]
     budget: Budget
     spent: Amount  #: by all runs before
+    night: str  #: ISO 8601
+    tonight: Amount  #: spent before by the runs of that date
 
     @property
     def questions(self) -> int:
@@ -47,6 +49,10 @@ class AnnotatorResult:
     repaired: int = 0  #: valid at the second attempt, in this run
     first_failure: str = ""  #: reason, of one of them
     seconds: float = 0.0
+    #: expected of those that are left for a later run
+    unanswered_input_tokens: int = 0
+    unanswered_output_tokens: int = 0
+    unanswered_cost: float = 0.0
 
     @property
     def asked(self) -> int:
@@ -68,7 +74,7 @@ class LabelResult:
     first_reject: str
     annotators: list[AnnotatorResult] = field(default_factory=list)
     declined: bool = False
-    reached: str | None = None  #: the ceiling that ended the run
+    reached: str | None = None  #: the ceiling that ended the run: `cost`, or `night.cost`
     before: Amount = NOTHING  #: spent by all earlier runs
     spent: Amount = NOTHING  #: spent by all runs, this one included
     seconds: float = 0.0
@@ -78,7 +84,17 @@ class LabelResult:
         """Return whether every text has an answer or is in quarantine."""
         return not self.declined and not any(result.unanswered for result in self.annotators)
 
+    @property
+    def waiting(self) -> Amount:
+        """Return what is left for a later run, each text once for each annotator, and what it is expected to cost."""
+        total = NOTHING
+        for left in self.annotators:
+            tokens = (left.unanswered_input_tokens, left.unanswered_output_tokens)
+            total = total.plus(Amount(left.unanswered, *tokens, left.unanswered_cost))
+        return total
+
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
         named = {"before": self.before._asdict(), "spent": self.spent._asdict(), "complete": self.complete}
+        named |= {"waiting": self.waiting._asdict()}
         return {**asdict(self), **named}

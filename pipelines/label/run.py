@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,12 @@ def label_chosen(
     confirm: Confirm,
     opener: OpenAsker = open_asker,
     source: Mapping[str, Any] | None = None,
+    night: date | None = None,
 ) -> LabelResult:
     """Put a task to documents, chosen from `of`, and store the answers. Nothing that is known is asked again.
 
-    `source` is the place of the documents that the store remembers: see `LabelStore.write_task`.
+    `source` is the place of the documents that the store remembers: see `LabelStore.write_task`. `night` is the date
+    whose budget counts, by default today's (UTC).
 
     Raises GristmillError; what was answered before the error stays in the store.
     """
@@ -98,12 +101,18 @@ def label_chosen(
             message = f"{plural(len(foreign), 'file')} of the label store that no run made, such as {foreign[0]}"
             reporter.warn(f"! {message}: left out. `gristmill verify` lists them")
         result.before = result.spent = store.spent()
-        labelling = Labelling(loaded, store, texts, _ledger(loaded, result.before, writer), writer, reporter)
+        night = night or datetime.now(UTC).date()
+        tonight = store.begin_night(night, result.before)
+        ledger = _ledger(loaded, result.before, tonight, writer)
+        labelling = Labelling(loaded, store, texts, ledger, writer, reporter)
         parts = [labelling.part_of(*pair) for pair in zip(loaded.task.annotators, askers, strict=True)]
         forecasts = [labelling.forecast(part) for part in parts]
-        plan = LabelPlan(loaded.name, *counts, forecasts, loaded.task.budget, result.before)
+        spent = (result.before, night.isoformat(), tonight)
+        plan = LabelPlan(loaded.name, *counts, forecasts, loaded.task.budget, *spent)
         result.declined = plan.questions > 0 and not confirm(plan)
-        if not result.declined:
+        if result.declined:
+            result.annotators = [labelling.unasked(part) for part in parts]
+        else:
             store.write_task(loaded.name, loaded.as_written, source)
             named = [chosen, texts] if loaded.task.pairs else [chosen]
             store.write_documents(writer.run, [documents.named() for documents in named])
@@ -150,9 +159,12 @@ class Labelling:
         sizes = Sizes(self.loaded.task, annotator, asker.tokenizer)
         return AnnotatorWork(annotator, asker, sizes, answers)
 
-    def forecast(self, part: AnnotatorWork) -> Forecast:
-        """Estimate the questions to an annotator, and the tokens and cost that they take."""
-        states = self._states(part.known)
+    def forecast(self, part: AnnotatorWork, known: Known | None = None) -> Forecast:
+        """Estimate the questions to an annotator, and the tokens and cost that they take.
+
+        `known` are its answers, by default those before the run.
+        """
+        states = self._states(part.known if known is None else known)
         missing, repairs = (self.texts.filter(states == state) for state in (MISSING, REPAIR))
         prices = self.loaded.task.prices_of(part.annotator)
         known_count = len(states) - missing.table.num_rows - repairs.table.num_rows
@@ -163,9 +175,23 @@ class Labelling:
         started = time.monotonic()
         first, answers = self._rounds(part, part.known, MISSING)
         second, answers = self._rounds(part, answers, REPAIR)
+        first.add(second)
+        return self._result(part, answers, started, second.answered, first.first_failure)
+
+    def unasked(self, part: AnnotatorWork) -> AnnotatorResult:
+        """Return the result of an annotator that is asked nothing."""
+        return self._result(part, part.known, time.monotonic())
+
+    def _result(
+        self, part: AnnotatorWork, answers: Known, started: float, repaired: int = 0, first_failure: str = ""
+    ) -> AnnotatorResult:
         states = self._states(answers)
         unanswered = int(np.isin(states, (MISSING, REPAIR)).sum())
         quarantined = int((states == QUARANTINED).sum())
+        left: dict[str, Any] = {}
+        if unanswered:
+            to_come = self.forecast(part, answers)
+            left = {f"unanswered_{of}": getattr(to_come, of) for of in ("input_tokens", "output_tokens", "cost")}
         return AnnotatorResult(
             *part.annotation,
             texts=len(states),
@@ -173,9 +199,10 @@ class Labelling:
             answered=len(states) - unanswered - quarantined,
             quarantined=quarantined,
             unanswered=unanswered,
-            repaired=second.answered,
-            first_failure=second.first_failure or first.first_failure,
+            repaired=repaired,
+            first_failure=first_failure,
             seconds=time.monotonic() - started,
+            **left,
         )
 
     def _rounds(self, part: AnnotatorWork, known: Known, state: int) -> tuple[Tally, Known]:
@@ -226,7 +253,7 @@ class Labelling:
                 yield ReadingChunk(piece, self.loaded.task, part.asker.tokenizer, mine)
 
 
-def _ledger(loaded: LoadedTask, before: Amount, writer: Writer) -> Ledger:
+def _ledger(loaded: LoadedTask, before: Amount, tonight: Amount, writer: Writer) -> Ledger:
     """Return the budget's ledger. Questions in flight to an endpoint are on record: they may be charged after a crash.
 
     A local model charges nothing for an answer that never came.
@@ -237,7 +264,7 @@ def _ledger(loaded: LoadedTask, before: Amount, writer: Writer) -> Ledger:
         if annotator in remote:
             writer.reserve(annotator, amount)
 
-    return Ledger(loaded.task.budget, loaded.task.prices, before, on_reserve)
+    return Ledger(loaded.task.budget, loaded.task.prices, before, on_reserve, tonight)
 
 
 def label_source(

@@ -40,7 +40,7 @@ class LabelTask(TaskQuestion):
             raise ValueError(f"two annotators are called {twice!r}; give each a name of its own")
         if unknown := next((name for name in self.prices if name not in names), None):
             raise ValueError(f"prices has {unknown!r}, which is no annotator{did_you_mean(unknown, names)}")
-        if self.budget.cost is not None and not self.prices:
+        if (self.budget.cost is not None or self.budget.night.cost is not None) and not self.prices:
             raise ValueError("budget has a ceiling for cost, but no annotator has prices; add them under prices")
         if self.sample is not None and self.sample.comparisons is not None and not self.pairs:
             raise ValueError("sample has `comparisons`, which go with answers of pairs: `answer: {pair: ...}`")

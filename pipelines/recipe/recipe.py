@@ -141,6 +141,11 @@ class LoadedRecipe:
         if not dated.is_dated(pattern for source in recipe.sources for pattern in source.patterns()):
             return self
         first = since or (None if recipe.refresh is None else recipe.refresh.since) or last
+        if since is None and first > last:
+            raise RecipeError(
+                f"{self.where('refresh', 'since')}: the first night, {first}, comes after the one asked for, {last}; "
+                "`--since` reads from an earlier one"
+            )
         nights = dated.dates_from(first, last)
         return LoadedRecipe(recipe, self.document, self.base, self.as_written, nights)
 

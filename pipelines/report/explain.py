@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import duckdb
+import pyarrow.compute as pc
 
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.config.wording import excerpt
+from gristmill.pipelines.label.columns import STATE, WAITS, column_of
 from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
+from gristmill.pipelines.stages.label import FOLDER as LABELS
+from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
 from gristmill.pipelines.store.run_records import RunRecords
@@ -38,8 +42,8 @@ def explain(
     """Return the documents with this id, content id or address: place, measures, and a fate for each dataset.
 
     Fates are those in the versions that readers take, or that are `asked` for; `tell` gets them as a line. A fate says
-    in which version, and whether the document was kept, and if not by which rule; of which clusters it is a member; and
-    which lines the transforms took out of its text.
+    in which version, and whether the document was kept, and if not by which rule; of which clusters it is a member;
+    which lines the transforms took out of its text; and for labels of which tasks it waits.
 
     Several where an id repeats. A record in quarantine is found by its id or place (`file:line`) and has only the key
     `quarantined`. With a student, the path of a model that `gristmill distil` made, the first fate says why the text
@@ -73,6 +77,7 @@ def explain(
         for fate in document["fates"]:
             fate["version"] = by_dataset[fate["dataset"]].version
             fate["clusters"] = ask(_CLUSTERS, fate["dataset"], document["address"])
+            fate["waits_for"] = _awaited(by_dataset[fate["dataset"]], document["address"])
             if fate["survivor"] is not None:
                 own = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])
                 fate["survivor_id"] = own[0]["id"] if own else id_of(store, fate["survivor"])
@@ -90,6 +95,24 @@ def explain(
             '`gristmill query "SELECT id FROM documents LIMIT 10"` shows some ids'
         )
     return documents + [{"quarantined": reject} for reject in quarantined]
+
+
+def _awaited(shown: Shown, address: int) -> list[str]:
+    """Return the tasks whose labels a document of a dataset waits for."""
+    ordinal, row = divmod(address, 1 << columns.ROW_BITS)
+    for stands in shown.standing:
+        of_tasks = files.join(stands.run.url, LABELS, "")
+        tasks = {column_of(told["task"], STATE): told["task"] for told in stands.run.record["result"].get("labels", ())}
+        for shard in stands.decided:
+            if shard["ordinal"] != ordinal:
+                continue
+            waits = []
+            for url, names in shard["parts"]:
+                if (state := next((name for name in names if name in tasks), None)) and url.startswith(of_tasks):
+                    found = files.read_table(url, [state], pc.field(columns.ROW) == row)[state].to_pylist()
+                    waits += [tasks[state]] if found == [WAITS] else []
+            return waits
+    return []
 
 
 def _add_excerpts(shown: Mapping[str, Shown], document: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
@@ -139,7 +162,7 @@ def _add_score(
 def sentence(fate: Mapping[str, Any]) -> str:
     """Return a document's fate in one sentence."""
     if fate["kept"]:
-        return "kept"
+        return "kept" + (f"; waits for a label of {' and '.join(fate['waits_for'])}" if fate.get("waits_for") else "")
     if fate["survivor"] is not None:
         near, similarity = ("", "") if fate["value"] is None else ("near-", f" (similarity {fate['value']:.3f})")
         return f"dropped by {fate['rule']} as a {near}duplicate of {fate['survivor_id']}{similarity}, which was kept"

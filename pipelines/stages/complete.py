@@ -8,22 +8,30 @@ for all readers of the store, and with a version of the same documents. What is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from gristmill.operators.errors import ShardError
+from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.result import LabelResult
+from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.planning.state import StoreState
+from gristmill.pipelines.sources.discover import ShardSpec
 from gristmill.pipelines.stages.context import Context
 from gristmill.pipelines.stages.label import FOLDER as LABELS
 from gristmill.pipelines.stages.label import label_measured
 from gristmill.pipelines.stages.measure import measure_all, with_given_columns
 from gristmill.pipelines.stages.prepare import make_fits
+from gristmill.pipelines.stages.withdraw import is_elsewhere
 from gristmill.pipelines.stages.write import write_dataset
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import runs
 from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.run_records import RunRecords, Standing
 from gristmill.pipelines.store.runs import Run
 
@@ -31,35 +39,65 @@ from gristmill.pipelines.store.runs import Run
 _DECISIVE = ("transform", "measure", "decide", "label", "write")
 
 
-def unanswered(run: Run) -> bool:
-    """Return whether a run left texts without an answer to one of its tasks."""
-    return not all(labelled["complete"] for labelled in run.record["result"].get("labels", ()))
-
-
 def complete_earlier(context: Context) -> Context:
     """Continue the labels of all earlier runs that are not complete, the oldest first.
 
-    Raises GristmillError; what was completed before the error stays.
+    Once each task has come to a ceiling the others wait: a later run begins with them. Raises GristmillError; what was
+    completed before the error stays.
     """
     index, plan = context.state.index, context.plan
     if index is None or not plan.tasks:
         return context
     context = make_fits(context)
-    for stands in reversed(context.records.standing(plan.loaded.recipe.name)):
-        if stands.run.index != index.name or not unanswered(stands.run):
-            continue
-        if hindrance := _hindrance(context.state, context.records, stands):
-            context.reporter.warn(f"! the run {stands.run.name} left texts without an answer that stay so: {hindrance}")
+    reached = set[str]()
+    for stands in context.records.nights(plan.loaded.recipe.name, index.name):
+        run, decided = stands.run, {row["ordinal"] for row in stands.decided}
+        if not run.unanswered or not decided or not decided <= {*index.held}:
+            continue  # what the index no longer holds is decided again, and labelled then
+        shards = _shards(context.state, stands)
+        if hindrance := _hindrance(plan, context.records, stands, shards):
+            context.reporter.warn(f"! the run {run.name} left texts without an answer that stay so: {hindrance}")
+        elif reached >= {task.name for task in plan.tasks}:
+            context = context.with_waiting(_waiting(run))
         else:
-            run, labels = _complete(context, stands.run)
-            came = context.completes or run is not None
+            try:
+                completing, labels = _complete(context, run, shards)
+            except ShardError as error:
+                context.reporter.warn(f"! the run {run.name} left texts without an answer that wait: {error}")
+                context = context.with_waiting(_waiting(run))
+                continue
+            reached |= {result.task for result in labels if result.reached is not None}
+            came = context.completes or completing is not None
             context = replace(context, completed=[*context.completed, *labels], completes=came)
     return context
 
 
-def _hindrance(state: StoreState, records: RunRecords, stands: Standing) -> str:
-    """Return why a run cannot be completed, with what to do about it; an empty string where it can."""
+def _shards(state: StoreState, stands: Standing) -> list[Shard]:
+    """Return the shards of a run that can be read: those among the sources, and those of nights not looked at."""
     plan = state.plan
+    shards = {shard.ordinal: shard for shard in state.registered()}
+    found = []
+    for row in stands.decided:
+        if row["ordinal"] in shards:
+            found.append(shards[row["ordinal"]])
+            continue
+        written = located_yaml.resolved(json.loads(state.registry.specs[row["ordinal"]]), stands.run.name)
+        spec = ShardSpec.model_validate(written)
+        sources = [source for source in plan.loaded.recipe.sources if source.name == row["source"]]
+        for source in sources:
+            known = state.registry.known(spec, source, plan.loaded.document)
+            if known == row["ordinal"] and is_elsewhere(plan, sources, spec.files[0].url):
+                found.append(state.registry.shard(row["ordinal"], spec, source))
+    return found
+
+
+def _waiting(run: Run) -> dict[str, Amount]:
+    """Return what a run left unanswered, by task: see `LabelResult.waiting`."""
+    return {labelled["task"]: Amount(**labelled.get("waiting", {})) for labelled in run.record["result"]["labels"]}
+
+
+def _hindrance(plan: Plan, records: RunRecords, stands: Standing, shards: Sequence[Shard]) -> str:
+    """Return why a run cannot be completed, with what to do about it; an empty string where it can."""
     recipe, now = stands.run.record["recipe"], plan.loaded.as_written
     if changed := [name for name in _DECISIVE if recipe.get(name) != now.get(name)]:
         return f"the recipe has another {changed[0]} now; give it as it was to go on with them"
@@ -68,26 +106,32 @@ def _hindrance(state: StoreState, records: RunRecords, stands: Standing) -> str:
     if fingerprints != [task.fingerprint for task in plan.tasks]:
         return "its tasks ask something else now; give them as they were to go on with them"
     decided = {row["ordinal"] for row in records.shards(stands.run) if row.get("withdrawn") is None}
-    if len(stands.decided) < len(decided) or not decided <= {shard.ordinal for shard in state.registered()}:
+    if len(stands.decided) < len(decided) or not decided <= {shard.ordinal for shard in shards}:
         return "some of its shards are no longer among the sources; add them again to go on with them"
     return ""
 
 
-def _complete(context: Context, earlier: Run) -> tuple[Run | None, Sequence[LabelResult]]:
-    """Ask what a run left unanswered; return the run that takes its place, None where no answer came."""
+def _complete(context: Context, earlier: Run, shards: Sequence[Shard]) -> tuple[Run | None, Sequence[LabelResult]]:
+    """Ask what a run left unanswered; return the run that takes its place, None where no answer came.
+
+    Raises ShardError where a text cannot be read again; what was answered before stays in the label store.
+    """
     plan, store, reporter = context.plan, context.store, context.reporter
     earlier_rows = context.records.shards(earlier)
     withdrawn = [row for row in earlier_rows if row.get("withdrawn") is not None]
     rows = {row["ordinal"]: row["documents"] for row in earlier_rows if row.get("withdrawn") is None}
-    shards = [shard for shard in context.state.registered() if shard.ordinal in rows]
-    measured = measure_all(context.state, shards, context.engine, reporter)
+    measured = measure_all(context.state, sorted(shards, key=lambda shard: shard.ordinal), context.engine, reporter)
     if {count.ordinal: count.documents for count in measured.counts} != rows:
         reporter.warn(f"! the run {earlier.name} left texts without an answer, and its files have changed since")
         return None, ()
     name = runs.new_name(store, earlier.record["fingerprint"])
     url = runs.folder_of(store, name)
     _copy_decisions(earlier, url)
-    inputs, labels = label_measured(context, with_given_columns(plan, measured, url), url)
+    try:
+        inputs, labels = label_measured(context, with_given_columns(plan, measured, url), url)
+    except ShardError:  # the others go on, and only the newest folders without a record are swept
+        files.remove(url)
+        raise
     if not _differ(earlier.url, url):
         files.remove(url)
         return None, labels

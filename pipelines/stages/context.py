@@ -14,6 +14,7 @@ import pyarrow as pa
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.lazy import LateEngine
+from gristmill.pipelines.label.budget import NOTHING, Amount
 from gristmill.pipelines.label.result import Confirm, LabelResult
 from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.planning.state import StoreState
@@ -58,6 +59,8 @@ class RunResult:
     indexed: int = 0  #: shards left out: the index holds what earlier runs decided of them
     nothing_new: bool = False  #: the index holds all shards: nothing was decided
     labels: Sequence[LabelResult] = ()  #: the result of each labelling task
+    #: by task: answers that are left for a later run, those of earlier nights among them, and their expected cost
+    waiting: Mapping[str, Amount] = field(default_factory=dict)
     withdrawn: int = 0  #: documents that had been kept, of files that are gone or other ones now
     whole: int | None = None  #: documents of the version: of all nights, where the dataset has an index
     packed: Mapping[str, Any] | None = None  #: of all nights: how tokens are packed, and how many
@@ -69,7 +72,8 @@ class RunResult:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         labels = [result.to_json() for result in self.labels]
-        return {**asdict(self), "funnel": self.funnel.to_json(), "labels": labels}
+        waiting = {task: amount._asdict() for task, amount in self.waiting.items()}
+        return {**asdict(self), "funnel": self.funnel.to_json(), "labels": labels, "waiting": waiting}
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Context:
     seconds: Counter[str] = field(default_factory=Counter)  #: processor seconds by step
     completed: Sequence[LabelResult] = ()  #: results of tasks that earlier runs left unanswered
     completes: bool = False  #: whether answers to those came
+    waiting: Mapping[str, Amount] = field(default_factory=dict)  #: by task: what nights left that was not asked again
     measured: Measured | None = None
     rejects: pa.Table | None = None  #: the quarantine
     fingerprint: str = ""  #: of all that decides the dataset
@@ -123,6 +128,12 @@ class Context:
             [*remarks.remarks(self.plan.found), *self.plan.looked]
         )
         return redacted
+
+    def with_waiting(self, more: Mapping[str, Amount]) -> Context:
+        """Return the context with more answers that wait, by task."""
+        names = dict.fromkeys([*self.waiting, *more])
+        total = {name: self.waiting.get(name, NOTHING).plus(more.get(name, NOTHING)) for name in names}
+        return replace(self, waiting={name: amount for name, amount in total.items() if amount.documents})
 
     def with_plan(self, plan: Plan) -> Context:
         """Return the context with another plan of the same run."""

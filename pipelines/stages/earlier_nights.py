@@ -176,10 +176,10 @@ def earlier_nights(
         version = night.run.record["version"]
         if version not in listed:
             held = _by_night(dataset.named(version), manifest(dataset.named(version)))[version]
-            listed[version] = held._replace(tokens=held.tokens - _tokens(night.run, night.superseded))
+            listed[version] = held._replace(tokens=held.tokens - kept_tokens(night.run, night.superseded))
         held = listed[version]
         again = [row for row in night.shards if row["ordinal"] in decided]
-        tokens[version] = held.tokens - _tokens(night.run, again)
+        tokens[version] = held.tokens - kept_tokens(night.run, again)
         add(version, held, {row["ordinal"] for row in [*again, *night.superseded]}, night.run)
     schemas = [told["schema"] for told in manifests.values()]
     changed = any(told.get("columns_changed") for told in manifests.values())
@@ -277,7 +277,7 @@ def _kept(run: Run, ordinal: int) -> NDArray[np.bool_]:
     return kept_rows(run.decisions(ordinal)).to_numpy()  # type: ignore[no-any-return]
 
 
-def _tokens(run: Run, shards: Iterable[Mapping[str, Any]]) -> int:
+def kept_tokens(run: Run, shards: Iterable[Mapping[str, Any]]) -> int:
     """Return the tokens of what a run kept of some of its shards (rows of shards.parquet)."""
     total = 0
     for row in shards:

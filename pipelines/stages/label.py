@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from gristmill.operators.base import Rewrite
 from gristmill.operators.label.samplers import KEY
 from gristmill.pipelines.decide.executors import rewrite_by
 from gristmill.pipelines.decide.rule_columns import write_given
-from gristmill.pipelines.label.columns import labels_of
+from gristmill.pipelines.label.columns import STATE, column_of, labels_of, states_of
 from gristmill.pipelines.label.documents import DOCUMENT, SHARD, Documents
 from gristmill.pipelines.label.result import Confirm, LabelResult
 from gristmill.pipelines.label.run import choose_documents, label_chosen
@@ -91,16 +92,17 @@ def label_measured(context: Context, measured: Measured, run_url: str) -> tuple[
     dataset, rewrite = plan.loaded.recipe.name, rewrite_by(plan.rules)
     survivors = LabelSurvivors(context.store, dataset, run_url, measured, texts, rewrite)
     context.engine.start()
-    measures, results = label_survivors(plan.tasks, survivors, context.reporter, context.confirm)
+    measures, results = label_survivors(plan.tasks, survivors, context.reporter, context.confirm, context.date)
     return replace(measured, measures=measures), results
 
 
 def label_survivors(
-    tasks: Sequence[LoadedTask], survivors: LabelSurvivors, reporter: Reporter, confirm: Confirm
+    tasks: Sequence[LoadedTask], survivors: LabelSurvivors, reporter: Reporter, confirm: Confirm, night: date
 ) -> tuple[list[ShardMeasures], list[LabelResult]]:
     """Put tasks to the kept documents; return the shards with the tasks' columns added, and the result of each task.
 
-    Only documents that a task's sample chose have answers in the dataset, even if the store knows more.
+    Only documents that a task's sample chose have answers in the dataset, even if the store knows more. The column
+    `<task>_state` says which those are, and whether they wait for an answer.
     """
     shards = list(survivors.measured.measures)
     results = []
@@ -108,10 +110,12 @@ def label_survivors(
         documents = survivors.documents(task)
         sample = choose_documents(task, documents)
         source = {"dataset": survivors.dataset}
-        results.append(
-            label_chosen(task, survivors.store, sample, documents.table.num_rows, reporter, confirm, source=source)
-        )
-        labels = labels_of(task.task, LabelStore(survivors.store, task.fingerprint), sample.table[KEY])
+        told = (survivors.store, sample, documents.table.num_rows, reporter, confirm)
+        results.append(result := label_chosen(task, *told, source=source, night=night))
+        store, keys = LabelStore(survivors.store, task.fingerprint), sample.table[KEY]
+        labels = labels_of(task.task, store, keys)
+        states = states_of(store, keys, labels.column(0), result.annotators)
+        labels = labels.append_column(column_of(task.name, STATE), states)
         folder = files.join(survivors.run_url, FOLDER, f"{position:02d}")
         by_shard = _places_by_shard(sample.table, shards)
         rows = sample.table[columns.ROW].to_numpy()

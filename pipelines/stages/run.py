@@ -93,11 +93,11 @@ def run(
             STAGES, Context(state, records, engine, reporter, confirm, publish, night or datetime.now(UTC).date())
         )
         assert context.result is not None
-        return replace(
-            context.result,
-            labels=[*context.completed, *context.result.labels],
-            cached=context.result.cached and not context.completes,
-        )
+        result, labels = context.result, [*context.completed, *context.result.labels]
+        for labelled in labels:
+            context = context.with_waiting({labelled.task: labelled.waiting})
+        cached = result.cached and not context.completes
+        return replace(result, labels=labels, waiting=context.waiting, cached=cached)
 
 
 def run_stages(stages: Sequence[Stage], context: Context) -> Context:

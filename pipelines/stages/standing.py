@@ -119,6 +119,7 @@ def _ended(context: Context, earlier: runs.Run, version: Version, **now: Any) ->
         "indexed": context.state.indexed,
         "processor_seconds": {},
         "labels": (),
+        "waiting": {},
         "listed": context.listed(),
     }
     seconds = time.monotonic() - context.started

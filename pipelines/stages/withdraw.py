@@ -3,7 +3,8 @@
 A recipe with the section `refresh` asks for it. The run that finds such a file writes decisions on the documents that
 it had, `withdrawn` in place of a rule, and with an index takes its shard out, so that nothing is resolved against it.
 Shards are withdrawn whole: of a group of small files one of which is gone, the others are read again. Shards with a
-document that had gone for one that is withdrawn now are decided again, for it may have to take its place.
+document that had gone for one that is withdrawn now are decided again, for it may have to take its place; so are those
+of a night that some of its shards leave while its texts wait for labels.
 """
 
 from __future__ import annotations
@@ -109,12 +110,16 @@ def withdraw(context: Context) -> Context:
         )
         gone = {shard.ordinal for shard in new}
         again = set[int]() if state.index is None else _gone_for(standing, here, gone)
+        waiting = set[int]() if state.index is None else _waiting(standing, here, gone | again) - again
         context.reporter.say(f"  withdraw {told}: their documents leave the dataset")
         if again:
             had_gone = f"documents that had gone for them are in {plural(len(again), 'shard')}"
             context.reporter.say(f"           {had_gone}, decided again")
-        if state.index is not None and (gone | again) & {*state.index.held}:
-            without_shards(state.index, gone | again, context.engine)
+        if waiting:
+            labelled = f"documents that wait for labels are in {plural(len(waiting), 'shard')}"
+            context.reporter.say(f"           {labelled} of the same nights, decided again")
+        if state.index is not None and (out := gone | again | waiting) & {*state.index.held}:
+            without_shards(state.index, out, context.engine)
             state = StoreState.read(state.plan)
     return replace(context, state=state, withdrawn=found, decides_anew=bool(new) or returned)
 
@@ -162,6 +167,19 @@ def _gone_for(standing: Sequence[Standing], here: Set[int | None], gone: Set[int
     return found
 
 
+def _waiting(standing: Sequence[Standing], here: Set[int | None], out: Set[int]) -> set[int]:
+    """Return the shards among the sources (`here`) of nights that wait for labels and that some shards leave (`out`).
+
+    A night is labelled as a whole, so what is left of it is decided, and labelled, with what is new.
+    """
+    found = set[int]()
+    for stands in standing:
+        decided = {row["ordinal"] for row in stands.decided}
+        if decided & out and stands.run.unanswered:
+            found |= (decided & here) - out
+    return found
+
+
 def _reason(file: Mapping[str, Any], listed: Mapping[str, tuple[int, str]]) -> str:
     now = listed.get(file["url"])
     if now is None:
@@ -179,12 +197,12 @@ def _goes(plan: Plan, source: str, stored: Sequence[Mapping[str, Any]], reasons:
     policies = {GONE: refresh.vanished, CHANGED: refresh.changed}
     of_source = [s for s in plan.loaded.recipe.sources if s.name == source]
     return any(
-        policies.get(reason) == "withdraw" and not _is_elsewhere(plan, of_source, file["url"])
+        policies.get(reason) == "withdraw" and not is_elsewhere(plan, of_source, file["url"])
         for file, reason in zip(stored, reasons, strict=True)
     )
 
 
-def _is_elsewhere(plan: Plan, sources: Sequence[Source], url: str) -> bool:
+def is_elsewhere(plan: Plan, sources: Sequence[Source], url: str) -> bool:
     """Return whether a file belongs to a night whose path is not among those looked at."""
     for source in sources:
         if is_dated(source.patterns()) and night_of(url, source.patterns()) not in plan.loaded.nights:

@@ -1,7 +1,7 @@
 """Dataset versions: folders of Parquet files, each visible once its manifest is complete and CURRENT names it.
 
     datasets/<name>/CURRENT                      the folder name of the version that readers take
-    datasets/<name>/marks.json                   tags of versions, and versions that are held back
+    datasets/<name>/marks.json                   tags, versions that are held back, a night that is not told yet
     datasets/<name>/<number>-<content>/manifest.json
     datasets/<name>/<number>-<content>/data-00000-of-00004.parquet
 
@@ -100,10 +100,11 @@ class Version:
 
 @dataclass(frozen=True)
 class Marks:
-    """Tags and held versions of a dataset."""
+    """Tags and held versions of a dataset, and the night that ended before it was told."""
 
     tags: Mapping[str, str] = field(default_factory=dict)  #: versions, by tag
     held: Mapping[str, str] = field(default_factory=dict)  #: why a version is held back, by version
+    untold: Mapping[str, Any] | None = None  #: the outcome of a night, until its hooks have been told
 
     def tags_of(self, version: str) -> list[str]:
         """Return the tags of a version, in order."""
@@ -206,7 +207,7 @@ class Dataset:
         if not self._marked:
             return Marks()
         record = files.read_record(files.join(self.url, MARKS))
-        return Marks(record["tags"], record["held"])
+        return Marks(record["tags"], record["held"], record.get("untold"))
 
     def mark(self, marks: Marks) -> None:
         """Write the tags and the held versions anew."""

@@ -72,6 +72,11 @@ class Run:
         name: str | None = self.record.get("completes")
         return name
 
+    @property
+    def unanswered(self) -> bool:
+        """Return whether it left texts without an answer to one of its tasks."""
+        return not all(labelled["complete"] for labelled in self.record["result"].get("labels", ()))
+
     def decisions(self, ordinal: int) -> str:
         """Return the decision file of a shard."""
         return decisions_file(self.url, ordinal)

@@ -32,6 +32,7 @@ from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.run_records import RunRecords, Standing
 from gristmill.pipelines.versions.facts import show
+from gristmill.pipelines.versions.profile import kept_by_source
 
 #: Upper bounds of the Hub's size categories, and what they are called.
 _SIZES = ((10**3, "n<1K"), *((10**i, f"{_short}<n<{_next}") for i, _short, _next in (
@@ -85,7 +86,7 @@ def _sections(store: str, version: Version, facts: Mapping[str, Any], standing: 
     )
     funnels = [Funnel.from_json(stands.run.record["result"]["funnel"]) for stands in standing]
     funnels = funnels or [Funnel.from_json(facts["funnel"])]
-    yield "## Ingredients\n\n" + _ingredients(facts, funnels)
+    yield "## Ingredients\n\n" + _ingredients(facts, funnels, standing)
     if licences := _licences(version):
         yield "Licences of the documents, as their column `license` gives them:\n\n" + licences
     yield "## What was taken out\n\n" + _rules(facts, funnels)
@@ -112,14 +113,17 @@ def _cell(value: object) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _ingredients(facts: Mapping[str, Any], funnels: Sequence[Funnel]) -> str:
+def _ingredients(facts: Mapping[str, Any], funnels: Sequence[Funnel], standing: Sequence[Standing]) -> str:
     read: Counter[str] = Counter()
-    kept: Counter[str] = Counter()
+    at_first: Counter[str] = Counter()
     for funnel in funnels:
-        kept += funnel.kept_by(SOURCE)
+        at_first += funnel.kept_by(SOURCE)
         for group in funnel.groups:
             if group.column == SOURCE and group.value is not None:
                 read[group.value] += group.documents
+    kept = kept_by_source(standing)[0] if standing else at_first
+    left = at_first.total() - kept.total()
+    since = f" {plural(left, 'document')} kept then were withdrawn, or decided again, since." if left else ""
     rows = []
     for source in facts["recipe"]["sources"]:
         path = source["path"] if isinstance(source["path"], str) else ", ".join(source["path"])
@@ -128,7 +132,8 @@ def _ingredients(facts: Mapping[str, Any], funnels: Sequence[Funnel]) -> str:
     records, rejected = (sum(getattr(f, what) for f in funnels) for what in ("records", "quarantined"))
     nights = f" in {plural(len(funnels), 'night')}" if len(funnels) > 1 else ""
     table = _table(("source", "files", "licence", "documents read", "kept"), rows)
-    return f"{table}\n\n{plural(records, 'record')} were read{nights}; {rejected:,} were no documents (quarantined)."
+    told = f"{plural(records, 'record')} were read{nights}; {rejected:,} were no documents (quarantined).{since}"
+    return f"{table}\n\n{told}"
 
 
 def _licences(version: Version) -> str:

@@ -81,7 +81,8 @@ class _Checks:
     def _of_night(self, run: Run) -> Iterator[Checked]:
         guards, funnel, night = self.guards, _funnel(run), self._named(run)
         if guards.kept is not None and funnel.documents:
-            yield _within("kept", guards.kept, funnel.kept / funnel.documents, f"of the documents{night} are kept")
+            share = funnel.kept / funnel.documents
+            yield _share("kept", guards.kept, share, f"of the documents{night} are kept")
         if guards.rejects is not None and funnel.records:
             share = funnel.quarantined / funnel.records
             yield _at_most("rejects", guards.rejects, share, f"of the records{night} are in quarantine")
@@ -99,9 +100,8 @@ class _Checks:
                 told = f"times the {name} that readers have ({before[key]:,} to {now[key]:,})"
                 yield _within(name, bounds, now[key] / before[key], told)
         if self.guards.source_loss is not None:
-            counts = [
-                kept_by_source(self.records.of_version(self.dataset, version)) for version in (published, self.version)
-            ]
+            runs = [self.records.of_version(self.dataset, version) for version in (published, self.version)]
+            counts = [kept_by_source(standing)[0] for standing in runs]
             losses = {source: 1 - counts[1][source] / n for source, n in counts[0].items() if n}
             if losses:
                 worst = max(losses, key=lambda source: (losses[source], source))
@@ -160,25 +160,33 @@ class _Checks:
         )
         for guard, ids, fails in sides:
             if ids:
-                failing = [id for id in ids if fails(id)]
-                what = "are not there" if guard == "canaries.stay" else "are there"
-                told = f"{len(failing):,} of {len(ids):,} {what}"
-                yield Checked(guard, not failing, told + (f": {', '.join(in_short(failing))}" if failing else ""))
+                failing, what = [id for id in ids if fails(id)], "not there" if guard == "canaries.stay" else "there"
+                rest = f"none of {len(ids):,} is {what}"
+                if failing:
+                    rest = f"{len(failing):,} of {len(ids):,} {what}: {', '.join(in_short(failing))}"
+                yield Checked(guard, not failing, rest)
 
 
 def _funnel(run: Run) -> Funnel:
     return Funnel.from_json(run.record["result"]["funnel"])
 
 
-def _within(guard: str, bounds: Bounds, value: float, what: str) -> Checked:
+def _within(guard: str, bounds: Bounds, value: float, what: str, shown: str = "{:.4g}", times: int = 1) -> Checked:
+    """Return the verdict on a value; `shown` is how it is printed, multiplied by `times`."""
     low, high = bounds.min, bounds.max
-    limits = [f"{word} {limit:g}" for word, limit in (("at least", low), ("at most", high)) if limit is not None]
+    words = (("at least", low), ("at most", high))
+    limits = [f"{word} {shown.format(times * limit)}" for word, limit in words if limit is not None]
     passes = (low is None or value >= low) and (high is None or value <= high)
-    return Checked(guard, passes, f"{value:.4g} {what}; {' and '.join(limits)}")
+    return Checked(guard, passes, f"{shown.format(times * value)} {what}; {' and '.join(limits)}")
+
+
+def _share(guard: str, bounds: Bounds, value: float, what: str) -> Checked:
+    """Return the verdict on a share, told in percent."""
+    return _within(guard, bounds, value, what, "{:.4g}%", 100)
 
 
 def _at_most(guard: str, limit: float, value: float, what: str) -> Checked:
-    return Checked(guard, value <= limit, f"{value:.4g} {what}; at most {limit:g}")
+    return _share(guard, Bounds(max=limit), value, what)
 
 
 def _worst(guard: str, limit: float, found: Sequence[tuple[float | None, float, str]], named: str) -> Checked:
@@ -193,4 +201,4 @@ def _worst(guard: str, limit: float, found: Sequence[tuple[float | None, float, 
         return Checked(guard, True, f"nothing to compare{named}")
     beyond, value, chance, name = max(distances)
     told = f"{value:.4g} for {name}, the column that moved most{named}; at most {limit:g}"
-    return Checked(guard, beyond <= 0, told + (f", and {chance:.4g} is chance" if chance > limit else ""))
+    return Checked(guard, beyond <= 0, told + (f", or {chance:.4g}, which is chance" if chance > limit else ""))

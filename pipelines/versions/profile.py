@@ -21,6 +21,7 @@ from gristmill.operators.rules.select import TOKENS
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.label.columns import ANSWER
 from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.stages.earlier_nights import kept_tokens
 from gristmill.pipelines.stages.label import FOLDER as LABELS
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.lock import check_held
@@ -111,19 +112,22 @@ def drifts(before: Profile, after: Profile) -> list[Drift]:
     return sorted(found, key=lambda drift: -(drift.psi or 0.0))
 
 
-def kept_by_source(standing: Sequence[Standing]) -> Counter[str]:
-    """Return how many documents runs kept of each source.
+def kept_by_source(standing: Sequence[Standing]) -> tuple[Counter[str], Counter[str]]:
+    """Return how many documents runs kept of each source, and how many tokens.
 
     Counted in their records; where later runs decided some of a run's shards, in the decisions on the others.
     """
-    kept: Counter[str] = Counter()
+    kept, tokens = Counter[str](), Counter[str]()
     for stands in standing:
         if stands.superseded:
             for row in stands.decided:
                 kept[row["source"]] += int(pc.sum(kept_rows(stands.run.decisions(row["ordinal"])), min_count=0).as_py())
+                tokens[row["source"]] += kept_tokens(stands.run, [row])
             continue
-        kept += Funnel.from_json(stands.run.record["result"]["funnel"]).kept_by(columns.SOURCE)
-    return kept
+        funnel = Funnel.from_json(stands.run.record["result"]["funnel"])
+        kept += funnel.kept_by(columns.SOURCE)
+        tokens += funnel.kept_tokens_by(columns.SOURCE)
+    return kept, tokens
 
 
 def _of_shard(run: Run, row: Mapping[str, Any]) -> Profile:

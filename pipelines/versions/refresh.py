@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
-from gristmill.operators.columns import SOURCE
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.base import Engine
@@ -25,10 +24,12 @@ from gristmill.pipelines.recipe.refresh import Refresh
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.storage.files import is_local, local_path
+from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.versions.guards import Checked, check, unpublished_runs
+from gristmill.pipelines.versions.profile import kept_by_source
 from gristmill.pipelines.versions.publishing import ready
 from gristmill.pipelines.versions.retention import Collection, collect
 
@@ -38,11 +39,11 @@ GUARDS = "guards: "
 
 @dataclass(frozen=True)
 class Counts:
-    """Documents of a source or a rule, before the night and in it."""
+    """Documents and tokens of a source or a rule, before the night and with it."""
 
     name: str
-    before: int
-    now: int
+    documents: tuple[int, int]
+    tokens: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class NightResult:
     guards: Sequence[Checked]
     documents: tuple[int, int]  #: of the version that readers had, and of this one
     tokens: tuple[int, int]
-    sources: Sequence[Counts]  #: documents kept of each source: in the last published night, and since then
-    rules: Sequence[Counts]  #: documents dropped by each rule, likewise
+    sources: Sequence[Counts]  #: of each source, in both versions
+    rules: Sequence[Counts]  #: dropped by each rule: in the last published night, and since then
     run: RunResult
     collected: Collection | None = None  #: versions that went
 
@@ -91,6 +92,10 @@ def refresh(
     if asked.keep is not None:
         done = replace(done, collected=collect(records, loaded.recipe.name, asked.keep, lambda found: True))
     _call(asked.after, {**told, **done.to_json()}, loaded, "after", reporter)
+    if done.changed:
+        with writer_lock(loaded.store, reporter.say):
+            dataset = Dataset(loaded.store, loaded.recipe.name)
+            dataset.mark(replace(dataset.marks, untold=None))
     return done
 
 
@@ -106,19 +111,11 @@ def _publish(
         held = dataset.held_back(version)
         checked: list[Checked] = []
         waits = published is None or version.name != published.name
-        runs = unpublished_runs(records, dataset, version, published) if waits else []
         if waits and (held is None or held.startswith(GUARDS)):
             checked = check(asked.guards, records, dataset, version, published)
-            if failing := sorted({guard.guard for guard in checked if not guard.passes}):
-                held = f"{GUARDS}{', '.join(failing)}"
-                dataset.hold(version, held)
-            else:
-                held = None
-                dataset.publish(version)
-        before = {"rows": 0, "tokens": 0} if published is None else published.manifest
-        now = version.manifest
-        earlier = [] if published is None else [stands.run for stands in records.of_version(dataset, published)[:1]]
-        return NightResult(
+            failing = sorted({guard.guard for guard in checked if not guard.passes})
+            held = f"{GUARDS}{', '.join(failing)}" if failing else None
+        done = NightResult(
             recipe=name,
             night=night.isoformat(),
             version=version.name,
@@ -127,25 +124,60 @@ def _publish(
             changed=waits,
             held=held,
             guards=checked,
-            documents=(before["rows"], now["rows"]),
-            tokens=(before["tokens"], now["tokens"]),
-            sources=_counts(earlier, runs, lambda funnel: funnel.kept_by(SOURCE)),
-            rules=_counts(earlier, runs, _dropped),
+            **_delta(records, dataset, published, version),
             run=result,
         )
+        if not waits:
+            return _untold(dataset.marks.untold, done)
+        told = {field: value for field, value in done.to_json().items() if field not in ("run", "collected")}
+        dataset.mark(replace(dataset.marks, untold=told))  # before readers move: a night ended now is told all the same
+        if held is None:
+            dataset.publish(version)
+        elif checked:
+            dataset.hold(version, held)
+        return done
 
 
-def _counts(earlier: Sequence[Run], night: Sequence[Run], of: Callable[[Funnel], Counter[str]]) -> list[Counts]:
-    """Return what the funnels of runs count, before the night and in it."""
-    before, now = Counter[str](), Counter[str]()
-    for counts, runs in ((before, earlier), (now, night)):
-        for made in runs:
-            counts.update(of(Funnel.from_json(made.record["result"]["funnel"])))
-    return [Counts(name, before[name], now[name]) for name in dict.fromkeys([*before, *now])]
+def _untold(told: Mapping[str, Any] | None, done: NightResult) -> NightResult:
+    """Return the outcome of a night that changed nothing: that of an attempt that was ended before it was told."""
+    if told is None or told["version"] != done.version or told["held"] is not None:
+        return done
+    counts: dict[str, Any] = {what: tuple(told[what]) for what in ("documents", "tokens")}
+    for what in ("sources", "rules"):
+        counts[what] = [Counts(row["name"], tuple(row["documents"]), tuple(row["tokens"])) for row in told[what]]
+    guards = [Checked(**guard) for guard in told["guards"]]
+    return replace(done, before=told["before"], changed=True, guards=guards, **counts)
 
 
-def _dropped(funnel: Funnel) -> Counter[str]:
-    return Counter({rule.name: rule.dropped for rule in funnel.rules})
+def _delta(records: RunRecords, dataset: Dataset, published: Version | None, version: Version) -> dict[str, Any]:
+    """Return the documents and tokens of the version that readers have and of another, by source and rule too."""
+    now = records.of_version(dataset, version)
+    before = [] if published is None else records.of_version(dataset, published)
+    counts = [{"rows": 0, "tokens": 0} if v is None else v.manifest for v in (published, version)]
+    nights = ([stands.run for stands in before[:1]], unpublished_runs(records, dataset, version, published))
+    return {
+        "documents": tuple(manifest["rows"] for manifest in counts),
+        "tokens": tuple(manifest["tokens"] for manifest in counts),
+        "sources": _counts([kept_by_source(standing) for standing in (before, now)]),
+        "rules": _counts([_dropped(runs) for runs in nights]),
+    }
+
+
+def _counts(sides: Sequence[tuple[Counter[str], Counter[str]]]) -> list[Counts]:
+    """Return counts of documents and tokens by name, of both sides."""
+    (before, tokens_before), (now, tokens) = sides
+    names = dict.fromkeys([*before, *now])
+    return [Counts(name, (before[name], now[name]), (tokens_before[name], tokens[name])) for name in names]
+
+
+def _dropped(runs: Sequence[Run]) -> tuple[Counter[str], Counter[str]]:
+    """Return the documents and tokens that each rule of some runs dropped."""
+    documents, tokens = Counter[str](), Counter[str]()
+    for made in runs:
+        for rule in Funnel.from_json(made.record["result"]["funnel"]).rules:
+            documents[rule.name] += rule.dropped
+            tokens[rule.name] += rule.dropped_tokens
+    return documents, tokens
 
 
 def _call(

@@ -21,7 +21,7 @@ from gristmill.pipelines.shard_tasks import pack as packing
 from gristmill.pipelines.shard_tasks import pack_written, write
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.runs import finished_runs
+from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.versions.retention import collect, judge, retention
 from tests.pipelines.engine.work import Killing
 from tests.pipelines.label.tasks import QUIET
@@ -152,13 +152,13 @@ def test_texts_that_are_damaged_are_not_used_and_are_found(packed_recipe: Path, 
 def test_texts_that_another_version_lists_are_never_removed(packed_recipe: Path, tokenizer_file: Path) -> None:
     store = packed_recipe.parent / "store"
     first, _, third = (execute(packed_recipe, f"write.pack.seed={seed}") for seed in (1, 2, 3))
-    kept = {of.version: of.kept_by for of in judge(str(store), "test", retention(nightly=1)).versions}
+    kept = {of.version: of.kept_by for of in judge(RunRecords(str(store)), Dataset(str(store), "test"), retention(nightly=1)).versions}
     assert kept[Path(first.dataset).name] == (f"files of {Path(third.dataset).name} lie in it",)
-    collection = collect(str(store), "test", retention(nightly=1), lambda found: True)
+    collection = collect(RunRecords(str(store)), "test", retention(nightly=1), lambda found: True)
     assert [of.version[:6] for of in collection.going] == ["000002"]
     check(store, tokenizer_file)
     assert execute(packed_recipe, "write.pack.seed=3").cached
-    assert len([*finished_runs(str(store))]) == 2
+    assert len([*RunRecords(str(store)).finished()]) == 2
     assert execute(packed_recipe, "write.pack.seed=4").texts["version"] == Path(first.dataset).name  # type: ignore[index]
 
 

@@ -10,13 +10,16 @@
 So a process that writes a file in place of others and is killed before those are removed has neither lost nor doubled
 any row. The inventory:
 
-    {"last": the highest number of a run, "files": [...], "journals": [...], "coming": [...]}
+    {"last": the highest number of a run, "files": [...], "journals": [...], "coming": [...], "nights": [...]}
 
 `files` are there. Of `journals` each is there, or the answers that it became. `coming` are about to be written. So a
 file that was removed is missed, and a foreign file is told from one that a killed run left:
 
     answers     counts if listed or coming, or if its journal is listed or still there
     compacted   counts if listed, or if all that it replaces is listed
+
+`nights` are dates, in the order in which they began, each with what all runs had spent by then: what was spent between
+one and the next is its own.
 
 A folder of an earlier version of gristmill has no inventory; its next writer makes one of all that is there.
 """
@@ -29,11 +32,12 @@ import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
 from gristmill.operators.errors import StoreDamaged, StoreFileGone
+from gristmill.pipelines.label.budget import Amount
 from gristmill.pipelines.label.store.journal import Name, Replayed, parse_name, replay, whole_lines
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import way_back
@@ -49,6 +53,13 @@ DOCUMENTS = "documents-"
 TASK = "task.json"
 
 
+class NightBegun(NamedTuple):
+    """A night, and what all runs had spent when it began, or went on after another."""
+
+    night: str  #: ISO 8601
+    before: Amount
+
+
 @dataclass(frozen=True)
 class Inventory:
     """Contents of one inventory."""
@@ -57,6 +68,7 @@ class Inventory:
     files: tuple[str, ...] = ()
     journals: tuple[str, ...] = ()
     coming: tuple[str, ...] = ()
+    nights: tuple[NightBegun, ...] = ()
 
 
 def _read_inventory(url: str) -> Inventory | None:
@@ -65,7 +77,9 @@ def _read_inventory(url: str) -> Inventory | None:
         record = files.read_record(files.join(url, INVENTORY))
     except FileNotFoundError:
         return None
-    return Inventory(record["last"], *(tuple(record[name]) for name in ("files", "journals", "coming")))
+    nights = tuple(NightBegun(night, Amount(*before)) for night, before in record.get("nights", ()))
+    present, journals, coming = (tuple(record[name]) for name in ("files", "journals", "coming"))
+    return Inventory(record["last"], present, journals, coming, nights)
 
 
 def _write_inventory(url: str, inventory: Inventory) -> None:
@@ -87,6 +101,7 @@ def note(
     journals: Iterable[str] = (),
     coming: Iterable[str] = (),
     last: int = 0,
+    nights: Iterable[NightBegun] = (),
 ) -> None:
     """Change the inventory of a folder in one step; do nothing if it has none yet.
 
@@ -104,6 +119,7 @@ def note(
             files=tuple(sorted({*inventory.files, *here} - dropped)),
             journals=tuple(sorted({*inventory.journals, *journals} - dropped)),
             coming=tuple(sorted({*inventory.coming, *coming} - {*here} - dropped)),
+            nights=(*inventory.nights, *nights),
         )
         if changed != inventory:
             _write_inventory(url, changed)
@@ -238,7 +254,8 @@ def settle(url: str) -> TaskFiles:
     last = max(map(_run_number, here), default=0)
     inventory = listing.inventory or Inventory()
     journals = (name.journal for name in (*listing.journals, *listing.absorbed))
-    now = Inventory(max(inventory.last, last), tuple(sorted({*here, *listing.told})), tuple(sorted(journals)))
+    present = tuple(sorted({*here, *listing.told}))
+    now = Inventory(max(inventory.last, last), present, tuple(sorted(journals)), nights=inventory.nights)
     if now != inventory or listing.inventory is None:
         _write_inventory(url, now)
     return listing
@@ -264,7 +281,7 @@ def let_go(url: str) -> list[str]:
                 files.remove(place)
     inventory = None if INVENTORY in lost else _read_inventory(url)
     names = files.names(url)
-    numbered = Inventory(max(map(_run_number, names), default=0) if inventory is None else inventory.last)
+    kept = Inventory(max(map(_run_number, names), default=0)) if inventory is None else inventory
     if inventory is not None:
         lost |= {
             name
@@ -273,7 +290,7 @@ def let_go(url: str) -> list[str]:
         }
     file_names = [name for name in names if name.endswith(".parquet") or name == TASK]
     journals = [name for name in names if name.endswith(".jsonl")]
-    _write_inventory(url, replace(numbered, files=tuple(file_names), journals=tuple(journals)))
+    _write_inventory(url, replace(kept, files=tuple(file_names), journals=tuple(journals), coming=()))
     return sorted(lost)
 
 

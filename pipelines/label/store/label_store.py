@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,9 +21,9 @@ import pyarrow.compute as pc
 
 from gristmill.operators.columns import CONTENT_ID, ID, SOURCE, TYPES
 from gristmill.operators.errors import FatalError, RecipeError, StoreDamaged
-from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.budget import NOTHING, Amount
 from gristmill.pipelines.label.store.folder import DOCUMENTS as CHOSEN
-from gristmill.pipelines.label.store.folder import TASK, TaskFiles, let_go, list_folder, note, settle
+from gristmill.pipelines.label.store.folder import TASK, NightBegun, TaskFiles, let_go, list_folder, note, settle
 from gristmill.pipelines.label.store.journal import Outstanding
 from gristmill.pipelines.label.store.schema import (
     MERGED_BY,
@@ -119,6 +121,24 @@ class LabelStore:
         rows = self._all([*MERGED_BY, *SUMMED], None)
         paid = {name: pc.sum(rows[name], min_count=0).as_py() for name in SUMMED}
         return Amount(_documents(rows), **paid).plus(self.outstanding().total())
+
+    def begin_night(self, night: date, spent: Amount) -> Amount:
+        """Count what is spent from now on for a night, and return what its runs spent before.
+
+        `spent` is what all runs have spent. Only the folder's writer may call this.
+        """
+        inventory = list_folder(self.url).inventory
+        nights = [] if inventory is None else [*inventory.nights]
+        if not nights or nights[-1].night != night.isoformat():
+            begun = NightBegun(night.isoformat(), spent)
+            note(self.url, nights=[begun])
+            nights.append(begun)
+        own = NOTHING
+        for begun, after in pairwise([*nights, NightBegun("", spent)]):
+            if begun.night == night.isoformat():  # less was spent than before where damaged answers were let go
+                documents, input_tokens, output_tokens, cost = after.before.less(begun.before)
+                own = own.plus(Amount(max(0, documents), max(0, input_tokens), max(0, output_tokens), max(0.0, cost)))
+        return own
 
     def outstanding(self) -> Outstanding:
         """Return what runs that were killed, or go on, have reserved and not settled."""

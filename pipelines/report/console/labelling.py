@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from rich.console import Console
 from rich.table import Table
 
 from gristmill.pipelines.config.wording import in_units, plural
-from gristmill.pipelines.label.budget import Amount
+from gristmill.pipelines.label.budget import NIGHT, Amount, Ceilings
 from gristmill.pipelines.label.models import is_path
 from gristmill.pipelines.label.result import AnnotatorResult, LabelPlan, LabelResult
 
@@ -20,6 +20,7 @@ CEILINGS = {
     "output_tokens": "output tokens",
     "cost": "cost",
 }
+_NEXT_NIGHT = "the rest is asked first in the next night"
 
 
 def show_label_plan(plan: LabelPlan, console: Console) -> None:
@@ -44,11 +45,16 @@ def show_label_plan(plan: LabelPlan, console: Console) -> None:
             f"{forecast.cost:,.2f}",
         )
     console.print(table)
-    if limits := list(_limits(plan)):
-        console.print(f"budget: {'; '.join(limits)}", markup=False)
-    if passed := list(_passed(plan)):
-        message = f"! more is to be asked than the ceiling for {' and '.join(passed)} leaves: the run will end there"
-        console.print(message, style="yellow", markup=False)
+    night = (f"night of {plan.night}", "night's ceiling", plan.budget.night, plan.tonight, _NEXT_NIGHT)
+    for whose, ceiling, ceilings, spent, rest in (
+        ("budget", "ceiling", plan.budget, plan.spent, "the run will end there"),
+        night,
+    ):
+        if limits := list(_limits(ceilings, spent)):
+            console.print(f"{whose}: {'; '.join(limits)}", markup=False)
+        if passed := list(_passed(plan, ceilings, spent)):
+            message = f"! more is to be asked than the {ceiling} for {' and '.join(passed)} leaves: {rest}"
+            console.print(message, style="yellow", markup=False)
 
 
 def show_label_result(result: LabelResult, console: Console) -> None:
@@ -65,12 +71,10 @@ def show_label_result(result: LabelResult, console: Console) -> None:
     now, total = _amount(result.spent.less(result.before)), _amount(result.spent)
     console.print(f"spent    {now} in {result.seconds:.1f} s; by all runs {total}", style="dim")
     if result.reached is not None:
-        console.print(
-            f"! the budget's ceiling for {CEILINGS[result.reached]} ends the run here: all that was paid is stored; "
-            "raise it and run again to go on",
-            style="yellow",
-            markup=False,
-        )
+        whose = "night" if result.reached.startswith(NIGHT) else "budget"
+        rest = f"stored; {_NEXT_NIGHT}" if whose == "night" else "stored; raise it and run again to go on"
+        message = f"! the {whose}'s ceiling for {CEILINGS[result.reached.removeprefix(NIGHT)]} ends the questions here"
+        console.print(f"{message}: all that was paid is {rest}", style="yellow", markup=False)
 
 
 def short_model(model: str) -> str:
@@ -99,20 +103,29 @@ def _chosen(documents: int, of: int, texts: int) -> str:
     return phrase + (f", {texts:,} different texts" if texts < documents else "")
 
 
-def _limits(plan: LabelPlan) -> Iterator[str]:
+def show_waiting(waiting: Mapping[str, Amount], console: Console) -> None:
+    """Print what is left for a later run, by task, and what it is expected to cost."""
+    for task, left in waiting.items():
+        verb = "waits" if left.documents == 1 else "wait"
+        message = f"{task}: {plural(left.documents, 'text')} {verb} for a label, about {_amount(left)}"
+        console.print(f"! {message}; a later run asks them first", style="yellow", markup=False)
+
+
+def _limits(ceilings: Ceilings, spent: Amount) -> Iterator[str]:
     for name, words in CEILINGS.items():
-        if (ceiling := getattr(plan.budget, name)) is not None:
-            done = getattr(plan.spent, name)
-            shown = (f"{done:,.2f}", f"{ceiling:,.2f}") if name == "cost" else (in_units(done), in_units(ceiling))
+        if (ceiling := getattr(ceilings, name)) is not None:
+            done = getattr(spent, name)
+            figures = ",.2f" if ceiling >= 1 else ".4g"
+            shown = [f"{n:{figures}}" if name == "cost" else in_units(n) for n in (done, ceiling)]
             yield f"{words} {shown[0]} of {shown[1]} spent"
 
 
-def _passed(plan: LabelPlan) -> Iterator[str]:
+def _passed(plan: LabelPlan, ceilings: Ceilings, spent: Amount) -> Iterator[str]:
     """Yield the ceilings that spending what is forecast would pass."""
     for name, words in CEILINGS.items():
-        ceiling, forecast = getattr(plan.budget, name), "asked" if name == "documents" else name
+        ceiling, forecast = getattr(ceilings, name), "asked" if name == "documents" else name
         to_come = sum(getattr(entry, forecast) for entry in plan.forecasts)
-        if ceiling is not None and to_come and getattr(plan.spent, name) + to_come > ceiling:
+        if ceiling is not None and to_come and getattr(spent, name) + to_come > ceiling:
             yield words
 
 

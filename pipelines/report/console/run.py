@@ -10,7 +10,7 @@ from rich.console import Console
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.console.documents import show_examples
 from gristmill.pipelines.report.console.funnel import show_funnel
-from gristmill.pipelines.report.console.labelling import show_label_result
+from gristmill.pipelines.report.console.labelling import show_label_result, show_waiting
 from gristmill.pipelines.stages.context import RunResult
 
 SHOWN_STEPS = 3
@@ -34,12 +34,13 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         console.print(f"! {duplicates}", style="yellow", markup=False)
     for labelled in result.labels:
         show_label_result(labelled, console)
+    show_waiting(result.waiting, console)
     show_examples(examples, console)
     show_funnel(result.funnel, console)
     if result.withdrawn:
         documents = plural(result.withdrawn, "document")
         console.print(f"withdrawn {documents} of files that are gone or other ones now", style="yellow", markup=False)
-    if result.cached:
+    if result.cached and not result.nothing_new:
         console.print(f"nothing new: all of this is of the run {result.run}, which did just this", markup=False)
     console.print(f"time     {_time(result)}", style="dim", markup=False)
     if result.whole is not None and result.whole > result.funnel.kept:

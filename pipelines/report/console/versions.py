@@ -146,10 +146,15 @@ def show_night(night: Mapping[str, Any], result: RunResult, console: Console) ->
     (documents, now), (tokens, tokens_now) = night["documents"], night["tokens"]
     console.print(f"  documents  {documents:,} to {now:,} ({now - documents:+,})", markup=False)
     console.print(f"  tokens     {in_units(tokens)} to {in_units(tokens_now)} ({tokens_now - tokens:+,})", markup=False)
-    for what, counts in (("source, documents kept", night["sources"]), ("rule, documents dropped", night["rules"])):
-        table = _table((what,), ("last night", "now"))
+    parts = (
+        ("source", ("documents before", "now", "tokens before", "now"), night["sources"]),
+        ("dropped by", ("last night", "now", "tokens last night", "now"), night["rules"]),
+    )
+    for what, headings, counts in parts:
+        table = _table((what,), headings)
         for row in counts:
-            table.add_row(in_one_line(row["name"]), f"{row['before']:,}", f"{row['now']:,}")
+            cells = [*(f"{n:,}" for n in row["documents"]), *map(in_units, row["tokens"])]
+            table.add_row(in_one_line(row["name"]), *cells)
         console.print(table)
     for guard in night["guards"]:
         style = "green" if guard["passes"] else "bold red"

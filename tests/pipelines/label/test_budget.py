@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gristmill.operators.label.task import Sample
 from gristmill.operators.rules.select import Select
-from gristmill.pipelines.label.budget import FREE, NOTHING, Amount, Bound, Budget, Ledger, Prices
+from gristmill.pipelines.label.budget import FREE, NOTHING, Amount, Bound, Budget, Ceilings, Ledger, Prices
 
 PRICES = {"a": Prices(input_per_million=0.15, output_per_million=0.6), "b": Prices(input_per_million=3.0)}
 CEILINGS = ("documents", "input_tokens", "output_tokens", "cost")
@@ -55,6 +55,22 @@ def test_nothing_in_flight_and_nothing_fits_names_the_ceiling() -> None:
     assert ledger.admit("a", [Bound(500_001, 0)]) == []
     assert ledger.reached == "cost"
     assert ledger.admit("a", [Bound(500_000, 0)]) == [Bound(500_000, 0)]
+
+
+def test_a_night_has_ceilings_of_its_own() -> None:
+    budget = Budget(documents=9, night=Ceilings(documents=4, cost=1.0))
+    ledger = Ledger(budget, {"a": Prices(input_per_million=1.0)}, Amount(7, 0, 0, 90.0), None, Amount(2, 0, 0, 0.25))
+    assert ledger.admit("a", [Bound(500_000, 0), Bound(250_000, 0), Bound(1, 0)]) == [
+        Bound(500_000, 0),
+        Bound(250_000, 0),
+    ]
+    ledger.settle("a", [Bound(500_000, 0), Bound(250_000, 0)], [FREE, Bound(100_000, 0)])
+    assert ledger.admit("a", [Bound(650_001, 0)]) == []
+    assert ledger.reached == "night.cost"
+    assert ledger.admit("a", [Bound(650_000, 0), Bound(0, 0)]) == [Bound(650_000, 0)]
+    ledger.settle("a", [Bound(650_000, 0)], [Bound(1, 0)])
+    assert ledger.admit("a", [Bound(1, 0)]) == []
+    assert ledger.reached == "documents", "the narrower of both"
 
 
 def test_admit_waits_for_what_is_in_flight() -> None:

@@ -12,13 +12,13 @@ from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.label.budget import NOTHING, Amount, Budget
 from gristmill.pipelines.label.forecast import Forecast
 from gristmill.pipelines.label.result import LabelPlan
-from gristmill.pipelines.report.console.labelling import short_model, show_label_plan
+from gristmill.pipelines.report.console.labelling import short_model, show_label_plan, show_waiting
 
 
-def shown(spent: Amount = NOTHING, asked: int = 100, **budget: Any) -> str:
+def shown(spent: Amount = NOTHING, asked: int = 100, tonight: Amount = NOTHING, **budget: Any) -> str:
     forecast = Forecast("api", "some-model", 20, asked, 0, 50_000, 200, 1.0, exact=False)
     out = io.StringIO()
-    plan = LabelPlan("edu", 120, 500, 120, [forecast], Budget(**budget), spent)
+    plan = LabelPlan("edu", 120, 500, 120, [forecast], Budget(**budget), spent, "2026-11-01", tonight)
     show_label_plan(plan, Console(file=out, width=100))
     return out.getvalue()
 
@@ -44,6 +44,18 @@ def test_the_forecast_is_a_table_and_a_line_of_ceilings() -> None:
 )
 def test_a_ceiling_that_will_not_do_is_told_beforehand(spent: Amount, budget: dict[str, Any], passed: str) -> None:
     assert f"! more is to be asked than the ceiling for {passed} leaves" in shown(spent, **budget)
+
+
+def test_a_night_has_lines_of_its_own() -> None:
+    told = shown(Amount(cost=4.0), tonight=Amount(cost=0.5), cost=5.0, night={"cost": 1.0, "documents": 500})
+    assert "budget: cost 4.00 of 5.00 spent" in told
+    assert "night of 2026-11-01: documents 0 of 500 spent; cost 0.50 of 1.00 spent" in told
+    assert "! more is to be asked than the night's ceiling for cost leaves: the rest is asked" in told
+    waiting = io.StringIO()
+    show_waiting({"edu": Amount(3, 1500, 3, 0.25)}, Console(file=waiting, width=200))
+    assert waiting.getvalue() == (
+        "! edu: 3 texts wait for a label, about 1.5 k tokens in, 3 out, cost 0.25; a later run asks them first\n"
+    )
 
 
 def test_where_nothing_is_to_be_asked_no_ceiling_matters() -> None:

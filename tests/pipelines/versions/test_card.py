@@ -16,7 +16,7 @@ from gristmill.pipelines.versions.card import card
 from gristmill.pipelines.versions.export import export
 from tests.pipelines.label.tasks import task_file
 from tests.pipelines.stages.test_run import execute
-from tests.pipelines.versions.stores import nights, store_of, write_recipe
+from tests.pipelines.versions.stores import add_night, nights, store_of, write_recipe
 from tests.support import make_documents, write_jsonl
 
 QUIET = Reporter(quiet=True)
@@ -47,6 +47,19 @@ def test_a_card_counts_all_nights(recipe: Path) -> None:
     assert "Duplicates were not looked for" not in body
     assert yaml.safe_load(body.split("```yaml\n")[1].split("```")[0])["name"] == "web"
     assert card(store_of(recipe), "web", "1") != text
+
+
+def test_what_was_withdrawn_is_not_among_the_kept(tmp_path: Path) -> None:
+    index = [{"fuzzy_dedup": {"index": {"name": "web"}}}]
+    recipe = write_recipe(tmp_path, index, refresh={"vanished": "withdraw"})
+    add_night(recipe, 0)
+    execute(recipe)
+    (tmp_path / "data" / "0-0.jsonl").unlink()
+    add_night(recipe, 1)
+    execute(recipe)
+    text = card(store_of(recipe), "web")
+    assert rows(text, "## Ingredients") == [["docs", "`data/*.jsonl`", "cc0-1.0", "40", "30"]]
+    assert "10 documents kept then were withdrawn, or decided again, since." in text
 
 
 def test_licences_of_documents_are_counted(tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ def test_a_night_that_was_stopped_stops_the_next_until_it_is_taken_out(tmp_path:
     (tmp_path / "data" / "a" / "02.jsonl").unlink()
     done = night(recipe, 3)
     assert (tripped(done), done.documents) == ([], (40, 80))
+    ((source, *counts),) = [(of.name, of.documents, of.tokens) for of in done.sources]
+    assert (source, *counts) == ("a", done.documents, done.tokens)
+    assert [(of.name, of.documents) for of in done.rules] == [("drop", (0, 0)), ("fuzzy_dedup", (0, 0))]
+    assert held.rules[0].documents == (0, 200)
+    assert held.rules[0].tokens[1] > 200
 
 
 def test_without_an_index_a_version_stands_for_itself(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def test_what_is_chance_in_so_few_documents_stops_nothing(tmp_path: Path) -> Non
         add(recipe, number, n=12)
         done = night(recipe, number)
         assert tripped(done) == []
-    assert all("is chance" in guard.told for guard in done.guards)
+    assert all("which is chance" in guard.told for guard in done.guards)
 
 
 def test_the_mix_of_labels_is_looked_at(tmp_path: Path) -> None:
@@ -167,6 +172,12 @@ def test_hooks_get_the_result_and_stop_what_they_come_before(tmp_path: Path) -> 
     with pytest.raises(FatalError, match="the night itself is done"):
         night(recipe, 2)
     assert Dataset(store_of(recipe), "web").current != done.version
+    recipe = write(tmp_path, {}, refresh={"after": "cat > after.json"})
+    for changed in (True, False):  # what no hook has heard is told by the same night, done again
+        night(recipe, 2)
+        after = json.loads((tmp_path / "after.json").read_text())
+        assert (after["changed"], after["before"] == done.version) == (changed, changed)
+        assert after["documents"] == [40 if changed else 80, 80]
 
 
 def test_old_versions_go_as_the_recipe_says(tmp_path: Path) -> None:
@@ -184,7 +195,7 @@ def test_a_command_says_what_a_guard_found_and_ends_with_its_own_code(tmp_path: 
     add(recipe, 1, short=100)
     ran = CliRunner().invoke(app, ["refresh", str(recipe), "--date", "2026-11-01", "--engine", "local"])
     assert ran.exit_code == 5
-    assert "guard kept TRIPPED: 0.2857 of the documents are kept; at least 0.5" in ran.stdout
+    assert "guard kept TRIPPED: 28.57% of the documents are kept; at least 50%" in ran.stdout
     assert "`gristmill datasets publish web 000001-" in ran.stdout
     nothing = CliRunner().invoke(app, ["query", "FROM web", "--store", store_of(recipe)])
     assert nothing.exit_code == 2
