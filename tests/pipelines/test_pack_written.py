@@ -21,6 +21,7 @@ from gristmill.pipelines.shard_tasks import pack as packing
 from gristmill.pipelines.shard_tasks import pack_written, write
 from gristmill.pipelines.stages.context import RunResult
 from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.versions.retention import collect, judge, retention
 from tests.pipelines.engine.work import Killing
