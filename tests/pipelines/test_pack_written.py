@@ -153,7 +153,10 @@ def test_texts_that_are_damaged_are_not_used_and_are_found(packed_recipe: Path, 
 def test_texts_that_another_version_lists_are_never_removed(packed_recipe: Path, tokenizer_file: Path) -> None:
     store = packed_recipe.parent / "store"
     first, _, third = (execute(packed_recipe, f"write.pack.seed={seed}") for seed in (1, 2, 3))
-    kept = {of.version: of.kept_by for of in judge(RunRecords(str(store)), Dataset(str(store), "test"), retention(nightly=1)).versions}
+    kept = {
+        of.version: of.kept_by
+        for of in judge(RunRecords(str(store)), Dataset(str(store), "test"), retention(nightly=1)).versions
+    }
     assert kept[Path(first.dataset).name] == (f"files of {Path(third.dataset).name} lie in it",)
     collection = collect(RunRecords(str(store)), "test", retention(nightly=1), lambda found: True)
     assert [of.version[:6] for of in collection.going] == ["000002"]
