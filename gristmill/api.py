@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.readers.mix_plan import MixPlan
     from gristmill.pipelines.readers.mixture import Mixture
     from gristmill.pipelines.readers.open_dataset import OpenDataset
+    from gristmill.pipelines.readers.packed_strata import Where
     from gristmill.pipelines.readers.packed_tokens import PackedTokens
     from gristmill.pipelines.report.sweep import Sweep
     from gristmill.pipelines.report.thresholds import GroupQuantiles
@@ -661,37 +662,64 @@ def open_dataset(url: str | os.PathLike[str], version: str | None = None, *, onl
     return OpenDataset(os.fspath(url), version, only_new)
 
 
-def open_packed(url: str | os.PathLike[str], version: str | None = None, *, window: int = 16) -> PackedTokens:
+def open_packed(
+    url: str | os.PathLike[str], version: str | None = None, *, window: int = 16, where: Where | None = None
+) -> PackedTokens:
     """Open the packed tokens of a dataset for training: of the version that readers take, or of the one named.
 
     `url` is the dataset's folder, such as `store/datasets/web`. What is returned has `len()`, `sequence(number)` and
     `feed(seed=0, rank=0, world=1, epochs=1, state=None)`, whose sequences or `batches(size)` are those of one rank.
-    `window` shards are read mixed with each other at a time.
+    `window` shards are read mixed with each other at a time. With `where={"source": "web"}` only the strata with these
+    values, of tokens that are packed by them; a list stands for several values.
 
-    Raises RecipeError where there is no such dataset or version, or its tokens are not packed, StoreDamaged where its
-    manifest is not what was written.
+    Raises RecipeError where there is no such dataset, version or stratum, or its tokens are not packed, StoreDamaged
+    where its manifest is not what was written.
     """
     from gristmill.pipelines.readers.packed_tokens import PackedTokens
 
-    return PackedTokens(os.fspath(url), version, window)
+    return PackedTokens(os.fspath(url), version, window, where)
 
 
-def mix(mixture: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> MixPlan:
+def mix(
+    mixture: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> MixPlan:
     """Write the plan of a mixture of packed tokens and return it: how many sequences of which datasets, in which order.
+
+    The versions that it names are tagged, so that `gristmill datasets gc` leaves them, until `release_mixture`; its
+    `remarks` name those of stores that could not be written to.
 
     Args:
         mixture: The path or URL of its YAML file; see docs/mixtures.md.
         out: The path or URL of the plan, by default beside the YAML file: `mix.json` beside `mix.yaml`.
+        say: Called with a message where it takes long to find out whether another run holds a store.
 
     Raises:
         RecipeError: The file is wrong, datasets do not go together, or have too few tokens.
         StoreDamaged: A dataset is not what was written.
     """
     from gristmill.pipelines.readers.mix_plan import plan_mixture
+    from gristmill.pipelines.versions.plans import hold
 
     plan = plan_mixture(os.fspath(mixture), None if out is None else os.fspath(out))
+    plan = hold(plan, say)  # first: no plan names a version that may go
     plan.write()
     return plan
+
+
+def release_mixture(
+    mixture: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[tuple[str, str]]:
+    """Hold the versions that plans of a mixture named no longer; return them, each after the URL of its dataset.
+
+    Takes what `mix` takes. Raises RecipeError where the file is wrong, StoreLocked where a run holds a store.
+    """
+    from gristmill.pipelines.versions.plans import release
+
+    return release(os.fspath(mixture), None if out is None else os.fspath(out), say)
 
 
 def open_mixture(plan: str | os.PathLike[str]) -> Mixture:

@@ -69,6 +69,9 @@ def array_of(texts: Sequence[bytes]) -> pa.LargeStringArray:
     return pa.LargeStringArray.from_buffers(len(content), *content.buffers()[1:])
 
 
-def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
-    """Return the partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits."""
-    return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
+def partition_of(keys: NDArray[np.uint64], partitions: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the partition (n) of uniformly distributed 64-bit keys (n): equal ranges of the upper 32 bits.
+
+    There are as many for all keys, or so many for each (n).
+    """
+    return ((keys >> np.uint64(32)) * np.asarray(partitions, np.uint64) >> np.uint64(32)).astype(np.int64)

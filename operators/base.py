@@ -280,6 +280,10 @@ class Rule(Operator):
         """Return the columns that it adds for later rules, dataset and store; `name` is its name in the funnel."""
         return pa.schema([])
 
+    def counts_for(self, name: str) -> Mapping[str, float]:
+        """Return the numbers that nulls of columns it gives count for: 1, for the size of the cluster of no copies."""
+        return {}
+
     def meant_for(self) -> tuple[str, tuple[str, ...]] | None:
         """Return a column and those of its values that a rule with `when` judges; others pass, and are counted."""
         return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gristmill.operators.base import Files, Operator
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.kernels.packing import best_fit, permuted
+from gristmill.operators.strata import WrittenColumn
 from gristmill.operators.tokenizer import TextTokenizer, open_tokenizer
 
 #: The key of the order of sequences that are filled by best fit.
@@ -27,6 +29,9 @@ class Pack(Operator):
     every `length` tokens. `best_fit` cuts documents only where they are longer than `length`, and fills sequences with
     the pieces that leave the least room (best-fit decreasing; Ding et al. 2024, "Fewer Truncations Improve Language
     Modeling").
+
+    `by: [source, {quality: [50%, 90%]}]` packs each stratum of documents by itself, so that mixtures may weigh them: a
+    stratum has one value of each column, or one bucket of a number, cut at percentiles of the tokens or at numbers.
     """
 
     shorthand: ClassVar[str | None] = "tokenizer"
@@ -36,6 +41,19 @@ class Pack(Operator):
     eos: bool = Field(default=True, description="whether the tokenizer's end-of-text token follows each document")
     split: Split = Field(default="best_fit", description="how documents become sequences")
     seed: int = Field(default=0, ge=0, lt=1 << 64, description="documents are shuffled by it and by their content")
+    by: tuple[WrittenColumn, ...] = Field(
+        default=(), description="columns, or {column: cuts}, whose values are packed apart: the strata of mixtures"
+    )
+
+    added: ClassVar[Mapping[str, Any]] = {"by": []}
+
+    @field_validator("by")
+    @classmethod
+    def _distinct(cls, value: tuple[WrittenColumn, ...]) -> tuple[WrittenColumn, ...]:
+        names = [entry.column for entry in value]
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"name each column once, not {repeated!r} again")
+        return value
 
     def resources(self) -> dict[str, str]:
         """Return the tokenizer's file."""

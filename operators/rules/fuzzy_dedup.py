@@ -136,6 +136,10 @@ class FuzzyDedup(Rule):
         }
         return Memory(self.index.name, parameters, minhash, self.permutations, bands, rows)
 
+    def counts_for(self, name: str) -> dict[str, float]:
+        """Return 1 for the size of a cluster: a document in no cluster stands alone."""
+        return {f"{name}_size": 1}
+
     def gives(self, name: str) -> pa.Schema:
         """Return the columns on the cluster and the survivor of a document; null for documents in no cluster."""
         return pa.schema(

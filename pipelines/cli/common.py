@@ -196,6 +196,11 @@ def teller(as_json: bool) -> Callable[[str], None]:
     return lambda line: None if as_json else err.print(line, style="dim", markup=False)
 
 
+def say(message: str) -> None:
+    """Print a message of work that takes a while to standard error."""
+    err.print(message, markup=False)
+
+
 def print_result(as_json: bool, value: Any, show: Callable[[], None]) -> None:
     """Print a result to standard output: as JSON, or in the form for people."""
     if as_json:

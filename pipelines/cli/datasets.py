@@ -24,6 +24,7 @@ from gristmill.pipelines.cli.common import (
     errors,
     out,
     print_result,
+    say,
 )
 from gristmill.pipelines.cli.labels import Yes, confirmation
 
@@ -150,7 +151,7 @@ def datasets_publish(
     with errors(debug):
         from gristmill.pipelines.versions.publishing import publish
 
-        _print_moved(publish(store, dataset, version, _say), as_json)
+        _print_moved(publish(store, dataset, version, say), as_json)
 
 
 @datasets_app.command("rollback")
@@ -167,7 +168,7 @@ def datasets_rollback(
     with errors(debug):
         from gristmill.pipelines.versions.publishing import roll_back
 
-        _print_moved(roll_back(store, dataset, to, _say), as_json)
+        _print_moved(roll_back(store, dataset, to, say), as_json)
 
 
 @datasets_app.command("tag")
@@ -183,7 +184,7 @@ def datasets_tag(
     with errors(debug):
         from gristmill.pipelines.versions import publishing
 
-        named = publishing.tag(store, dataset, tag, version, _say).name
+        named = publishing.tag(store, dataset, tag, version, say).name
         _print_tag(dataset, tag, named, f"{named} is {tag} of {dataset} now", as_json)
 
 
@@ -199,7 +200,7 @@ def datasets_untag(
     with errors(debug):
         from gristmill.pipelines.versions import publishing
 
-        named = publishing.untag(store, dataset, tag, _say).name
+        named = publishing.untag(store, dataset, tag, say).name
         _print_tag(dataset, tag, named, f"{named} of {dataset} is {tag} no more", as_json)
 
 
@@ -230,7 +231,7 @@ def datasets_gc(
                 raise typer.Exit(0)
             return True
 
-        found = collect(RunRecords(store), dataset, retention(nightly, weekly, monthly), confirm, _say)
+        found = collect(RunRecords(store), dataset, retention(nightly, weekly, monthly), confirm, say)
         print_result(as_json, found.to_json(), lambda: show_collection(found.to_json(), True, out))
 
 
@@ -293,10 +294,6 @@ def datasets_export(
         done = export(store, dataset, to, format_, Reporter(err, quiet), version)
         told = f"{plural(done['documents'], 'document')} of {done['version']} in {to} ({format_})"
         print_result(as_json, done, lambda: out.print(told, markup=False))
-
-
-def _say(message: str) -> None:
-    err.print(message, markup=False)
 
 
 def _print_moved(moved: Moved, as_json: bool) -> None:

@@ -61,6 +61,10 @@ class Mistakes:
         self._document = document
         self._found: dict[str, int] = {}
 
+    def where(self, path: Path) -> str:
+        """Return `recipe.yaml:14` for the value at a path."""
+        return self._document.where(path)
+
     def add(self, path: Path, message: str, word: str = "") -> None:
         """Note a mistake in the value at a path, or in one word of it."""
         self._note(f"{self._document.where(path, word)}: {message}", path, word)

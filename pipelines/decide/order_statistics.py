@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.pipelines.config.tuning import sizes
-from gristmill.pipelines.decide.shards import SurvivingShard, Survivors
 from gristmill.pipelines.engine.base import Engine, run_all
 
 KEY_BITS = 64
@@ -31,8 +31,22 @@ class Weighted:
     weights: NDArray[np.int64]
 
 
-#: A function from a shard to its weighted keys for each search. Picklable.
-Source = Callable[[SurvivingShard], Sequence[Weighted]]
+class Searched(Protocol):
+    """The documents of some shards, such as `Survivors`."""
+
+    @property
+    def shards(self) -> Sequence[Any]:
+        """Return the shards. Picklable."""
+        ...
+
+    @property
+    def documents(self) -> int:
+        """Return the number of documents, at least."""
+        ...
+
+
+#: A function from one of the shards to its weighted keys for each search. Picklable.
+Source = Callable[[Any], Sequence[Weighted]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ class Table:
 
 
 def find_crossings(
-    engine: Engine, survivors: Survivors, source: Source, budgets: Sequence[Callable[[int], int]]
+    engine: Engine, survivors: Searched, source: Source, budgets: Sequence[Callable[[int], int]]
 ) -> list[Located]:
     """Return the crossing of each search, in the order of `budgets`, which give a budget from the number of keys."""
     brackets: list[Bracket | None] = [Bracket(0, 0, survivors.documents) for _ in budgets]
@@ -111,7 +125,7 @@ def _narrow(bracket: Bracket, table: Table, budget: int) -> Bracket | None:
 
 
 def _tabulate_all(
-    engine: Engine, survivors: Survivors, source: Source, brackets: Sequence[Bracket | None]
+    engine: Engine, survivors: Searched, source: Source, brackets: Sequence[Bracket | None]
 ) -> list[Table | None]:
     """Make one pass: return the tables of all shards added up, for each search that is not over."""
     sums = [_Sum() for _ in brackets]
@@ -122,7 +136,7 @@ def _tabulate_all(
     return [total.table() if bracket else None for total, bracket in zip(sums, brackets, strict=True)]
 
 
-def _tabulate_shard(source: Source, brackets: tuple[Bracket | None, ...], shard: SurvivingShard) -> list[Table | None]:
+def _tabulate_shard(source: Source, brackets: tuple[Bracket | None, ...], shard: Any) -> list[Table | None]:
     keyed = source(shard)
     return [
         _tabulate(bracket, weighted) if bracket else None for bracket, weighted in zip(brackets, keyed, strict=True)

@@ -24,7 +24,7 @@ from gristmill.pipelines.recipe.recipe import Recipe, section_of
 TOKENS = "tokens"
 
 _URL_REMEDY = "name the field that holds it in the source: `url: FIELD`"
-LABEL, WRITE, REPORT = "label", "write", "report"
+LABEL, WRITE, REPORT, PACK = "label", "write", "report", "pack"
 
 
 class Need(NamedTuple):
@@ -97,6 +97,8 @@ def _needs(recipe: Recipe, tasks: Sequence[LoadedTask], mistakes: Mistakes) -> I
     for i, column in enumerate(recipe.write.columns or ()):
         if column != columns.TEXT and all_known:
             yield Need(column, WRITE, ("write", "columns", i), given=given_names)
+    for i, entry in enumerate(recipe.write.pack.by if recipe.write.pack is not None and all_known else ()):
+        yield Need(entry.column, PACK, ("write", "pack", "by", i), given=given_names)
     for i, column in enumerate(recipe.report.by or ()):
         yield Need(column, REPORT, ("report", "by", i))
     yield Need(TOKENS, "the funnel", ("measure",))

@@ -19,6 +19,7 @@ from gristmill.pipelines.label.columns import label_columns, with_labels
 from gristmill.pipelines.label.task import LoadedTask, load_task
 from gristmill.pipelines.planning.fits import Fit, find_fit, fit_resource
 from gristmill.pipelines.planning.implied_measures import TOKENS, implied_measures
+from gristmill.pipelines.planning.strata import check_strata
 from gristmill.pipelines.recipe.recipe import LoadedRecipe, Recipe, document_schema, transform_columns
 from gristmill.pipelines.recipe.source_fields import remedy
 from gristmill.pipelines.shard_tasks.measure import DOCUMENT_VERSION
@@ -132,8 +133,9 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
     for i, task in enumerate(tasks):
         with mistakes.noted(("label", i)):
             labelled = with_labels(labelled, task)
+    indexed = False
     with mistakes.noted(("decide",)):
-        indexed_rule(recipe.decide)
+        indexed = indexed_rule(recipe.decide) is not None
     transforms = []
     for i, transform in enumerate(recipe.transform):
         path: Path = ("transform", i, name_of(transform))
@@ -152,6 +154,8 @@ def make_plan(loaded: LoadedRecipe, refit: bool, asks: bool) -> Plan:
     if recipe.write.pack is not None:
         with mistakes.located(("write", "pack")):
             packing = _ready_operator(loaded, recipe.write.pack, ("write", "pack"), name="pack")
+            counted = next((m.ready for m in planned if TOKENS in m.operator.gives().names), None)
+            check_strata(packing, labelled, counted, indexed, mistakes)
     mistakes.raise_if_any()
     output = _output_schema(recipe, schema, labelled, tasks)
     return Plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,9 @@ class Mixture:
         #: the URL of the plan
         self.url = absolute(url, ".")
         #: what the plan tells: name, tokens, sequences, parts with their datasets, versions, tokens, epochs ...
-        self.described = _read(self.url)
+        self.described = read_plan(self.url)
         #: the packed tokens of each part
-        self.parts = [_opened(part, self.described["window"], self.url) for part in self.described["parts"]]
+        self.parts = _opened(self.described["parts"], self.described["window"], self.url)
         #: tokens of a sequence, at most
         self.length: int = self.described["length"]
         #: uint16 or uint32
@@ -80,14 +80,19 @@ class Mixture:
         there. Raises RecipeError where it is of another plan.
         """
         decided = {name: self.described[name] for name in ("length", "seed", "window")}
-        parts = [[part["manifest"], part["sequences"]] for part in self.described["parts"]]
+        told = zip(self.parts, self.described["parts"], strict=True)
+        parts = [
+            [part["manifest"], part["sequences"], *([] if packed.where is None else [packed.strata_digest])]
+            for packed, part in told
+        ]
         same = {"mixture": self.described["name"], "plan": digest_of([decided, parts])}
         return PackedFeed(self, self._order, same, rank, world, 1, state)
 
 
 def part_order(packed: PackedTokens, manifest: str, seed: int) -> PackedOrder:
     """Return the order in which a mixture of this seed reads a part, whichever its place among the parts."""
-    return packed.order(seed ^ int(manifest[:16], 16))
+    strata = 0 if packed.where is None else int(packed.strata_digest[:16], 16)
+    return packed.order(seed ^ int(manifest[:16], 16) ^ strata)
 
 
 def manifest_digest(packed: PackedTokens) -> str:
@@ -95,7 +100,8 @@ def manifest_digest(packed: PackedTokens) -> str:
     return files.digest(files.join(packed.url, packed.version, MANIFEST))
 
 
-def _read(url: str) -> dict[str, Any]:
+def read_plan(url: str) -> dict[str, Any]:
+    """Return the plan of a mixture. Raises RecipeError where there is none, StoreDamaged where it is another."""
     advice = "`gristmill mix MIX.yaml` writes it"
     try:
         plan = files.read_record(url)
@@ -108,11 +114,20 @@ def _read(url: str) -> dict[str, Any]:
     return plan
 
 
-def _opened(part: Mapping[str, Any], window: int, plan: str) -> PackedTokens:
-    packed = PackedTokens(part["dataset"], part["version"], window)
-    if (now := manifest_digest(packed)) != part["manifest"]:
-        raise RecipeError(
-            f"{packed.version} of {packed.url} is not what {plan} was made of: its manifest has the digest {now}, not "
-            f"{part['manifest']}. `gristmill mix` makes a plan of what is there now, which is another mixture"
-        )
-    return packed
+def _opened(parts: Sequence[Mapping[str, Any]], window: int, plan: str) -> list[PackedTokens]:
+    """Open the tokens of parts. Each version is opened once, however many parts are strata of it."""
+    versions: dict[tuple[str, str], tuple[PackedTokens, str]] = {}
+    opened = []
+    for part in parts:
+        named = (part["dataset"], part["version"])
+        if named not in versions:
+            packed = PackedTokens(*named, window)
+            versions[named] = packed, manifest_digest(packed)
+        packed, now = versions[named]
+        if now != part["manifest"]:
+            raise RecipeError(
+                f"{packed.version} of {packed.url} is not what {plan} was made of: its manifest has the digest {now}, "
+                f"not {part['manifest']}. `gristmill mix` makes a plan of what is there now, which is another mixture"
+            )
+        opened.append(packed.only(part["where"]))
+    return opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import mmap
 import os
@@ -14,9 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gristmill.operators.base import digest_of
 from gristmill.operators.errors import RecipeError, StoreDamaged, StoreFileGone
 from gristmill.pipelines.readers.packed_feed import PackedFeed
 from gristmill.pipelines.readers.packed_order import Ints, PackedOrder
+from gristmill.pipelines.readers.packed_strata import Where, only_where, where_text
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.storage.file_kinds import way_back
 from gristmill.pipelines.store.datasets import Dataset
@@ -96,11 +99,13 @@ class PackedTokens:
     wanted, compared with its digest, and let go of when as many others as a window has have been wanted since.
     """
 
-    def __init__(self, url: str, version: str | None = None, window: int = 16) -> None:
+    def __init__(self, url: str, version: str | None = None, window: int = 16, where: Where | None = None) -> None:
         """Open a version by its name, or the one that readers take; see `PackedOrder` for `window`.
 
-        Raises RecipeError where there is no such dataset or version, or its tokens are not packed, StoreDamaged where
-        its manifest is not what was written.
+        With `where` only strata with these values: `{"source": "web", "quality": ["50% to 90%", "above 90%"]}`.
+
+        Raises RecipeError where there is no such dataset, version or stratum, or its tokens are not packed,
+        StoreDamaged where its manifest is not what was written.
         """
         if window < 1:
             raise RecipeError(f"window is the number of shards that are read mixed, 1 at least, not {window}")
@@ -116,25 +121,44 @@ class PackedTokens:
                 f"{self.version} of {self.url} has no packed tokens; `write: {{pack: {{tokenizer: FILE}}}}` in its "
                 "recipe packs them"
             )
-        #: what its manifest tells of them: tokenizer, vocabulary, eos, documents, tokens, sequences, padding, ...
-        self.described = packed
         #: tokens of a sequence, at most
         self.length: int = packed["length"]
         #: uint16 or uint32
         self.dtype = np.dtype(packed["dtype"])
         #: the id that fills sequences up where they are shorter than others of a batch
         self.fill: int = next((packed[name] for name in ("fill", "eos") if packed[name] is not None), 0)
+        #: the values of strata that were chosen; None for all
+        self.where: Where | None = None
         self._window = window
+        self._take(packed)
+        if where is not None:
+            self._choose(where)
+
+    def only(self, where: Where | None) -> PackedTokens:
+        """Return some strata of the same version alone, None for all that are here; raises as `__init__` does."""
+        chosen = copy.copy(self)
+        if where is not None:
+            chosen._choose(where)
+        return chosen
+
+    def _choose(self, where: Where) -> None:
+        self.where = {**(self.where or {}), **where}
+        self._take(only_where(self.described, where, f"{self.version} of {self.url}"))
+
+    def _take(self, packed: Mapping[str, Any]) -> None:
+        #: what its manifest tells of them: tokenizer, vocabulary, eos, documents, tokens, sequences, padding, ...
+        self.described = packed
         self._sizes = np.array([shard["sequences"] for shard in packed["shards"]], np.int64)
         self._ends = np.cumsum(self._sizes)
         self._open: OrderedDict[int, _Shard] = OrderedDict()
 
     def __repr__(self) -> str:
         tokens = self.described["tokens"]
-        return f"<packed tokens {self.url}, version {self.version}: {tokens:,} tokens in {len(self):,} sequences>"
+        of = "" if self.where is None else f", {where_text(self.where)}"
+        return f"<packed tokens {self.url}, version {self.version}{of}: {tokens:,} tokens in {len(self):,} sequences>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PackedTokens, (self.url, self.version, self._window)
+        return PackedTokens, (self.url, self.version, self._window, self.where)
 
     def __len__(self) -> int:
         return int(self._sizes.sum())
@@ -172,8 +196,15 @@ class PackedTokens:
         of ranks: the feed goes on from there. Raises RecipeError where it is of another feed.
         """
         dataset = self.url.rsplit("/", 1)[-1]
-        same = {"dataset": dataset, "version": self.version, "seed": seed, "window": self._window}
+        same: dict[str, Any] = {"dataset": dataset, "version": self.version, "seed": seed, "window": self._window}
+        if self.where is not None:
+            same["strata"] = self.strata_digest
         return PackedFeed(self, self.order(seed), same, rank, world, epochs, state)
+
+    @property
+    def strata_digest(self) -> str:
+        """Return a digest of the strata that were chosen: 32 hexadecimal digits."""
+        return digest_of([told["stratum"] for told in self.described["strata"]])
 
     def order(self, seed: int | None) -> PackedOrder:
         """Return the order in which a feed of this seed reads. Raises RecipeError for a seed that is out of range."""

@@ -1,9 +1,9 @@
 """Packed tokens: an exchange from the tasks that write texts to the tasks that write tokens.
 
 Documents are ordered by a hash of (seed, content id). Each write task sends its documents' tokens to the partitions of
-that hash. A pack task receives those of its partition, puts the documents in order, packs them and writes one shard of
-tokens. No task holds more than one part of what a sender sends, or one partition; a task that runs twice writes the
-same twice.
+that hash, or to those of their stratum. A pack task receives those of its partition, puts the documents in order, packs
+them and writes one shard of tokens. No task holds more than one part of what a sender sends, or one partition; a task
+that runs twice writes the same twice.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gristmill.operators.pack import Pack, pack, token_type
 from gristmill.operators.tokenizer import TextTokenizer
 from gristmill.pipelines.config.tuning import sizes
 from gristmill.pipelines.exchange.shuffle import Exchange, Parts
+from gristmill.pipelines.shard_tasks.strata import PackedStrata
 from gristmill.pipelines.sinks.tokens import EMPTY, TokenShard, write_token_shard
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.resources import ReadyOperator
@@ -41,6 +42,18 @@ class Packing:
 
     ready: ReadyOperator  #: of a `Pack`
     exchange: Exchange  #: of documents, with columns of `schema_of`
+    strata: PackedStrata | None = None  #: which partitions pack which documents; by default all pack all
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """Return the columns of documents that decide where they are packed."""
+        return () if self.strata is None else self.strata.of.columns
+
+    def partition_of(self, keys: NDArray[np.uint64], documents: pa.Table) -> NDArray[np.int64]:
+        """Return the partition (n) of documents by their shuffle keys (n) and their columns `by` (n rows)."""
+        if self.strata is None:
+            return partition_of(keys, self.exchange.partitions)
+        return self.strata.partition_of(keys, documents)
 
     @property
     def pack(self) -> Pack:
@@ -64,12 +77,13 @@ class TokenSender:
         self._schema = schema_of(tokenizer)
         self._lock = Lock()
         self._held: list[pa.Table] = []
+        self._partitions: list[NDArray[np.int64]] = []  # of what is held
         self._held_tokens = 0
         self.tokens = 0  #: that were added
         self.digest = ""  #: of what was sent, once it is complete
 
     def add(self, texts: pa.LargeStringArray, documents: pa.Table, addresses: NDArray[np.uint64]) -> None:
-        """Add documents (n rows with their content ids), by their texts as they are written."""
+        """Add documents (n rows: content ids, and the columns by which they are packed), by their texts as written."""
         content_ids = documents[columns.CONTENT_ID].combine_chunks()
         tokens, offsets = self._tokenizer.encode(texts)
         tokens, offsets = _ended(tokens, offsets, self._eos, token_type(self._tokenizer.vocabulary))
@@ -77,8 +91,10 @@ class TokenSender:
         keys = shuffle_keys(np.uint64(self._packing.pack.seed), ids.reshape(-1, 2))
         lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(tokens))
         table = pa.table([keys, addresses, lists], schema=self._schema)
+        partition = self._packing.partition_of(keys, documents)
         with self._lock:
             self._held.append(table)
+            self._partitions.append(partition)
             self._held_tokens += len(tokens)
             self.tokens += len(tokens)
             if self._held_tokens >= sizes().exchanged_tokens:
@@ -87,8 +103,9 @@ class TokenSender:
     def send(self) -> None:
         """Send what was added since this was last called."""
         documents = pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
-        self._held, self._held_tokens = [], 0
-        self._parts.send(documents, partition_of(documents["key"].to_numpy(), self._packing.exchange.partitions))
+        partition = np.concatenate([np.zeros(0, np.int64), *self._partitions])
+        self._held, self._partitions, self._held_tokens = [], [], 0
+        self._parts.send(documents, partition)
 
 
 @contextmanager

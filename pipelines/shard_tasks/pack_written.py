@@ -100,11 +100,11 @@ class PackWritten:
 
     def _known(self, survivors: ShardSurvivors) -> tuple[pa.Table, NDArray[np.uint64], NDArray[np.uint64]]:
         """Return what is known of a shard's kept documents: columns (n rows), addresses (n), bytes as written (n)."""
-        names = list(dict.fromkeys([*KNOWN, *sized_by(self.rewrite)]))
+        names = list(dict.fromkeys([*KNOWN, *sized_by(self.rewrite), *self.packing.by]))
         kept = survivors.measures.read(names).filter(kept_rows(survivors.decisions)).combine_chunks()
         rows = kept[columns.ROW].to_numpy().astype(np.uint64)
         addresses = np.uint64(columns.address(survivors.shard.ordinal, 0)) | rows
-        return kept.select([columns.CONTENT_ID]), addresses, written_bytes(kept, self.rewrite)
+        return kept.select([columns.CONTENT_ID, *self.packing.by]), addresses, written_bytes(kept, self.rewrite)
 
 
 def pack_written(task: PackWritten) -> WriteReceipt:

@@ -51,6 +51,7 @@ class ShardSurvivors:
     input_bytes: int  #: of the whole shard
     digest: str  #: of what is written besides the text, of the content ids and of what is removed
     removed: Mapping[str, int]  #: by the rule that rewrites texts, if any does
+    by_digest: str = ""  #: of the columns that decide strata
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class CountSurvivors:
     columns: tuple[str, ...]
     input_bytes: int
     rewrite: Rewrite | None = None
+    by: tuple[str, ...] = ()  #: columns that decide strata
 
     def __str__(self) -> str:
         return self.shard.spec.name
@@ -157,11 +159,7 @@ class CountSurvivors:
         narrow = [c for c in self.columns if c != columns.TEXT]
         names = list(dict.fromkeys([*narrow, columns.CONTENT_ID, *sized_by(self.rewrite)]))
         table = self.measures.read(names).filter(kept_rows(self.decisions))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
-            stream.write_table(table.combine_chunks())
-        content = np.frombuffer(sink.getvalue(), np.uint8)
-        high, low = hash_128(content, 0, len(content))
+        by = self.measures.read(self.by).filter(kept_rows(self.decisions)) if self.by else None
         return ShardSurvivors(
             self.shard,
             self.measures,
@@ -169,9 +167,19 @@ class CountSurvivors:
             table.num_rows,
             int(written_bytes(table, self.rewrite).sum()),
             self.input_bytes,
-            digest=f"{int(high):016x}{int(low):016x}",
+            digest=_digest(table),
             removed={} if self.rewrite is None else self.rewrite.count(table),
+            by_digest="" if by is None else _digest(by),
         )
+
+
+def _digest(table: pa.Table) -> str:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
+        stream.write_table(table.combine_chunks())
+    content = np.frombuffer(sink.getvalue(), np.uint8)
+    high, low = hash_128(content, 0, len(content))
+    return f"{int(high):016x}{int(low):016x}"
 
 
 def count_survivors(task: CountSurvivors) -> ShardSurvivors:
@@ -273,7 +281,8 @@ class ReadSurvivors:
         """
         measures, rewrite = self.survivors.measures, self.layout.rewrite
         narrow = [c for c in self.layout.columns if c != columns.TEXT]
-        names = list(dict.fromkeys([*narrow, *KNOWN, *sized_by(rewrite)]))
+        by = () if self.layout.packing is None else self.layout.packing.by
+        names = list(dict.fromkeys([*narrow, *KNOWN, *sized_by(rewrite), *by]))
         with watch.step("read decisions"):
             documents = measures.read(names).filter(kept_rows(self.survivors.decisions)).combine_chunks()
         done = 0

@@ -105,7 +105,8 @@ class NightTokens:
         documents = packed_documents(pack, source, self.out)
         if not documents.num_rows:
             return None
-        return {**listed(write_packed(pack, version.url, again, documents), version), "night": self.night}
+        written = write_packed(pack, version.url, again, documents)
+        return {**listed(written, version, self.shard.get("stratum")), "night": self.night}
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,10 @@ class EarlierNights:
             if own:
                 totals.append({"version": night, **counts, "tokens": tokens})
         return entries, totals
+
+    def strata(self) -> set[str]:
+        """Return the strata of packed tokens, as text."""
+        return {str(tokens.shard["stratum"]) for tokens in self.packed if "stratum" in tokens.shard}
 
     def packed_listed(self, version: Version, pack: ReadyOperator) -> list[dict[str, Any]]:
         """Return the shards of packed tokens for the manifest of a version; see `NightTokens.written_to`."""

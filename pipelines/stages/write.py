@@ -33,6 +33,7 @@ from gristmill.pipelines.stages import manifest
 from gristmill.pipelines.stages.context import Measured
 from gristmill.pipelines.stages.earlier_nights import earlier_nights
 from gristmill.pipelines.stages.pack import listed, pack_tokens, packed, packing_for
+from gristmill.pipelines.stages.strata import columns_of_strata, strata_of
 from gristmill.pipelines.stages.written_texts import short, written_texts
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store import whole
@@ -80,6 +81,7 @@ def write_dataset(
     texts = digest_of([made_by, [s.digest for s in survivors]])
     if plan.pack is not None:
         made_by += [plan.pack.fingerprint]
+        made_by += [[s.by_digest for s in survivors]] if columns_of_strata(plan) else []
     indexed = indexed_rule(plan.rules)
     index = None if indexed is None else indexed[1].name
     before = None
@@ -106,7 +108,9 @@ def write_dataset(
     observed = _observed_by(plan)
     threads = max(1, engine.workers // len(tasks)) if engine.name == "local" else 1
     names = tuple(plan.output.names)
-    with packing_for(plan, version, survivors, engine) as packing:
+    earlier_strata = set() if before is None else before.strata()
+    strata = strata_of(plan, survivors, rewrite, earlier_strata, engine)
+    with packing_for(plan, version, survivors, strata, engine) as packing:
         layout = Layout(version.url, number, names, plan.output, plan.transforms, rewrite, observed, threads, packing)
         if held is None:
             receipts = _write_files(layout, tasks, engine, reporter)
@@ -136,7 +140,9 @@ def write_dataset(
     new_manifest = manifest.build(plan, measured.shards, measured.counts, *wrote, held_by=held_by)
     if plan.pack is not None:
         earlier = [] if before is None else before.packed_listed(version, plan.pack)
-        told = packed(plan.pack, [*earlier, *(listed(shard, version) for shard in shards)])
+        strata_told = [None if strata is None else strata.told(partition) for partition in range(len(shards))]
+        now = [listed(shard, version, stratum) for shard, stratum in zip(shards, strata_told, strict=True)]
+        told = packed(plan.pack, [*earlier, *now], None if strata is None else strata.of)
         new_manifest |= {"packed": told if index is not None else {"texts": short(texts), **told}}
     new_manifest |= {} if replaced_version is None else {"completes": replaced_version}
     whole.announce_version(run_url, recipe.name, version, new_manifest, index)
@@ -184,9 +190,9 @@ def _told_as(funnel: Funnel, stored: Mapping[str, Any]) -> Funnel:
 def _survivors(
     plan: Plan, measured: Measured, run_url: str, rewrite: Rewrite | None, engine: Engine
 ) -> list[ShardSurvivors]:
-    names = tuple(plan.output.names)
+    names, by = tuple(plan.output.names), columns_of_strata(plan)
     tasks = [
-        CountSurvivors(shard, measures, decisions_file(run_url, shard.ordinal), names, counts.text_bytes, rewrite)
+        CountSurvivors(shard, measures, decisions_file(run_url, shard.ordinal), names, counts.text_bytes, rewrite, by)
         for shard, measures, counts in zip(measured.shards, measured.measures, measured.counts, strict=True)
     ]
     return [outcome.unwrap() for outcome in sorted(engine.map(count_survivors, tasks), key=lambda o: o.index)]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.stages.pack import packed_summary
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import FOLDER, Dataset
 from gristmill.pipelines.store.run_records import RunRecords
@@ -82,7 +83,7 @@ def versions_of(records: RunRecords, name: str) -> list[VersionFacts]:
 
 
 def show(store: str, name: str, wanted: str | None = None) -> dict[str, Any]:
-    """Return what a version holds: its facts, funnel, sources, nights, columns and files, and the recipe that made it.
+    """Return what a version holds: its facts, funnel, sources, nights, columns, packed tokens, files and recipe.
 
     `wanted` is a version or a tag, by default the version that readers take. Raises RecipeError where there is none.
     """
@@ -95,6 +96,7 @@ def show(store: str, name: str, wanted: str | None = None) -> dict[str, Any]:
         **facts.to_json(),
         "url": version.url,
         **{what: manifest[what] for what in kept},
+        "packed": packed_summary(manifest),
         "nights": manifest.get("nights", []),
         "paths": version.urls(manifest),
     }

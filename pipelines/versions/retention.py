@@ -1,9 +1,9 @@
 """Versions that a store need hold no longer, and their removal with the runs that made them.
 
-A version goes when nothing keeps it: no reader, no tag, no hold, no run that the next one builds on, no index, no other
-version whose files lie in its folder, and not the wish to keep the newest of so many nights, weeks and months. Each is
-removed so that what a kill leaves is removed by the next collection: first the records of its runs, then its manifest,
-then its files.
+A version goes when nothing keeps it: no reader, no tag, no plan of a mixture, no hold, no run that the next one builds
+on, no index, no other version whose files lie in its folder, and not the wish to keep the newest of so many nights,
+weeks and months. Each is removed so that what a kill leaves is removed by the next collection: first the records of its
+runs, then its manifest, then its files.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.store.unfinished import remove_leftovers
+from gristmill.pipelines.versions.plans import mixture_of
 from gristmill.pipelines.versions.publishing import ready
 
 
@@ -105,7 +106,8 @@ def judge(records: RunRecords, dataset: Dataset, keep: Retention) -> Collection:
     because(dataset.current, "readers take it")
     marks = dataset.marks
     for tag, version in sorted(marks.tags.items()):
-        because(version, f"tag {tag}")
+        mixture = mixture_of(tag)
+        because(version, f"tag {tag}" if mixture is None else f"mixture {mixture}, until it is released")
     for version, why in marks.held.items():
         because(version, f"held back: {why}")
     because(versions[-1].name if versions else None, "it is the newest")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
@@ -15,18 +17,23 @@ def show_mix(plan: MixPlan, console: Console) -> None:
     console.print(f"mixture {plan.options.name}", style="bold", markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("part", overflow="fold")
-    table.add_column("version", no_wrap=True)
+    strata = any(part.where is not None for part in plan.parts)
+    if not strata:  # else their names need the room
+        table.add_column("version", no_wrap=True)
     for heading in ("tokens", "taken", "share", "epochs"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for part in plan.parts:
-        name = in_one_line(part.dataset.rsplit("/", 1)[-1])
+        name = in_one_line(part.name.removeprefix(f"{part.dataset.rpartition('/')[0]}/"))
         counts = (in_units(part.tokens_there), in_units(part.tokens), f"{part.tokens / plan.tokens:.2%}")
         repeated = "upsampled" if part.epochs > 1 else ""
-        table.add_row(name, part.version, *counts, f"{part.epochs:.2f}", repeated)
+        of = () if strata else (part.version,)
+        table.add_row(name, *of, *counts, f"{part.epochs:.2f}", repeated)
     there = sum(part.tokens_there for part in plan.parts)
-    table.add_row("all", "", in_units(there), in_units(plan.tokens), style="bold green")
+    table.add_row("all", *(() if strata else ("",)), in_units(there), in_units(plan.tokens), style="bold green")
     console.print(table)
+    for dataset, version in dict.fromkeys((part.dataset, part.version) for part in plan.parts if strata):
+        console.print(f"of       {version} of {in_one_line(dataset)}", markup=False)
     asked = sum(part.asked for part in plan.parts)
     console.print(
         f"asked    {asked:,} tokens; {plan.tokens - asked:+,} in {plan.sequences:,} sequences",
@@ -36,3 +43,11 @@ def show_mix(plan: MixPlan, console: Console) -> None:
     for remark in plan.remarks:
         console.print(f"! {remark}", style="yellow", markup=False)
     console.print(f"plan     {plan.url}", style="bold", markup=False)
+
+
+def show_released(released: Sequence[tuple[str, str]], console: Console) -> None:
+    """Print the versions, each after the URL of its dataset, that a mixture holds no longer."""
+    for url, version in released:
+        console.print(f"released {version} of {in_one_line(url)}", markup=False)
+    if not released:
+        console.print("nothing to release: the mixture holds no version")

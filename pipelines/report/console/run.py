@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from gristmill.pipelines.config.wording import plural
+from gristmill.operators.strata import cut_text
+from gristmill.pipelines.config.quoting import in_one_line
+from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.report.console.documents import show_examples
 from gristmill.pipelines.report.console.funnel import show_funnel
 from gristmill.pipelines.report.console.labelling import show_label_result, show_waiting
 from gristmill.pipelines.stages.context import RunResult
 
 SHOWN_STEPS = 3
+SHOWN_STRATA = 20
 
 
 def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -50,7 +54,7 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         told = f"{plural(result.texts['files'], 'file')} of {result.texts['version']} ({size}), not written again"
         console.print(f"texts    {told}", markup=False)
     if result.packed is not None:
-        console.print(f"packed   {_packed(result.packed)}", markup=False)
+        show_packed(result.packed, console)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
     if result.held is not None:
         show_held(result.recipe, result.dataset, result.held, console)
@@ -72,16 +76,42 @@ def _duplicate_ids(result: RunResult) -> str:
     return f"{plural(ids, 'id')} {stand} for more than one document ({sample}); all of these documents are kept apart"
 
 
-def _packed(packed: Mapping[str, Any]) -> str:
-    """Return how many tokens are in how many sequences, and what packing cost."""
+def show_packed(packed: Mapping[str, Any], console: Console) -> None:
+    """Print how many tokens are in how many sequences, what packing cost, and the strata that they are packed by."""
     places = packed["sequences"] * packed["length"]
     spared = packed["truncated_fitting"]
     whole = f", {spared:,} of which would fit into one" if spared else ""
-    return (
-        f"{packed['tokens']:,} tokens in {plural(packed['sequences'], 'sequence')} of {packed['length']:,} "
+    console.print(
+        f"packed   {packed['tokens']:,} tokens in {plural(packed['sequences'], 'sequence')} of {packed['length']:,} "
         f"({packed['split']}; {packed['padding'] / max(1, places):.1%} of the places empty); "
-        f"{packed['truncated']:,} of {plural(packed['documents'], 'document')} in several sequences{whole}"
+        f"{packed['truncated']:,} of {plural(packed['documents'], 'document')} in several sequences{whole}",
+        markup=False,
     )
+    _show_strata(packed, console)
+
+
+def _show_strata(packed: Mapping[str, Any], console: Console) -> None:
+    """Print the strata, those with the most tokens first; nothing where there are none."""
+    strata = sorted(packed.get("strata", ()), key=lambda told: -told["tokens"])
+    if not strata:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for entry in packed["by"]:
+        table.add_column(in_one_line(entry["column"]), overflow="fold")
+    for heading in ("documents", "tokens", "share"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for told in strata[:SHOWN_STRATA]:
+        names = ("" if value is None else in_one_line(str(value)) for value in told["stratum"].values())
+        share = told["tokens"] / max(1, packed["tokens"])
+        table.add_row(*names, f"{told['documents']:,}", in_units(told["tokens"]), f"{share:.2%}")
+    console.print(table)
+    if len(strata) > SHOWN_STRATA:
+        console.print(f"... and {len(strata) - SHOWN_STRATA:,} more strata; --json has all", style="dim")
+    for entry in packed["by"]:
+        if "limits" in entry:
+            cuts = zip(entry["cuts"], entry["limits"], strict=True)
+            found = ", ".join(f"{cut_text(cut)}% at {'none' if at is None else f'{at:.6g}'}" for cut, at in cuts)
+            console.print(f"  {in_one_line(entry['column'])}: {found}", style="dim", markup=False)
 
 
 def _time(result: RunResult) -> str:

@@ -14,7 +14,7 @@ from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.console.funnel import show_funnel
-from gristmill.pipelines.report.console.run import show_held, show_result
+from gristmill.pipelines.report.console.run import show_held, show_packed, show_result
 from gristmill.pipelines.stages.context import RunResult
 
 SHOWN = 10  # measures of a comparison
@@ -59,6 +59,8 @@ def show_version(facts: Mapping[str, Any], console: Console) -> None:
         sources.add_row(in_one_line(source["name"]), *counts, f"{source['text_bytes'] / 1e6:,.1f}")
     console.print(sources)
     show_funnel(Funnel.from_json(dict(facts["funnel"])), console)
+    if facts["packed"] is not None:
+        show_packed(facts["packed"], console)
     columns = ", ".join(f"{column['name']} {column['type']}" for column in facts["schema"])
     console.print(f"columns  {columns}", markup=False)
     console.print(f"recipe   (gristmill {facts['code_version']})", markup=False)
