@@ -99,7 +99,7 @@ def test_a_store_that_is_held_by_a_run_gives_a_remark(mixture: Path) -> None:
 
 def test_the_commands(mixture: Path) -> None:
     arguments = ["--store", store_of(mixture)]
-    listed = CliRunner().invoke(app, ["datasets", "show", "test", *arguments], env={"COLUMNS": "160"})
+    listed = CliRunner().invoke(app, ["datasets", "show", "test", *arguments, "--json"])
     assert "mix:pretrain:1" in listed.stdout
     with pytest.raises(RecipeError, match="is no tag"):
         publishing.tag(store_of(mixture), "test", "mix:other:1", "1")
