@@ -40,6 +40,7 @@ from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.mix import mix
+from gristmill.pipelines.cli.start import init
 from gristmill.pipelines.cli.train import distil, loop, train_app
 from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
@@ -53,6 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(init)
 app.command()(refresh)
 app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
