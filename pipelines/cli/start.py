@@ -1,4 +1,4 @@
-"""`gristmill init`: a first recipe for one's own data."""
+"""`gristmill init`, a first recipe for one's own data, and `gristmill doctor`, checks of what it needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gristmill.operators.errors import RecipeError
-from gristmill.pipelines.cli.common import AsJson, Debug, err, errors, out, print_result
+from gristmill.pipelines.cli.common import AsJson, Debug, Overrides, err, errors, out, print_result
 from gristmill.pipelines.config.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -123,3 +123,37 @@ def _want(name: str) -> Want:
     if name not in list(Want):
         raise RecipeError(f"{name} is nothing that `init` knows to do{did_you_mean(name, list(Want))}")
     return Want(name)
+
+
+def doctor(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="A recipe whose files to check, too.", show_default=False)
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="A store to check; by default the recipe's.", show_default=False)
+    ] = None,
+    set_: Overrides = None,
+    endpoints: Annotated[
+        bool, typer.Option("--endpoints", help="Ask the endpoints of the recipe's tasks for their models, at no cost.")
+    ] = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile all kernels now, and say how long it took.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check this machine, what is installed, a store and a recipe, and say what to do. Ends with 1 if any is wrong."""
+    with errors(debug):
+        from gristmill.pipelines.report.console.doctor import show_checks
+        from gristmill.pipelines.start import checks, store_checks
+        from gristmill.pipelines.storage.locations import absolute
+
+        found = [*checks.environment(compile_)]
+        if recipe is not None:
+            found += store_checks.recipe(recipe, set_ or (), endpoints)
+        if store is not None:
+            found += store_checks.store(absolute(store, os.curdir))
+        told = [check.to_json() for check in found]
+        print_result(as_json, told, lambda: show_checks(told, out))
+    if any(check.state == "wrong" for check in found):
+        raise typer.Exit(1)
