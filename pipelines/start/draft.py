@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from gristmill.pipelines.config.quoting import in_one_line, printable
 from gristmill.pipelines.sources.spec import AUTO
 from gristmill.pipelines.start.first_look import FirstLook, FoundSource
 
@@ -102,7 +103,7 @@ class Draft:
 
     def text(self, head: Sequence[str]) -> str:
         """Return the recipe as the text of a file, below some lines of comment."""
-        lines = [f"# {line}".rstrip() for line in head]
+        lines = [f"# {in_one_line(line)}".rstrip() for line in head]
         lines += ["version: 1", *_line(f"name: {_flow(self.name)}", f"the dataset will be store/datasets/{self.name}")]
         lines += _line(f"store: {_flow(self.store)}", "measures, decisions, datasets; a folder or s3://bucket/folder")
         lines += _line("sources:", self.source_comment)
@@ -141,15 +142,30 @@ def _entry(value: Any) -> str:
     return _flow(value)
 
 
+class _InOneLine(yaml.SafeDumper):
+    """Dumper that writes texts with unusual characters in double quotes, where escapes stand for them."""
+
+
+def _represented(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if printable(text) == text and "\n" not in text else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)  # type: ignore[no-any-return]
+
+
+_InOneLine.add_representer(str, _represented)
+
+
 def _flow(value: Any) -> str:
-    """Return a value as YAML in one line."""
-    dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    """Return a value as YAML in one line, whatever characters names have."""
+    dumped: str = yaml.dump(
+        value, Dumper=_InOneLine, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    )
     return dumped.removesuffix("\n").removesuffix("\n...")
 
 
 def _line(line: str, comment: str) -> list[str]:
     if not comment:
         return [line]
+    comment = in_one_line(comment)
     beside = f"{line:<{_COMMENT_AT - 2}}  # {comment}"
     if len(beside) <= _LONGEST:
         return [beside]

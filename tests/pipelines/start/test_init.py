@@ -142,6 +142,19 @@ def test_the_store_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert sorted(Path(file.url).name for group in place.groups for file in group.files) == ["a.jsonl", "b.jsonl"]
 
 
+@pytest.mark.parametrize("name", ["body\nstore: /elsewhere", "a: {b}", "\x1b[31mred", "'\"#", "*[x]", "文"])
+def test_names_are_quoted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / name.replace("/", "-")
+    write_jsonl(folder / f"{folder.name}.jsonl", [{"n": d["id"], name: d["text"]} for d in make_documents(20)])
+    printed = gristmill("init", folder, "--want", "dedup")
+    assert "\x1b" not in printed
+    loaded = load_recipe("recipe.yaml")
+    assert loaded.store == str(tmp_path / "store")
+    assert loaded.recipe.sources[0].text == name
+    assert plan("recipe.yaml")["sources"][0]["files"] == 1
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_are_recipes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
