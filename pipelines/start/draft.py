@@ -251,29 +251,28 @@ def _relative(path: str, folder: str) -> str:
 
 def _quality_rules(look: FirstLook, findings: Findings) -> Iterator[Entry]:
     languages = findings.languages
-    main = next(iter(languages), None)
-    one_language = False
-    wet = any(source.roles.url and "language" in source.roles.metadata for source in look.sources)
-    if (look.pages or wet) and findings.measured_languages and main and languages[main] >= _MOSTLY_ONE:
-        one_language = True
-        condition = f"lang <> '{main}' or lang_score < 0.65"
+    main = next(iter(languages), "")
+    crawl = look.pages or any(source.roles.url and "language" in source.roles.metadata for source in look.sources)
+    # of a crawl much is to go, and how much differs from site to site
+    expected = {"expect": 1} if crawl else {}
+    if crawl and findings.measured_languages and main and languages[main] >= _MOSTLY_ONE:
         yield Entry(
-            {"drop": {"when": condition, "name": "language"}},
+            {"drop": {"when": f"lang <> '{main}' or lang_score < 0.65", "name": "language", **expected}},
             f"one language; {languages[main]:.0%} of the sample are `{main}`; without this line all stay",
         )
-    english = sum(share for name, share in languages.items() if name.lower() in ENGLISH)
+        languages = {main: 1.0}
     named = [name for name in languages if name.lower() in ENGLISH]
+    english = sum(languages[name] for name in named)
     if look.code or "gopher_rules" in findings.unsuitable or (languages and english < _SOME_ENGLISH):
         if "short" not in findings.unsuitable:
-            limit = _rounded(findings.shortest)
             told = _told("texts too short to be of use", "short", findings)
-            yield Entry({"drop": {"when": f"bytes < {limit}", "name": "short"}}, told)
-    elif languages and english < _NEARLY_ALL_ENGLISH and not one_language:
+            yield Entry({"drop": {"when": f"bytes < {_rounded(findings.shortest)}", "name": "short"}}, told)
+    elif languages and english < _NEARLY_ALL_ENGLISH:
         told = _told("lists, menus, fragments (Rae et al. 2021); other languages pass", "gopher_rules", findings)
-        yield Entry({"gopher_rules": {"languages": named}}, told)
+        yield Entry({"gopher_rules": {"languages": named, **expected}}, told)
     else:
         told = _told("lists, menus, fragments (Rae et al. 2021)", "gopher_rules", findings)
-        yield Entry("gopher_rules", told)
+        yield Entry({"gopher_rules": expected} if expected else "gopher_rules", told)
 
 
 def _copies(index: str | None, findings: Findings) -> Iterator[Entry]:
@@ -300,7 +299,7 @@ def _with_expectation(entry: Entry, findings: Findings) -> Entry:
     name, options = (entry.value, None) if isinstance(entry.value, str) else next(iter(entry.value.items()))
     options = options if isinstance(options, dict) else {} if options is None else {"keep": options}
     share = findings.taken.get(options.get("name", name), 0.0)
-    if share <= _LARGE:
+    if share <= _LARGE or "expect" in options:
         return entry
     expected = min(1.0, (int((share + _MARGIN) * 10) + 1) / 10)
     value = {name: {**options, "expect": int(expected) if expected == 1 else expected}}
