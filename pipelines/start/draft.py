@@ -32,7 +32,7 @@ TASK = "tasks/edu.yaml"
 
 
 class Want(StrEnum):
-    """What a newcomer wants of the data."""
+    """A newcomer's wish for the data."""
 
     dedup = "dedup"
     quality = "quality"
@@ -52,7 +52,7 @@ WANTS: Mapping[Want, str] = {
 
 @dataclass(frozen=True)
 class Findings:
-    """What trials on the sample showed."""
+    """Facts about the texts that trials on the sample showed."""
 
     languages: Mapping[str, float] = field(default_factory=dict)  #: share of the documents, most frequent first
     measured_languages: bool = False  #: whether the languages were measured, not read from a field
@@ -63,7 +63,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecipeEntry:
     """An entry of a list of a recipe, with its reason."""
 
     value: Any
@@ -79,13 +79,13 @@ class Draft:
     sources: Sequence[Mapping[str, Any]]
     source_comment: str
     extract: str | None
-    transform: Sequence[Entry]
+    transform: Sequence[RecipeEntry]
     measure: Sequence[str]
-    decide: Sequence[Entry]
+    decide: Sequence[RecipeEntry]
     label: Sequence[str]
     columns: Sequence[str]
     one_language: bool  #: whether a rule drops all languages but one
-    refresh: Mapping[str, Entry]
+    refresh: Mapping[str, RecipeEntry]
 
     def value(self) -> dict[str, Any]:
         """Return the recipe as a value."""
@@ -128,7 +128,7 @@ class Draft:
         return "\n".join(lines) + "\n"
 
 
-def _section(name: str, entries: Sequence[Entry], comment: str) -> Iterator[str]:
+def _section(name: str, entries: Sequence[RecipeEntry], comment: str) -> Iterator[str]:
     if entries:
         yield from _line(f"{name}:", comment)
     for entry in entries:
@@ -176,9 +176,11 @@ def _line(line: str, comment: str) -> list[str]:
 def draft_of(look: FirstLook, wants: Sequence[Want], findings: Findings, name: str, folder: str, store: str) -> Draft:
     """Return a recipe for what was looked at. `folder` is that of the recipe, where its relative paths start."""
     sources = [_source_value(source, look, folder) for source in look.sources]
-    transform = [Entry("normalize_unicode", "one form of each character and line end; broken encodings are mended")]
+    transform = [
+        RecipeEntry("normalize_unicode", "one form of each character and line end; broken encodings are mended")
+    ]
     if Want.mask in wants:
-        transform.append(Entry("mask_pii", "<EMAIL> and <IP> in place of addresses"))
+        transform.append(RecipeEntry("mask_pii", "<EMAIL> and <IP> in place of addresses"))
     rules = [*_quality_rules(look, findings)] if Want.quality in wants else []
     nightly = Want.nightly in wants
     if nightly or {Want.dedup, Want.quality} & {*wants}:
@@ -249,14 +251,14 @@ def _relative(path: str, folder: str) -> str:
     return path if relative.startswith("../../") else relative
 
 
-def _quality_rules(look: FirstLook, findings: Findings) -> Iterator[Entry]:
+def _quality_rules(look: FirstLook, findings: Findings) -> Iterator[RecipeEntry]:
     languages = findings.languages
     main = next(iter(languages), "")
     crawl = look.pages or any(source.roles.url and "language" in source.roles.metadata for source in look.sources)
     # of a crawl much is to go, and how much differs from site to site
     expected = {"expect": 1} if crawl else {}
     if crawl and findings.measured_languages and main and languages[main] >= _MOSTLY_ONE:
-        yield Entry(
+        yield RecipeEntry(
             {"drop": {"when": f"lang <> '{main}' or lang_score < 0.65", "name": "language", **expected}},
             f"one language; {languages[main]:.0%} of the sample are `{main}`; without this line all stay",
         )
@@ -266,20 +268,20 @@ def _quality_rules(look: FirstLook, findings: Findings) -> Iterator[Entry]:
     if look.code or "gopher_rules" in findings.unsuitable or (languages and english < _SOME_ENGLISH):
         if "short" not in findings.unsuitable:
             told = _told("texts too short to be of use", "short", findings)
-            yield Entry({"drop": {"when": f"bytes < {_rounded(findings.shortest)}", "name": "short"}}, told)
+            yield RecipeEntry({"drop": {"when": f"bytes < {_rounded(findings.shortest)}", "name": "short"}}, told)
     elif languages and english < _NEARLY_ALL_ENGLISH:
         told = _told("lists, menus, fragments (Rae et al. 2021); other languages pass", "gopher_rules", findings)
-        yield Entry({"gopher_rules": {"languages": named, **expected}}, told)
+        yield RecipeEntry({"gopher_rules": {"languages": named, **expected}}, told)
     else:
         told = _told("lists, menus, fragments (Rae et al. 2021)", "gopher_rules", findings)
-        yield Entry({"gopher_rules": expected} if expected else "gopher_rules", told)
+        yield RecipeEntry({"gopher_rules": expected} if expected else "gopher_rules", told)
 
 
-def _copies(index: str | None, findings: Findings) -> Iterator[Entry]:
-    yield Entry({"exact_dedup": "longest"}, _told("copies; the longest of them stays", "exact_dedup", findings))
+def _copies(index: str | None, findings: Findings) -> Iterator[RecipeEntry]:
+    yield RecipeEntry({"exact_dedup": "longest"}, _told("copies; the longest of them stays", "exact_dedup", findings))
     told = _told("near copies: three quarters of their runs of 5 words", "fuzzy_dedup", findings)
     options = {"threshold": 0.75, "keep": "longest"}
-    yield Entry({"fuzzy_dedup": options if index is None else {**options, "index": {"name": index}}}, told)
+    yield RecipeEntry({"fuzzy_dedup": options if index is None else {**options, "index": {"name": index}}}, told)
 
 
 def _told(what: str, rule: str, findings: Findings) -> str:
@@ -294,7 +296,7 @@ def _rounded(size: int) -> int:
     return size // step * step
 
 
-def _with_expectation(entry: Entry, findings: Findings) -> Entry:
+def _with_expectation(entry: RecipeEntry, findings: Findings) -> RecipeEntry:
     """Return a rule that says what it takes, where that is much: the report then does not ask."""
     name, options = (entry.value, None) if isinstance(entry.value, str) else next(iter(entry.value.items()))
     options = options if isinstance(options, dict) else {} if options is None else {"keep": options}
@@ -303,16 +305,16 @@ def _with_expectation(entry: Entry, findings: Findings) -> Entry:
         return entry
     expected = min(1.0, (int((share + _MARGIN) * 10) + 1) / 10)
     value = {name: {**options, "expect": int(expected) if expected == 1 else expected}}
-    return Entry(value, f"{entry.comment}, as `expect` says")
+    return RecipeEntry(value, f"{entry.comment}, as `expect` says")
 
 
-def _refresh(findings: Findings) -> dict[str, Entry]:
+def _refresh(findings: Findings) -> dict[str, RecipeEntry]:
     kept = max(0.1, round(findings.kept / 2, 1))
     loss = min(1.0, round(1 - findings.kept + 0.3, 1))
     return {
-        "vanished": Entry("withdraw", "documents of files that are gone leave the dataset"),
-        "changed": Entry("withdraw"),
-        "guards": Entry(
+        "vanished": RecipeEntry("withdraw", "documents of files that are gone leave the dataset"),
+        "changed": RecipeEntry("withdraw"),
+        "guards": RecipeEntry(
             {
                 "kept": {"min": kept},
                 "rejects": 0.05,
@@ -321,5 +323,5 @@ def _refresh(findings: Findings) -> dict[str, Entry]:
             },
             "readers get a version if these hold: share kept, bad records, loss of a source, change since last week",
         ),
-        "keep": Entry({"nightly": 7, "weekly": 4}, "older versions go"),
+        "keep": RecipeEntry({"nightly": 7, "weekly": 4}, "older versions go"),
     }

@@ -72,7 +72,7 @@ class FileGroup:
 
 @dataclass(frozen=True)
 class Place:
-    """What lies at a place."""
+    """The files at a place, divided into texts and others."""
 
     path: str  #: as it was given
     base: str  #: folder that it starts from

@@ -49,7 +49,7 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class FieldFacts:
-    """What the records looked at hold in one field."""
+    """Contents of one field in the records looked at."""
 
     name: str  #: nested ones with dots
     present: float  #: share of the records that have it
