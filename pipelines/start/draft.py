@@ -142,13 +142,13 @@ def _entry(value: Any) -> str:
     return _flow(value)
 
 
-class _InOneLine(yaml.SafeDumper):
+class _InOneLine(yaml.SafeDumper):  # type: ignore[misc]
     """Dumper that writes texts with unusual characters in double quotes, where escapes stand for them."""
 
 
 def _represented(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None if printable(text) == text and "\n" not in text else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)  # type: ignore[no-any-return]
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
 _InOneLine.add_representer(str, _represented)
