@@ -68,6 +68,11 @@ class FirstLook:
         return any(source.pages for source in self.sources)
 
     @property
+    def files(self) -> int:
+        """Return the number of files of the kinds that were looked at."""
+        return sum(len(group.files) for group in self.place.groups)
+
+    @property
     def documents(self) -> int:
         """Return the number of documents in the sample."""
         return sum(len(source.documents) for source in self.sources)
@@ -76,7 +81,7 @@ class FirstLook:
         """Return plain values, without the documents."""
         return {
             "place": self.place.path,
-            "files": sum(source.files for source in self.sources),
+            "files": self.files,
             "bytes": sum(source.size for source in self.sources),
             "files_looked_at": self.looked,
             "documents_looked_at": self.documents,

@@ -130,11 +130,10 @@ def _dataset_name(look: FirstLook) -> str:
 
 def _head(look: FirstLook, wants: Sequence[Want], file: str, command: str, draft: Draft) -> list[str]:
     """Return the comment at the top of a recipe."""
-    count = sum(source.files for source in look.sources)
     wanted = " ".join(f"--want {want}" for want in wants)
     lines = [
         f"Written by `gristmill init {look.place.path} {wanted}`,",
-        f"from a look at {plural(look.documents, 'document')} in {look.looked:,} of {plural(count, 'file')}.",
+        f"from a look at {plural(look.documents, 'document')} in {look.looked:,} of {plural(look.files, 'file')}.",
         f"`gristmill plan {file}` says what would be done; `{command}` does it.",
         "Change what you like and run it again: all measures are kept, so only what is new is computed.",
         f"`gristmill operators` lists what there is, `gristmill operators {_first_rule(draft)}` the options of one.",
