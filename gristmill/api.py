@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.engine import EngineName, open_engine
-from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.progress.reporter import Reporter, in_a_notebook
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
 
@@ -75,7 +75,7 @@ def run(
         engine: `local` runs threads, `ray` Ray tasks; `auto` takes Ray inside a Ray job or with RAY_ADDRESS set.
         workers: Number of shards that are worked on at the same time; by default the number of cores.
         refit: If true, measures such as importance are fitted again, on the corpus as it is now.
-        reporter: Shows progress; by default none is shown.
+        reporter: Shows progress; by default it is shown in notebooks alone.
         confirm: Gets the plan of a labelling task before it asks, and returns whether it may; by default it may.
 
     Raises:
@@ -752,4 +752,5 @@ def _loaded(recipe: Recipe) -> LoadedRecipe:
 
 
 def _reporter(reporter: Reporter | None) -> Reporter:
-    return Reporter(quiet=True) if reporter is None else reporter
+    """Return a reporter: that of the caller, else one that shows progress in a notebook and nothing elsewhere."""
+    return Reporter(quiet=not in_a_notebook()) if reporter is None else reporter

@@ -34,6 +34,7 @@ LAYERS = (
     "train",  # models that measures use
     "report",  # what a store holds and what a run did, for people
     "versions",  # datasets over nights: published, compared, refreshed, collected
+    "start",  # a first look at data, a first recipe, checks of a machine
     "cli",  # commands
 )
 MODULES = sorted([*(ROOT / "operators").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])

@@ -116,9 +116,11 @@ def test_folders_of_the_same_names_on_the_path_are_not_ours(recipe: Path) -> Non
 
 def test_a_wheel_leaves_the_packages_of_others_alone(recipe: Path, tmp_path: Path) -> None:
     """In an environment where somebody else has installed `operators` and `pipelines`."""
+    ignored = shutil.ignore_patterns("__pycache__")
     source, wheels, site = tmp_path / "checkout", tmp_path / "wheels", tmp_path / "site"
-    for name in ("gristmill", "operators", "pipelines"):
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    made = shutil.ignore_patterns("__pycache__", "data", "store", "target", "models")
+    for name in ("gristmill", "operators", "pipelines", "configs"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=made if name == "configs" else ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -133,6 +135,8 @@ def test_a_wheel_leaves_the_packages_of_others_alone(recipe: Path, tmp_path: Pat
         path.name for path in site.glob("gristmill-*.dist-info")
     }
     assert not [path for path in site.rglob("*") if path.is_symlink()]
+    for template in ("dedup.yaml", "web/fineweb.yaml", "tasks/edu.yaml"):
+        assert (site / "gristmill" / "configs" / template).read_bytes() == (ROOT / "configs" / template).read_bytes()
     assert (site / "gristmill" / "py.typed").exists(), "type checkers look for it beside __init__.py"
     program = "import gristmill; print(gristmill.__file__, gristmill.run('recipe.yaml', engine='local').funnel.kept)"
     assert python(recipe.parent, program, site) == f"{site / 'gristmill' / '__init__.py'} 90"

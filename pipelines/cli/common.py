@@ -20,6 +20,9 @@ from gristmill.pipelines.progress.console import make_console
 if TYPE_CHECKING:  # commands that print no table start without Arrow
     import pyarrow as pa
 
+    from gristmill.pipelines.progress.events import EventReporter
+    from gristmill.pipelines.progress.reporter import Reporter
+
 EXIT_CODES: dict[type[BaseException], int] = {RecipeError: 2, ShardError: 3, StoreLocked: 4}
 #: The exit code of a night whose version a guard holds back.
 UNPUBLISHED = 5
@@ -38,6 +41,15 @@ class EngineChoice(StrEnum):
     auto = "auto"
     local = "local"
     ray = "ray"
+
+
+class ProgressChoice(StrEnum):
+    """Form of progress reports."""
+
+    auto = "auto"
+    json = "json"
+    plain = "plain"
+    none = "none"
 
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
@@ -68,6 +80,14 @@ Workers = Annotated[
 ]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")]
+Progress = Annotated[
+    ProgressChoice,
+    typer.Option(
+        "--progress",
+        help="On standard error: auto is a display on a terminal and lines elsewhere, plain always lines, json an "
+        "object a line for machines, none only warnings.",
+    ),
+]
 #: Of commands that learn from labels: those of a task or of a table.
 LabelTable = Annotated[
     str | None, typer.Option("--table", metavar="FILE", help="Texts and labels of any format, in place of TASK.")
@@ -112,10 +132,31 @@ def leave_pandas_out() -> None:
         sys.meta_path.remove(finder)
 
 
+#: The reporter of the command at work, where its progress is for machines: its error is then an event, too.
+_machine: list[EventReporter] = []
+
+
+@contextmanager
+def reporting(quiet: bool, progress: ProgressChoice = ProgressChoice.auto) -> Iterator[Reporter]:
+    """Give a command its reporter; one for machines gets a summary when the command ends."""
+    from gristmill.pipelines.progress.events import EventReporter
+    from gristmill.pipelines.progress.reporter import Reporter
+
+    if progress is not ProgressChoice.json:
+        yield Reporter(err, quiet or progress is ProgressChoice.none, live=progress is ProgressChoice.auto)
+        return
+    reporter = EventReporter()
+    _machine[:] = [reporter]
+    yield reporter
+    _machine.clear()
+    reporter.summarise()
+
+
 @contextmanager
 def errors(debug: bool = False) -> Iterator[None]:
     """Begin a command, and turn errors into one message and an exit code; the traceback only with --debug."""
     leave_pandas_out()
+    _machine.clear()
     try:
         yield
     except GristmillError as error:
@@ -170,7 +211,10 @@ def _fail(message: str, error: BaseException, debug: bool, code: int) -> NoRetur
     if cause is not None and not isinstance(cause, GristmillError | MemoryError):
         message += f"\n  cause: {type(cause).__name__}: {cause}"
     message = "\n".join(map(_shortened, message.split("\n")))
-    err.print(f"error: {message}", style="bold red", markup=False)
+    if _machine:
+        _machine.pop().summarise(code, message)
+    else:
+        err.print(f"error: {message}", style="bold red", markup=False)
     raise typer.Exit(code) from error
 
 

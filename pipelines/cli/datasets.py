@@ -16,6 +16,8 @@ from gristmill.pipelines.cli.common import (
     EngineChoice,
     Engines,
     Overrides,
+    Progress,
+    ProgressChoice,
     Quiet,
     RecipePath,
     Store,
@@ -24,6 +26,7 @@ from gristmill.pipelines.cli.common import (
     errors,
     out,
     print_result,
+    reporting,
     say,
 )
 from gristmill.pipelines.cli.labels import Yes, confirmation
@@ -62,6 +65,7 @@ def refresh(
     workers: Workers = None,
     yes: Yes = False,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -69,9 +73,8 @@ def refresh(
 
     Ends with 5 where a guard holds the version back.
     """
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.versions import show_night
 
         done = api.refresh(
@@ -80,7 +83,7 @@ def refresh(
             None if since is None else since.date(),
             engine=engine.value,
             workers=workers,
-            reporter=Reporter(err, quiet),
+            reporter=reporter,
             confirm=confirmation(yes),
         )
         print_result(as_json, done.to_json(), lambda: show_night(done.to_json(), done.run, out))
@@ -240,13 +243,14 @@ def datasets_verify(
     dataset: Dataset,
     store: Store = "./store",
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Read every file of a dataset, of all its versions, as `gristmill verify DATASET` does."""
     from gristmill.pipelines.cli.main import verify
 
-    verify(dataset, store, False, quiet, as_json, debug)
+    verify(dataset, store, False, quiet, progress, as_json, debug)
 
 
 @datasets_app.command("card")
@@ -282,16 +286,16 @@ def datasets_export(
     format_: Annotated[str, typer.Option("--format", help="huggingface, delta or lance.")] = "huggingface",
     store: Store = "./store",
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write a version where other programs look for it: a Hugging Face folder with its card, a Delta table, Lance."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill.pipelines.config.wording import plural
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.versions.export import export
 
-        done = export(store, dataset, to, format_, Reporter(err, quiet), version)
+        done = export(store, dataset, to, format_, reporter, version)
         told = f"{plural(done['documents'], 'document')} of {done['version']} in {to} ({format_})"
         print_result(as_json, done, lambda: out.print(told, markup=False))
 

@@ -16,15 +16,17 @@ from gristmill.pipelines.cli.common import (
     Engines,
     IdField,
     Overrides,
+    Progress,
+    ProgressChoice,
     Quiet,
     RecipePath,
     Store,
     TextField,
     Workers,
-    err,
     errors,
     out,
     print_result,
+    reporting,
 )
 
 index_app = typer.Typer(help="Look after indexes: what fuzzy_dedup keeps of earlier runs.", no_args_is_help=True)
@@ -101,6 +103,7 @@ def index_import(
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -108,10 +111,9 @@ def index_import(
 
     All its documents count as kept. Parameters and transforms are those of the recipe.
     """
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill.pipelines.engine import open_engine
         from gristmill.pipelines.planning.plan import indexed_rule
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.recipe.recipe import load_recipe
         from gristmill.pipelines.sources.spec import Source
         from gristmill.pipelines.stages.index_import import import_dataset
@@ -119,7 +121,7 @@ def index_import(
         loaded = load_recipe(recipe, set_ or ())
         dataset = Source(name=source, path=os.path.abspath(path) if "://" not in path else path, text=text, id=id)
         with closing(open_engine(engine.value, workers)) as opened:
-            import_dataset(loaded, dataset, opened, Reporter(err, quiet))
+            import_dataset(loaded, dataset, opened, reporter)
         indexed = indexed_rule(loaded.recipe.decide)
         assert indexed is not None
         _show_indexes(loaded.store, indexed[1].name, as_json)

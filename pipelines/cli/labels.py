@@ -21,6 +21,8 @@ from gristmill.pipelines.cli.common import (
     LabelTable,
     Method,
     ProbabilityField,
+    Progress,
+    ProgressChoice,
     Quiet,
     Store,
     TextField,
@@ -32,6 +34,7 @@ from gristmill.pipelines.cli.common import (
     out,
     print_result,
     print_table,
+    reporting,
 )
 
 if TYPE_CHECKING:
@@ -78,13 +81,13 @@ def label(
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Put a labelling task to documents; what is answered already is not asked again."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.labelling import show_label_result
 
         result = api.label(
@@ -96,7 +99,7 @@ def label(
             id=id,
             engine=engine.value,
             workers=workers,
-            reporter=Reporter(err, quiet),
+            reporter=reporter,
             confirm=confirmation(yes),
         )
         print_result(as_json, result.to_json(), lambda: show_label_result(result, out))
@@ -205,13 +208,13 @@ def labels_audit(
     input_: TextInputs = None,
     store: Store = "./store",
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """List the labels that are probably wrong, why, and which texts to ask about again."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.training import show_audit
 
         suspected, report = api.audit_labels(
@@ -227,7 +230,7 @@ def labels_audit(
             inputs=input_ or (),
             budget=budget,
             out=to,
-            reporter=Reporter(err, quiet),
+            reporter=reporter,
         )
         print_result(as_json, {**report, "file": to}, lambda: show_audit(suspected, report, to, out))
 

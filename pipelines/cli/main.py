@@ -21,6 +21,8 @@ from gristmill.pipelines.cli.common import (
     EngineChoice,
     Engines,
     Overrides,
+    Progress,
+    ProgressChoice,
     Quiet,
     RecipePath,
     Store,
@@ -29,17 +31,18 @@ from gristmill.pipelines.cli.common import (
     Workers,
     asked_versions,
     check_address_space,
-    err,
     errors,
     out,
     print_result,
     print_table,
+    reporting,
     teller,
 )
 from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.mix import mix
+from gristmill.pipelines.cli.start import doctor, init
 from gristmill.pipelines.cli.train import distil, loop, train_app
 from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
@@ -53,6 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(init)
+app.command()(doctor)
 app.command()(refresh)
 app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
@@ -95,13 +100,13 @@ def run(
     examples: Annotated[int, typer.Option(min=0, help="Show some documents that were dropped, with the reason.")] = 0,
     yes: Yes = False,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run a recipe: measure what is new, decide, write a dataset version."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.run import show_result
         from gristmill.pipelines.report.examples import examples as dropped_by
 
@@ -111,7 +116,7 @@ def run(
             engine=engine.value,
             workers=workers,
             refit=refit,
-            reporter=Reporter(err, quiet),
+            reporter=reporter,
             confirm=confirmation(yes),
         )
         shown = dropped_by(loaded.store, result.recipe, result.run, examples) if examples else []
@@ -219,16 +224,16 @@ def verify(
         bool, typer.Option("--repair", help="Remove leftovers and what a run makes again; write again what can be.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Read every file of a store and say what is damaged, gone, left over or foreign. Ends with 1 if any is wrong."""
-    with errors(debug):
-        from gristmill.pipelines.progress.reporter import Reporter
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill.pipelines.report import verify as verification
         from gristmill.pipelines.report.console.store import show_findings
 
-        result = verification.verify(store, dataset, repair, Reporter(err, quiet))
+        result = verification.verify(store, dataset, repair, reporter)
         print_result(as_json, result.to_json(), lambda: show_findings(result, out))
     if result.wrong:
         raise typer.Exit(1)

@@ -18,15 +18,17 @@ from gristmill.pipelines.cli.common import (
     LabelTable,
     Method,
     ProbabilityField,
+    Progress,
+    ProgressChoice,
     Quiet,
     Store,
     TextField,
     TextInputs,
     Workers,
-    err,
     errors,
     out,
     print_result,
+    reporting,
 )
 from gristmill.pipelines.cli.labels import TaskPath, Yes, confirmation
 
@@ -132,13 +134,13 @@ def distil(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     store: Store = "./store",
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a student of labels: a fast, calibrated classifier, tested on texts that it has not seen."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.training import show_distilled
 
         report = api.distil(
@@ -165,7 +167,7 @@ def distil(
             ngram=ngram,
             buckets=buckets,
             seed=seed,
-            reporter=Reporter(err, quiet),
+            reporter=reporter,
         )
         print_result(as_json, report, lambda: show_distilled(report, out))
 
@@ -197,13 +199,13 @@ def loop(
     engine: Engines = EngineChoice.auto,
     workers: Workers = None,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Label, make a student, choose by it what to label next, and again; beside it as many texts at random."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.training import show_loop
 
         result = api.loop(
@@ -225,7 +227,7 @@ def loop(
             seed=seed,
             engine=engine.value,
             workers=workers,
-            reporter=Reporter(err, quiet),
+            reporter=reporter,
             confirm=confirmation(yes),
         )
         print_result(as_json, result.to_json(), lambda: show_loop(result, model, sampler, out))

@@ -11,13 +11,15 @@ from gristmill.pipelines.cli.common import (
     AsJson,
     Debug,
     Overrides,
+    Progress,
+    ProgressChoice,
     Quiet,
     RecipePath,
     Workers,
-    err,
     errors,
     out,
     print_result,
+    reporting,
 )
 
 Changes = Annotated[
@@ -36,16 +38,15 @@ def what_if(
     ] = 3,
     workers: Workers = None,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Show what a changed recipe would keep, and what would come and go, from stored measures. Nothing is measured."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.what_if import show_what_if
 
-        reporter = Reporter(err, quiet)
         result = api.what_if(recipe, set_ or (), examples=examples, workers=workers, reporter=reporter)
         print_result(as_json, result.to_json(), lambda: show_what_if(result, out))
 
@@ -68,13 +69,13 @@ def sweep(
     set_: Overrides = None,
     workers: Workers = None,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Draw how many documents and tokens are kept as the limit on a column moves. Nothing is measured."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
-        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.sweep import show_sweep
         from gristmill.pipelines.report.curve_file import writer_for
         from gristmill.pipelines.storage import files
@@ -82,7 +83,6 @@ def sweep(
         low, high = _ends(limits)
         write = None if to is None else writer_for(to)
         loaded = api.load_recipe(recipe, set_ or ())
-        reporter = Reporter(err, quiet)
         result = api.sweep(loaded, column, low, high, steps=steps, rule=rule, workers=workers, reporter=reporter)
         if to is not None and write is not None:
             files.write_bytes(to, write(result))

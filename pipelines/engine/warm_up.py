@@ -47,6 +47,11 @@ def compile_missing(groups: Iterable[str], reporter: Reporter | None = None) -> 
     _DONE.update(names)
 
 
+def missing_groups() -> list[str]:
+    """Return the groups of kernels that are not compiled on this machine, of all that there are."""
+    return _missing(list(EXAMPLES))
+
+
 def compiled(groups: Iterable[str]) -> Iterator[str]:
     """Compile groups of kernels, one per processor at a time; yield the name of each when it is done."""
     waiting = [*groups][::-1]

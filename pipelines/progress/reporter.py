@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -27,9 +31,11 @@ QUIET_SECONDS = 10.0  # between two lines where there is no terminal
 class Reporter:
     """Messages and stages of a run. Everything goes to standard error: standard output holds results alone."""
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
         self.console = console or make_console(stderr=True)
         self.quiet = quiet
+        shows = self.console.is_terminal or (self.console.is_jupyter and find_spec("ipywidgets") is not None)
+        self.live = live and shows  #: whether stages have a display; else they print lines
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print one line, unless quiet."""
@@ -40,16 +46,20 @@ class Reporter:
         """Print one line that matters, even when quiet."""
         self.console.print(text, style="yellow", markup=False)
 
-    def stage(self, name: str, total: int, unit: str = "shard", size: float = 0) -> Stage:
-        """Return a stage of `total` steps; it shows the time left if `size`, the sum of their sizes, is given."""
-        return Stage(self, name, total, unit, size)
+    def stage(self, name: str, total: int, unit: str = "shard", size: float = 0, cached: int = 0) -> Stage:
+        """Return a stage of `total` steps; it shows the time left if `size`, the sum of their sizes, is given.
+
+        `cached` steps beside them need not be done: earlier runs have.
+        """
+        return Stage(self, name, total, unit, size, cached)
 
 
 class Stage:
     """One stage of a run: a live display of its progress and speed, and one line that stays at its end."""
 
-    def __init__(self, reporter: Reporter, name: str, total: int, unit: str, size: float = 0) -> None:
+    def __init__(self, reporter: Reporter, name: str, total: int, unit: str, size: float = 0, cached: int = 0) -> None:
         self.reporter, self.name, self.total, self.unit, self.size = reporter, name, total, unit, size
+        self.cached = cached
         self.done, self.bytes, self.documents, self.through = 0, 0, 0, 0.0
         self._watched: Mapping[str, float] = {}
         self._ended = threading.Event()
@@ -58,7 +68,7 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self._start = self._said = time.monotonic()
-        if self.reporter.console.is_terminal and not self.reporter.quiet:
+        if self.reporter.live and not self.reporter.quiet:
             shown = (
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
@@ -86,10 +96,10 @@ class Stage:
     def tell(self) -> None:
         """Show the progress: at once on a terminal, elsewhere if nothing was printed for QUIET_SECONDS."""
         if self._bar is not None:
-            self._bar.update(self._task, rate=self._far())
+            self._bar.update(self._task, rate=", ".join([*self._far(), *self._beside()]))
         elif time.monotonic() - self._said > QUIET_SECONDS:
             self._said = time.monotonic()
-            far = self._far()
+            far = ", ".join(self._far())
             self.reporter.say(f"{self.name}: {self.done} of {plural(self.total, self.unit)}{', ' if far else ''}{far}")
 
     def went_through(self, size: float) -> None:
@@ -105,19 +115,37 @@ class Stage:
             self._bar.update(self._task, advance=steps)
         self.tell()
 
-    def _far(self) -> str:
-        """Return documents, text, speed and the time left, as far as they are known."""
+    def reached(self) -> tuple[Reached, float]:
+        """Return how far the stage is, steps under way included (`share` is 0 where it is unknown), and its seconds."""
         under_way = [(size, AT_WORK.get(name, _NOWHERE)) for name, size in self._watched.items()]
-        documents = self.documents + sum(reached.documents for _, reached in under_way)
-        text = self.bytes + sum(reached.text_bytes for _, reached in under_way)
-        through = self.through + sum(size * reached.share for size, reached in under_way)
+        documents = self.documents + sum(step.documents for _, step in under_way)
+        text = self.bytes + sum(step.text_bytes for _, step in under_way)
+        through = self.through + sum(size * step.share for size, step in under_way)
+        return Reached(documents, text, through / self.size if self.size else 0.0), time.monotonic() - self._start
+
+    def seconds_left(self) -> float | None:
+        """Return an estimate of the seconds that the stage still takes; None where it is too early for one."""
+        reached, seconds = self.reached()
+        if reached.share < _LEAST_SHARE or seconds < _LEAST_SECONDS:
+            return None
+        return seconds * max(0.0, 1 - reached.share) / reached.share
+
+    def _far(self) -> list[str]:
+        """Return documents, text, speed and the time left, as far as they are known."""
+        (reached, _), left = self.reached(), self.seconds_left()
+        documents, text = reached.documents, reached.text_bytes
         parts = [plural(documents, "document")] if documents else []
         parts += [f"{text / 1e6:,.0f} MB"] if self._watched and text >= 1e6 else []
         parts += [rate] if (rate := self._rate(text)) else []
-        share, seconds = through / self.size if self.size else 0.0, time.monotonic() - self._start
-        if share >= _LEAST_SHARE and seconds >= _LEAST_SECONDS:
-            parts.append(f"{_in_words(seconds * max(0.0, 1 - share) / share)} left")
-        return ", ".join(parts)
+        return parts + ([] if left is None else [f"{_in_words(left)} left"])
+
+    def _beside(self) -> list[str]:
+        """Return what a display shows besides: documents a second, this process's memory, what is cached."""
+        reached, seconds = self.reached()
+        parts = [f"{reached.documents / seconds:,.0f} documents/s"] if reached.documents and seconds > 0.2 else []
+        memory = memory_bytes()
+        parts += [] if memory is None else [f"{memory / 1e6:,.0f} MB memory"]
+        return parts + ([f"{self.cached:,} cached"] if self.cached else [])
 
     def _rate(self, text: int) -> str:
         seconds = time.monotonic() - self._start
@@ -134,6 +162,20 @@ class Stage:
             seconds, rate = time.monotonic() - self._start, self._rate(self.bytes)
             ended = f"{plural(self.total, self.unit)} in {seconds:.1f} s{', ' if rate else ''}{rate}"
             self.reporter.say(f"  {self.name:<8} {ended}")
+
+
+def in_a_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def memory_bytes() -> int | None:
+    """Return the memory that this process holds (resident set); None where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _in_words(seconds: float) -> str:

@@ -30,7 +30,7 @@ _CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256", ".sha512", ".asc", ".sig")
 #: Extensions of archives and compressed files that are not read.
 PACKED = frozenset({".lzma", ".zip", ".7z", ".rar", ".tar", ".tgz", ".br", ".sz", ".snappy", ".lzo"})
 #: Data in a form that is not read: it may be the data that was meant, so it is never passed over silently.
-_OTHER_DATA = frozenset(PACKED | {".arrow", ".feather", ".orc", ".avro", ".warc", ".xlsx", ".xls", ".tfrecord"})
+OTHER_DATA = frozenset(PACKED | {".arrow", ".feather", ".orc", ".avro", ".warc", ".xlsx", ".xls", ".tfrecord"})
 #: Formats of notes and settings as well as of data.
 _EITHER = ("text", "json")
 
@@ -64,7 +64,7 @@ def divided(listed: Sequence[Listed], format_: str, format_of: Callable[[Listed]
 
 def _matched(files: Sequence[Listed], format_: str, format_of: Callable[[Listed], str | None]) -> set[str]:
     """Return the URLs of files of a stated format, or of all files that a glob matches, without descriptions."""
-    plain = [entry for entry in files if not _describes(entry.file.url)]
+    plain = [entry for entry in files if not describes(entry.file.url)]
     if format_ == "text" or not plain:
         return {entry.file.url for entry in files}
     if format_ == "auto" and all(format_of(entry) == "text" for entry in plain):
@@ -82,13 +82,13 @@ def _chosen(files: Sequence[Listed], format_: str, format_of: Callable[[Listed],
     """Return the URLs of a folder's data."""
     if format_ != "auto":
         return _matched(files, format_, format_of)
-    plain = [entry for entry in files if not _describes(entry.file.url)]
+    plain = [entry for entry in files if not describes(entry.file.url)]
     formats = {entry.file.url: format_of(entry) for entry in files}
     candidates = [entry for entry in plain if formats[entry.file.url]] or [f for f in files if formats[f.file.url]]
     if not candidates:
         return {entry.file.url for entry in files}  # each is reported as a file of unknown format
     for entry in plain:
-        if formats[entry.file.url] is None and _extension(entry) in _OTHER_DATA:
+        if formats[entry.file.url] is None and _extension(entry) in OTHER_DATA:
             raise RecipeError(
                 f"{entry.file.name}: {_extension(entry)} files are not read; unpack or convert it, or make `path` "
                 "match the other files alone"
@@ -107,7 +107,7 @@ def _extension(found: Listed) -> str:
     return os.path.splitext(found.file.url)[1].lower()
 
 
-def _describes(url: str) -> bool:
+def describes(url: str) -> bool:
     """Return whether a file's name says that it is about a data set and no part of it."""
     name = url.rsplit("/", 1)[-1].lower()
     stem, extension = os.path.splitext(name)

@@ -31,7 +31,18 @@ from gristmill.pipelines.sources.streams import COMPRESSIONS, Compression
 from gristmill.pipelines.storage.files import is_local
 from gristmill.pipelines.storage.locations import absolute
 
-__all__ = ["Discovery", "FileRef", "ShardSpec", "SourceFiles", "discover", "discover_files", "group_bytes", "grouped"]
+__all__ = [
+    "Discovery",
+    "FileRef",
+    "ShardSpec",
+    "SourceFiles",
+    "discover",
+    "discover_files",
+    "format_by_name",
+    "group_bytes",
+    "grouped",
+    "stated_format",
+]
 
 #: Small files of a source are read together, since a shard is one task: at most GROUP_FILES in one shard, and at most
 #: GROUP_BYTES as stored. Text files, each of which is a document, count as small at any size.
@@ -138,7 +149,7 @@ class Discovery:
             return SourceFiles(source, list(_folder_shards(source, own)), again, (), (), ())
         ahead = self._ahead.pop(source.name, None)
         matches = self._matches(source) if ahead is None else ahead.result()
-        among = divided(matches.files, source.format, lambda listed: _format_by_name(listed.file)[0])
+        among = divided(matches.files, source.format, lambda listed: format_by_name(listed.file)[0])
         files = distinct(among.data)
         file_kinds = [(_FileKind(listed.file, *_kind_of(source, listed.file)), listed.real) for listed in files]
         by_format: dict[str, list[FileRef]] = {}
@@ -260,12 +271,12 @@ def grouped(files: Sequence[FileRef], size: int) -> Iterator[tuple[FileRef, ...]
 
 def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
     """Return format and compression of a file, by its name where the recipe does not say."""
-    format_, compression, extension = _format_by_name(file)
+    format_, compression, extension = format_by_name(file)
     if extension in PACKED:
         raise RecipeError(f"{file.name}: {extension} files are not read; unpack it, or pack it as .gz, .zst or .bz2")
     if source.format != AUTO:
         format_ = source.format
-    elif format_ is None and (stated := _stated_format(extension)) is not None:
+    elif format_ is None and (stated := stated_format(extension)) is not None:
         raise RecipeError(
             f"{file.name} holds pages: write `format: {stated}` in the source, and `extract: trafilatura` in the recipe"
         )
@@ -283,7 +294,7 @@ def _kind_of(source: Source, file: FileRef) -> tuple[str, Compression]:
     return format_, compression
 
 
-def _format_by_name(file: FileRef) -> tuple[str | None, Compression, str]:
+def format_by_name(file: FileRef) -> tuple[str | None, Compression, str]:
     """Return format (None: unknown) and compression of a file by its name, and the extension that gives the format."""
     stem, extension = os.path.splitext(_lower_name(file))
     compression: Compression = COMPRESSIONS.get(extension, "none")
@@ -293,7 +304,7 @@ def _format_by_name(file: FileRef) -> tuple[str | None, Compression, str]:
     return format_, compression, extension
 
 
-def _stated_format(extension: str) -> str | None:
+def stated_format(extension: str) -> str | None:
     """Return the format that a recipe would have to state for files with an extension, if there is one."""
     return next((format_.name for format_ in FORMATS.values() if extension in format_.stated_suffixes), None)
 

@@ -20,6 +20,7 @@ from gristmill.pipelines.planning.plan import Plan
 from gristmill.pipelines.planning.state import StoreState
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.sources import remarks
+from gristmill.pipelines.stages.result_html import result_html
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.run_records import RunRecords
@@ -74,6 +75,10 @@ class RunResult:
         labels = [result.to_json() for result in self.labels]
         waiting = {task: amount._asdict() for task, amount in self.waiting.items()}
         return {**asdict(self), "funnel": self.funnel.to_json(), "labels": labels, "waiting": waiting}
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the funnel as a table."""
+        return result_html(self)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class _Work:
         broken: dict[int, UnreadableFiles] = {}
         passes = [_begin(self.state, task) for task in tasks]
         sizes = _sizes([task.shard for task in tasks])
-        with self.reporter.stage("measure", len(tasks), size=sum(sizes)) as stage:
+        with self.reporter.stage("measure", len(tasks), "shard", sum(sizes), len(shards) - len(tasks)) as stage:
             stage.watch({task.url: size for task, size in zip(tasks, sizes, strict=True)})
             for outcome in self.engine.map(measure_shard, tasks):
                 ordinal = tasks[outcome.index].shard.ordinal

@@ -194,6 +194,17 @@ def writer_lock(store: str, say: Callable[[str], None] = lambda text: None) -> I
         lock.release()
 
 
+def owner_of(store: str) -> tuple[Owner, bool | None] | None:
+    """Return the owner of a store's lock, and whether its process is alive (None: unknown here); None where it is free.
+
+    Nothing is waited for, and nothing is changed.
+    """
+    for file in reversed(_files(files.join(store, FOLDER))):
+        if (owner := file.owner()) is not None:
+            return owner, _is_alive(file, owner)
+    return None
+
+
 def check_held(store: str) -> None:
     """Raise StoreLocked where this process took the store for writing and has lost it. To be called before a commit."""
     if (lock := _HELD.get(store)) is not None:

@@ -254,6 +254,9 @@ def test_json_is_all_that_is_printed(recipe: Path) -> None:
         ("datasets", "diff", "test", "1", "--store", store): "measures",
         ("datasets", "gc", "test", "--store", store): "going",
         ("datasets", "card", "test", "--store", store): "card",
+        ("init", str(recipe.parent / "data"), "--out", str(recipe.parent / "new.yaml"), "--want", "dedup"): "sample",
+        ("init", "--template", "dedup", "--out", str(recipe.parent / "dedup.yaml")): "next",
+        ("doctor", str(recipe)): "remedy",
         ("operators",): "summary",
         ("operators", "select"): "fields",
     }

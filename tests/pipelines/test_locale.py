@@ -16,6 +16,12 @@ ROOT = Path(__file__).parents[2]
 SMALL = ["--dim", "4", "--buckets", "1000", "--min-count", "1", "--holdout", "0.3"]
 #: The commands, each with its exit code: all in one process, since most of a process is imports.
 COMMANDS: list[tuple[int, list[str]]] = [
+    (0, ["init", "dätä", "--out", "nëw.yaml", "--text", "text", "--want", "dedup"]),
+    (2, ["init", "dätä", "--out", "nëw.yaml"]),
+    (2, ["init", "nö", "--out", "öther.yaml"]),
+    (0, ["plan", "nëw.yaml"]),
+    (0, ["doctor", "récipe.yaml"]),
+    (1, ["doctor", "nö.yaml"]),
     (0, ["plan", "récipe.yaml"]),
     (0, ["run", "récipe.yaml", "--examples", "3"]),
     (0, ["run", "récipe.yaml", "-q"]),

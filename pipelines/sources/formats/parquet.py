@@ -355,13 +355,17 @@ def _preview(file: FileRef, compression: Compression, limit: int) -> list[dict[s
         return [_of_schema(pq.read_schema(opened))]
 
 
+#: Rows that are decoded at once for readers of a few.
+_FEW_ROWS = 1000
+
+
 def _rows(reading: Reading) -> Iterator[Record]:
     """Yield the rows of a file with all their fields, for readers of a few rows."""
     with open_file(reading.file) as opened:
         reader = pq.ParquetFile(opened)
         groups = range(*reading.part) if reading.part is not None else range(reader.num_row_groups)
-        for group in groups:
-            yield from map(Record, reader.read_row_group(group, use_threads=False).to_pylist())
+        for batch in reader.iter_batches(_FEW_ROWS, list(groups), use_threads=False):
+            yield from map(Record, batch.to_pylist())
 
 
 PARQUET = Format(
