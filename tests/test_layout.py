@@ -149,7 +149,7 @@ def test_docstrings_begin_with_a_noun_or_an_imperative(path: Path) -> None:
 
 def test_four_modules_import_ray() -> None:
     importing = [str(p.relative_to(ROOT / "pipelines")) for p in MODULES if "ray" in imports(p)]
-    assert importing == ["engine/ray_data.py", "jobs/cluster.py", "label/ray/backend.py", "readers/open_dataset.py"]
+    assert importing == ["engine/ray_data.py", "jobs/server.py", "label/ray/backend.py", "readers/open_dataset.py"]
 
 
 @pytest.mark.parametrize("package", [p for p in MODULES if p.name == "__init__.py"], ids=lambda p: p.parent.name)

@@ -76,8 +76,8 @@ def submit(
     with errors(debug):
         from gristmill.operators.errors import RecipeError
         from gristmill.pipelines.jobs import environment as runtime
-        from gristmill.pipelines.jobs.cluster import Cluster
         from gristmill.pipelines.jobs.sent_files import sent_files
+        from gristmill.pipelines.jobs.server import JobServer
         from gristmill.pipelines.recipe.recipe import load_recipe
 
         if not address:
@@ -86,7 +86,7 @@ def submit(
         sent = sent_files(loaded)
         environment = runtime.read_environment(runtime_env) if runtime_env is not None else {}
         environment = runtime.with_variables(environment, env or ())
-        cluster = Cluster(address)
+        server = JobServer(address)
         with tempfile.TemporaryDirectory() as built, tempfile.TemporaryDirectory() as folder:
             wheels = [runtime.build_wheel(Path(built))] if wheel else []
             environment = runtime.with_requirements(environment, [*wheels, *(pip or ())], Path(folder))
@@ -95,16 +95,16 @@ def submit(
             sets = [word for override in set_ or () for word in ("--set", override)]
             line = ["python", "-m", "gristmill", command, sent.recipe, *sets, *(options or ())]
             about = {"gristmill": command, "recipe": loaded.recipe.name}
-            job = cluster.submit(line, {**environment, "working_dir": folder}, about)
+            job = server.submit(line, {**environment, "working_dir": folder}, about)
         if not wait:
             print(job)
-            _tell_how_to_follow(job, cluster.address, "submitted")
+            _tell_how_to_follow(job, server.address, "submitted")
             return
-        err.print(f"job      {job} at {cluster.address}; Ctrl-C leaves it running")
+        err.print(f"job      {job} at {server.address}; Ctrl-C leaves it running")
         try:
-            code = cluster.follow(job, lambda piece: out.print(piece.expandtabs(), end=""))
+            code = server.follow(job, lambda piece: out.print(piece.expandtabs(), end=""))
         except KeyboardInterrupt as interruption:
-            _tell_how_to_follow(job, cluster.address, "detached")
+            _tell_how_to_follow(job, server.address, "detached")
             raise typer.Exit(interruption.exit_code if isinstance(interruption, Ended) else 130) from None
     if code:
         err.print(f"the job {job} ended with exit code {code}", style="bold red")

@@ -1,6 +1,6 @@
 """The Ray engine: Ray Data over descriptors, one task per item.
 
-Besides this module only `jobs/cluster.py`, `label/ray/backend.py` and `readers/open_dataset.py` import ray.
+Besides this module only `jobs/server.py`, `label/ray/backend.py` and `readers/open_dataset.py` import ray.
 
 Items and results travel pickled in a binary column: a descriptor is small, and Ray Data's own reading and writing of
 files, which loses shard lineage and writes at final names, is not used.

@@ -50,7 +50,7 @@ class Head:
     def submit(self, *arguments: str | Path) -> tuple[int, str]:
         """Run `gristmill submit` to its end: exit code and output."""
         process = self.start(*arguments)
-        said, _ = process.communicate(timeout=2 * PATIENCE)
+        said, _ = process.communicate(timeout=5 * PATIENCE)
         return process.returncode, said
 
     def ray(self, *arguments: str) -> str:
@@ -109,19 +109,25 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
 @contextmanager
 def added_node(head: Head, cpus: int) -> Iterator[subprocess.Popen[bytes]]:
     """Another node of the cluster, in a process group of its own, which a test may kill."""
+    _wait_until_it_runs(head.folder / "head.log")
+    log = head.folder / "node.log"
     line = [RAY, "start", "--block", f"--address=127.0.0.1:{head.port}", f"--num-cpus={cpus}"]
     line += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
-    with open(head.folder / "node.log", "wb") as log:
-        started = subprocess.Popen(line, env=head.environment, stdout=log, stderr=log, start_new_session=True)
+    with open(log, "wb") as file:
+        started = subprocess.Popen(line, env=head.environment, stdout=file, stderr=file, start_new_session=True)
     try:
-        until = time.monotonic() + PATIENCE
-        while "Ray runtime started" not in (head.folder / "node.log").read_text():
-            if started.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"the node does not start: {(head.folder / 'node.log').read_text()}")
-            time.sleep(0.2)
+        _wait_until_it_runs(log, started)
         yield started
     finally:
         _end(started)
+
+
+def _wait_until_it_runs(log: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+    until = time.monotonic() + PATIENCE
+    while "Ray runtime started" not in log.read_text():
+        if time.monotonic() > until or (process is not None and process.poll() is not None):
+            pytest.fail(f"the node does not start: {log.read_text()}")
+        time.sleep(0.2)
 
 
 def _end(started: subprocess.Popen[bytes]) -> None:

@@ -78,12 +78,12 @@ def test_a_night_as_a_job_gives_the_local_bytes_and_its_exit_code(
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_job_running(head: Head, recipe: Path) -> None:
     process = head.start(recipe, *on_a_shared_disk(recipe), *INSTALLED)
-    wait_for(recipe.parent / "shared" / "store", "measures/*/0*.parquet", process)
+    wait_for(recipe.parent / "shared" / "store", "measures/*/0*.parquet", process, 5 * PATIENCE)
     while not (figures := {*re.findall(r"^ray_gristmill_(\w+)\{", head.figures(), re.M)}) >= {*STATES}:
         assert process.poll() is None, f"the run is over, and there were only {figures}"
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=PATIENCE)
+    said, _ = process.communicate(timeout=5 * PATIENCE)
     assert process.returncode == 130, said
     job = re.search(r"detached: the job (\w+) goes on", said)
     assert job is not None, said
@@ -97,9 +97,9 @@ def test_ctrl_c_leaves_the_job_running(head: Head, recipe: Path) -> None:
 def test_a_connection_that_breaks_costs_nothing_of_the_log(head: Head, recipe: Path) -> None:
     with Proxy(head.dashboard) as proxy:
         process = replace(head, dashboard=proxy.address).start(recipe, *on_a_shared_disk(recipe), *INSTALLED)
-        wait_for(recipe.parent / "shared" / "store", "measures/*/0*.parquet", process)
+        wait_for(recipe.parent / "shared" / "store", "measures/*/0*.parquet", process, 5 * PATIENCE)
         proxy.cut()
-        said, _ = process.communicate(timeout=2 * PATIENCE)
+        said, _ = process.communicate(timeout=5 * PATIENCE)
     assert process.returncode == 0, said
     assert proxy.cuts > 0
     assert said.count("Running entrypoint for job") == 1
@@ -118,10 +118,10 @@ def test_a_wheel_of_this_checkout_is_installed_on_the_nodes(head: Head, recipe: 
 def test_a_node_killed_in_the_middle_does_not_show(recipe: Path) -> None:
     with started_head(cpus=1) as head, added_node(head, cpus=2) as node:
         process = head.start(recipe, *on_a_shared_disk(recipe), *INSTALLED)
-        wait_for(recipe.parent / "shared" / "store", "measures/*/0*.parquet", process)
+        wait_for(recipe.parent / "shared" / "store", "measures/*/0*.parquet", process, 5 * PATIENCE)
         os.killpg(node.pid, signal.SIGKILL)
         node.wait(PATIENCE)
-        said, _ = process.communicate(timeout=3 * PATIENCE)
+        said, _ = process.communicate(timeout=5 * PATIENCE)
         assert process.returncode == 0, said
         alive = subprocess.run(
             ["ray", "list", "nodes", "--address", head.dashboard], env=head.environment, capture_output=True, text=True

@@ -20,8 +20,8 @@ PAUSE_SECONDS = 2.0
 TOKEN = "Put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN and set RAY_AUTH_MODE=token"
 
 
-class Cluster:
-    """The cluster whose dashboard is at an address."""
+class JobServer:
+    """The server that takes the jobs of a cluster: its dashboard, at an address."""
 
     def __init__(self, address: str) -> None:
         """Connect. Raises RecipeError for what is no address, FatalError where none answers or refuses the token."""
