@@ -88,6 +88,8 @@ def submit(
         environment = runtime.with_variables(environment, env or ())
         server = JobServer(address)
         with tempfile.TemporaryDirectory() as built, tempfile.TemporaryDirectory() as folder:
+            if wheel:
+                err.print("wheel    of this checkout ...")
             wheels = [runtime.build_wheel(Path(built))] if wheel else []
             environment = runtime.with_requirements(environment, [*wheels, *(pip or ())], Path(folder))
             sent.copy_to(folder)
@@ -97,7 +99,7 @@ def submit(
             about = {"gristmill": command, "recipe": loaded.recipe.name}
             job = server.submit(line, {**environment, "working_dir": folder}, about)
         if not wait:
-            print(job)
+            out.print(job)
             _tell_how_to_follow(job, server.address, "submitted")
             return
         err.print(f"job      {job} at {server.address}; Ctrl-C leaves it running")

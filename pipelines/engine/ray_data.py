@@ -243,7 +243,7 @@ def _given_up(what: str, error: Exception, exceptions: Any) -> FatalError:
     if isinstance(error, exceptions.RayTaskError):
         return FatalError(
             f"{what} could not start on the cluster: {last_line(error)}. Every node needs gristmill as it is here: "
-            "install it there, or send it along with `ray job submit --working-dir`"
+            "install it there, or send it along with `gristmill submit --wheel`"
         )
     return FatalError(
         f"{what} ended its worker process {RETRIES + 2} times, the last time with nothing else running "

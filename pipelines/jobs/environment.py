@@ -15,6 +15,7 @@ from gristmill.operators.errors import FatalError, RecipeError
 from gristmill.pipelines.config import located_yaml
 from gristmill.pipelines.config.yaml_file import read_text
 
+_BUILT_OF = ("pyproject.toml", "README.md", "LICENSE", "gristmill", "operators", "pipelines")
 #: Ray replaces it, in requirements, by the folder that was sent.
 _SENT = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
 
@@ -67,15 +68,21 @@ def with_requirements(environment: Mapping[str, Any], given: Sequence[str], fold
 
 
 def build_wheel(folder: Path) -> str:
-    """Build a wheel of the checkout that this process runs from, in a folder; return its path.
+    """Build a wheel of the checkout that this process runs from, in an empty folder; return its path.
 
     Raises RecipeError where gristmill runs from an installation, FatalError where pip fails.
     """
-    root = Path(gristmill.__file__).parents[1]
+    root, copy = Path(gristmill.__file__).parents[1], folder / "checkout"
     if not (root / "pyproject.toml").is_file():
         asked = f"--pip gristmill=={gristmill.__version__}"
         raise RecipeError(f"--wheel: gristmill runs from an installation, {root}, not from a checkout; {asked} instead")
-    line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(root)]
+    copy.mkdir()
+    for name in _BUILT_OF:  # a build leaves files behind, which the next one would take up
+        if (root / name).is_dir():
+            shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(root / name, copy / name)
+    line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]
     built = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wheels = [*folder.glob("gristmill-*.whl")]
     if built.returncode or len(wheels) != 1:

@@ -17,6 +17,8 @@ CONNECT_SECONDS = 10
 #: Time that the log of a job is asked for again after the connection broke: a head node may be starting anew.
 PATIENCE_SECONDS = 120
 PAUSE_SECONDS = 2.0
+#: Time without a line of the log after which the connection is made again; a run says something every ten seconds.
+SILENCE_SECONDS = 60
 TOKEN = "Put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN and set RAY_AUTH_MODE=token"
 
 
@@ -54,31 +56,40 @@ class JobServer:
         A connection that breaks is made again for PATIENCE_SECONDS. Raises FatalError where that does not help, or
         where the job ended without a process of its own (it was stopped, or its environment could not be made).
         """
-        shown, since = 0, time.monotonic()
+        shown, broken_since = 0, None
 
-        async def tail() -> None:
-            nonlocal shown, since
+        async def tail() -> bool:
+            """Show the log; return whether it came to its end, and not to a silence that may be a lost connection."""
+            nonlocal shown, broken_since
             passed = 0  # a new connection hands out the log from its beginning
-            async for piece in self._client.tail_job_logs(job):
-                fresh = piece[max(0, shown - passed) :]
-                passed, since = passed + len(piece), time.monotonic()
-                if fresh:
-                    shown = passed
-                    show(fresh)
+            pieces = aiter(self._client.tail_job_logs(job))
+            try:
+                while True:
+                    piece = await asyncio.wait_for(anext(pieces), SILENCE_SECONDS)
+                    fresh = piece[max(0, shown - passed) :]
+                    passed, broken_since = passed + len(piece), None
+                    if fresh:
+                        shown = passed
+                        show(fresh)
+            except StopAsyncIteration:
+                return True
+            except TimeoutError:
+                return False
 
         while True:
             try:
-                asyncio.run(tail())
+                whole = asyncio.run(tail())
                 details = self._client.get_job_info(job)
+                if whole and details.status.is_terminal():
+                    return _exit_code(job, details)
+                broken_since = None
             except self._refusal as error:
                 raise FatalError(_refused(self.address, error)) from None
             except self._errors as error:
-                if time.monotonic() - since > PATIENCE_SECONDS:
+                broken_since = broken_since or time.monotonic()
+                if time.monotonic() - broken_since > PATIENCE_SECONDS:
                     told = f"{self.address} has not answered for {PATIENCE_SECONDS} s: {_last_line(error)}"
                     raise FatalError(f"{told}. The job {job} goes on if the cluster does") from None
-            else:
-                if details.status.is_terminal():
-                    return _exit_code(job, details)
             time.sleep(PAUSE_SECONDS)
 
     def _ask(self, request: Callable[[], Any]) -> Any:

@@ -22,7 +22,8 @@ from typer.main import get_command
 
 import gristmill
 from gristmill.pipelines.cli.main import app
-from gristmill.pipelines.engine.ray_data import COUNTED, STATES
+from gristmill.pipelines.engine.ray_data import COUNTED
+from tests.deploy import dashboard
 from tests.support import DATA
 
 ROOT = Path(__file__).parents[2]
@@ -217,18 +218,10 @@ def test_versions_are_pinned_and_are_those_of_today() -> None:
 
 def test_every_figure_of_the_dashboard_is_one_that_nodes_have() -> None:
     """Those of Ray itself are looked for at a real node in tests/reliability/test_submit.py."""
-    figures = {*figures_of_the_dashboard()}
-    ours = {f"ray_gristmill_{name}_total" for name in COUNTED} | {f"ray_gristmill_{name}" for name in STATES}
-    assert {name for name in figures if "gristmill" in name} == ours
+    ours = {f"ray_gristmill_{name}_total" for name in COUNTED} | dashboard.PASSING
+    assert {name for name in dashboard.figures() if "gristmill" in name} == ours
     readme = (DEPLOY / "README.md").read_text()
     assert not [name for name in ours if f"`{name}`" not in readme]
-
-
-def figures_of_the_dashboard() -> Iterator[str]:
-    """Names of the metrics that its panels ask for."""
-    for panel in json.loads((DEPLOY / "grafana" / "gristmill.json").read_text())["panels"]:
-        for target in panel["targets"]:
-            yield from re.findall(r"\bray_\w+", target["expr"])
 
 
 def test_no_file_holds_a_secret() -> None:

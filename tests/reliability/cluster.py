@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -110,9 +111,11 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
 def added_node(head: Head, cpus: int) -> Iterator[subprocess.Popen[bytes]]:
     """Another node of the cluster, in a process group of its own, which a test may kill."""
     _wait_until_it_runs(head.folder / "head.log")
-    log = head.folder / "node.log"
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # nodes do not share what is sent to them
+    log = folder / "node.log"
     line = [RAY, "start", "--block", f"--address=127.0.0.1:{head.port}", f"--num-cpus={cpus}"]
     line += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
+    line += [f"--temp-dir={folder}"]
     with open(log, "wb") as file:
         started = subprocess.Popen(line, env=head.environment, stdout=file, stderr=file, start_new_session=True)
     try:
@@ -120,6 +123,7 @@ def added_node(head: Head, cpus: int) -> Iterator[subprocess.Popen[bytes]]:
         yield started
     finally:
         _end(started)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_until_it_runs(log: Path, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -131,13 +135,12 @@ def _wait_until_it_runs(log: Path, process: subprocess.Popen[bytes] | None = Non
 
 
 def _end(started: subprocess.Popen[bytes]) -> None:
-    if started.poll() is None:
-        os.killpg(started.pid, signal.SIGTERM)
-        try:
-            started.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait(20)
+    """End a node with all of its processes; one that did not start may have left some."""
+    for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 20)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(patience)
     assert group_is_gone(started)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from gristmill.pipelines.engine.ray_data import COUNTED, STATES
-from tests.reliability.cluster import Head, added_node, started_head
+from tests.deploy import dashboard
+from tests.reliability.cluster import RAY, Head, added_node, started_head
 from tests.reliability.command import PATIENCE, ROOT, gristmill, tree, wait_for
 from tests.reliability.proxy import Proxy
 
@@ -67,6 +68,7 @@ def test_a_night_as_a_job_gives_the_local_bytes_and_its_exit_code(
     assert head.environment["RAY_AUTH_TOKEN"] not in said
     figures = dict(re.findall(r'^ray_gristmill_(\w+)_total\{.*stage="measure"\} (\S+)$', head.figures(), re.M))
     assert {*figures} == {*COUNTED}
+    assert dashboard.figures() - dashboard.PASSING <= {*re.findall(r"^(\w+)\{", head.figures(), re.M)}
     assert [float(figures[name]) for name in ("steps", "documents", "quarantined")] == [5, 400, 1]
 
     stranger = replace(head, environment={**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
@@ -124,7 +126,7 @@ def test_a_node_killed_in_the_middle_does_not_show(recipe: Path) -> None:
         said, _ = process.communicate(timeout=5 * PATIENCE)
         assert process.returncode == 0, said
         alive = subprocess.run(
-            ["ray", "list", "nodes", "--address", head.dashboard], env=head.environment, capture_output=True, text=True
+            [RAY, "list", "nodes", "--address", head.dashboard], env=head.environment, capture_output=True, text=True
         )
         assert "DEAD" in alive.stdout, alive
     assert same_as_here(recipe)

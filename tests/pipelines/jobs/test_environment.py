@@ -43,6 +43,7 @@ def test_a_wheel_of_the_checkout_travels_with_the_recipe(tmp_path: Path) -> None
     wheel = build_wheel(tmp_path / "built")
     with zipfile.ZipFile(wheel) as archive:
         assert "gristmill/pipelines/jobs/environment.py" in archive.namelist()
+    assert {path.name for path in (tmp_path / "built").iterdir()} == {"checkout", Path(wheel).name}
     environment = with_requirements({}, [wheel, "s3fs>=2025.3"], tmp_path / "sent")
     name = Path(wheel).name
     assert environment == {"pip": [f"${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{name}", "s3fs>=2025.3"]}
