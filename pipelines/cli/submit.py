@@ -22,7 +22,7 @@ def submit(
     options: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- OPTIONS]",
+            metavar="-- OPTIONS",
             help="Options of `gristmill run` (or `refresh`) for the job, such as -- --examples 5.",
             show_default=False,
         ),

@@ -28,6 +28,7 @@ import pyarrow as pa
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
 from gristmill.pipelines.engine.local import attempt
+from gristmill.pipelines.engine.signals import still_end_in_order
 from gristmill.pipelines.progress.meters import METERS, Progressed
 
 #: The variable that announces a cluster: inside `ray job submit` Ray sets it itself.
@@ -69,14 +70,18 @@ class RayEngine:
         self._meter: Callable[[Progressed], None] | None = None
         if self._started:
             _join(ray) if os.environ.get(ADDRESS) else _start(ray, workers)
+        still_end_in_order()
         if os.environ.get(ADDRESS):
             self._meter = cluster_meter()
             METERS.append(self._meter)
         cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-        if cpus < 1:
+        if cpus < 1 and workers is None:
             self.close()
-            raise FatalError("the Ray cluster has no CPU to run tasks on; add a worker node, or use --engine local")
-        self.workers = min(workers or cpus, cpus)
+            raise FatalError(
+                "the Ray cluster has no CPU to run tasks on; add a worker node, say with --workers how many CPUs an "
+                "autoscaler may start, or use --engine local"
+            )
+        self.workers = workers or cpus  # more than there are yet, where the cluster grows with the work
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
         """Yield the outcome of each item as its task ends, lost tasks last; see `Engine.map`."""

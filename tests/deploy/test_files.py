@@ -84,12 +84,28 @@ def resources() -> Iterator[tuple[str, dict[str, Any]]]:
 RESOURCES = dict(resources())
 
 
+def parsed(words: list[str]) -> dict[str, Any]:
+    """The parameters of a gristmill command, and those of its job, as the command line reads them."""
+    assert words[0] == "gristmill"
+    command: Any = get_command(app)
+    parameters: dict[str, Any] = command.commands[words[1]].make_context(words[1], words[2:]).params
+    if words[1] == "submit":
+        night = "refresh" if parameters["refresh"] else "run"
+        parsed(["gristmill", night, parameters["recipe"], *parameters["options"]])
+    return parameters
+
+
 @pytest.mark.parametrize("name", [name for name, r in RESOURCES.items() if r["apiVersion"] == "ray.io/v1"])
 def test_resources_are_what_kuberay_defines(name: str) -> None:
     resource = RESOURCES[name]
     validator = jsonschema.Draft7Validator(strict(crd(resource["kind"])["properties"]["spec"]))
     assert not [f"{error.json_path}: {error.message}" for error in validator.iter_errors(resource["spec"])]
     assert len([*validator.iter_errors({**resource["spec"], "autoscaling": True})]) == 1
+
+
+def test_the_job_of_kubernetes_is_a_run() -> None:
+    (job,) = (resource for resource in RESOURCES.values() if resource["kind"] == "RayJob")
+    assert parsed(job["spec"]["entrypoint"].split())["workers"] == 32 * 7
 
 
 def test_the_nights_of_kubernetes_do_not_overlap_and_run_as_pods_may() -> None:
@@ -100,9 +116,7 @@ def test_the_nights_of_kubernetes_do_not_overlap_and_run_as_pods_may() -> None:
     pod = crd("RayCluster")["properties"]["spec"]["properties"]["headGroupSpec"]["properties"]["template"]
     template = {key: value for key, value in job["template"].items() if key != "metadata"}
     jsonschema.Draft7Validator(strict(pod)).validate(template)
-    words = job["template"]["spec"]["containers"][0]["args"]
-    assert words[0] == "gristmill"
-    get_command(app).make_context("gristmill", words[1:])
+    parsed(job["template"]["spec"]["containers"][0]["args"])
 
 
 @pytest.mark.parametrize("name", [*RESOURCES])
@@ -197,9 +211,7 @@ def test_units_and_the_cron_line_call_what_there_is() -> None:
     cron = (DEPLOY / "systemd" / "crontab").read_text().splitlines()[-1]
     assert len(re.split(r"\s+", cron, maxsplit=5)) == 6
     for line in (unit["Service"]["ExecStart"], cron.partition(".night ")[2].partition(" >>")[0]):
-        program, *words = line.split()
-        assert program == "/opt/gristmill/bin/gristmill"
-        get_command(app).make_context("gristmill", words)
+        parsed(line.removeprefix("/opt/gristmill/bin/").split())
     if shutil.which("systemd-analyze"):
         check("systemd-analyze", "calendar", "*-*-* 02:00:00 UTC")
 
