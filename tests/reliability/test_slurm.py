@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +51,8 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         said, _ = process.communicate()
+    for session in re.findall(r"(/tmp/ray-\d+)/session_", said):
+        shutil.rmtree(session, ignore_errors=True)
     return code, said
 
 
