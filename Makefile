@@ -7,7 +7,7 @@ PYTEST_OPTIONS ?=
 # `make test-lm TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"` takes the small build for machines without a GPU.
 TORCH_PIP ?=
 
-.PHONY: demo test test-lm test-vllm test-slow lint format schema bench clean
+.PHONY: demo test test-lm test-vllm test-slow lint format schema bench compose clean
 
 demo: .venv/run
 	$(BIN)/gristmill run configs/demo/harvest.yaml
@@ -42,6 +42,12 @@ schema: .venv/run
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.all
+
+# A Ray cluster and a server that speaks S3, in containers: deploy/compose.yaml says what to do with it.
+compose:
+	deploy/secrets.sh
+	docker compose -f deploy/compose.yaml up --build --detach --wait head worker
+	@echo 'docker compose -f deploy/compose.yaml exec head gristmill submit demo/harvest.yaml --set store=s3://gristmill/store'
 
 clean:
 	rm -rf configs/data configs/target configs/models configs/store

@@ -35,6 +35,7 @@ LAYERS = (
     "report",  # what a store holds and what a run did, for people
     "versions",  # datasets over nights: published, compared, refreshed, collected
     "start",  # a first look at data, a first recipe, checks of a machine
+    "jobs",  # recipes as jobs of a Ray cluster
     "cli",  # commands
 )
 MODULES = sorted([*(ROOT / "operators").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
@@ -147,9 +148,9 @@ def test_docstrings_begin_with_a_noun_or_an_imperative(path: Path) -> None:
     assert not [text for text in texts if _RELATIVE.match(text)]
 
 
-def test_three_modules_import_ray() -> None:
+def test_four_modules_import_ray() -> None:
     importing = [str(p.relative_to(ROOT / "pipelines")) for p in MODULES if "ray" in imports(p)]
-    assert importing == ["engine/ray_data.py", "label/ray/backend.py", "readers/open_dataset.py"]
+    assert importing == ["engine/ray_data.py", "jobs/server.py", "label/ray/backend.py", "readers/open_dataset.py"]
 
 
 @pytest.mark.parametrize("package", [p for p in MODULES if p.name == "__init__.py"], ids=lambda p: p.parent.name)

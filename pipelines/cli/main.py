@@ -43,6 +43,7 @@ from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.mix import mix
 from gristmill.pipelines.cli.start import doctor, init
+from gristmill.pipelines.cli.submit import submit
 from gristmill.pipelines.cli.train import distil, loop, train_app
 from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(doctor)
 app.command()(refresh)
+app.command()(submit)
 app.add_typer(train_app, name="train")
 app.add_typer(index_app, name="index")
 app.add_typer(datasets_app, name="datasets")

@@ -1,6 +1,6 @@
 """The Ray engine: Ray Data over descriptors, one task per item.
 
-Besides this module only `label/ray/backend.py` and `readers/open_dataset.py` import ray.
+Besides this module only `jobs/server.py`, `label/ray/backend.py` and `readers/open_dataset.py` import ray.
 
 Items and results travel pickled in a binary column: a descriptor is small, and Ray Data's own reading and writing of
 files, which loses shard lineage and writes at final names, is not used.
@@ -28,6 +28,8 @@ import pyarrow as pa
 from gristmill.operators.errors import FatalError
 from gristmill.pipelines.engine.base import RETRIES, Outcome, Result
 from gristmill.pipelines.engine.local import attempt
+from gristmill.pipelines.engine.signals import still_end_in_order
+from gristmill.pipelines.progress.meters import METERS, Progressed
 
 #: The variable that announces a cluster: inside `ray job submit` Ray sets it itself.
 ADDRESS = "RAY_ADDRESS"
@@ -39,6 +41,17 @@ SETTINGS = {
     "RAY_DATA_LOG_LEVEL": "CRITICAL",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_task_oom_retries": str(RETRIES),  # without limit by default: a document that eats all memory would loop
+}
+#: Figures on Ray's metrics endpoints, by what follows `ray_gristmill_` (counters end in `_total` there).
+COUNTED = {
+    "steps": "Steps that have ended: shards that were measured, rules, files that were written.",
+    "documents": "Documents that were read and measured.",
+    "text_bytes": "Text that was processed, bytes of UTF-8.",
+    "quarantined": "Records that are no documents.",
+}
+STATES = {
+    "steps_planned": "Steps of a stage in all.",
+    "stage": "1 while a stage is at work, 0 once it is over.",
 }
 
 
@@ -54,13 +67,21 @@ class RayEngine:
 
         self._ray = ray
         self._started = not ray.is_initialized()
+        self._meter: Callable[[Progressed], None] | None = None
         if self._started:
             _join(ray) if os.environ.get(ADDRESS) else _start(ray, workers)
+        still_end_in_order()
+        if os.environ.get(ADDRESS):
+            self._meter = cluster_meter()
+            METERS.append(self._meter)
         cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-        if cpus < 1:
+        if cpus < 1 and workers is None:
             self.close()
-            raise FatalError("the Ray cluster has no CPU to run tasks on; add a worker node, or use --engine local")
-        self.workers = min(workers or cpus, cpus)
+            raise FatalError(
+                "the Ray cluster has no CPU to run tasks on; add a worker node, say with --workers how many CPUs an "
+                "autoscaler may start, or use --engine local"
+            )
+        self.workers = workers or cpus  # more than there are yet, where the cluster grows with the work
 
     def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> Generator[Outcome[Result]]:
         """Yield the outcome of each item as its task ends, lost tasks last; see `Engine.map`."""
@@ -76,6 +97,9 @@ class RayEngine:
 
     def close(self) -> None:
         """End the private cluster or leave the joined one, unless Ray was initialised by the caller."""
+        if self._meter is not None:
+            METERS.remove(self._meter)
+            self._meter = None
         if self._started:
             self._ray.shutdown()
 
@@ -113,6 +137,25 @@ def limiting_retries() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args")
         yield
+
+
+def cluster_meter() -> Callable[[Progressed], None]:
+    """Return a meter whose figures every node's Prometheus endpoint has, beside Ray's own: `ray_gristmill_...`."""
+    from ray.util.metrics import Counter, Gauge
+
+    steps, documents, text_bytes, quarantined = (Counter(f"gristmill_{n}", d, ("stage",)) for n, d in COUNTED.items())
+    planned, at_work = (Gauge(f"gristmill_{n}", d, ("stage",)) for n, d in STATES.items())
+
+    def meter(progressed: Progressed) -> None:
+        of_stage = {"stage": progressed.stage}
+        planned.set(progressed.total, of_stage)
+        at_work.set(not progressed.ended, of_stage)
+        counts = (progressed.steps, progressed.documents, progressed.text_bytes, progressed.quarantined)
+        for counter, n in zip((steps, documents, text_bytes, quarantined), counts, strict=True):
+            if n:
+                counter.inc(n, of_stage)
+
+    return meter
 
 
 def configure(ray: Any) -> None:
@@ -205,7 +248,7 @@ def _given_up(what: str, error: Exception, exceptions: Any) -> FatalError:
     if isinstance(error, exceptions.RayTaskError):
         return FatalError(
             f"{what} could not start on the cluster: {last_line(error)}. Every node needs gristmill as it is here: "
-            "install it there, or send it along with `ray job submit --working-dir`"
+            "install it there, or send it along with `gristmill submit --wheel`"
         )
     return FatalError(
         f"{what} ended its worker process {RETRIES + 2} times, the last time with nothing else running "

@@ -26,6 +26,7 @@ class Ended(KeyboardInterrupt):
 
 
 _came = threading.Event()
+_in_order = False
 
 
 def came() -> bool:
@@ -38,9 +39,17 @@ def end_in_order() -> None:
 
     A signal that is ignored, as under nohup, stays ignored.
     """
+    global _in_order
+    _in_order = True
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
+
+
+def still_end_in_order() -> None:
+    """Take the signals back, where `end_in_order` was called, from a library with handlers of its own (Ray's abort)."""
+    if _in_order and not came() and threading.current_thread() is threading.main_thread():
+        end_in_order()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

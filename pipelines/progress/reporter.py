@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gristmill.pipelines.config.wording import plural
+from gristmill.pipelines.progress import meters
 from gristmill.pipelines.progress.console import make_console
 from gristmill.pipelines.progress.reading import AT_WORK, Reached
 
@@ -106,13 +107,14 @@ class Stage:
         """Note the size of a step that has ended, even if it failed."""
         self.through += size
 
-    def advance(self, steps: int = 1, text_bytes: int = 0, documents: int = 0) -> None:
-        """Note finished steps, and the text and the documents that they processed."""
+    def advance(self, steps: int = 1, text_bytes: int = 0, documents: int = 0, quarantined: int = 0) -> None:
+        """Note finished steps, the text and documents that they processed, and records that are no documents."""
         self.done += steps
         self.bytes += text_bytes
         self.documents += documents
         if self._bar is not None:
             self._bar.update(self._task, advance=steps)
+        meters.tell(meters.Progressed(self.name, self.total, steps, documents, text_bytes, quarantined))
         self.tell()
 
     def reached(self) -> tuple[Reached, float]:
@@ -156,6 +158,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        meters.tell(meters.Progressed(self.name, self.total, ended=True))
         if self._bar is not None:
             self._bar.stop()
         if kind is None and self.total:

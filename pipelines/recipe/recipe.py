@@ -116,12 +116,14 @@ class LoadedRecipe:
         base: str,
         as_written: dict[str, Any],
         nights: tuple[date, ...] = (),
+        included: Mapping[Path, str] | None = None,
     ) -> None:
         self.recipe = recipe
         self.document = document
         self.base = base  #: folder (path or URL) of the recipe
         self.as_written = as_written  #: the recipe as a value, `${NAME}` unresolved, for manifests
         self.nights = nights  #: dates for paths with {date:...}
+        self.included = included or {}  #: files whose contents are options of rules, by their place in the recipe
 
     def resolve(self, path: str) -> str:
         """Return a path of the recipe as a path or URL that can be opened from any folder."""
@@ -147,7 +149,7 @@ class LoadedRecipe:
                 "`--since` reads from an earlier one"
             )
         nights = dated.dates_from(first, last)
-        return LoadedRecipe(recipe, self.document, self.base, self.as_written, nights)
+        return LoadedRecipe(recipe, self.document, self.base, self.as_written, nights, self.included)
 
     def where(self, *path: str | int) -> str:
         """Return `recipe.yaml:14` for a value of the recipe."""
@@ -159,18 +161,21 @@ class LoadedRecipe:
         return read_recipe("\n".join(self.document.text), self.document.file, self.base, [*earlier, *changes])
 
 
-def load_recipe(url: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def load_recipe(url: str, overrides: Sequence[str] = (), resolves: bool = True) -> LoadedRecipe:
     """Read and check a recipe; `overrides` are `key=value` pairs such as `decide.select.documents=500`.
+
+    resolves: whether each `${NAME}` must be set here. If not, those that are not stay as written
+    (`document.unset`): another machine, which runs the recipe, may have them.
 
     Raises RecipeError with every mistake found, one a line.
     """
     text = read_text(url, "recipe", "`gristmill run RECIPE` takes the path of a YAML file")
-    return read_recipe(text, url, folder_of(url), overrides)
+    return read_recipe(text, url, folder_of(url), overrides, resolves)
 
 
-def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = (), resolves: bool = True) -> LoadedRecipe:
     """Check a recipe given as text; see `load_recipe`."""
-    document = located_yaml.load(text, file)
+    document = located_yaml.load(text, file, may_be_unset=() if resolves else tuple(Recipe.model_fields))
     if not isinstance(document.value, dict):
         raise RecipeError(
             f"{document.where(())}: a recipe is a mapping (version: 1, name: ..., ...), not {_kind(document.value)}"
@@ -193,7 +198,13 @@ def read_recipe(text: str, file: str, base: str, overrides: Sequence[str] = ()) 
     _check_names(loaded, mistakes)
     rules = tuple(_with_included(loaded, rule, i, mistakes) for i, rule in enumerate(recipe.decide))
     mistakes.raise_if_any()
-    loaded = LoadedRecipe(loaded.recipe.model_copy(update={"decide": rules}), document, base, as_written)
+    included: dict[Path, str] = {
+        ("decide", i, name_of(rule), option): path
+        for i, rule in enumerate(recipe.decide)
+        for option, path in rule.includes().items()
+    }
+    decided = loaded.recipe.model_copy(update={"decide": rules})
+    loaded = LoadedRecipe(decided, document, base, as_written, included=included)
     with mistakes.noted(("refresh", "since")):
         loaded = loaded.of_nights(datetime.now(UTC).date())
     mistakes.raise_if_any()

@@ -93,7 +93,7 @@ class _Work:
                     self.seconds.update(counts.seconds)
                     self.counted.setdefault(counts.ordinal, counts)
                     self.measured += 1
-                    stage.advance(text_bytes=counts.text_bytes, documents=counts.documents)
+                    stage.advance(1, counts.text_bytes, counts.documents, counts.rejects)
         return broken
 
     def regroup(

@@ -39,6 +39,8 @@ COMMANDS: list[tuple[int, list[str]]] = [
     (0, ["datasets", "show", "test", "1", "--store", "störe"]),
     (0, ["datasets", "card", "test", "--store", "störe"]),
     (2, ["datasets", "tag", "test", "märz", "--store", "störe"]),
+    (2, ["submit", "récipe.yaml", "--address", "http://localhost:1"]),
+    (2, ["submit", "récipe.yaml", "--address", "http://löcalhost:1", "--", "--wörkers", "3"]),
     (0, ["operators"]),
     (0, ["operators", "gopher"]),
     (2, ["operators", "göpher"]),

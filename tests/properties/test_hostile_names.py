@@ -102,6 +102,9 @@ def test_every_command_shows_names_and_obeys_none(
     ):
         gristmill(*command, *store)
         gristmill(*command, *store, "--json")
+    refused = gristmill("submit", recipe, "--address", "http://localhost:1")
+    assert refused.exit_code == 2, refused.output
+    assert "recipe.yaml:" in refused.stderr
     found = json.loads(gristmill("query", "SELECT id, source, kind FROM documents", *store, "--json").stdout)
     assert {row["source"] for row in found} == {source}
     assert {row["id"] for row in found} >= {id for id in ids if "\0" not in id + text}  # else it is quarantined

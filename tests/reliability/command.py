@@ -47,9 +47,9 @@ def gristmill(*arguments: str | Path, env: Mapping[str, str] | None = None) -> t
     return finish(start(*arguments, env=env))
 
 
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str], patience: float = PATIENCE) -> None:
     """Wait until a file that matches is there; fails where the process ends before."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while next(folder.glob(pattern), None) is None:
         if process.poll() is not None or time.monotonic() > until:
             pytest.fail(f"no {pattern} in {folder}; the process ended with {process.poll()}: {process.communicate()}")

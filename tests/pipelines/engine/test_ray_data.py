@@ -101,4 +101,5 @@ def test_a_joined_cluster_is_not_ended(ray_engine: Engine) -> None:
     other = RayEngine()
     assert other.workers == ray_engine.workers == 2
     other.close()
+    assert RayEngine(5).workers == 5, "a cluster may grow with the work"
     assert [o.unwrap() for o in ray_engine.map(square, [4])] == [16]
