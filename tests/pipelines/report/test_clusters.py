@@ -97,7 +97,7 @@ def test_some_by_a_hash_or_by_id(store: str) -> None:
 
 
 def test_wrong_requests(store: str) -> None:
-    with pytest.raises(RecipeError, match="plain 000001-.* was decided without fuzzy_dedup, which makes clusters"):
+    with pytest.raises(RecipeError, match=r"plain 000001-.* was decided without fuzzy_dedup, which makes clusters"):
         clusters(store)
     with pytest.raises(RecipeError, match="no finished run of the dataset nope"):
         clusters(store, "nope")
