@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.report.thresholds import GroupQuantiles
     from gristmill.pipelines.report.what_if import WhatIf
     from gristmill.pipelines.sources.spec import Source
-    from gristmill.pipelines.stages.context import RunResult
+    from gristmill.pipelines.stages.context import Context, RunResult
     from gristmill.pipelines.train.feed import ClassifierFeed
     from gristmill.pipelines.train.loop import LoopResult
     from gristmill.pipelines.train.split import Examples
@@ -84,7 +84,8 @@ def run(
     """
     from gristmill.pipelines.stages.run import run as run_stages
 
-    return run_stages(_loaded(recipe), partial(open_engine, engine, workers), _reporter(reporter), refit, confirm)
+    opened = partial(open_engine, engine, workers)
+    return run_stages(_loaded(recipe), opened, _reporter(reporter), refit, confirm, finish=_leave_report)
 
 
 def refresh(
@@ -116,7 +117,8 @@ def refresh(
 
     night = night or datetime.now(UTC).date()
     loaded = _loaded(recipe).of_nights(night, since)
-    return do_night(loaded, partial(open_engine, engine, workers), _reporter(reporter), night, confirm)
+    opened = partial(open_engine, engine, workers)
+    return do_night(loaded, opened, _reporter(reporter), night, confirm, _leave_report)
 
 
 def label(
@@ -569,6 +571,43 @@ def query(
     return queries.query(os.fspath(store), sql, unsafe, versions, tell)
 
 
+def report(
+    about: Recipe | None = None,
+    store: str | os.PathLike[str] = "./store",
+    *,
+    examples: int = 3,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> str:
+    """Make the report of a run, one HTML page, with examples of texts and the versions before it; return its URL.
+
+    Args:
+        about: The name or number of a run, the name of a dataset (of the version that readers take), or a recipe or the
+            path of its YAML file (of its dataset, in its store); by default the newest run of the store.
+        store: The store's folder or URL.
+        examples: Documents of each kind that are shown for each rule.
+        out: Where it is written; by default beside the run, in the store.
+        workers: Number of shards that are looked at at the same time; by default the number of cores.
+        reporter: See `run`.
+
+    Raises:
+        RecipeError: There is no such run.
+        StoreLocked: Another run holds the store; `out` writes nothing into it.
+        GristmillError: A file of the store is not what was written.
+    """
+    from gristmill.pipelines.html.reports import make_report
+    from gristmill.pipelines.storage.locations import absolute
+
+    place, wanted = absolute(os.fspath(store), "."), about
+    if about is not None and (isinstance(about, LoadedRecipe) or os.fspath(about).endswith((".yaml", ".yml"))):
+        loaded = _loaded(about)
+        place, wanted = loaded.store, loaded.recipe.name
+    name = None if wanted is None else os.fspath(wanted)  # type: ignore[arg-type]
+    with closing(open_engine("local", workers)) as engine:
+        return make_report(place, name, examples, engine, _reporter(reporter), None if out is None else os.fspath(out))
+
+
 def thresholds(
     recipe: Recipe, columns: Sequence[str], quantiles: Sequence[float], *, by: str = "lang", least: int = 1000
 ) -> GroupQuantiles:
@@ -745,6 +784,13 @@ def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id
     if dataset is None:
         return source_of(list(paths), "input", text, id, sample)
     return source_of(files.join(store, FOLDER, dataset), dataset, text, id, sample, (columns.SOURCE,))
+
+
+def _leave_report(context: Context) -> RunResult:
+    """Write the report of a run; what it takes is loaded only where there is something to report."""
+    from gristmill.pipelines.html.reports import leave_report
+
+    return leave_report(context)
 
 
 def _loaded(recipe: Recipe) -> LoadedRecipe:

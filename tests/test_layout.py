@@ -34,6 +34,7 @@ LAYERS = (
     "train",  # models that measures use
     "report",  # what a store holds and what a run did, for people
     "versions",  # datasets over nights: published, compared, refreshed, collected
+    "html",  # reports for a browser
     "start",  # a first look at data, a first recipe, checks of a machine
     "jobs",  # recipes as jobs of a Ray cluster
     "cli",  # commands

@@ -42,6 +42,7 @@ from gristmill.pipelines.cli.datasets import datasets_app, refresh
 from gristmill.pipelines.cli.index import index_app
 from gristmill.pipelines.cli.labels import Yes, confirmation, label, labels_app
 from gristmill.pipelines.cli.mix import mix
+from gristmill.pipelines.cli.report import report
 from gristmill.pipelines.cli.start import doctor, init
 from gristmill.pipelines.cli.submit import submit
 from gristmill.pipelines.cli.train import distil, loop, train_app
@@ -71,6 +72,7 @@ app.command()(loop)
 app.command()(what_if)
 app.command()(sweep)
 app.command()(mix)
+app.command()(report)
 
 
 def _print_version(asked: bool) -> None:

@@ -246,7 +246,7 @@ class _Judged:
         addresses, drops = np.asarray(self.documents[columns.ADDRESS])[rows], self.shard.dropped()
         known = self.documents.select(sorted({*self.chain.reads, columns.ADDRESS})).take(pa.array(rows))
         places = np.asarray(drops["row"])
-        for i, (row, hash) in enumerate(zip(rows.tolist(), _mixed(addresses).tolist(), strict=True)):
+        for i, (row, hash) in enumerate(zip(rows.tolist(), address_hashes(addresses).tolist(), strict=True)):
             drop = drops.filter(pa.array(places == row)).to_pylist()
             yield _Example(hash, int(addresses[i]), drop[0] if drop else None, known.slice(i, 1))
 
@@ -264,7 +264,7 @@ def _compare_shard(step: _LastPass, pair: tuple[SurvivingShard, SurvivingShard])
     moves = count_groups(documents, documents[TOKENS], step.by, code, codes - 1)
     outcome = _Outcome([counts for _, counts in counted], tuple([kept] for kept, _ in counted), moves)
     changed = np.flatnonzero((positions[0] == KEPT) != (positions[1] == KEPT)) if step.examples else np.zeros(0, int)
-    hashes = _mixed(np.asarray(documents[columns.ADDRESS])[changed])
+    hashes = address_hashes(np.asarray(documents[columns.ADDRESS])[changed])
     for move in np.unique(code[changed]).tolist():
         those = code[changed] == move
         rows = changed[those][np.argsort(hashes[those])[: step.examples]]
@@ -292,7 +292,7 @@ def _left(shard: SurvivingShard, documents: pa.Table) -> pa.Table:
     return documents if shard.drops is None else documents.filter(pa.array(shard.kept()))
 
 
-def _mixed(addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def address_hashes(addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return hashes (n) of addresses (n): the finalizer of SplitMix64 (Steele, Lea and Flood 2014), one to one."""
     mixed = addresses + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -67,6 +67,7 @@ class RunResult:
     packed: Mapping[str, Any] | None = None  #: of all nights: how tokens are packed, and how many
     texts: Mapping[str, Any] | None = None  #: files of texts that another version wrote: `shared_texts`
     held: str | None = None  #: why readers do not take the version: it is held back
+    report: str | None = None  #: URL of the page on it, where this run made one
     listed: Sequence[str] = ()  #: remarks on files that sources name and that were not read, or not twice
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: by source: records that are no pages
 

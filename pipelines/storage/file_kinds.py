@@ -57,6 +57,7 @@ KINDS = (
         derived=True,
     ),
     _kind("extracted texts", r"extracts/[^/]+/\d{8}(\.rejects)?\.parquet", _AGAIN, derived=True),
+    _kind("report of a run", r"runs/[^/]+/report\.html", "`gristmill report RUN` makes it again", derived=True),
     _kind("record of a run", r"runs/[^/]+/run\.json", _DECIDE),
     _kind("decisions of a run", r"runs/[^/]+/((decisions|columns/\d+|labels/\d+)/)?[^/]+\.parquet", _DECIDE),
     _kind("state of a run", r"runs/[^/]+/[^/]+\.json", _DECIDE),

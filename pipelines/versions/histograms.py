@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from gristmill.operators.expressions.order import order_keys, value_of
 
 _CUT = 48  #: bits of an order key that do not count
+_SIGN = np.uint64(1 << 63)
+_FEW = 1000  #: values that are counted by sorting them; of more the bins are counted through
 _GROUPS = 10  #: quantile groups of the reference that `psi` compares
 _RARE, _NORMAL = 1e-4, 3.719  #: a probability, and what a normal variable exceeds so rarely
 _LEAST = 1e-4  #: smallest share of a group, where the logarithm of none would be infinite
@@ -32,15 +34,30 @@ class Histogram:
     @classmethod
     def of(cls, column: pa.Array | pa.ChunkedArray) -> Histogram:
         """Return the histogram of a column of numbers, booleans or times."""
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        keys, valid = order_keys(array.cast(pa.float64(), safe=False) if _is_number(array.type) else array)
-        bins, counts = np.unique((keys[valid] >> np.uint64(_CUT)).astype(np.uint32), return_counts=True)
-        return cls(bins, counts.astype(np.int64), int(len(valid) - valid.sum()))
+        places = bin_places(column)
+        return cls.at(places[places >= 0], int((places < 0).sum()))
+
+    @classmethod
+    def at(cls, places: NDArray[np.int64], missing: int = 0) -> Histogram:
+        """Return the histogram of values that lie in these bins (n)."""
+        if len(places) < _FEW:
+            bins, counts = np.unique(places, return_counts=True)
+            return cls(bins.astype(np.uint32), counts.astype(np.int64), missing)
+        lowest = int(places.min())
+        counted = np.bincount(places - lowest)
+        bins = np.flatnonzero(counted != 0)  # which is far faster of booleans
+        return cls((bins + lowest).astype(np.uint32), counted[bins].astype(np.int64), missing)
 
     @property
     def values(self) -> int:
         """Return how many values are neither null nor NaN."""
         return int(self.counts.sum())
+
+    @property
+    def lowest(self) -> NDArray[np.float64]:
+        """Return the lower bounds of the bins (n) of a column of numbers."""
+        keys = self.bins.astype(np.uint64) << np.uint64(_CUT)
+        return np.where((keys & _SIGN) != 0, keys ^ _SIGN, ~keys).view(np.float64)
 
     def __add__(self, other: Histogram) -> Histogram:
         bins, which = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
@@ -66,7 +83,17 @@ class Histogram:
         return cls(np.array(held["bins"], np.uint32), np.array(held["counts"], np.int64), held["missing"])
 
 
-def _is_number(type: pa.DataType) -> bool:
+def bin_places(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the bin of each value (n) of a column of numbers, booleans or times, -1 where it is null or NaN."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    keys, valid = order_keys(array.cast(pa.float64(), safe=False) if is_number(array.type) else array)
+    places = (keys >> np.uint64(_CUT)).astype(np.int64)
+    places[~valid] = -1
+    return places
+
+
+def is_number(type: pa.DataType) -> bool:
+    """Return whether a type is a number, or true and false."""
     return bool(pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_boolean(type))
 
 

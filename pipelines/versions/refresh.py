@@ -21,7 +21,7 @@ from gristmill.pipelines.label.result import Confirm
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
 from gristmill.pipelines.recipe.refresh import Refresh
-from gristmill.pipelines.stages.context import RunResult
+from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.storage.files import is_local, local_path
 from gristmill.pipelines.store.datasets import Dataset, Version
@@ -77,8 +77,11 @@ def refresh(
     reporter: Reporter,
     night: date,
     confirm: Confirm = lambda plan: True,
+    finish: Callable[[Context], RunResult] | None = None,
 ) -> NightResult:
     """Do one night of a recipe, whose dates are already those of the night (`LoadedRecipe.of_nights`).
+
+    `finish` is that of `run`.
 
     Raises GristmillError as `run` does, and FatalError where a hook fails: one of `before` ends the night before it
     begins, one of `after` when all is done.
@@ -87,7 +90,9 @@ def refresh(
     told: dict[str, Any] = {"recipe": loaded.recipe.name, "night": night.isoformat(), "store": loaded.store}
     _call(asked.before, told, loaded, "before", reporter)
     records = RunRecords(loaded.store)
-    result = run(loaded, open_engine, reporter, confirm=confirm, publish=False, night=night, records=records)
+    result = run(
+        loaded, open_engine, reporter, confirm=confirm, publish=False, night=night, records=records, finish=finish
+    )
     done = _publish(loaded, records, asked, result, night, reporter)
     if asked.keep is not None:
         done = replace(done, collected=collect(records, loaded.recipe.name, asked.keep, lambda found: True))

@@ -55,6 +55,8 @@ def show_result(result: RunResult, examples: Sequence[Mapping[str, Any]], consol
         console.print(f"texts    {told}", markup=False)
     if result.packed is not None:
         show_packed(result.packed, console)
+    if result.report is not None:
+        console.print(f"report   {result.report}", markup=False)
     console.print(f"dataset  {result.dataset}", style="bold", markup=False)
     if result.held is not None:
         show_held(result.recipe, result.dataset, result.held, console)

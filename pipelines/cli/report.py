@@ -1,0 +1,51 @@
+"""`gristmill report`: the page on a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gristmill.pipelines.cli.common import (
+    AsJson,
+    Debug,
+    Quiet,
+    Store,
+    Workers,
+    err,
+    errors,
+    out,
+    print_result,
+)
+
+
+def report(
+    about: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|DATASET|RECIPE]",
+            help="A run by name or number, a dataset or the recipe of one; by default the newest run.",
+            show_default=False,
+        ),
+    ] = None,
+    store: Store = "./store",
+    examples: Annotated[int, typer.Option(min=0, help="Documents of each kind that are shown for each rule.")] = 3,
+    to: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Write it there; else beside the run, in the store.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make the report of a run, one HTML page: losses, histograms, duplicates, examples, quarantine, versions, cost."""
+    with errors(debug):
+        from gristmill import api
+        from gristmill.pipelines.html.browser import show
+        from gristmill.pipelines.progress.reporter import Reporter
+
+        url = api.report(about, store, examples=examples, out=to, workers=workers, reporter=Reporter(err, quiet))
+        print_result(as_json, {"report": url}, lambda: out.print(f"the report is in {url}", markup=False))
+        if open_:
+            show(url)

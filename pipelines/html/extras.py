@@ -1,0 +1,109 @@
+"""Parts of a report that its run does not know: examples with texts, word diffs, the versions before it, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from gristmill.operators.errors import GristmillError, RecipeError
+from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.html.cuts import cuts_of
+from gristmill.pipelines.html.examples import EXCERPT, examples_of
+from gristmill.pipelines.html.svg import horizontal_bar, line_chart
+from gristmill.pipelines.report.clusters import clusters
+from gristmill.pipelines.store.datasets import Dataset
+from gristmill.pipelines.store.runs import Run, Standing, latest_run
+from gristmill.pipelines.versions.facts import versions_of
+from gristmill.pipelines.versions.profile import drifts, profile, runs_of
+
+#: The largest clusters, and the newest versions, that are shown.
+SHOWN_CLUSTERS, SHOWN_VERSIONS = 6, 60
+#: A PSI of which a bar is full.
+_LARGE_DRIFT = 0.5
+
+
+@dataclass(frozen=True)
+class ReportExtras:
+    """Parts of a report that its run does not know."""
+
+    examples: Sequence[Mapping[str, Any]] = ()  #: documents of each rule, with their texts
+    clusters: Sequence[Mapping[str, Any]] = ()  #: the largest, with word diffs
+    versions: Sequence[Mapping[str, Any]] = ()  #: of the dataset up to this run's, oldest first
+    versions_chart: Markup | None = None
+    drift: Sequence[Mapping[str, Any]] = ()  #: of each measure of what is kept, the largest first
+    drift_since: str = ""  #: the version that the drift is from
+    unreadable: str = ""  #: why texts of clusters could not be read
+
+
+def gathered(run: Run, examples: int) -> ReportExtras:
+    """Return the extras of a run, up to so many documents for each rule and kind of example; texts are read again."""
+    funnel = Funnel.from_json(run.record["result"]["funnel"])
+    shown = examples_of(Standing(run, run.shards()), funnel, cuts_of(run.record["recipe"], funnel), examples)
+    found, unreadable = _clusters(run, funnel)
+    versions = _versions(run)
+    since, drift = _drift(run)
+    chart = None
+    if len(versions) > 1:
+        points = [(version["version"].split("-")[0], version["documents"]) for version in versions]
+        told = f"Documents by version, from {points[0][1]:,} to {points[-1][1]:,}"
+        chart = line_chart(points, told)
+    return ReportExtras(shown, found, versions, chart, drift, since, unreadable)
+
+
+def _clusters(run: Run, funnel: Funnel) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Return the largest clusters of the newest run, none of another, and why their texts could not be read."""
+    name = run.record["name"]
+    has_clusters = any(rule.details.get("clusters") for rule in funnel.rules)
+    if not has_clusters or latest_run(run.store, name).name != run.name:
+        return (), ""
+    try:
+        found = clusters(run.store, name, SHOWN_CLUSTERS)
+    except (GristmillError, OSError) as error:
+        return (), str(error)
+    for member in (member for cluster in found for member in cluster["members"]):
+        member["diff"] = [
+            (kind, words if len(words) <= EXCERPT else f"{words[:EXCERPT]} …") for kind, words in member.get("diff", ())
+        ]
+    return found, ""
+
+
+def _versions(run: Run) -> list[dict[str, Any]]:
+    """Return the versions of a run's dataset up to its own, oldest first."""
+    try:
+        facts = versions_of(run.store, run.record["name"])
+    except RecipeError:  # its version is gone
+        return []
+    found = []
+    for version in facts:
+        if version.version > run.record["version"]:
+            break
+        marks = [*(["current"] if version.current else []), *version.tags, *(["held back"] if version.held else [])]
+        found.append({**version.to_json(), "marks": ", ".join(marks)})
+    return found[-SHOWN_VERSIONS:]
+
+
+def _drift(run: Run) -> tuple[str, list[dict[str, Any]]]:
+    """Return the version that readers took before a run's, and how far each measure of what is kept moved since."""
+    dataset = Dataset(run.store, run.record["name"])
+    try:
+        parent = dataset.find(run.record["version"]).manifest["parent"]
+        if parent is None:
+            return "", []
+        before, after = (profile(runs_of(dataset, dataset.find(name))) for name in (parent, run.record["version"]))
+    except RecipeError:  # a version, or the record of its run, is gone
+        return "", []
+    return parent, [
+        {
+            "column": drift.column,
+            "psi": drift.psi,
+            "ks": drift.ks,
+            "medians": drift.quantiles[1],
+            "bar": horizontal_bar(
+                [(min(1.0, (drift.psi or 0.0) / _LARGE_DRIFT), "kept")], f"PSI of {drift.column}: {drift.psi or 0:.3f}"
+            ),
+        }
+        for drift in drifts(before, after)
+    ]

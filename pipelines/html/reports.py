@@ -1,0 +1,80 @@
+"""Reports in a store: made by a run when it ends, and by `gristmill report` with all that takes reading texts again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gristmill.operators.errors import RecipeError
+from gristmill.pipelines.config.wording import did_you_mean
+from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.html.extras import gathered
+from gristmill.pipelines.html.run_report import report_url, run_report
+from gristmill.pipelines.progress.reporter import Reporter
+from gristmill.pipelines.stages.context import Context, RunResult
+from gristmill.pipelines.storage import files
+from gristmill.pipelines.store.datasets import FOLDER, Dataset
+from gristmill.pipelines.store.lock import writer_lock
+from gristmill.pipelines.store.runs import RECORD, Run, finished_runs, is_numbered, latest_run, run_names
+from gristmill.pipelines.versions.profile import runs_of
+
+
+def leave_report(context: Context) -> RunResult:
+    """Write the report of the run that has just finished and holds the lock; return its result, with the page in it.
+
+    No run fails for its report: where it cannot be made, the reporter says why.
+    """
+    assert context.result is not None
+    try:
+        run = next(run for run in finished_runs(context.store) if run.name == context.result.run)
+        url = report_url(run)
+        files.write_bytes(url, run_report(run, context.engine))
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        context.reporter.warn(f"! the report could not be made: {why}. `gristmill report` tries again")
+        return context.result
+    return replace(context.result, report=url)
+
+
+def make_report(
+    store: str, wanted: str | None, examples: int, engine: Engine, reporter: Reporter, out: str | None = None
+) -> str:
+    """Make the report of a run, with examples and the versions before it; return its URL.
+
+    `wanted` is the name or number of a run, or the name of a dataset, of the version that readers take; by default it
+    is the newest run. With `out` it is written there, and nothing into the store. Raises RecipeError where there is no
+    such run, StoreLocked where another run holds the store.
+    """
+    run = find_run(store, wanted)
+    content = run_report(run, engine, gathered(run, examples))
+    if out is not None:
+        files.write_bytes(out, content)
+        return out
+    with writer_lock(store, reporter.say):
+        if not files.exists(files.join(run.url, RECORD)):
+            raise RecipeError(f"the run {run.name} has been removed meanwhile")
+        files.write_bytes(report_url(run), content)
+    return report_url(run)
+
+
+def find_run(store: str, wanted: str | None) -> Run:
+    """Return a finished run by its name or number, or the one that made the version that readers of a dataset take.
+
+    Raises RecipeError where there is none.
+    """
+    if wanted is None:
+        return latest_run(store)
+    names = run_names(store)
+    for name in names:
+        number = int(name.split("-")[0]) if is_numbered(name) else None
+        if wanted == name or (wanted.isdecimal() and number == int(wanted)):
+            found = next((run for run in finished_runs(store) if run.name == name), None)
+            if found is None:
+                raise RecipeError(f"the run {name} was never finished: there is nothing to report")
+            return found
+    datasets = files.names(files.join(store, FOLDER))
+    if wanted not in datasets:
+        raise RecipeError(f"{store} has no run and no dataset {wanted}{did_you_mean(wanted, [*datasets, *names])}")
+    dataset = Dataset(store, wanted)
+    if dataset.current is None:
+        return latest_run(store, wanted)
+    return runs_of(dataset, dataset.find())[0].run
