@@ -8,6 +8,7 @@ PYTEST_OPTIONS ?=
 TORCH_PIP ?=
 
 .PHONY: demo test test-lm test-vllm test-slow lint format schema bench compose clean
+.PHONY: demo test test-browser test-lm test-vllm test-slow lint format schema bench clean
 
 demo: .venv/run
 	$(BIN)/gristmill run configs/demo/harvest.yaml
@@ -18,6 +19,9 @@ demo: .venv/run
 
 test: .venv/test
 	$(BIN)/pytest -n 3 --dist loadgroup $(PYTEST_OPTIONS)
+
+test-browser: .venv/browser
+	$(BIN)/pytest -m browser
 
 test-lm: .venv/lm
 	$(BIN)/pytest -m lm
@@ -61,6 +65,10 @@ clean:
 
 .venv/test: .venv/run
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+.venv/browser: .venv/test
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	touch $@
 
 .venv/lm: .venv/test

@@ -33,6 +33,8 @@ def examples_of(stands: Standing, funnel: Funnel, cuts: Sequence[MeasureCut], n:
     They are chosen by hashes of addresses, from few shards unless a rule dropped too little of those: each is read
     again. A text that cannot be read is None, and `unreadable` says why.
     """
+    if n < 1:
+        return []
     connection = connect_versions(stands.run.store, {"": [stands]})
     groups = [group for group in _groups(connection, funnel, cuts, n, _shards_to_read(stands)) if group["addresses"]]
     addresses = {address for group in groups for address in group["addresses"]}

@@ -73,7 +73,8 @@ def _logarithmic(low: float, high: float) -> NDArray[np.float64]:
     octaves = last - first
     per = next((n for n in _IN_OCTAVE if n * octaves <= _MOST_BARS), 1)
     within = [1 + part / 16 for part in _IN_OCTAVE[per]]
-    edges = np.array([2.0**power * part for power in range(first, last) for part in within] + [2.0**last])
+    powers = range(first, last + 1, max(1, -(-octaves // _MOST_BARS)))
+    edges = np.array([2.0**power * part for power in powers for part in within])
     return edges[max(0, np.searchsorted(edges, low, "right") - 1) : np.searchsorted(edges, high, "right") + 1]
 
 

@@ -87,7 +87,7 @@ class _Asked:
     stands: Standing
     detailed: frozenset[str]  #: columns whose spread in each group is told
     groups: Mapping[str, Sequence[str | None]]  #: the values that are told, by column
-    sampled: int  #: documents whose hash is lower are sampled
+    sampled: int  #: documents whose hash is not greater are sampled
 
 
 def spreads(stands: Standing, funnel: Funnel, detailed: Sequence[str], engine: Engine) -> Spreads:
@@ -97,7 +97,7 @@ def spreads(stands: Standing, funnel: Funnel, detailed: Sequence[str], engine: E
     """
     shards = list(_spread_out(stands.decided))
     documents = sum(row["documents"] for row in shards)
-    threshold = int(min(1.0, SAMPLED / max(1, documents)) * (2**64 - 1))
+    threshold = min(2**64 - 1, (SAMPLED << 64) // max(1, documents))
     bare = Standing(stands.run, ())  # the shards themselves are the items
     asked = _Asked(bare, frozenset(detailed), _shown_groups(funnel), threshold)
     found = Spreads(of=sum(row["documents"] for row in stands.decided))
@@ -134,7 +134,7 @@ def _of_shard(asked: _Asked, row: Mapping[str, Any]) -> Spreads:
     groups: dict[GroupName, dict[str, Spread]] = {}
     members = _members(asked, row, len(kept))
     addresses = (np.uint64(row["ordinal"]) << np.uint64(columns.ROW_BITS)) + np.arange(len(kept), dtype=np.uint64)
-    sampled = pa.array(address_hashes(addresses) < np.uint64(asked.sampled))
+    sampled = pa.array(address_hashes(addresses) <= np.uint64(asked.sampled))
     sample: dict[str, pa.ChunkedArray] = {}
     for name, column in _measured(run.store, row):
         places = bin_places(column)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators.expressions.order import order_keys, value_of
+from gristmill.operators.expressions.order import order_keys
 
 _CUT = 48  #: bits of an order key that do not count
 _SIGN = np.uint64(1 << 63)
@@ -57,7 +57,8 @@ class Histogram:
     def lowest(self) -> NDArray[np.float64]:
         """Return the lower bounds of the bins (n) of a column of numbers."""
         keys = self.bins.astype(np.uint64) << np.uint64(_CUT)
-        return np.where((keys & _SIGN) != 0, keys ^ _SIGN, ~keys).view(np.float64)
+        bounds = np.where((keys & _SIGN) != 0, keys ^ _SIGN, ~keys).view(np.float64)
+        return np.where(np.isnan(bounds), -np.inf, bounds)  # below minus infinity lies no number
 
     def __add__(self, other: Histogram) -> Histogram:
         bins, which = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
@@ -70,8 +71,7 @@ class Histogram:
         if not self.values:
             return None
         rank = max(1, int(np.ceil(share * self.values)))
-        key = int(self.bins[np.searchsorted(np.cumsum(self.counts), rank)]) << _CUT
-        return float(value_of(key, pa.float64()).as_py())
+        return float(self.lowest[np.searchsorted(np.cumsum(self.counts), rank)])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -30,6 +30,8 @@ COMMANDS: list[tuple[int, list[str]]] = [
     (0, ["explain", "dük-3 ☃", "--store", "störe"]),
     (2, ["explain", "nön", "--store", "störe"]),
     (0, ["clusters", "--store", "störe"]),
+    (0, ["report", "--store", "störe"]),
+    (2, ["report", "nön", "--store", "störe"]),
     (0, ["query", "FROM documents", "--store", "störe"]),
     (0, ["query", "FROM quarantine", "--store", "störe"]),
     (0, ["query", "FROM documents", "--store", "störe", "--json"]),

@@ -87,12 +87,14 @@ def test_every_command_shows_names_and_obeys_none(
         return
     assert ran.exit_code == 0, ran.output
     assert printable(rule) in ran.stdout
+    assert "report could not be made" not in ran.stderr
     plan = gristmill("plan", recipe)
     assert plan.exit_code == 0, plan.output
     assert printable(source) in plan.stdout
     store = ("--store", folder / "store")
     for command in (
         ["clusters"],
+        ["report", "hostile"],
         ["index", "info"],
         ["verify"],
         ["datasets", "show", "hostile", "1"],
@@ -139,7 +141,7 @@ def test_a_store_beside_the_user_is_queried(tmp_path: Path, monkeypatch: pytest.
     recipe = recipe_with(tmp_path / name, "docs", "short", "kind", ["a", "b"], "text")
     assert gristmill("run", recipe).exit_code == 0
     monkeypatch.chdir(tmp_path)
-    for command in (["query", "FROM documents"], ["explain", "a"], ["clusters"], ["verify"]):
+    for command in (["query", "FROM documents"], ["explain", "a"], ["clusters"], ["report"], ["verify"]):
         done = gristmill(*command, "--store", f"{name}/store")
         assert done.exit_code == 0, done.output
 

@@ -264,6 +264,7 @@ def try_store(used: Path, folder: Path, seed: int) -> None:
     ended(folder, "explain", "d3", "--store", "store")
     ended(folder, "run", "recipe.yaml", "--workers", "1", *changed)
     ended(folder, "clusters", "--store", "store")
+    ended(folder, "report", "--store", "store")
 
 
 @pytest.mark.parametrize("seed", range(3))
