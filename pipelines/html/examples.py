@@ -16,7 +16,7 @@ from gristmill.pipelines.html.cuts import MeasureCut
 from gristmill.pipelines.html.svg import figure
 from gristmill.pipelines.report.query import connect_versions, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
-from gristmill.pipelines.store.runs import Standing
+from gristmill.pipelines.store.run_records import Standing
 
 #: Characters of a text that are shown.
 EXCERPT = 600
@@ -102,7 +102,7 @@ def _documents(
         by_shard[address >> columns.ROW_BITS].append(address)
     for of_shard in by_shard.values():
         try:
-            texts = stored_texts(stands.run.store, stands.dataset, of_shard, connection, [stands])
+            texts = stored_texts([stands], of_shard, connection)
             for address in of_shard:
                 documents[address]["excerpt"] = shortened(texts[address])
         except (GristmillError, OSError) as error:  # the file is gone or another one since

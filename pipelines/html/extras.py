@@ -15,9 +15,11 @@ from gristmill.pipelines.html.examples import EXCERPT, examples_of
 from gristmill.pipelines.html.svg import horizontal_bar, line_chart
 from gristmill.pipelines.report.clusters import clusters
 from gristmill.pipelines.store.datasets import Dataset
-from gristmill.pipelines.store.runs import Run, Standing, latest_run
+from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.store.runs import Run
+from gristmill.pipelines.store.shown import shown_version
 from gristmill.pipelines.versions.facts import versions_of
-from gristmill.pipelines.versions.profile import drifts, profile, runs_of
+from gristmill.pipelines.versions.profile import drifts, profile
 
 #: The largest clusters, and the newest versions, that are shown.
 SHOWN_CLUSTERS, SHOWN_VERSIONS = 6, 60
@@ -38,13 +40,13 @@ class ReportExtras:
     unreadable: str = ""  #: why texts of clusters could not be read
 
 
-def gathered(run: Run, examples: int) -> ReportExtras:
+def gathered(records: RunRecords, run: Run, examples: int) -> ReportExtras:
     """Return the extras of a run, up to so many documents for each rule and kind of example; texts are read again."""
     funnel = Funnel.from_json(run.record["result"]["funnel"])
     shown = examples_of(Standing(run, run.shards()), funnel, cuts_of(run.record["recipe"], funnel), examples)
     found, unreadable = _clusters(run, funnel)
-    versions = _versions(run)
-    since, drift = _drift(run)
+    versions = _versions(records, run)
+    since, drift = _drift(records, run)
     chart = None
     if len(versions) > 1:
         points = [(version["version"].split("-")[0], version["documents"]) for version in versions]
@@ -54,13 +56,11 @@ def gathered(run: Run, examples: int) -> ReportExtras:
 
 
 def _clusters(run: Run, funnel: Funnel) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """Return the largest clusters of the newest run, none of another, and why their texts could not be read."""
-    name = run.record["name"]
-    has_clusters = any(rule.details.get("clusters") for rule in funnel.rules)
-    if not has_clusters or latest_run(run.store, name).name != run.name:
+    """Return the largest clusters of the version that a run made, and why their texts could not be read."""
+    if not any(rule.details.get("clusters") for rule in funnel.rules):
         return (), ""
     try:
-        found = clusters(run.store, name, SHOWN_CLUSTERS)
+        found = clusters(run.store, run.record["name"], SHOWN_CLUSTERS, version=run.record["version"])
     except (GristmillError, OSError) as error:
         return (), str(error)
     for member in (member for cluster in found for member in cluster["members"]):
@@ -70,10 +70,10 @@ def _clusters(run: Run, funnel: Funnel) -> tuple[Sequence[Mapping[str, Any]], st
     return found, ""
 
 
-def _versions(run: Run) -> list[dict[str, Any]]:
+def _versions(records: RunRecords, run: Run) -> list[dict[str, Any]]:
     """Return the versions of a run's dataset up to its own, oldest first."""
     try:
-        facts = versions_of(run.store, run.record["name"])
+        facts = versions_of(records, run.record["name"])
     except RecipeError:  # its version is gone
         return []
     found = []
@@ -85,14 +85,14 @@ def _versions(run: Run) -> list[dict[str, Any]]:
     return found[-SHOWN_VERSIONS:]
 
 
-def _drift(run: Run) -> tuple[str, list[dict[str, Any]]]:
+def _drift(records: RunRecords, run: Run) -> tuple[str, list[dict[str, Any]]]:
     """Return the version that readers took before a run's, and how far each measure of what is kept moved since."""
-    dataset = Dataset(run.store, run.record["name"])
+    name, version = run.record["name"], run.record["version"]
     try:
-        parent = dataset.find(run.record["version"]).manifest["parent"]
+        parent = Dataset(run.store, name).find(version).manifest["parent"]
         if parent is None:
             return "", []
-        before, after = (profile(runs_of(dataset, dataset.find(name))) for name in (parent, run.record["version"]))
+        before, after = (profile(shown_version(records, name, each).standing) for each in (parent, version))
     except RecipeError:  # a version, or the record of its run, is gone
         return "", []
     return parent, [

@@ -12,10 +12,11 @@ from gristmill.pipelines.html.run_report import report_url, run_report
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.datasets import FOLDER, Dataset
+from gristmill.pipelines.store.datasets import FOLDER
 from gristmill.pipelines.store.lock import writer_lock
-from gristmill.pipelines.store.runs import RECORD, Run, finished_runs, is_numbered, latest_run, run_names
-from gristmill.pipelines.versions.profile import runs_of
+from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.runs import RECORD, Run, is_numbered, read_run
+from gristmill.pipelines.store.shown import shown_version
 
 
 def leave_report(context: Context) -> RunResult:
@@ -25,7 +26,8 @@ def leave_report(context: Context) -> RunResult:
     """
     assert context.result is not None
     try:
-        run = next(run for run in finished_runs(context.store) if run.name == context.result.run)
+        run = read_run(context.store, context.result.run)
+        assert run is not None
         url = report_url(run)
         files.write_bytes(url, run_report(run, context.engine))
     except Exception as error:
@@ -44,8 +46,9 @@ def make_report(
     is the newest run. With `out` it is written there, and nothing into the store. Raises RecipeError where there is no
     such run, StoreLocked where another run holds the store.
     """
-    run = find_run(store, wanted)
-    content = run_report(run, engine, gathered(run, examples))
+    records = RunRecords(store)
+    run = find_run(records, wanted)
+    content = run_report(run, engine, gathered(records, run, examples))
     if out is not None:
         files.write_bytes(out, content)
         return out
@@ -56,25 +59,21 @@ def make_report(
     return report_url(run)
 
 
-def find_run(store: str, wanted: str | None) -> Run:
+def find_run(records: RunRecords, wanted: str | None) -> Run:
     """Return a finished run by its name or number, or the one that made the version that readers of a dataset take.
 
-    Raises RecipeError where there is none.
+    By default it is the newest. Raises RecipeError where there is none.
     """
     if wanted is None:
-        return latest_run(store)
-    names = run_names(store)
-    for name in names:
+        return records.newest()
+    for name in records.names:
         number = int(name.split("-")[0]) if is_numbered(name) else None
         if wanted == name or (wanted.isdecimal() and number == int(wanted)):
-            found = next((run for run in finished_runs(store) if run.name == name), None)
-            if found is None:
+            if (run := records.run(name)) is None:
                 raise RecipeError(f"the run {name} was never finished: there is nothing to report")
-            return found
-    datasets = files.names(files.join(store, FOLDER))
+            return run
+    datasets = files.names(files.join(records.store, FOLDER))
     if wanted not in datasets:
-        raise RecipeError(f"{store} has no run and no dataset {wanted}{did_you_mean(wanted, [*datasets, *names])}")
-    dataset = Dataset(store, wanted)
-    if dataset.current is None:
-        return latest_run(store, wanted)
-    return runs_of(dataset, dataset.find())[0].run
+        known = [*datasets, *records.names]
+        raise RecipeError(f"{records.store} has no run and no dataset {wanted}{did_you_mean(wanted, known)}")
+    return shown_version(records, wanted).standing[0].run

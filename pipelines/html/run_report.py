@@ -25,7 +25,8 @@ from gristmill.pipelines.html.spreads import GroupName, Spread, Spreads, correla
 from gristmill.pipelines.html.svg import figure, horizontal_bar
 from gristmill.pipelines.report.funnel import remarks, warnings
 from gristmill.pipelines.storage import files
-from gristmill.pipelines.store.runs import Run, Standing
+from gristmill.pipelines.store.run_records import Standing
+from gristmill.pipelines.store.runs import Run
 
 #: The page of a run, in its folder.
 REPORT = "report.html"

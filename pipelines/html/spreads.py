@@ -24,7 +24,7 @@ from gristmill.pipelines.engine.base import Engine, run_in_order
 from gristmill.pipelines.shard_tasks.write import kept_rows
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import FOLDER as MEASURES
-from gristmill.pipelines.store.runs import Standing
+from gristmill.pipelines.store.run_records import Standing
 from gristmill.pipelines.versions.histograms import Histogram, bin_places, is_number
 
 #: The most documents and shards that are looked at.
@@ -82,7 +82,7 @@ def _summed(left: Mapping[str, Spread], right: Mapping[str, Spread]) -> dict[str
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is looked at in each shard."""
+    """Questions to each shard."""
 
     stands: Standing
     detailed: frozenset[str]  #: columns whose spread in each group is told

@@ -12,7 +12,7 @@ import pytest
 import gristmill
 from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.html.run_report import run_report
-from gristmill.pipelines.store.runs import latest_run
+from gristmill.pipelines.store.run_records import RunRecords
 from tests.pipelines.html.corpus import write_corpus
 from tests.pipelines.html.test_hostile_pages import hostile_recipe
 
@@ -113,7 +113,7 @@ def test_a_printed_page_is_light_whatever_the_scheme(browser: Any, report: Path)
 
 def test_the_report_that_a_run_makes_needs_no_script_either(browser: Any, tmp_path: Path) -> None:
     gristmill.run(write_corpus(tmp_path))
-    run = latest_run(str(tmp_path / "store"))
+    run = RunRecords(str(tmp_path / "store")).newest()
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.set_content(run_report(run, LocalEngine(1)).decode())

@@ -23,7 +23,8 @@ from gristmill.pipelines.html.reports import find_run, leave_report
 from gristmill.pipelines.html.run_report import run_report
 from gristmill.pipelines.html.spreads import Spreads, correlations, spreads
 from gristmill.pipelines.stages.context import RunResult
-from gristmill.pipelines.store.runs import Run, Standing, latest_run
+from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.store.runs import Run
 from tests.pipelines.html.corpus import cells, number, parsed, write_corpus
 from tests.pipelines.stages.test_run import execute
 
@@ -42,7 +43,7 @@ def store(result: RunResult) -> str:
 
 @pytest.fixture(scope="module")
 def run(store: str) -> Run:
-    return latest_run(store)
+    return RunRecords(store).newest()
 
 
 @pytest.fixture(scope="module")
@@ -240,17 +241,17 @@ def test_a_report_that_cannot_be_made_fails_no_run(tmp_path: Path, capsys: pytes
 
 def test_a_run_is_found_by_its_name_number_dataset_and_recipe(store: str, run: Run, tmp_path: Path) -> None:
     for wanted in (None, run.name, "1", "web"):
-        assert find_run(store, wanted).name == run.name
+        assert find_run(RunRecords(store), wanted).name == run.name
     out = tmp_path / "out.html"
     recipe = Path(store).parent / "recipe.yaml"
     assert gristmill.report(recipe, out=out, examples=0) == str(out)
     with pytest.raises(RecipeError, match="no run and no dataset wob; did you mean web"):
-        find_run(store, "wob")
+        find_run(RunRecords(store), "wob")
     with pytest.raises(RecipeError, match="no run and no dataset 2;"):
-        find_run(store, "2")
+        find_run(RunRecords(store), "2")
     (Path(store) / "runs" / "00000002-00000000").mkdir()
     try:
         with pytest.raises(RecipeError, match="00000002-00000000 was never finished"):
-            find_run(store, "2")
+            find_run(RunRecords(store), "2")
     finally:
         (Path(store) / "runs" / "00000002-00000000").rmdir()
