@@ -31,6 +31,7 @@ MODULES = (
     "first_run",
     "verified_reading",
     "reading",
+    "report",
     "small_files",
     "what_if",
     "object_store",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from markupsafe import Markup
 
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.html.cuts import cuts_of
 from gristmill.pipelines.html.examples import EXCERPT, examples_of
+from gristmill.pipelines.html.run_report import ReportExtras
 from gristmill.pipelines.html.svg import horizontal_bar, line_chart
 from gristmill.pipelines.report.clusters import clusters
 from gristmill.pipelines.store.datasets import Dataset
@@ -25,19 +23,6 @@ from gristmill.pipelines.versions.profile import drifts, profile
 SHOWN_CLUSTERS, SHOWN_VERSIONS = 6, 60
 #: A PSI of which a bar is full.
 _LARGE_DRIFT = 0.5
-
-
-@dataclass(frozen=True)
-class ReportExtras:
-    """Parts of a report that its run does not know."""
-
-    examples: Sequence[Mapping[str, Any]] = ()  #: documents of each rule, with their texts
-    clusters: Sequence[Mapping[str, Any]] = ()  #: the largest, with word diffs
-    versions: Sequence[Mapping[str, Any]] = ()  #: of the dataset up to this run's, oldest first
-    versions_chart: Markup | None = None
-    drift: Sequence[Mapping[str, Any]] = ()  #: of each measure of what is kept, the largest first
-    drift_since: str = ""  #: the version that the drift is from
-    unreadable: str = ""  #: why texts of clusters could not be read
 
 
 def gathered(records: RunRecords, run: Run, examples: int) -> ReportExtras:

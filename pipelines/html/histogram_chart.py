@@ -164,7 +164,7 @@ def _cut(cut: MeasureCut, x: ChartAxis) -> list[Markup]:
 
 
 def extent(bars: HistogramBars, i: int) -> str:
-    """Return the values that a bar stands for: `from 16 to 32`, `16` where it is one whole number."""
+    """Return the values that a bar stands for: `16 to 32`, `less than 2`, `512 and more`."""
     low, high = float(bars.edges[i]), float(bars.edges[i + 1])
     if i == len(bars.before) - 1 and bars.above:
         return f"{figure(low)} and more"

@@ -7,7 +7,6 @@ from dataclasses import replace
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.html.extras import gathered
 from gristmill.pipelines.html.run_report import report_url, run_report
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.stages.context import Context, RunResult
@@ -46,6 +45,8 @@ def make_report(
     is the newest run. With `out` it is written there, and nothing into the store. Raises RecipeError where there is no
     such run, StoreLocked where another run holds the store.
     """
+    from gristmill.pipelines.html.extras import gathered  # which loads much that a run does without
+
     records = RunRecords(store)
     run = find_run(records, wanted)
     content = run_report(run, engine, gathered(records, run, examples))

@@ -7,10 +7,12 @@ their texts as well, and the versions before it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import yaml
+from markupsafe import Markup
 
 from gristmill.operators import columns
 from gristmill.operators.rules.select import TOKENS
@@ -18,7 +20,6 @@ from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.html import page
 from gristmill.pipelines.html.cuts import MeasureCut, cuts_of
-from gristmill.pipelines.html.extras import ReportExtras
 from gristmill.pipelines.html.histogram_chart import bars_of, extent, histogram_chart, small_histogram
 from gristmill.pipelines.html.loss_matrix import loss_matrices
 from gristmill.pipelines.html.spreads import GroupName, Spread, Spreads, correlations, spreads
@@ -36,6 +37,19 @@ _QUANTILES = ((0.01, "1 %"), (0.1, "10 %"), (0.5, "median"), (0.9, "90 %"), (0.9
 _MOST_REJECTS = 20
 _STRONGEST = 8
 _LONGEST_DETAIL = 400
+
+
+@dataclass(frozen=True)
+class ReportExtras:
+    """Parts of a report that its run does not know."""
+
+    examples: Sequence[Mapping[str, Any]] = ()  #: documents of each rule, with their texts
+    clusters: Sequence[Mapping[str, Any]] = ()  #: the largest, with word diffs
+    versions: Sequence[Mapping[str, Any]] = ()  #: of the dataset up to this run's, oldest first
+    versions_chart: Markup | None = None
+    drift: Sequence[Mapping[str, Any]] = ()  #: of each measure of what is kept, the largest first
+    drift_since: str = ""  #: the version that the drift is from
+    unreadable: str = ""  #: why texts of clusters could not be read
 
 
 def report_url(run: Run) -> str:

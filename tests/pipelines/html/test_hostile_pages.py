@@ -15,6 +15,7 @@ from gristmill.pipelines.config.quoting import printable
 from tests.pipelines.html.corpus import parsed, write_corpus
 from tests.pipelines.html.hostile import HOSTILE
 
+pytestmark = pytest.mark.xdist_group("reports")  # one store for all
 # fmt: off
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "a", "header", "p", "h1", "code", "time", "nav", "ul", "li",

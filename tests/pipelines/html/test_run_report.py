@@ -28,6 +28,7 @@ from gristmill.pipelines.store.runs import Run
 from tests.pipelines.html.corpus import cells, number, parsed, write_corpus
 from tests.pipelines.stages.test_run import execute
 
+pytestmark = pytest.mark.xdist_group("reports")  # one store for all
 RULES = ["short", "exact_dedup", "fuzzy_dedup", "drop", "select"]
 
 
