@@ -27,6 +27,7 @@ def leave_report(context: Context) -> RunResult:
     try:
         run = read_run(context.store, context.result.run)
         assert run is not None
+        context.records.add(run)  # who asks for it next need not read it
         url = report_url(run)
         files.write_bytes(url, run_report(run, context.engine))
     except Exception as error:
