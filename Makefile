@@ -7,8 +7,7 @@ PYTEST_OPTIONS ?=
 # `make test-lm TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"` takes the small build for machines without a GPU.
 TORCH_PIP ?=
 
-.PHONY: demo test test-lm test-vllm test-slow lint format schema bench compose clean
-.PHONY: demo test test-browser test-lm test-vllm test-slow lint format schema bench clean
+.PHONY: demo test test-browser test-lm test-vllm test-slow lint format schema bench compose clean
 
 demo: .venv/run
 	$(BIN)/gristmill run configs/demo/harvest.yaml
