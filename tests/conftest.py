@@ -27,6 +27,16 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before several processes run tests, the kernels are compiled: else each of them compiles what it calls."""
+    if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        from gristmill.operators.kernels.examples import EXAMPLES
+        from gristmill.pipelines.engine.warm_up import compile_missing
+
+        compile_missing(EXAMPLES)
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that use Ray stay in one process where several run: there is one small cluster at a time."""
     for item in items:

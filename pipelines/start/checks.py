@@ -38,6 +38,7 @@ EXTRAS = {
     "delta": "datasets export --format delta",
     "lance": "datasets export --format lance",
     "plot": "curves as PNG",
+    "cluster": "runs submitted to a Ray cluster",
     "datasketch": "index export for online look-ups",
 }
 #: Bytes below which a check warns, and below which a run is likely to fail.

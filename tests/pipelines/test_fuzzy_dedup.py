@@ -16,6 +16,7 @@ from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.planning.state import plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.query import connect, query
+from gristmill.pipelines.store.run_records import RunRecords
 from tests.pipelines.stages.test_run import content, dataset, execute
 from tests.support import sentences, write_jsonl
 
@@ -227,7 +228,8 @@ class Planted:
         recipe["decide"] = [{"fuzzy_dedup": options}]
         (self.folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         execute(self.folder / "recipe.yaml")
-        self.connection = connect(str(self.folder / "store"))
+        store = str(self.folder / "store")
+        self.connection = connect(store, RunRecords(store).standing())
         self.connection.execute(f"CREATE TABLE truth AS FROM '{self.bench}/truth.parquet'")
         self.connection.execute(
             """CREATE TABLE fate AS SELECT d.id, NOT kept AS gone, coalesce(s.id, d.id) AS stands_for, value FROM

@@ -74,7 +74,7 @@ write: {}
 """
 
 
-@pytest.mark.parametrize("encoding", ["", "ascii"])
+@pytest.mark.parametrize("encoding", [pytest.param("", marks=pytest.mark.slow), "ascii"])
 def test_every_command_prints_to_a_console_of_ascii(tmp_path: Path, encoding: str) -> None:
     rows = [
         {"id": f"dük-{i} ☃", "text": f"the {sentences(i % 30, 60)} ſtraße 文 {i % 4}", "kind": "ä"} for i in range(50)

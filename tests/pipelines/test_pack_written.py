@@ -85,7 +85,11 @@ CHANGES = (
 )
 
 
-@pytest.mark.parametrize("rules", [{"decide": ["exact_dedup"]}, REWRITING], ids=["plain", "rewritten"])
+@pytest.mark.parametrize(
+    "rules",
+    [{"decide": ["exact_dedup"]}, pytest.param(REWRITING, marks=pytest.mark.slow)],
+    ids=["plain", "rewritten"],
+)
 def test_any_packing_after_any_other_is_what_it_is_from_nothing(
     packed_recipe: Path, make_recipe: MakeRecipe, other_tokenizer: str, rules: dict[str, Any]
 ) -> None:

@@ -25,8 +25,9 @@ def server() -> Iterator[Server]:
         yield running
 
 
-#: What a run is about to do. The last one takes no step that the others do not.
-BEFORE = ["plain", "index", "labels", pytest.param("labels of an earlier night", marks=pytest.mark.slow)]
+#: What a run is about to do; kills of runs that label are among the tests of labelling as well.
+LABELS = [pytest.param(name, marks=pytest.mark.slow) for name in ("labels", "labels of an earlier night")]
+BEFORE = ["plain", "index", *LABELS]
 
 
 @pytest.fixture(params=BEFORE)

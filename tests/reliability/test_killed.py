@@ -67,7 +67,7 @@ def check_completes(recipe: Path, expected: dict[str, bytes]) -> None:
     check_no_leftovers(store)
 
 
-@pytest.mark.parametrize("stage", MOMENTS)
+@pytest.mark.parametrize("stage", [pytest.param("measure", marks=pytest.mark.slow), "decide", "write"])
 def test_killed_in_a_stage_the_same_command_completes(recipe: Path, expected: dict[str, bytes], stage: str) -> None:
     store = recipe.parent / "store"
     process = start("run", recipe)

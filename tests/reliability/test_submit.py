@@ -68,7 +68,10 @@ def test_a_night_as_a_job_gives_the_local_bytes_and_its_exit_code(
     assert head.environment["RAY_AUTH_TOKEN"] not in said
     figures = dict(re.findall(r'^ray_gristmill_(\w+)_total\{.*stage="measure"\} (\S+)$', head.figures(), re.M))
     assert {*figures} == {*COUNTED}
-    assert dashboard.figures() - dashboard.PASSING <= {*re.findall(r"^(\w+)\{", head.figures(), re.M)}
+    until = time.monotonic() + 60  # a node tells of itself every few seconds
+    while left := dashboard.figures() - dashboard.PASSING - {*re.findall(r"^(\w+)\{", head.figures(), re.M)}:
+        assert time.monotonic() < until, left
+        time.sleep(1)
     assert [float(figures[name]) for name in ("steps", "documents", "quarantined")] == [5, 400, 1]
 
     stranger = replace(head, environment={**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)})

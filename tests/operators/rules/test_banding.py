@@ -11,7 +11,9 @@ from gristmill.operators.rules.banding import caught, estimate, optimal_banding
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("permutations", [8, 16, 31, 64, 112, 128, 256])
+@pytest.mark.parametrize(
+    "permutations", [8, 16, 31, 64, 112, *(pytest.param(n, marks=pytest.mark.slow) for n in (128, 256))]
+)
 def test_the_optimum_is_that_of_datasketch(permutations: int) -> None:
     for threshold in np.arange(0.1, 0.96, 0.05).tolist():
         for weight in (0.1, 0.5, 0.9):

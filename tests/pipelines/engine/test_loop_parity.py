@@ -13,7 +13,7 @@ from tests.pipelines.train.test_loop import Corpus, letter
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("sampler", ["llkd", "bandit"])
+@pytest.mark.parametrize("sampler", [pytest.param("llkd", marks=pytest.mark.slow), "bandit"])
 def test_ray_gives_the_same_student(tmp_path: Path, ray_engine: Engine, sampler: str) -> None:
     corpus, options = Corpus(tmp_path, n=500, files=3), LoopOptions(2, 260, sampler, "sport")
     for name, engine in (("local", LocalEngine(2)), ("ray", ray_engine)):

@@ -62,6 +62,7 @@ def test_workers_killed_from_outside_cost_nothing(ray_engine: Engine) -> None:
     assert len(killed) == 3
 
 
+@pytest.mark.slow
 def test_a_private_cluster_ends_with_its_engine() -> None:
     script = """
 import psutil

@@ -14,10 +14,13 @@ import asyncio
 import contextlib
 import dataclasses
 import email.utils
+import functools
 import hashlib
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -116,18 +119,27 @@ class Server:
 def endpoint(**settings: Any) -> Iterator[Server]:
     """An endpoint with these settings until the block ends."""
     told = json.dumps(dataclasses.asdict(Settings(**settings)))
-    process = subprocess.Popen([sys.executable, __file__, told], stdout=subprocess.PIPE, text=True)
+    parent = _parent()
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    print(told, file=parent.stdin, flush=True)
+    process = int(parent.stdout.readline())
     try:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
+        port = parent.stdout.readline().strip()
         assert port, "the endpoint did not start"
         yield Server(f"http://127.0.0.1:{port}/v1")
     finally:
-        process.kill()
-        process.communicate()
+        os.kill(process, signal.SIGKILL)
 
 
-# What follows runs in the endpoint's process.
+@functools.cache
+def _parent() -> subprocess.Popen[str]:
+    """The process that all endpoints of this one are forked from: it has loaded what they need. It ends with this."""
+    line = [sys.executable, __file__]
+    return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+# What follows runs in the endpoint's process, and in its parent.
 
 
 class _Endpoint:
@@ -296,5 +308,20 @@ def _has(body: dict[str, Any], what: str) -> bool:
     return name in body and (not kind or body[name].get("type") == kind)
 
 
+def _fork_endpoints() -> None:
+    """Fork an endpoint for each line of standard input, and say its process id; the endpoint says its port."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that are killed are gone at once
+    children = []
+    for line in sys.stdin:
+        if child := os.fork():
+            children.append(child)
+            continue
+        print(os.getpid(), flush=True)
+        asyncio.run(_Endpoint(Settings(**json.loads(line))).serve())
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
 if __name__ == "__main__":
-    asyncio.run(_Endpoint(Settings(**json.loads(sys.argv[1]))).serve())
+    _fork_endpoints()

@@ -16,6 +16,9 @@ from gristmill.pipelines.start.templates import TEMPLATES
 from tests.pipelines.start.folders import MADE, package_texts, shared_folder
 from tests.support import make_documents, write_jsonl
 
+#: Kinds of folders that are tried whenever tests run.
+QUICK = ("jsonl.gz", "parquet", "warc")
+
 pytestmark = pytest.mark.xdist_group("init")  # kernels are loaded once
 
 
@@ -43,7 +46,9 @@ def without_warnings(printed: str) -> bool:
     return not [line for line in printed.splitlines() if line.startswith("!") and not any(p in line for p in plain)]
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in MADE]
+)
 def test_the_recipe_runs_as_it_is_written(
     kind: str, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
