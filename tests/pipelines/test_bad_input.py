@@ -319,6 +319,7 @@ def open_folder(make_recipe: MakeRecipe) -> Iterator[Path]:
         yield path
 
 
+@pytest.mark.slow
 def test_a_file_without_permission_is_named(open_folder: Path) -> None:
     (open_folder / "data" / "b.jsonl").chmod(0)
     ended = as_nobody("run", "recipe.yaml", folder=open_folder)

@@ -116,6 +116,7 @@ def test_every_command_shows_names_and_obeys_none(
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, phases=WITHOUT_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
 @given(name=NAMES.filter(lambda name: not set(name) & set("\0/\\")))
 def test_a_store_in_any_folder_is_queried(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:

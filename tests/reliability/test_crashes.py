@@ -26,8 +26,8 @@ def server() -> Iterator[Server]:
 
 
 #: What a run is about to do; kills of runs that label are among the tests of labelling as well.
-LABELS = [pytest.param(name, marks=pytest.mark.slow) for name in ("labels", "labels of an earlier night")]
-BEFORE = ["plain", "index", *LABELS]
+OTHERS = ("plain", "labels", "labels of an earlier night")
+BEFORE = ["index", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 
 
 @pytest.fixture(params=BEFORE)

@@ -67,7 +67,9 @@ def check_completes(recipe: Path, expected: dict[str, bytes]) -> None:
     check_no_leftovers(store)
 
 
-@pytest.mark.parametrize("stage", [pytest.param("measure", marks=pytest.mark.slow), "decide", "write"])
+@pytest.mark.parametrize(
+    "stage", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("measure", "decide")), "write"]
+)
 def test_killed_in_a_stage_the_same_command_completes(recipe: Path, expected: dict[str, bytes], stage: str) -> None:
     store = recipe.parent / "store"
     process = start("run", recipe)
