@@ -9,13 +9,15 @@ import typer
 from gristmill.pipelines.cli.common import (
     AsJson,
     Debug,
+    Progress,
+    ProgressChoice,
     Quiet,
     Store,
     Workers,
-    err,
     errors,
     out,
     print_result,
+    reporting,
 )
 
 
@@ -36,16 +38,16 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     workers: Workers = None,
     quiet: Quiet = False,
+    progress: Progress = ProgressChoice.auto,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make the report of a run, one HTML page: losses, histograms, duplicates, examples, quarantine, versions, cost."""
-    with errors(debug):
+    with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
         from gristmill.pipelines.html.browser import show
-        from gristmill.pipelines.progress.reporter import Reporter
 
-        url = api.report(about, store, examples=examples, out=to, workers=workers, reporter=Reporter(err, quiet))
+        url = api.report(about, store, examples=examples, out=to, workers=workers, reporter=reporter)
         print_result(as_json, {"report": url}, lambda: out.print(f"the report is in {url}", markup=False))
         if open_:
             show(url)

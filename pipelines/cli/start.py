@@ -144,7 +144,7 @@ def doctor(
 ) -> None:
     """Check this machine, what is installed, a store and a recipe, and say what to do. Ends with 1 if any is wrong."""
     with errors(debug):
-        from gristmill.pipelines.report.console.doctor import show_checks
+        from gristmill.pipelines.report.console.start import show_checks
         from gristmill.pipelines.start import checks, store_checks
         from gristmill.pipelines.storage.locations import absolute
 

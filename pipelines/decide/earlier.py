@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gristmill.pipelines.engine.base import Engine, run_all
 from gristmill.pipelines.exchange import shuffle_files
 from gristmill.pipelines.exchange.shuffle import Exchange
-from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.store.measures import ShardMeasures
 
 _KEYS = pa.schema([("key", pa.uint64())])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gristmill.pipelines.html.cuts import MeasureCut
 from gristmill.pipelines.html.spreads import Spread
-from gristmill.pipelines.html.svg import ChartAxis, element, figure
+from gristmill.pipelines.html.svg import ChartAxis, element, figure, rules
 from gristmill.pipelines.versions.histograms import Histogram
 
 #: What lies beyond these quantiles is in the first or the last bar.
@@ -103,11 +103,7 @@ def histogram_chart(bars: HistogramBars, cuts: Sequence[MeasureCut], label: str)
     x = ChartAxis(float(bars.edges[0]), float(bars.edges[-1]), _LEFT, _WIDTH - _RIGHT, bars.log)
     top, towering = _top(bars.before)
     y = ChartAxis(0, top, _HEIGHT - _BOTTOM, _TOP)
-    drawn = []
-    for tick in y.ticks(3):
-        at = y.at(tick)
-        drawn.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=at, y2=at, class_="rule"))
-        drawn.append(element("text", figure(tick), x=_LEFT - 5, y=at + 4, text_anchor="end"))
+    drawn = [*rules(y, _LEFT, _WIDTH - _RIGHT, 3)]
     for i in np.flatnonzero(bars.before).tolist():
         drawn += _bar(bars, i, x, y, cut_off=i == towering)
     for tick in x.ticks(4):

@@ -140,6 +140,7 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
         "quantiles": [(text, spread.before.quantile(q), spread.after.quantile(q)) for q, text in _QUANTILES],
         "chart": None,
         "groups": [],
+        "by": "",  # the columns that the groups are values of, in words
         "bars": [],
     }
     if bars is None:
@@ -153,9 +154,11 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
     measure["bars"] = [
         (extent(bars, i), int(bars.before[i]), int(bars.after[i])) for i in range(len(bars.before)) if bars.before[i]
     ]
+    grouped = []
     for group, of_group in found.groups.items():
         if name in of_group and sum(1 for column, _ in found.groups if column == group[0]) > 1:
             own_spread = of_group[name]
+            grouped.append(group[0])
             chart = small_histogram(bars.of(own_spread), f"Histogram of {name} where {_group_name(group)}")
             measure["groups"].append(
                 {
@@ -166,6 +169,7 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
                     "medians": (own_spread.before.quantile(0.5), own_spread.after.quantile(0.5)),
                 }
             )
+    measure["by"] = " and ".join(dict.fromkeys(grouped))
     return measure
 
 

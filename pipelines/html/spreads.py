@@ -21,7 +21,7 @@ from gristmill.operators import columns
 from gristmill.pipelines.decide.comparison import address_hashes
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.engine.base import Engine, run_in_order
-from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import FOLDER as MEASURES
 from gristmill.pipelines.store.run_records import Standing

@@ -107,7 +107,7 @@ def line_chart(points: Sequence[tuple[str, float]], label: str, width: int = 640
     y = ChartAxis(0, max(1.0, *(value for _, value in points)), height - bottom, top)
     step = (width - left - right) / max(1, len(points) - 1)
     places = [(left + i * step, y.at(value)) for i, (_, value) in enumerate(points)]
-    drawn = [*_rules(y, left, width - right)]
+    drawn = [*rules(y, left, width - right, 4)]
     drawn.append(element("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in places), class_="line"))
     every = max(1, math.ceil(len(points) / 6))
     for i, ((name, value), (a, b)) in enumerate(zip(points, places, strict=True)):
@@ -119,9 +119,9 @@ def line_chart(points: Sequence[tuple[str, float]], label: str, width: int = 640
     return element("svg", drawn, viewBox=f"0 0 {width} {height}", class_="chart wide", role="img", aria_label=label)
 
 
-def _rules(y: ChartAxis, left: float, right: float) -> Iterable[Markup]:
-    """Yield the lines of a vertical axis with their numbers."""
-    for tick in y.ticks(4):
+def rules(y: ChartAxis, left: float, right: float, about: int) -> Iterable[Markup]:
+    """Yield the lines of a vertical axis, about so many, with their numbers."""
+    for tick in y.ticks(about):
         at = y.at(tick)
         yield element("line", x1=left, x2=right, y1=at, y2=at, class_="rule")
-        yield element("text", figure(tick), x=left - 6, y=at + 4, text_anchor="end")
+        yield element("text", figure(tick), x=left - 5, y=at + 4, text_anchor="end")

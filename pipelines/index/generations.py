@@ -20,7 +20,7 @@ from gristmill.pipelines.decide.fuzzy.keys import KEYS, KEYS_FACTOR, send_bands
 from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
 from gristmill.pipelines.engine.base import Engine, run_all, run_in_order
 from gristmill.pipelines.exchange.shuffle import Exchange, partitions_for
-from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.fuzzy_index import (
     SHARDS,

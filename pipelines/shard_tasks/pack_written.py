@@ -19,16 +19,14 @@ from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import StoreDamaged
 from gristmill.pipelines.shard_tasks.measure import lengths
 from gristmill.pipelines.shard_tasks.pack import Packing, sending
-from gristmill.pipelines.shard_tasks.reread import KNOWN, written_bytes
+from gristmill.pipelines.shard_tasks.reread import KNOWN, kept_rows, sized_by, written_bytes
 from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch
 from gristmill.pipelines.shard_tasks.write import (
     ShardSurvivors,
     WriteReceipt,
     WriteTask,
     dump_receipt,
-    kept_rows,
     load_receipt,
-    sized_by,
 )
 from gristmill.pipelines.sinks.parquet import WrittenFile
 from gristmill.pipelines.storage import files

@@ -16,11 +16,22 @@ from gristmill.operators.measures.content_id import content_ids
 from gristmill.pipelines.shard_tasks.extract import read_batches
 from gristmill.pipelines.shard_tasks.measure import lengths
 from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch, timed
+from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.resources import ReadyOperator
 
 #: Columns that must be known of a document to read its text again.
 KNOWN = (columns.ROW, columns.CONTENT_ID)
+
+
+def sized_by(rewrite: Rewrite | None) -> tuple[str, ...]:
+    """Return the columns that give the lengths of the texts as they are written, and what is removed from them."""
+    return (columns.BYTES,) if rewrite is None else (columns.BYTES, *rewrite.columns)
+
+
+def kept_rows(decisions: str) -> pa.ChunkedArray:
+    """Return the mask of a decision file: true where a document is kept."""
+    return files.read_table(decisions, columns=["kept"])["kept"]
 
 
 def read_texts(

@@ -10,12 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gristmill.operators import columns
 from gristmill.operators.arrays import partition_of
 from gristmill.operators.base import Rewrite
 from gristmill.operators.strata import MOST_STRATA, Key, Stratification, Value
-from gristmill.pipelines.shard_tasks.reread import written_bytes
-from gristmill.pipelines.storage import files
+from gristmill.pipelines.shard_tasks.reread import kept_rows, sized_by, written_bytes
 from gristmill.pipelines.store.measures import ShardMeasures
 
 
@@ -28,8 +26,7 @@ class KeptDocuments:
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return columns of them."""
-        kept = files.read_table(self.decisions, columns=["kept"])["kept"]
-        return self.measures.read(names).filter(kept)
+        return self.measures.read(names).filter(kept_rows(self.decisions))
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,7 @@ class CountStrata:
 
     def run(self) -> dict[Key, tuple[int, int]]:
         """Return documents and bytes (UTF-8, as they are written) of each stratum; of too many one more than may be."""
-        sized_by = () if self.rewrite is None else self.rewrite.columns
-        table = self.kept.read(list(dict.fromkeys([*self.of.columns, columns.BYTES, *sized_by])))
+        table = self.kept.read(list(dict.fromkeys([*self.of.columns, *sized_by(self.rewrite)])))
         keys, numbers = self.of.strata(table)
         documents = np.bincount(numbers, minlength=len(keys))
         sizes = np.zeros(len(keys), np.int64)

@@ -25,7 +25,7 @@ from gristmill.operators.base import Rewrite
 from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.kernels.primitives import hash_128
 from gristmill.pipelines.shard_tasks.pack import Packing, TokenSender, sending
-from gristmill.pipelines.shard_tasks.reread import KNOWN, read_texts, rewritten, written_bytes
+from gristmill.pipelines.shard_tasks.reread import KNOWN, kept_rows, read_texts, rewritten, sized_by, written_bytes
 from gristmill.pipelines.shard_tasks.stopwatch import Stopwatch
 from gristmill.pipelines.sinks.parquet import WrittenFile, regroup, row_groups, write_dataset_file
 from gristmill.pipelines.storage import files
@@ -332,16 +332,6 @@ def text_lengths(task: WriteTask, rewrite: Rewrite | None) -> NDArray[np.uint64]
     """Return the lengths (UTF-8 bytes) of the texts that a task writes, known before any is read."""
     masked = (s.measures.read(sized_by(rewrite)).filter(kept_rows(s.decisions)) for s in task.survivors)
     return np.concatenate([np.zeros(0, np.uint64), *(written_bytes(table, rewrite) for table in masked)])
-
-
-def sized_by(rewrite: Rewrite | None) -> tuple[str, ...]:
-    """Return the columns that give the lengths of the texts as they are written, and what is removed from them."""
-    return (columns.BYTES,) if rewrite is None else (columns.BYTES, *rewrite.columns)
-
-
-def kept_rows(decisions: str) -> pa.ChunkedArray:
-    """Return the mask of a decision file: true where a document is kept."""
-    return files.read_table(decisions, columns=["kept"])["kept"]
 
 
 def dump_receipt(receipt: WriteReceipt) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from gristmill.operators.errors import StoreDamaged
 from gristmill.operators.rules.select import TOKENS
 from gristmill.pipelines.shard_tasks.pack import FOLDER as TOKENS_FOLDER
 from gristmill.pipelines.shard_tasks.pack import packed_documents, write_packed
-from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.sinks.parquet import write_dataset_file
 from gristmill.pipelines.stages.pack import listed, packed
 from gristmill.pipelines.storage import files

@@ -24,8 +24,7 @@ from gristmill.pipelines.label.run import choose_documents, label_chosen
 from gristmill.pipelines.label.store import LabelStore
 from gristmill.pipelines.label.task import LoadedTask
 from gristmill.pipelines.progress.reporter import Reporter
-from gristmill.pipelines.shard_tasks.reread import Texts
-from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.shard_tasks.reread import Texts, kept_rows
 from gristmill.pipelines.stages.context import Context, Measured
 from gristmill.pipelines.stages.measure import with_given_columns
 from gristmill.pipelines.storage import files

@@ -46,7 +46,8 @@ def strata_of(
 ) -> PackedStrata | None:
     """Return the strata of what is kept; None where the recipe packs all of it together.
 
-    `earlier` are the strata of earlier nights, as JSON. Raises RecipeError where there are too many.
+    `earlier` are the strata of earlier nights, as text (`EarlierNights.strata`). Raises RecipeError where there are too
+    many.
     """
     settings: Pack | None = None if plan.pack is None else plan.pack.operator
     if settings is None or not settings.by:

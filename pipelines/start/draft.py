@@ -194,7 +194,7 @@ def draft_of(look: FirstLook, wants: Sequence[Want], findings: Findings, name: s
         name,
         store,
         sources,
-        f"{_in_words(look)}",
+        _in_words(look),
         "trafilatura" if look.pages else None,
         transform,
         ["gopher"] if nightly else [],

@@ -18,8 +18,6 @@ from gristmill.pipelines.start.templates import shipped, template
 from gristmill.pipelines.start.trial import Tried, tried
 from gristmill.pipelines.storage import files
 
-_FEWEST = 1  # documents that a trial needs
-
 
 @dataclass(frozen=True)
 class NewRecipe:
@@ -82,7 +80,7 @@ def of_look(look: FirstLook, wants: Sequence[Want], file: str, store: str = "./s
     """
     folder = os.path.dirname(os.path.abspath(file))
     name = _dataset_name(look)
-    if look.documents < _FEWEST:
+    if not look.documents:
         raise RecipeError(f"no document could be read in {look.place.path}; {'; '.join(look.remarks) or 'it is empty'}")
 
     def make(findings: Findings) -> Draft:

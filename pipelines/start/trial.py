@@ -42,7 +42,6 @@ class Tried:
 
     draft: Draft
     findings: Findings
-    funnel: Mapping[str, Any]
     lengths: Sequence[int]  #: bytes of the texts: quantiles 0.05, 0.5, 0.95
     copies: float  #: share of the sample's documents that are exact copies of another
     warnings: Sequence[str]  #: that the summary of a run over the sample shows
@@ -71,7 +70,7 @@ def tried(look: FirstLook, make: Callable[[Findings], Draft]) -> Tried:
         copies = query(store, "SELECT 1 - count(DISTINCT content_id) / count(*) FROM documents").column(0)[0].as_py()
         told = [f"{rule.name} {line}" for rule in result.funnel.rules for line in warnings(rule)]
         told += result.funnel.losses.warnings()
-        return Tried(draft, findings, result.funnel.to_json(), _lengths(store), float(copies or 0), told)
+        return Tried(draft, findings, _lengths(store), float(copies or 0), told)
 
 
 def _write_sample(look: FirstLook, i: int, folder: str) -> dict[str, Any]:

@@ -56,9 +56,7 @@ class Histogram:
     @property
     def lowest(self) -> NDArray[np.float64]:
         """Return the lower bounds of the bins (n) of a column of numbers."""
-        keys = self.bins.astype(np.uint64) << np.uint64(_CUT)
-        bounds = np.where((keys & _SIGN) != 0, keys ^ _SIGN, ~keys).view(np.float64)
-        return np.where(np.isnan(bounds), -np.inf, bounds)  # below minus infinity lies no number
+        return _lower_bounds(self.bins)
 
     def __add__(self, other: Histogram) -> Histogram:
         bins, which = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
@@ -71,7 +69,8 @@ class Histogram:
         if not self.values:
             return None
         rank = max(1, int(np.ceil(share * self.values)))
-        return float(self.lowest[np.searchsorted(np.cumsum(self.counts), rank)])
+        at = int(np.searchsorted(np.cumsum(self.counts), rank))
+        return float(_lower_bounds(self.bins[at : at + 1])[0])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -81,6 +80,12 @@ class Histogram:
     def from_json(cls, held: Mapping[str, Any]) -> Histogram:
         """Return the histogram of plain values: the inverse of `to_json`."""
         return cls(np.array(held["bins"], np.uint32), np.array(held["counts"], np.int64), held["missing"])
+
+
+def _lower_bounds(bins: NDArray[np.uint32]) -> NDArray[np.float64]:
+    keys = bins.astype(np.uint64) << np.uint64(_CUT)
+    bounds = np.where((keys & _SIGN) != 0, keys ^ _SIGN, ~keys).view(np.float64)
+    return np.where(np.isnan(bounds), -np.inf, bounds)  # below minus infinity lies no number
 
 
 def bin_places(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:

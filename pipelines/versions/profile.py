@@ -20,7 +20,7 @@ from gristmill.operators.expressions.order import is_ordered
 from gristmill.operators.rules.select import TOKENS
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.label.columns import ANSWER
-from gristmill.pipelines.shard_tasks.write import kept_rows
+from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.stages.earlier_nights import kept_tokens
 from gristmill.pipelines.stages.label import FOLDER as LABELS
 from gristmill.pipelines.storage import files

@@ -216,16 +216,21 @@ def test_without_an_end_of_text_token(packed_recipe: Path, tokenizer_file: Path)
     assert sorted(packed_documents(folder / "store").values()) == sorted(expected)
 
 
+def two_nights(folder: Path, make_recipe: MakeRecipe, tokenizer_file: Path, **pack: Any) -> Path:
+    """A recipe with an index that packs tokens, and two nights of it."""
+    shutil.copy(tokenizer_file, folder / "tokenizer.json")
+    write = {"shard_bytes": 20_000, "pack": {"tokenizer": "tokenizer.json", "length": 64, **pack}}
+    path = make_recipe(folder, decide=[{"fuzzy_dedup": {"index": {"name": "web"}}}], write=write)
+    for night in range(2):
+        add_night(folder, night)
+        execute(path)
+    return path
+
+
 @pytest.fixture
 def nightly(tmp_path: Path, make_recipe: MakeRecipe, tokenizer_file: Path) -> Path:
     """A recipe with an index and two nights."""
-    shutil.copy(tokenizer_file, tmp_path / "tokenizer.json")
-    write = {"shard_bytes": 20_000, "pack": {"tokenizer": "tokenizer.json", "length": 64}}
-    path = make_recipe(tmp_path, decide=[{"fuzzy_dedup": {"index": {"name": "web"}}}], write=write)
-    for night in range(2):
-        add_night(tmp_path, night)
-        execute(path)
-    return path
+    return two_nights(tmp_path, make_recipe, tokenizer_file)
 
 
 def test_tokens_of_earlier_nights_are_listed_and_written_once(nightly: Path, tokenizer_file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from gristmill.pipelines.stages import strata as strata_stage
 from gristmill.pipelines.stages import write as writing
 from gristmill.pipelines.store.fuzzy_index import Index
 from tests.pipelines.stages.test_run import execute
-from tests.pipelines.test_pack import check, manifest_of, packed_documents, token_files
-from tests.pipelines.test_whole_versions import MakeRecipe, add_night
+from tests.pipelines.test_pack import check, manifest_of, packed_documents, token_files, two_nights
+from tests.pipelines.test_whole_versions import MakeRecipe
 
+PAGE = Path(__file__).parents[2] / "docs" / "packing.md"
 COLUMNS = 'write.columns=["id", "text", "source", "lang", "gopher_words", "gopher_symbol_ratio", "tokens"]'
 TOKENS = "measure=[{tokens: tokenizer.json}, gopher]"
 
@@ -66,6 +67,9 @@ def test_each_document_is_packed_with_its_stratum(packed_recipe: Path, tokenizer
         before, held = held, held + weights[value]
         limits += [value for share in (0.5, 0.9) if before < share * total <= held]
     assert packed["by"][1] == {"column": "gopher_words", "cuts": [50, 90], "percent": True, "limits": limits}
+    (sql,) = re.findall(r'^gristmill query "(SELECT min\(quality\) .*)"$', PAGE.read_text(), re.MULTILINE)
+    found_by_sql = gristmill.query(store, sql.replace("quality", "gopher_words").replace("'web'", "'test'"))
+    assert found_by_sql.column(0).to_pylist() == [limits[1]], "the query of docs/packing.md"
     library = tokenizers.Tokenizer.from_file(str(tokenizer_file))
     expected, of_tokens = Counter[tuple[Any, ...]](), stratum_by_document(store)
     for row in rows:
@@ -169,14 +173,7 @@ def test_too_many_strata_are_refused_before_a_text_is_read(
 @pytest.fixture
 def nightly(tmp_path: Path, make_recipe: MakeRecipe, tokenizer_file: Path) -> Path:
     """A recipe with an index, packed by strata, and two nights."""
-    shutil.copy(tokenizer_file, tmp_path / "tokenizer.json")
-    pack = {"tokenizer": "tokenizer.json", "length": 64, "by": ["source", {"bytes": [930]}]}
-    decide = [{"fuzzy_dedup": {"index": {"name": "web"}}}]
-    path = make_recipe(tmp_path, decide=decide, write={"shard_bytes": 20_000, "pack": pack})
-    for night in range(2):
-        add_night(tmp_path, night)
-        execute(path)
-    return path
+    return two_nights(tmp_path, make_recipe, tokenizer_file, by=["source", {"bytes": [930]}])
 
 
 def test_nights_add_to_strata(nightly: Path, tokenizer_file: Path) -> None:

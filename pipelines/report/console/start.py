@@ -1,4 +1,4 @@
-"""A first look at data, the trial of a recipe, and what comes next, on the console."""
+"""A first look at data, the trial of a recipe, and checks of a machine, on the console."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from gristmill.pipelines.config.wording import plural
 
 _FIELDS, _LANGUAGES = 12, 5
 _LEAST = 0.01  # share of a language that is named
+_STYLES = {"ok": "green", "note": "dim", "warning": "yellow", "wrong": "bold red"}
+_MARKS = {"ok": "ok", "note": "-", "warning": "!", "wrong": "wrong"}
 
 
 def show_look(look: Mapping[str, Any], console: Console) -> None:
@@ -76,3 +78,22 @@ def show_written(written: Sequence[str], recipe: Mapping[str, Any], console: Con
     console.print(recipe["text"], style="dim")
     console.print(f"wrote {', '.join(written)}", style="bold green")
     console.print(f"next: {recipe['next']}", style="bold")
+
+
+def show_checks(checks: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print a line for each check, what to do below it, and how many are wrong."""
+    width = max((len(check["name"]) for check in checks), default=0)
+    area = ""
+    for check in checks:
+        if check["area"] != area:
+            area = check["area"]
+            console.print(area, style="bold")
+        line = f"  {_MARKS[check['state']]:<5}  {check['name']:<{width}}  {in_one_line(check['found'])}"
+        remedy = f" ({check['remedy']})" if check["remedy"] and check["state"] == "note" else ""
+        console.print(f"{line}{remedy}", style=_STYLES[check["state"]])
+        if check["remedy"] and not remedy:
+            console.print(f"  {'':<5}  {'':<{width}}  -> {check['remedy']}", style=_STYLES[check["state"]])
+    wrong = sum(check["state"] == "wrong" for check in checks)
+    warnings = sum(check["state"] == "warning" for check in checks)
+    told = f"{wrong:,} wrong, {warnings:,} to look at" if wrong or warnings else "all is well"
+    console.print(told, style="bold red" if wrong else "bold")

@@ -44,7 +44,7 @@ def test_models_lists_and_targets_are_sent_as_they_lie_beside_each_other(
 ) -> None:
     work = tmp_path / "work"
     write(work, "lists/bad.txt", "t/a.jsonl", "t/b.jsonl", "models/q.bin", "models/unused.bin", "data/big.jsonl")
-    write(tmp_path, "shared/soft.txt")
+    write(tmp_path, "common/soft.txt")
     (work / "limits.yaml").write_text("by: lang\nminimum: {gopher_words: {en: 60}}\n")
     shutil.copy(tokenizer_file, work / "tokenizer.json")
     recipe = make_recipe(
@@ -52,14 +52,14 @@ def test_models_lists_and_targets_are_sent_as_they_lie_beside_each_other(
         **FAR,
         measure=[{"importance": {"target": "t/*"}}, {"quality": {"model": "models/q.bin"}}],
         decide=[
-            {"url_rules": {"domains": "lists/bad.txt", "soft_words": "../shared/soft.txt"}},
+            {"url_rules": {"domains": "lists/bad.txt", "soft_words": "../common/soft.txt"}},
             {"thresholds": "limits.yaml"},
         ],
         write={"pack": {"tokenizer": "tokenizer.json", "length": 64}},
     )
     sent = sent_files(load_recipe(str(recipe)))
     named = ["limits.yaml", "lists/bad.txt", "models/q.bin", "recipe.yaml", "t/a.jsonl", "t/b.jsonl", "tokenizer.json"]
-    assert files(sent) == ["shared/soft.txt", *(f"work/{name}" for name in named)]
+    assert files(sent) == ["common/soft.txt", *(f"work/{name}" for name in named)]
     assert sent.recipe == "work/recipe.yaml"
     assert sent.stay == ()
     assert (
@@ -67,8 +67,8 @@ def test_models_lists_and_targets_are_sent_as_they_lie_beside_each_other(
         == "work/recipe.yaml, work/t/a.jsonl, work/t/b.jsonl, work/models/q.bin, work/lists/bad.txt and 3 more (0.0 MB)"
     )
     sent.copy_to(tmp_path / "copy")
-    assert (tmp_path / "copy" / "shared" / "soft.txt").read_text() == "this is shared/soft.txt\n"
-    (tmp_path / "shared").rename(tmp_path / "elsewhere")  # the copy names nothing outside of itself
+    assert (tmp_path / "copy" / "common" / "soft.txt").read_text() == "this is common/soft.txt\n"
+    (tmp_path / "common").rename(tmp_path / "elsewhere")  # the copy names nothing outside of itself
     again = sent_files(load_recipe(str(tmp_path / "copy" / sent.recipe)))
     assert files(again) == files(sent)
 

@@ -25,6 +25,17 @@ ANSWERS = {"physics": "A", "biology": "B"}
 QUIET = Reporter(quiet=True)
 
 
+class Told(Reporter):
+    """A quiet reporter that keeps its warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.warned: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warned.append(message)
+
+
 def topical(n: int, seed: int = 0) -> list[dict[str, Any]]:
     """n documents, each with one of two topics in its text, from three sources."""
     return [

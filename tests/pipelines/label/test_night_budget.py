@@ -24,7 +24,7 @@ from gristmill.pipelines.report.verify import verify
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.versions.refresh import NightResult
 from tests.pipelines.label.endpoint import Server, endpoint
-from tests.pipelines.label.tasks import ANSWERS, QUIET, loaded_task, task_file, topical, truth
+from tests.pipelines.label.tasks import ANSWERS, QUIET, Told, loaded_task, task_file, topical, truth
 from tests.reliability.crashes import ENDED, forked
 from tests.support import write_jsonl
 
@@ -169,15 +169,6 @@ def test_nights_that_are_not_looked_at_any_more_are_gone_on_with(tmp_path: Path,
     assert any("left texts without an answer that wait" in line for line in reporter.warned)
     assert len([id for id in crawl.labels() if id.startswith("2-")]) == 4
     assert all((run / "run.json").exists() for run in Path(crawl.store, "runs").iterdir())
-
-
-class Told(Reporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.warned: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 @pytest.mark.parametrize("gone", [1, 2], ids=["a file", "all files"])

@@ -21,7 +21,7 @@ from gristmill.pipelines.stages.run import run
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.run_records import RunRecords
 from tests.pipelines.label.endpoint import Server, endpoint
-from tests.pipelines.label.tasks import ANSWERS, QUIET, task_file, topical, truth
+from tests.pipelines.label.tasks import ANSWERS, QUIET, Told, task_file, topical, truth
 from tests.support import write_jsonl
 
 
@@ -151,15 +151,6 @@ def test_a_night_without_consent_is_asked_the_next_time(recipe: Path, server: Se
     assert labels(recipe) == {}
     go(recipe)
     check(recipe, topical(40))
-
-
-class Told(Reporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.warned: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 @pytest.mark.parametrize("change", ["rule", "task", "source"])
