@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_sealed_files_are_what_everybody_reads(table_file: Path, record_file: Pa
     assert pq.ParquetFile(table_file).num_row_groups == 3
     assert duckdb.sql(f"SELECT count(*), count(id), max(value) FROM '{table_file}'").fetchall() == [(50, 42, 49 / 3)]
     assert seal.check_parquet(memoryview(table_file.read_bytes()))
+
+
+def test_a_seal_of_an_earlier_version_is_compared(tmp_path: Path) -> None:
+    """It was BLAKE2b-128 of the data and the footer; here it is put together by hand."""
+    path = tmp_path / "table.parquet"
+    pq.write_table(TABLE, path, compression="zstd")
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    sealed = content[:footer] + b"gristmill seal 1" + digest + content[footer:]
+    path.write_bytes(sealed)
+    assert seal.check_parquet(memoryview(sealed))
+    assert files.read_table(str(path)).equals(TABLE)
+    for place in (40, len(sealed) - 20):
+        path.write_bytes(sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :])
+        with pytest.raises(StoreDamaged):
+            files.read_table(str(path))
 
 
 def test_files_of_earlier_versions_are_taken_as_they_are(tmp_path: Path) -> None:
