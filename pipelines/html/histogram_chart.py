@@ -49,10 +49,10 @@ class HistogramBars:
 
 def bars_of(spread: Spread, limits: Sequence[float] = ()) -> HistogramBars | None:
     """Return the bars of a measure, on an axis on which its limits are seen too; None without values."""
-    if spread.before.quantile(0.5) is None:
+    if not spread.before.values:
         return None
-    low, high = (_finite(spread.before.quantile(share)) for share in _ENDS)
-    positive = (spread.before.quantile(0.01) or 0.0) > 0 and low > 0
+    low, high, hundredth = (_finite(value) for value in spread.before.quantiles([*_ENDS, 0.01]))
+    positive = hundredth > 0 and low > 0
     log = positive and high / low >= _DECADES
     for limit in limits:
         if log and limit > 0:

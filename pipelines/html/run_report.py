@@ -33,7 +33,7 @@ from gristmill.pipelines.store.runs import Run
 REPORT = "report.html"
 #: Columns whose spread is that of the documents' lengths.
 LENGTHS = (columns.BYTES, TOKENS)
-_QUANTILES = ((0.01, "1 %"), (0.1, "10 %"), (0.5, "median"), (0.9, "90 %"), (0.99, "99 %"))
+_QUANTILES = {0.01: "1 %", 0.1: "10 %", 0.5: "median", 0.9: "90 %", 0.99: "99 %"}
 _MOST_REJECTS = 20
 _STRONGEST = 8
 _LONGEST_DETAIL = 400
@@ -130,6 +130,7 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
     own = [cut for cut in cuts if cut.column == name]
     bars = bars_of(spread, [cut.limit for cut in own])
     before, after = (h.values + h.missing for h in (spread.before, spread.after))
+    quantiles = [h.quantiles([*_QUANTILES]) for h in (spread.before, spread.after)]
     measure: dict[str, Any] = {
         "name": name,
         "cuts": own,
@@ -137,7 +138,7 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
         "before": before,
         "after": after,
         "missing": spread.before.missing,
-        "quantiles": [(text, spread.before.quantile(q), spread.after.quantile(q)) for q, text in _QUANTILES],
+        "quantiles": [*zip(_QUANTILES.values(), *quantiles, strict=True)],
         "chart": None,
         "groups": [],
         "by": "",  # the columns that the groups are values of, in words

@@ -25,7 +25,7 @@ from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.measures import FOLDER as MEASURES
 from gristmill.pipelines.store.run_records import Standing
-from gristmill.pipelines.versions.histograms import Histogram, bin_places, is_number
+from gristmill.pipelines.versions.histograms import Histogram, bin_places, is_number, total
 
 #: The most documents and shards that are looked at.
 MOST_DOCUMENTS, MOST_SHARDS = 2_000_000, 256
@@ -44,9 +44,6 @@ class Spread:
     before: Histogram
     after: Histogram
 
-    def __add__(self, other: Spread) -> Spread:
-        return Spread(self.before + other.before, self.after + other.after)
-
 
 @dataclass(frozen=True)
 class Spreads:
@@ -58,26 +55,32 @@ class Spreads:
     groups: Mapping[GroupName, Mapping[str, Spread]] = field(default_factory=dict)  #: of the detailed columns
     sample: pa.Table | None = None  #: numbers (float64) of some documents, a column for each measure
 
-    def __add__(self, other: Spreads) -> Spreads:
-        groups = {
-            name: _summed(self.groups.get(name, {}), other.groups.get(name, {}))
-            for name in dict.fromkeys([*self.groups, *other.groups])
-        }
-        samples = [spreads.sample for spreads in (self, other) if spreads.sample is not None]
-        return Spreads(
-            self.documents + other.documents,
-            max(self.of, other.of),
-            _summed(self.measures, other.measures),
-            groups,
-            pa.concat_tables(samples, promote_options="default") if samples else None,
-        )
+
+def _in_all(parts: Sequence[Spreads], of: int) -> Spreads:
+    """Return the sum of what was found in some shards of a run of `of` documents."""
+    groups: dict[GroupName, list[Mapping[str, Spread]]] = {}
+    for part in parts:
+        for name, measures in part.groups.items():
+            groups.setdefault(name, []).append(measures)
+    samples = [part.sample for part in parts if part.sample is not None]
+    return Spreads(
+        sum(part.documents for part in parts),
+        of,
+        _summed([part.measures for part in parts]),
+        {name: _summed(measures) for name, measures in groups.items()},
+        pa.concat_tables(samples, promote_options="default") if samples else None,
+    )
 
 
-def _summed(left: Mapping[str, Spread], right: Mapping[str, Spread]) -> dict[str, Spread]:
-    sums = dict(left)
-    for name, spread in right.items():
-        sums[name] = sums[name] + spread if name in sums else spread
-    return sums
+def _summed(parts: Sequence[Mapping[str, Spread]]) -> dict[str, Spread]:
+    spreads: dict[str, list[Spread]] = {}
+    for part in parts:
+        for name, spread in part.items():
+            spreads.setdefault(name, []).append(spread)
+    return {
+        name: Spread(total([s.before for s in those]), total([s.after for s in those]))
+        for name, those in spreads.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,8 @@ def spreads(stands: Standing, funnel: Funnel, detailed: Sequence[str], engine: E
     threshold = min(2**64 - 1, (SAMPLED << 64) // max(1, documents))
     bare = Standing(stands.run, ())  # the shards themselves are the items
     asked = _Asked(bare, frozenset(detailed), _shown_groups(funnel), threshold)
-    found = Spreads(of=sum(row["documents"] for row in stands.decided))
-    for shard in run_in_order(engine, partial(_of_shard, asked), shards):
-        found = found + shard
-    return found
+    found = run_in_order(engine, partial(_of_shard, asked), shards)
+    return _in_all(found, sum(row["documents"] for row in stands.decided))
 
 
 def _spread_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -59,18 +59,19 @@ class Histogram:
         return _lower_bounds(self.bins)
 
     def __add__(self, other: Histogram) -> Histogram:
-        bins, which = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
-        counts = np.zeros(len(bins), np.int64)
-        np.add.at(counts, which, np.concatenate([self.counts, other.counts]))
-        return Histogram(bins, counts, self.missing + other.missing)
+        return total([self, other])
 
     def quantile(self, share: float) -> float | None:
         """Return the lower bound of the bin in which the quantile lies; None without values."""
+        return self.quantiles([share])[0]
+
+    def quantiles(self, shares: Sequence[float]) -> list[float | None]:
+        """Return the lower bounds of the bins in which quantiles lie; None without values."""
         if not self.values:
-            return None
-        rank = max(1, int(np.ceil(share * self.values)))
-        at = int(np.searchsorted(np.cumsum(self.counts), rank))
-        return float(_lower_bounds(self.bins[at : at + 1])[0])
+            return [None] * len(shares)
+        ends = np.cumsum(self.counts)
+        ranks = np.maximum(1, np.ceil(np.array(shares) * ends[-1]))
+        return list(_lower_bounds(self.bins[np.searchsorted(ends, ranks)]).tolist())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -182,4 +183,10 @@ def _on(bins: NDArray[np.uint32], histogram: Histogram) -> NDArray[np.int64]:
 
 def total(histograms: Sequence[Histogram]) -> Histogram:
     """Return the sum of histograms."""
-    return sum(histograms, Histogram(np.zeros(0, np.uint32), np.zeros(0, np.int64)))
+    if len(histograms) == 1:
+        return histograms[0]
+    held = np.concatenate([np.zeros(0, np.uint32), *(h.bins for h in histograms)])
+    bins, which = np.unique(held, return_inverse=True)
+    counts = np.zeros(len(bins), np.int64)
+    np.add.at(counts, which, np.concatenate([np.zeros(0, np.int64), *(h.counts for h in histograms)]))
+    return Histogram(bins, counts, sum(h.missing for h in histograms))
