@@ -11,6 +11,7 @@ import gc
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -48,6 +49,7 @@ from gristmill.pipelines.cli.submit import submit
 from gristmill.pipelines.cli.train import distil, loop, train_app
 from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
+from gristmill.pipelines.progress.spans import command_span
 
 app = typer.Typer(
     name="gristmill",
@@ -294,6 +296,13 @@ def thresholds(
         print_result(as_json, result.to_json(), lambda: show_thresholds(result, out))
 
 
+def _command(arguments: Sequence[str]) -> str:
+    """Return the name of the command that is asked for: `run`, `datasets list`."""
+    words = [word for word in arguments if not word.startswith("-")]
+    groups = {group.name for group in app.registered_groups}
+    return " ".join(words[: 2 if words and words[0] in groups else 1])
+
+
 def _take_all_names() -> None:
     """Start again with names in UTF-8 if the locale knows ASCII only (a bare container, cron)."""
     if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode and sys.executable:
@@ -312,7 +321,8 @@ def main() -> None:
     # Parsing makes millions of objects and no cycles: at Python's own threshold a third of the time goes to collection.
     gc.set_threshold(200_000, 20, 20)
     try:
-        app()
+        with command_span(_command(sys.argv[1:])):
+            app()
     except SystemExit as ended:
         if isinstance(ended.code, int) and ended.code > 128:  # threads that are still at work must not delay the end
             sys.stdout.flush()

@@ -16,7 +16,6 @@ import json
 import sys
 import threading
 import time
-from types import TracebackType
 from typing import IO, Any
 
 from gristmill.pipelines.progress.reporter import Reporter, Stage, memory_bytes
@@ -82,11 +81,8 @@ class _EventStage(Stage):
             self._said = time.monotonic()
             self.reporter.emit("progress", **self._values())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self.reporter.ended({**self._values(), "state": "done" if kind is None else "failed"})
+    def _show_end(self, done: bool) -> None:
+        self.reporter.ended({**self._values(), "state": "done" if done else "failed"})
 
     def _values(self) -> dict[str, Any]:
         reached, seconds = self.reached()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progressed:
-    """A step forward of a stage, or its end."""
+    """The beginning of a stage, a step forward, or its end."""
 
     stage: str
     total: int  #: steps (shards, files, rules) of the stage
@@ -17,9 +17,10 @@ class Progressed:
     text_bytes: int = 0
     quarantined: int = 0  #: records that are no documents
     ended: bool = False  #: the stage is over
+    error: str | None = None  #: what ended it, where it failed
 
 
-#: The meters of this process; each is told every step of every stage.
+#: The meters of this process; each is told the beginning, every step and the end of every stage.
 METERS: list[Callable[[Progressed], None]] = []
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gristmill.pipelines.config.wording import plural
-from gristmill.pipelines.progress import meters
+from gristmill.pipelines.progress import meters, spans
 from gristmill.pipelines.progress.console import make_console
 from gristmill.pipelines.progress.reading import AT_WORK, Reached
 
@@ -33,6 +33,7 @@ class Reporter:
     """Messages and stages of a run. Everything goes to standard error: standard output holds results alone."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
+        spans.join_provider()
         self.console = console or make_console(stderr=True)
         self.quiet = quiet
         shows = self.console.is_terminal or (self.console.is_jupyter and find_spec("ipywidgets") is not None)
@@ -69,6 +70,7 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self._start = self._said = time.monotonic()
+        meters.tell(meters.Progressed(self.name, self.total))
         if self.reporter.live and not self.reporter.quiet:
             shown = (
                 SpinnerColumn(),
@@ -158,10 +160,14 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        meters.tell(meters.Progressed(self.name, self.total, ended=True))
+        what = None if kind is None else f"{kind.__name__}: {error}"
+        meters.tell(meters.Progressed(self.name, self.total, ended=True, error=what))
+        self._show_end(done=kind is None)
+
+    def _show_end(self, done: bool) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if kind is None and self.total:
+        if done and self.total:
             seconds, rate = time.monotonic() - self._start, self._rate(self.bytes)
             ended = f"{plural(self.total, self.unit)} in {seconds:.1f} s{', ' if rate else ''}{rate}"
             self.reporter.say(f"  {self.name:<8} {ended}")

@@ -39,6 +39,7 @@ EXTRAS = {
     "lance": "datasets export --format lance",
     "plot": "curves as PNG",
     "cluster": "runs submitted to a Ray cluster",
+    "otel": "OpenTelemetry spans of commands and stages",
     "datasketch": "index export for online look-ups",
 }
 #: Bytes below which a check warns, and below which a run is likely to fail.
