@@ -98,6 +98,10 @@ def _out_of_sample(
     """Return scores (n, labels) of rows (n) by models that learnt from the other folds, of mean 0 in each row."""
     labels = targets.shape[1]
     names = [str(label) for label in range(labels)]
+    # n-grams that occur in no text have no weights: there are far more of them, and tables would hold them all
+    used, places = np.unique(np.append(rows.columns, ngrams.buckets), return_inverse=True)
+    unused = ngrams.buckets + 1 - len(used)
+    rows, ngrams = rows._replace(columns=places[:-1]), ngrams._replace(buckets=len(used) - 1)
     no_weights = np.ones(ngrams.buckets)
     by_regression, by_bayes = np.zeros(targets.shape), np.zeros(targets.shape)
     for fold in range(FOLDS):
@@ -109,16 +113,19 @@ def _out_of_sample(
         student = fit("choice", names, ngrams, learnt, no_weights, targets[others], _STRENGTH, tolerance=_TOLERANCE)
         weights = np.concatenate([student.student.values, student.student.bias[:, None]], axis=1)
         by_regression[here] = both_ways(scores_of_rows(told, weights), labels)
-        by_bayes[here] = scores_of_rows(told, _naive_bayes(learnt, targets[others], ngrams.buckets + 1))
+        by_bayes[here] = scores_of_rows(told, _naive_bayes(learnt, targets[others], len(used), unused))
     return _standardised(by_regression) + _standardised(by_bayes)
 
 
-def _naive_bayes(rows: SparseRows, targets: Floats, columns: int) -> Floats:
-    """Return the weights (labels, columns) of multinomial naive Bayes; the last is of the prior."""
+def _naive_bayes(rows: SparseRows, targets: Floats, columns: int, unused: int) -> Floats:
+    """Return the weights (labels, columns) of multinomial naive Bayes; the last is of the prior.
+
+    `unused` columns, which no row has, take their share of the smoothing.
+    """
     of_row = np.repeat(np.arange(len(targets)), np.diff(rows.starts))
     sums = [np.bincount(rows.columns, rows.values * target[of_row], columns) for target in targets.T]
     smoothed = np.stack(sums) + _SMOOTHING
-    weights: Floats = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
+    weights: Floats = np.log(smoothed / (smoothed.sum(axis=1, keepdims=True) + _SMOOTHING * unused))
     weights -= weights.mean(axis=0)
     weights[:, -1] = np.log(np.maximum(targets.mean(axis=0), _LEAST))
     return weights

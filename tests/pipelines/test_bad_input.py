@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from gristmill.operators.kernels.compiling import code_folder
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.report.explain import explain
 from gristmill.pipelines.report.query import query
@@ -319,7 +321,6 @@ def open_folder(make_recipe: MakeRecipe) -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.slow
 def test_a_file_without_permission_is_named(open_folder: Path) -> None:
     (open_folder / "data" / "b.jsonl").chmod(0)
     ended = as_nobody("run", "recipe.yaml", folder=open_folder)
@@ -343,7 +344,12 @@ def test_a_store_that_may_not_be_written_is_named(open_folder: Path) -> None:
 def as_nobody(*arguments: str, folder: Path) -> Ended:
     """The command line in a process of a user with no rights to speak of."""
     command = [sys.executable, "-c", BECOME_NOBODY, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(folder / "kernels")}
+    kernels = folder / "kernels"
+    if not kernels.exists():  # it cannot reach those of this user, and would compile its own
+        shutil.copytree(code_folder(), kernels)
+        for path in (kernels, *kernels.rglob("*")):
+            path.chmod(0o777)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(kernels)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     return Ended(done.returncode, done.stdout, done.stderr)
