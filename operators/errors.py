@@ -16,6 +16,10 @@ A message says what was asked, what was found and what to do.
 class GristmillError(Exception):
     """The root of every error that gristmill raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what notebooks show (IPython asks for it by this name): the message, without the code that noticed."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class RecipeError(GristmillError):
     """The recipe, the command line or a file they name is wrong; nothing was started."""
