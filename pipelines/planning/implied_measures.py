@@ -72,6 +72,13 @@ def implied_measures(
             candidates = {*have, *need.given, *(name for m in defaults for name in m.gives().names)}
             hint = _remedy(need, candidates, recipe, of_source)
             mistakes.add(need.path, f"there is no column {need.column}{hint}", need.column)
+        elif other := next((name for name in giver.gives().names if name in have), None):
+            mistakes.add(
+                need.path,
+                f"{need.column} is a column of {name_of(giver)}, which gives {other} too, and there is another "
+                f"{other}; rename that one, as in metadata: {{source_{other}: {{field: {other}}}}}",
+                need.column,
+            )
         else:
             _check_reads(giver, need.path, documents, mistakes)
             added.append((giver, need.by, need.path if own else ("decide",)))

@@ -188,7 +188,7 @@ def draft_of(look: FirstLook, wants: Sequence[Want], findings: Findings, name: s
     rules = [_with_expectation(rule, findings) for rule in rules]
     metadata = dict.fromkeys(column for source in look.sources for column in source.roles.metadata)
     read = " ".join(str(entry.value) for entry in rules)
-    extra = [column for column in ("lang", "lang_score") if "lang" in read and column not in metadata]
+    extra = ["lang", "lang_score"] if "lang" in read and "lang" not in metadata else []
     url = ["url"] if any(source.roles.url or source.pages for source in look.sources) else []
     return Draft(
         name,

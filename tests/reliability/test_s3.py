@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
 from gristmill import api
 from gristmill.operators.errors import StoreLocked
+from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.sources.listing import discover_files
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.lock import writer_lock
@@ -57,6 +59,11 @@ def on_s3(server: dict[str, str], recipe: Path) -> Iterator[Path]:
     yield path
     fs.invalidate_cache()
     fs.rm([f"{BUCKET}/{name}" for name in files.names(BUCKET)], recursive=True)
+
+
+def in_process(*arguments: str) -> Result:
+    """A command in this process, which has loaded what a new one would have to."""
+    return CliRunner().invoke(app, arguments)
 
 
 def downloaded(folder: Path) -> Path:
@@ -198,3 +205,27 @@ def test_a_source_in_a_bucket_that_is_not_there_is_a_mistake_of_the_recipe(on_s3
     assert code == 2
     assert "sources.docs.path" in err
     assert "nothing matches s3://curatoin/data/docs-*; there is no bucket curatoin; did you mean curation?" in err
+
+
+def test_a_recipe_for_a_bucket_is_drafted_and_the_bucket_is_checked(
+    on_s3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    drafted = in_process("init", f"{BUCKET}/data", "--yes")
+    assert drafted.exit_code == 0, drafted.output
+    held = yaml.safe_load(Path("recipe.yaml").read_text())
+    assert held["sources"][0]["path"] == f"{BUCKET}/data"
+    ran = in_process("run", "recipe.yaml", "--set", f"store={BUCKET}/store", "--quiet")
+    assert ran.exit_code == 0, ran.output
+    missing = in_process("init", f"{BUCKET}/dta", "--yes", "--out", "other.yaml")
+    assert missing.exit_code == 2
+    assert "nothing matches s3://curation/dta" in missing.output
+    checked = {
+        check["name"]: check["state"]
+        for check in json.loads(in_process("doctor", "--store", f"{BUCKET}/store", "--json").stdout)
+    }
+    assert checked["exclusive creation"] == checked["clock"] == "ok"
+    elsewhere = in_process("doctor", "--store", "s3://no-such-bucket/store")
+    assert elsewhere.exit_code == 1
+    assert "Create the bucket, or correct the store's URL" in " ".join(elsewhere.output.split())

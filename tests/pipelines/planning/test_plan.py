@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
+from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.planning.state import StoreState, plan_run
 from gristmill.pipelines.recipe.recipe import load_recipe
 from gristmill.pipelines.report.plan import to_json
@@ -86,3 +88,13 @@ def test_signatures_come_with_the_rule_that_needs_them(corpus: Path, make_recipe
         "fuzzy_dedup_2_size",
         "fuzzy_dedup_3_size",
     ]
+
+
+def test_a_measure_that_a_column_implies_may_not_bring_one_that_is_there(corpus: Path, make_recipe: MakeRecipe) -> None:
+    """The sources have `lang`; `lang_score` is measured together with another `lang`."""
+    recipe = make_recipe(
+        corpus, decide=[{"gopher_rules": {"languages": ["en"]}}], write={"columns": ["id", "lang_score"]}
+    )
+    with pytest.raises(RecipeError, match="lang_score is a column of language, which gives lang too") as raised:
+        planned(recipe)
+    assert "metadata: {source_lang: {field: lang}}" in str(raised.value)

@@ -89,6 +89,19 @@ def test_what_it_finds_is_told_before_it_is_written(
     assert values("refresh", "a/b.yaml")["published"]
 
 
+def test_languages_of_a_field_are_those_that_rules_judge(
+    texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [{"text": text, "lang": "en" if n % 4 else "de"} for n, text in enumerate(texts[:400])]
+    write_jsonl(tmp_path / "texts" / "mixed.jsonl", documents)
+    monkeypatch.chdir(tmp_path)
+    gristmill("init", "texts", "--want", "quality", "--yes")
+    recipe = load_recipe("recipe.yaml").recipe
+    assert recipe.decide[0].languages == ("en",)  # type: ignore[attr-defined]
+    assert recipe.write.columns == ("id", "text", "source", "lang")
+    assert plan("recipe.yaml")["sources"][0]["files"] == 1
+
+
 def test_enter_and_enter_again(texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MADE["csv"](tmp_path / "data", texts[:200])
     monkeypatch.chdir(tmp_path)
