@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import code
 from tests.pipelines.stages.test_run import execute
 from tests.pipelines.test_cli import gristmill
 from tests.pipelines.test_fuzzy_dedup import near_copy
 from tests.pipelines.test_index import DECIDE, add_night, texts
 
-PAGE = Path(__file__).parents[2] / "docs" / "dedup.md"
-(LOOK_UP,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+(LOOK_UP,) = code("docs/dedup.md", "python")
 
 
 def test_a_new_text_finds_its_near_copy(
@@ -29,5 +28,5 @@ def test_a_new_text_finds_its_near_copy(
     gristmill("index", "export", "web", "--datasketch", "web.parquet")
     (tmp_path / "new.txt").write_text(near_copy(texts(0, 20)[7]))
     capsys.readouterr()
-    exec(compile(LOOK_UP, str(PAGE), "exec"), {"__name__": "__main__"})
+    exec(compile(LOOK_UP.text, LOOK_UP.name, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out == "['doc-0-7']\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import shlex
 from pathlib import Path
 
@@ -15,11 +14,13 @@ from typer.testing import CliRunner
 
 from gristmill import api
 from gristmill.pipelines.cli.main import app
+from tests.docs.blocks import code
 from tests.pipelines.label.endpoint import endpoint
 from tests.pipelines.train.topics import TOPICS, text_on
 from tests.support import write_jsonl
 
-PAGE = Path(__file__).parents[2] / "docs" / "distilling.md"
+COMMANDS, LOOP = (block.text for block in code("docs/distilling.md", "bash"))
+(SECTIONS,) = (block.text for block in code("docs/distilling.md", "yaml"))
 
 
 def run(command: str) -> str:
@@ -46,17 +47,15 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"text": texts, "grade": ["good" if t else "bad" for t in taught], "source": ["a", "b"] * 150}
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
     (tmp_path / "models").mkdir()
-    block, _ = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    commands = block.strip().splitlines()
+    commands = COMMANDS.strip().splitlines()
     assert len(commands) == 4
     printed = [run(command) for command in commands[:3]]
     assert "alpha" in printed[0]
     assert "more probably wrong than right" in printed[1]
     assert "rank correlation" in printed[2]
     assert len((tmp_path / "review.ids.txt").read_text().split()) == 50
-    (sections,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     recipe = {"version": 1, "name": "taught", "store": "./store", "write": {"columns": ["id", "edu"]}}
-    recipe |= {"sources": [{"name": "docs", "path": "docs.jsonl"}], **yaml.safe_load(sections)}
+    recipe |= {"sources": [{"name": "docs", "path": "docs.jsonl"}], **yaml.safe_load(SECTIONS)}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     result = api.run("recipe.yaml")
     kept = {int(id) for id in api.open_dataset("./store/datasets/taught").arrow().to_table()["id"].to_pylist()}
@@ -75,12 +74,11 @@ def test_the_loop_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     recipe = {"version": 1, "name": "corpus", "store": "./store", "sources": [{"name": "docs", "path": "docs.jsonl"}]}
     (tmp_path / "corpus.yaml").write_text(yaml.safe_dump({**recipe, "decide": ["exact_dedup"], "write": {}}))
     (tmp_path / "models").mkdir()
-    _, block = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     with endpoint(answers=dict.fromkeys(TOPICS["law"], "4") | dict.fromkeys(TOPICS["food"], "1")) as server:
         model = {"name": "m", "engine": "http", "base_url": server.url, "model": "m"}
         task = {"version": 1, "name": "edu", "instruction": "Rate.", "answer": {"scale": [0, 5]}, "annotators": [model]}
         (tmp_path / "edu.yaml").write_text(yaml.safe_dump(task))
-        printed = run(block.strip())
+        printed = run(LOOP.strip())
         assert len(server.stats().documents) <= 2000
     assert "by the sampler" in printed
     for name in ("rounds.md", "rounds.svg"):

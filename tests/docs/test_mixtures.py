@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import pytest
 
 import gristmill
+from tests.docs.blocks import blocks, code
 from tests.pipelines.stages.test_run import execute
 
-PAGE = Path(__file__).parents[2] / "docs" / "mixtures.md"
+MIXTURE = blocks("docs/mixtures.md")[0].text
+(READING,) = code("docs/mixtures.md", "python")
 
 
 def test_examples(packed_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,8 +21,7 @@ def test_examples(packed_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.chdir(packed_recipe.parent)
     for name in ("code", "books"):
         shutil.copytree("store/datasets/web", f"store/datasets/{name}")
-    page = PAGE.read_text()
-    mixture, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    mixture = MIXTURE
     for written, small in (("20B", "60k"), ("2B", "6k"), ("2048", "64"), ("train-2026-11", '"1"')):
         mixture = mixture.replace(written, small)
     Path("mix.yaml").write_text(mixture)
@@ -29,7 +29,6 @@ def test_examples(packed_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert [part.asked for part in plan.parts] == [37_800, 16_200, 6_000]
     assert abs(plan.tokens - 60_000) <= 3 * 32
     known: dict[str, Any] = {}
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(code, str(PAGE), "exec"), known)
+    exec(compile(READING.text, READING.name, "exec"), known)
     assert known["state"]["taken"] >= len(known["mixture"])
     assert f"{plan.tokens:,} tokens" in capsys.readouterr().out

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,53 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from gristmill.pipelines.cli.main import app
+from tests.docs.blocks import code
+from tests.docs.shell import sh
 from tests.pipelines.label.endpoint import endpoint
-from tests.support import copy_package
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 #: Those of the environment that the tests run in, where its `activate` is.
 ENVIRONMENT = Path(sys.prefix)
 pytestmark = pytest.mark.xdist_group("newcomer")  # the demo is made once
-
-
-def sh(folder: Path, script: str, **variables: str) -> str:
-    """What a script prints that bash runs in a folder, line by line until one fails, which none may."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **variables}
-    command = ["bash", "-ex", "-c", script]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh checkout in which `make demo` has run, over a few packages."""
-    folder = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(
-        ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("data", "store", "target", "models")
-    )
-    (folder / ".venv").symlink_to(ENVIRONMENT)
-    for name in ("typer", "rich", "numpy"):
-        copy_package(name, folder / "site-packages")
-    recipe = folder / "configs" / "demo" / "harvest.yaml"
-    recipe.write_text(recipe.read_text().replace("path: auto", f"path: {folder}/site-packages"))
-    recipe = folder / "configs" / "demo" / "curate.yaml"
-    recipe.write_text(re.sub(r"documents: \d+", "documents: 50", recipe.read_text()))
-    (folder / "printed.txt").write_text(sh(folder, demo_commands()))
-    return folder
-
-
-def demo_commands() -> str:
-    """The shell commands of the Makefile's target `demo`."""
-    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    target = re.search(r"^demo:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
-    assert target
-    run = f"{sys.executable} -m gristmill"
-    commands = target[1].replace("$(BIN)/gristmill", run).replace("$(BIN)/python", sys.executable)
-    return commands.replace("\t", "").replace("$$", "$")
 
 
 def test_the_demo_can_be_believed(checkout: Path) -> None:
@@ -92,15 +49,19 @@ def test_recipes_run_where_they_lie(checkout: Path, monkeypatch: pytest.MonkeyPa
         assert done.exit_code == 0, done.output
         expected = "LABEL_URL, LABEL_KEY, LABEL_MODEL" if command == "plan" else "kept"
         assert expected in " ".join(done.stdout.split())
+    (asked, swept) = code("docs/what_if.md", "bash")  # of configs/quickstart.yaml, which has been run now
+    assert "would come" in sh(checkout, asked.text)
+    assert "now 50" in sh(checkout, swept.text)
+    assert (checkout / "curve.svg").is_file()
 
 
 def test_the_readme_runs_as_it_is_printed(checkout: Path) -> None:
     if not (ENVIRONMENT / "bin" / "activate").is_file():
         pytest.skip("the tests do not run in a virtual environment")
-    recipe, task = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (checkout / "recipe.yaml").write_text(recipe)
-    (checkout / "edu.yaml").write_text(task)
-    targets, *blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    recipe, task = code("README.md", "yaml")
+    (checkout / "recipe.yaml").write_text(recipe.text)
+    (checkout / "edu.yaml").write_text(task.text)
+    targets, *blocks = (block.text for block in code("README.md", "bash"))
     for line in targets.splitlines():
         assert re.fullmatch(r"make (demo|test) +#.*", line)  # the one is the fixture, the other is what runs this
     with endpoint(answers={"array": "4", "return": "1", "class": "3", "a": "2"}) as server:

@@ -75,5 +75,5 @@ def test_files_that_pages_name_are_there() -> None:
 
 
 def test_the_drawing_of_the_layers_is_that_of_the_test() -> None:
-    drawn = re.findall(r"^    (\w+) +\S", (ROOT / "docs" / "design.md").read_text().partition("## Layers")[2], re.M)
+    drawn = re.findall(r"^(\w+) +\S", (ROOT / "docs" / "design.md").read_text().partition("## Layers")[2], re.M)
     assert tuple(drawn[: len(LAYERS)]) == LAYERS[::-1]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from tests.docs.blocks import code
 from tests.pipelines.readers.folders import make_dataset
 
-PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
-FOUND = re.findall(r"^## (.+?)$|^```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-START = FOUND[0][1]
+START, *BELOW = code("docs/reading.md", "python")
 Capture = pytest.CaptureFixture[str]
 #: The library that the examples below a heading need, and a part of what they print.
 HEADINGS = {
@@ -27,18 +25,12 @@ HEADINGS = {
 }
 
 
-def sections() -> dict[str, str]:
-    """The code of each section by its heading, its examples one after the other."""
-    codes: dict[str, str] = {}
-    for heading, code in FOUND[1:]:
-        if heading:
-            codes[heading] = ""
-        else:
-            codes[[*codes][-1]] += code
-    return codes
+#: The code below each heading, its examples one after the other.
+EXAMPLES = {heading: "".join(block.text for block in BELOW if block.heading == heading) for heading in HEADINGS}
 
 
-EXAMPLES = sections()
+def test_no_example_is_below_another_heading() -> None:
+    assert {block.heading for block in BELOW} == {*HEADINGS}
 
 
 @pytest.mark.ray
@@ -60,7 +52,7 @@ def check_example(heading: str, folder: Path, monkeypatch: pytest.MonkeyPatch, c
     nights = [[pa.table(first)], [pa.table({**first, "quality": [0.75, 0.75]})]]
     make_dataset(str(folder / "store"), "quickstart", nights, columns_changed=True)
     monkeypatch.chdir(folder)
-    exec(compile(START + EXAMPLES[heading], str(PAGE), "exec"), {"__name__": "__main__"})
+    exec(compile(START.text + EXAMPLES[heading], "docs/reading.md", "exec"), {"__name__": "__main__"})
     told, _, rest = capsys.readouterr().out.partition("\n")
     assert told == "000002-000000000002 4 ['id', 'text', 'source', 'quality']"
     assert printed in rest

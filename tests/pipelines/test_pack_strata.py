@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from gristmill.pipelines.shard_tasks import pack as packing
 from gristmill.pipelines.stages import strata as strata_stage
 from gristmill.pipelines.stages import write as writing
 from gristmill.pipelines.store.fuzzy_index import Index
+from tests.docs.blocks import code
 from tests.pipelines.stages.test_run import execute
 from tests.pipelines.test_pack import check, manifest_of, packed_documents, token_files, two_nights
 from tests.pipelines.test_whole_versions import MakeRecipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "packing.md"
 COLUMNS = 'write.columns=["id", "text", "source", "lang", "gopher_words", "gopher_symbol_ratio", "tokens"]'
 TOKENS = "measure=[{tokens: tokenizer.json}, gopher]"
 
@@ -67,7 +67,9 @@ def test_each_document_is_packed_with_its_stratum(packed_recipe: Path, tokenizer
         before, held = held, held + weights[value]
         limits += [value for share in (0.5, 0.9) if before < share * total <= held]
     assert packed["by"][1] == {"column": "gopher_words", "cuts": [50, 90], "percent": True, "limits": limits}
-    (sql,) = re.findall(r'^gristmill query "(SELECT min\(quality\) .*)"$', PAGE.read_text(), re.MULTILINE)
+    (query,) = code("docs/packing.md", "bash")
+    _, command, sql = shlex.split(query.text)
+    assert command == "query"
     found_by_sql = gristmill.query(store, sql.replace("quality", "gopher_words").replace("'web'", "'test'"))
     assert found_by_sql.column(0).to_pylist() == [limits[1]], "the query of docs/packing.md"
     library = tokenizers.Tokenizer.from_file(str(tokenizer_file))
