@@ -7,7 +7,7 @@ PYTEST_OPTIONS ?=
 # `make test-lm TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"` takes the small build for machines without a GPU.
 TORCH_PIP ?=
 
-.PHONY: demo test test-browser test-lm test-vllm test-slow lint format schema bench compose clean
+.PHONY: demo test test-browser test-lm test-vllm test-slow lint docs format schema bench compose clean
 
 demo: .venv/run
 	$(BIN)/gristmill run configs/demo/harvest.yaml
@@ -35,6 +35,11 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m docs.site.build
+
+# build/site/index.html; a broken link ends it
+docs: .venv/test
+	$(BIN)/python -m docs.site.build
 
 format: .venv/test
 	$(BIN)/ruff check --fix .

@@ -1,8 +1,8 @@
 """Build the site from the pages of the repository: `make docs`, or `python -m docs.site.build`.
 
-Links in pages are those of the repository, so that a code host shows them rightly. Here all pages, those that lie outside
-of docs/ and those that are made from code, are put into one folder, build/pages, and their links become those of the site.
-A file of the repository that a page links to, such as a recipe, becomes a page that shows it.
+Links in pages are those of the repository, so that a code host shows them rightly. Here all pages, those that lie
+outside of docs/ and those that are made from code, are put into one folder, build/pages, and their links become those
+of the site. A file of the repository that a page links to, such as a recipe, becomes a page that shows it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ _CODE = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2$|`[^`\n]+`", re.DOTALL | re.MUL
 _LANGUAGES = {".yaml": "yaml", ".py": "python", ".json": "json", ".sh": "bash", ".sbatch": "bash"}
 
 
-def main() -> None:
+def main(build: Path = ROOT / "build") -> None:
     """Write the pages, and have Zensical make the site of them; a broken link ends it with 1."""
-    build = ROOT / "build"
     configuration = stage(build)
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", str(configuration)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

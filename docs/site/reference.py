@@ -1,10 +1,11 @@
-"""Reference pages, made from the code: operators, fields of recipes, tasks and mixtures, commands, exit codes, extras."""
+"""Reference pages, made from the code: operators, fields of recipes and tasks, commands, exit codes, extras."""
 
 from __future__ import annotations
 
 import html
 import inspect
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -13,8 +14,9 @@ from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import typer
+from pydantic import ByteSize, TypeAdapter
 
-from gristmill.operators.base import Operator, Rule
+from gristmill.operators.base import Count, Operator, Rule
 from gristmill.operators.extract.extract import Extract
 from gristmill.operators.pack import Pack
 from gristmill.operators.table import OPERATORS, of_kind
@@ -42,7 +44,7 @@ def operators(section: str, title: str, introduction: str) -> str:
 
 def _operator(name: str, cls: type[Operator]) -> str:
     described = describe(name)
-    summary, _, rest = described["documentation"].partition("\n")
+    summary, _, rest = _linked(described["documentation"]).partition("\n")
     parts = [f"## {name}", summary, rest.strip(), *_options(cls)]
     given = described["columns"] or _given_by_rule(cls, name)
     if given:
@@ -99,8 +101,8 @@ def recipe() -> str:
     inner = {name: d for name, d in definitions.items() if name not in ("Target", "NamedIndex", "Quotas")}
     parts = [
         "# Fields of a recipe",
-        "A recipe is a YAML file. `configs/schema.json` has the same for editors. `${NAME}` in a value stands for an environment "
-        "variable, and `--set decide.select.documents=500` of most commands overrides one value.",
+        "A recipe is a YAML file. `configs/schema.json` has the same for editors. `${NAME}` in a value stands for an "
+        "environment variable, and `--set decide.select.documents=500` of most commands overrides one value.",
         _fields({**schema, "properties": properties}, inner, "field"),
         *_sections(inner),
         f"## extract\n\n{_prose(Extract)}",
@@ -139,7 +141,12 @@ def _sections(definitions: Schema) -> Iterator[str]:
 
 
 def _prose(cls: type[Operator]) -> str:
-    return inspect.cleandoc(cls.__doc__ or "")
+    return _linked(inspect.cleandoc(cls.__doc__ or ""))
+
+
+def _linked(text: str) -> str:
+    """Return a docstring in which pages that it names are links."""
+    return re.sub(r"(?<!`)docs/(\w+\.md)", r"[\1](../\1)", text)
 
 
 def _described(field: Schema) -> dict[str, str]:
@@ -153,7 +160,7 @@ def _fields(schema: Schema, definitions: Schema, heading: str) -> str:
         (
             f"`{name}`",
             type_of(field, definitions),
-            "required" if name in required else _default(field.get("default")),
+            "required" if name in required else _default(field.get("default"), type_of(field, definitions)),
             field.get("description") or _description(field, definitions),
         )
         for name, field in schema["properties"].items()
@@ -166,7 +173,9 @@ def _description(field: Schema, definitions: Schema) -> str:
     return str(definitions.get(name, {}).get("description", "")).split("\n")[0]
 
 
-def _default(value: Any) -> str:
+def _default(value: Any, kind: str = "") -> str:
+    if kind == _SIZE and isinstance(value, int):
+        return f"`{value / 1e6:g}MB`"
     if value is None or value in ([], {}) or isinstance(value, dict):
         return ""
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
@@ -179,6 +188,12 @@ _TYPES = {
     "boolean": "true or false",
     "null": "nothing",
 }
+_SIZE = "size, such as `8MB`"
+#: Numbers that may be written with a unit, by the pattern that their texts follow.
+_WRITTEN = {
+    next(choice["pattern"] for choice in TypeAdapter(kind).json_schema()["anyOf"] if "pattern" in choice): told
+    for kind, told in ((ByteSize, _SIZE), (Count, "number, such as `50k`"))
+}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -189,6 +204,9 @@ def type_of(field: Schema, definitions: Schema) -> str:
         definition = definitions.get(name, {})
         return f"[{name}](#{name.lower()})" if "properties" in definition else type_of(definition, definitions)
     choices = field.get("anyOf") or field.get("oneOf")
+    patterns = {choice.get("pattern") for choice in choices or ()}
+    if named := patterns & {*_WRITTEN}:
+        return _WRITTEN[named.pop()]
     if choices:
         told = dict.fromkeys(type_of(choice, definitions) for choice in choices if choice.get("type") != "null")
         return " or ".join(name for name in told if name)
@@ -302,8 +320,9 @@ def extras() -> str:
     brought = project["optional-dependencies"]
     rows = [(f"`{name}`", EXTRAS[name], ", ".join(f"`{r}`" for r in brought[name])) for name in EXTRAS]
     text = (
-        f"gristmill {project['version']} runs on Python {project['requires-python']}. Some of what it does needs packages that "
-        "`pip install .` leaves out; an extra brings them along: `pip install '.[s3,web]'`. `gristmill doctor` says which are there."
+        f"gristmill {project['version']} runs on Python {project['requires-python']}. Some of what it does needs "
+        "packages that `pip install .` leaves out; an extra brings them along: `pip install '.[s3,web]'`. "
+        "`gristmill doctor` says which are there."
     )
     core = "Always there: " + ", ".join(f"`{requirement}`" for requirement in project["dependencies"]) + "."
     return "\n\n".join(["# Extras", text, _table(("extra", "for", "packages"), rows), core]) + "\n"
@@ -322,10 +341,13 @@ def _escaped(text: str | None) -> str:
     return html.escape(text or "", quote=False)
 
 
-_TRANSFORMS = "Under `transform` in a recipe: they rewrite texts one by one, and drop nothing. All later stages see what they leave."
+_TRANSFORMS = (
+    "Under `transform` in a recipe: they rewrite texts one by one, and drop nothing. All later stages see what they "
+    "leave."
+)
 _MEASURES = (
-    "Under `measure` in a recipe: they give columns for each document by itself. A rule that reads a column pulls its measure in, so a "
-    "recipe lists only those whose options it sets, or whose columns it writes."
+    "Under `measure` in a recipe: they give columns for each document by itself. A rule that reads a column pulls its "
+    "measure in, so a recipe lists only those whose options it sets, or whose columns it writes."
 )
 _RULES = "Under `decide` in a recipe: they decide from columns which documents stay, in the order of the recipe."
 

@@ -46,6 +46,7 @@ RUN_BY = {
     ("docs/tutorials/warc.md", "yaml"): "tests/docs/test_tutorials.py",
     ("docs/tutorials/warc.md", "python"): "tests/docs/test_tutorials.py",
     ("docs/tutorials/classifier.md", "bash"): "tests/docs/test_tutorials.py",
+    ("docs/tutorials/classifier.md", "yaml"): "tests/docs/test_tutorials.py",
     ("docs/tutorials/classifier.md", "python"): "tests/docs/test_tutorials.py",
     ("docs/tutorials/kubernetes.md", "bash"): "tests/docs/test_tutorials.py",
     ("docs/tutorials/kubernetes.md", "yaml"): "tests/docs/test_tutorials.py",

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from gristmill.pipelines.cli.main import app
 from tests.docs.blocks import code
 from tests.docs.shell import sh
-from tests.pipelines.label.endpoint import endpoint
 
 #: Those of the environment that the tests run in, where its `activate` is.
 ENVIRONMENT = Path(sys.prefix)
@@ -55,20 +54,23 @@ def test_recipes_run_where_they_lie(checkout: Path, monkeypatch: pytest.MonkeyPa
     assert (checkout / "curve.svg").is_file()
 
 
-def test_the_readme_runs_as_it_is_printed(checkout: Path) -> None:
+def test_the_readme_runs_as_it_is_printed(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if not (ENVIRONMENT / "bin" / "activate").is_file():
         pytest.skip("the tests do not run in a virtual environment")
-    recipe, task = code("README.md", "yaml")
+    (recipe,) = code("README.md", "yaml")
     (checkout / "recipe.yaml").write_text(recipe.text)
-    (checkout / "edu.yaml").write_text(task.text)
-    targets, *blocks = (block.text for block in code("README.md", "bash"))
-    for line in targets.splitlines():
+    targets, commands = code("README.md", "bash")
+    for line in targets.text.splitlines():
         assert re.fullmatch(r"make (demo|test) +#.*", line)  # the one is the fixture, the other is what runs this
-    with endpoint(answers={"array": "4", "return": "1", "class": "3", "a": "2"}) as server:
-        keys = {"LABEL_URL": server.url, "LABEL_KEY": "sesame"}
-        printed = sh(checkout, "".join(blocks), **keys)
+    assert len(targets.text.splitlines()) == 2
+    printed = sh(checkout, commands.text)
     assert "rich/rich/__init__.py:inspect" in printed
-    assert (checkout / "labels.parquet").is_file()
-    assert (checkout / "best.parquet").is_file()
-    assert (checkout / "models" / "edu.bin").is_file()
-    assert (checkout / "models" / "quality.bin").is_file()
+    assert "now 50" in printed
+    assert "all as they were written" in printed
+    (reading,) = code("README.md", "python")
+    monkeypatch.chdir(checkout)
+    capsys.readouterr()
+    exec(compile(reading.text, reading.name, "exec"), {"__name__": "__main__"})
+    assert re.fullmatch(r"\d+ documents\n", capsys.readouterr().out)
