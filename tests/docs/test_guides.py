@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -32,14 +34,19 @@ def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     documents = [{"id": f"doc-{i}", "text": sentences(i, 60)} for i in range(40)]
     documents[17]["text"] = near_copy(documents[16]["text"])
     write_jsonl(folder / "texts" / "docs.jsonl", documents)
-    write_jsonl(folder / "old" / "old.jsonl", [{"id": f"old-{i}", "text": sentences(900 + i, 60)} for i in range(5)])
+    (folder / "old").mkdir()
+    old = [{"id": f"old-{i}", "text": sentences(900 + i, 60)} for i in range(5)]
+    pq.write_table(pa.Table.from_pylist(old), folder / "old" / "old.parquet")
     make(folder, "docs.yaml", name="docs", decide=["exact_dedup", {"fuzzy_dedup": {"threshold": 0.75}}])
     nightly = {"exact_dedup": "longest"}, {"fuzzy_dedup": {"index": {"name": "web"}}}
     make(folder, "web.yaml", name="web", sources=["crawl-6", "crawl-7"], decide=[*nightly])
     make(folder, "quickstart.yaml", name="quickstart", decide=["exact_dedup"], refresh={})
     for night in range(3):
         for name in ("crawl-6", "crawl-7"):
-            new = [{"id": f"{name}-{night}-{i}", "text": sentences(hash((name, night, i)), 60)} for i in range(5)]
+            new = [
+                {"id": f"{name}-{night}-{i}", "text": sentences(1000 * night + 10 * i + int(name[-1]), 60)}
+                for i in range(5)
+            ]
             write_jsonl(folder / name / f"{night}.jsonl", [*new, *documents[16:18]] if name == "crawl-6" else new)
         sh(folder, "gristmill run web.yaml")
     sh(folder, "gristmill datasets tag web train-2026-11 2")

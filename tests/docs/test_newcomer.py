@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,8 @@ from typer.testing import CliRunner
 
 from gristmill.pipelines.cli.main import app
 from tests.docs.blocks import code
-from tests.docs.shell import sh
+from tests.docs.shell import ENVIRONMENT, sh
 
-#: Those of the environment that the tests run in, where its `activate` is.
-ENVIRONMENT = Path(sys.prefix)
 pytestmark = pytest.mark.xdist_group("newcomer")  # the demo is made once
 
 

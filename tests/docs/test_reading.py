@@ -39,7 +39,14 @@ def test_the_example_of_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     check_example("Ray Data", tmp_path, monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("heading", [heading for heading in EXAMPLES if heading != "Ray Data"])
+@pytest.mark.parametrize(
+    "heading",
+    [
+        pytest.param(heading, marks=pytest.mark.lm if heading == "PyTorch" else ())
+        for heading in EXAMPLES
+        if heading != "Ray Data"
+    ],
+)
 def test_example(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     check_example(heading, tmp_path, monkeypatch, capsys)
 
