@@ -101,7 +101,13 @@ def with_links_of_the_site(path: str, text: str) -> str:
         place = posixpath.relpath(place_of(_resolved(path, link[1] or link[0])), here)
         return place + (link[2] or "")
 
-    return _outside_code(text, lambda prose: _LINK.sub(replaced, prose))
+    linked = _outside_code(text, lambda prose: _LINK.sub(replaced, prose))
+    # In code within a table code hosts want bars escaped, and Python-Markdown does not.
+    return re.sub(r"^\|.*$", lambda row: re.sub(r"`[^`]+`", _with_bars, row[0]), linked, flags=re.MULTILINE)
+
+
+def _with_bars(code: re.Match[str]) -> str:
+    return code[0].replace("\\|", "|")
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> str:

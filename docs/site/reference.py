@@ -334,7 +334,8 @@ def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "&#124;" if "`" not in text else "\\|")
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if i % 2 else part.replace("|", "&#124;") for i, part in enumerate(parts))  # code keeps bars
 
 
 def _escaped(text: str | None) -> str:
