@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from gristmill.operators.table import OPERATORS
 from gristmill.pipelines.cli.common import EXIT_CODES, UNPUBLISHED
 from gristmill.pipelines.cli.main import app
 from tests.test_layout import LAYERS
@@ -63,6 +64,11 @@ def test_the_table_of_exit_codes_is_whole() -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", (ROOT / "docs" / "store.md").read_text(), re.MULTILINE)
     told = {int(code) for row in rows for code in row.split(",")}
     assert told == {0, 1, UNPUBLISHED, *EXIT_CODES.values(), 128 + 1, 128 + 2, 128 + 15}
+
+
+def test_all_operators_are_among_what_there_is() -> None:
+    table = (ROOT / "docs" / "features.md").read_text().partition("\n\n## ")[0]
+    assert not [name for name in OPERATORS if f"`{name}`" not in table]
 
 
 def test_every_folder_states_its_law() -> None:
