@@ -182,7 +182,11 @@ def _start(ray: Any, workers: int | None) -> None:
 
 
 def _join(ray: Any) -> None:
-    """Join the cluster that RAY_ADDRESS announces. Raises FatalError where none answers or the token is refused."""
+    """Join the cluster that RAY_ADDRESS announces. Raises FatalError where none answers or the token is refused.
+
+    `ray start` asks for a token wherever its user has one, and a cluster that misses it does not say so to the joining
+    process; whether to show one cannot be tried, as a cluster that asks for none then hangs.
+    """
     address = os.environ[ADDRESS]
     try:
         _knock(address)
@@ -194,8 +198,8 @@ def _join(ray: Any) -> None:
         ) from None
     except (OSError, RuntimeError, ValueError) as error:
         raise FatalError(
-            f"no Ray cluster answers at {ADDRESS}={address}: {last_line(error)}. Start one (ray start --head), unset "
-            "the variable, or use --engine local"
+            f"no Ray cluster answers at {ADDRESS}={address}: {last_line(error)}. Start one (ray start --head); if "
+            "there is one, it may want a token: set RAY_AUTH_MODE=token; or unset the variable, or use --engine local"
         ) from None
 
 
