@@ -7,6 +7,7 @@ from dataclasses import replace
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.engine.base import Engine
+from gristmill.pipelines.html.leaving import left
 from gristmill.pipelines.html.run_report import report_url, run_report
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.stages.context import Context, RunResult
@@ -23,18 +24,13 @@ def leave_report(context: Context) -> RunResult:
 
     No run fails for its report: where it cannot be made, the reporter says why.
     """
-    assert context.result is not None
-    try:
-        run = read_run(context.store, context.result.run)
-        assert run is not None
-        context.records.add(run)  # who asks for it next need not read it
-        url = report_url(run)
-        files.write_bytes(url, run_report(run, context.engine))
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        context.reporter.warn(f"! the report could not be made: {why}. `gristmill report` tries again")
-        return context.result
-    return replace(context.result, report=url)
+    result = context.result
+    assert result is not None
+    run = read_run(context.store, result.run)
+    assert run is not None
+    context.records.add(run)  # who asks for it next need not read it
+    url = left(report_url(run), lambda: run_report(run, context.engine), context.reporter, "gristmill report")
+    return replace(result, report=url)
 
 
 def make_report(

@@ -84,6 +84,7 @@ KINDS = (
         r"index/[^/]+/(index\.json|generations/.+\.(parquet|json))",
         f"{_BACKUP}: it holds what earlier runs kept, which no run decides again",
     ),
+    _kind("report of a task", r"labels/[^/]+/report\.html", "`gristmill report TASK` makes it again", derived=True),
     _kind("labels", r"labels/[^/]+/[^/]+\.(parquet|jsonl|json)", _LABELS),
     _kind(
         "state of a loop",
