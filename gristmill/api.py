@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.operators.label.task import Sample
+    from gristmill.pipelines.html.run_report import RunPage
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
     from gristmill.pipelines.label.task import LoadedTask
     from gristmill.pipelines.readers.mix_plan import MixPlan
@@ -119,7 +120,14 @@ def refresh(
     night = night or datetime.now(UTC).date()
     loaded = _loaded(recipe).of_nights(night, since)
     opened = partial(open_engine, engine, workers)
-    return do_night(loaded, opened, _reporter(reporter), night, confirm, _leave_report)
+    told = _reporter(reporter)
+    kept: dict[str, RunPage] = {}
+    done = do_night(loaded, opened, told, night, confirm, partial(_leave_report, kept=kept))
+    if kept:
+        from gristmill.pipelines.html.reports import leave_night
+
+        leave_night(done, kept, loaded.store, told)
+    return done
 
 
 def label(
@@ -820,11 +828,11 @@ def _task_of(path: str) -> LoadedTask | None:
     return load_task(path, asks=False) if is_task(path) else None
 
 
-def _leave_report(context: Context) -> RunResult:
+def _leave_report(context: Context, kept: dict[str, RunPage] | None = None) -> RunResult:
     """Write the report of a run; what it takes is loaded only where there is something to report."""
     from gristmill.pipelines.html.reports import leave_report
 
-    return leave_report(context)
+    return leave_report(context, kept)
 
 
 def _loaded(recipe: Recipe) -> LoadedRecipe:
