@@ -238,7 +238,7 @@ def test_a_report_says_where_length_alone_tells_the_kinds_apart(corpus, tmp_path
     out = tmp_path / "m.bin"
     report = train_quality(["good"], ["bad"], str(out), read=reader(corpus), **SMALL)
     console = Console(width=300, record=True, file=io.StringIO())
-    show_training(report, console)
+    show_training(report, None, console)
     shown, page = console.export_text(), Path(f"{out}.report.md").read_text()
     expected = f"length alone tells the two kinds apart: a positive document is {says} than a negative one 100%"
     for text in (shown, page, " ".join(report.as_json()["warnings"])):
