@@ -80,7 +80,7 @@ def test_confusion_labels_and_strata_are_those_of_the_report(student: tuple[Path
     report = student[1]
     rows = shown(page, "Answers by what is right")[1:]
     assert [[number(cell.split(" ")[0]) for cell in row[1:-1]] for row in rows] == report["test"]["confusion"]
-    assert [row[0] for row in shown(page, "Labels")[1:]] == report["labels"]
+    assert [row[0] for row in shown(page, "Table of labels")[1:]] == report["labels"]
     strata = {row[0]: number(row[4]) for row in shown(page, "Figures by source")[1:]}
     assert strata == {row["stratum"]: row["texts"] for row in report["strata"]["source"]["rows"]}
     assert [number(row[0]) for row in shown(page, "Quality by examples")[1:]] == [
