@@ -81,8 +81,8 @@ class TaskFacts:
     answers: pa.Table  #: content_id, annotator, answer, probability: of several revisions the last
 
 
-def task_facts(loaded: LoadedTask, store: str) -> TaskFacts:
-    """Return the facts of a task in a store.
+def task_facts(loaded: LoadedTask, store: str, most: int | None = None) -> TaskFacts:
+    """Return the facts of a task in a store; of more than `most` answers agreement is left out.
 
     Raises RecipeError where the store has none of its labels, StoreDamaged where a file is not what was written.
     """
@@ -92,8 +92,12 @@ def task_facts(loaded: LoadedTask, store: str) -> TaskFacts:
     answers = _last_answers(rows)
     named, items, agreement, why = None, None, None, ""
     try:
-        named = votes_of_task(loaded, store, strata=True)
-        items, agreement = aggregate(named)
+        if most is None or answers.num_rows <= most:
+            named = votes_of_task(loaded, store, strata=True)
+            items, agreement = aggregate(named)
+        else:
+            n = answers.num_rows
+            why = f"there are {n:,} answers; `gristmill report TASK`, with the file of the task, takes the time for it"
     except RecipeError as error:  # answers that are no labels, or none that is valid
         why = str(error)
     texts = _texts(documents, loaded.task.pairs)

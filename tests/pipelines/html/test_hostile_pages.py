@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 import gristmill
+from gristmill import api
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.config.quoting import printable
 from gristmill.pipelines.html.comparison_page import comparison_page
@@ -131,7 +132,7 @@ def hostile_page(kind: str, folder: Path) -> Path:
         made = examples(240, source=lambda topic, draw: HOSTILE[draw.randrange(2)])
         names = dict(zip(("sport", "law", "food"), HOSTILE[50:53], strict=True))
         made = [{**row, "label": names[row["label"]]} for row in made]
-        gristmill.api.distil(str(folder / "m.bin"), table=table(folder / "t.parquet", made), by=["source"])
+        api.distil(str(folder / "m.bin"), table=table(folder / "t.parquet", made), by=["source"])
         return Path(f"{folder / 'm.bin'}.report.html")
     if kind == "comparison":
         recipe = hostile_recipe(folder)

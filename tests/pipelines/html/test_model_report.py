@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gristmill
+from gristmill import api
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.html.model_page import loop_page, student_page
@@ -42,7 +43,7 @@ ROUNDS = [
 def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("model")
     made = examples(300, source=lambda topic, draw: draw.choice(["web", "<b>book"]))
-    report = gristmill.api.distil(str(folder / "topic.bin"), table=table(folder / "t.parquet", made), by=["source"])
+    report = api.distil(str(folder / "topic.bin"), table=table(folder / "t.parquet", made), by=["source"])
     return folder / "topic.bin", report
 
 

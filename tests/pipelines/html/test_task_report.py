@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 import gristmill
+from gristmill import api
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.html import task_reports
@@ -86,7 +87,7 @@ def test_the_mix_of_answers_is_counted_by_annotator_and_source(done: Labelled, p
 
 
 def test_agreement_is_that_of_labels_aggregate_and_confusions_are_counts(done: Labelled, page: Any) -> None:
-    _, report = gristmill.api.aggregate_labels(str(done.folder / "task.yaml"), done.store)
+    _, report = api.aggregate_labels(str(done.folder / "task.yaml"), done.store)
     text = page.xpath("string(//section[@aria-labelledby='agreement'])")
     assert f"{report['agreement']['alpha']:.3f} of all answers" in " ".join(text.split())
     kappas = {row[0]: row[1:] for row in table(page, "Agreement of each two annotators")[1:]}
@@ -173,6 +174,20 @@ def test_gristmill_label_leaves_a_page_without_texts_and_names_it(
     (tmp_path / "docs.jsonl").unlink()
     gristmill.report("task.yaml")
     assert b"could not be read again" in report.read_bytes()
+
+
+def test_of_very_many_answers_agreement_is_left_to_the_command(
+    done: Labelled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    facts = task_facts(done.task, done.store, most=10)
+    assert facts.no_agreement == (
+        "there are 234 answers; `gristmill report TASK`, with the file of the task, takes the time for it"
+    )
+    assert facts.mix == done.facts.mix
+    monkeypatch.setattr(task_reports, "_MOST_ANSWERS", 10)
+    url = leave_task_report(done.task, done.store, QUIET)
+    assert url is not None
+    assert "is not told: there are 234 answers" in Path(url).read_text()
 
 
 def test_a_page_that_cannot_be_made_fails_nothing(done: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
