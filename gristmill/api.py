@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.operators.label.task import Sample
+    from gristmill.pipelines.html.run_report import RunPage
     from gristmill.pipelines.label.result import LabelPlan, LabelResult
+    from gristmill.pipelines.label.task import LoadedTask
     from gristmill.pipelines.readers.mix_plan import MixPlan
     from gristmill.pipelines.readers.mixture import Mixture
     from gristmill.pipelines.readers.open_dataset import OpenDataset
@@ -118,7 +120,14 @@ def refresh(
     night = night or datetime.now(UTC).date()
     loaded = _loaded(recipe).of_nights(night, since)
     opened = partial(open_engine, engine, workers)
-    return do_night(loaded, opened, _reporter(reporter), night, confirm, _leave_report)
+    told = _reporter(reporter)
+    kept: dict[str, RunPage] = {}
+    done = do_night(loaded, opened, told, night, confirm, partial(_leave_report, kept=kept))
+    if kept:
+        from gristmill.pipelines.html.reports import leave_night
+
+        leave_night(done, kept, loaded.store, told)
+    return done
 
 
 def label(
@@ -161,7 +170,12 @@ def label(
     place = absolute(os.fspath(store), ".")
     source = _source(place, dataset, paths, text, id, loaded.task.sample)
     with closing(open_engine(engine, workers)) as opened:
-        return label_source(loaded, place, source, opened, _reporter(reporter), confirm)
+        result = label_source(loaded, place, source, opened, _reporter(reporter), confirm)
+    if not result.declined:
+        from gristmill.pipelines.html.task_reports import leave_task_report
+
+        result.report = leave_task_report(loaded, place, _reporter(reporter))
+    return result
 
 
 def distil(
@@ -224,6 +238,7 @@ def distil(
     Raises:
         RecipeError: What is asked for is wrong, or there are too few examples.
     """
+    from gristmill.pipelines.html.model_reports import leave_model_report
     from gristmill.pipelines.train.distil import Options
     from gristmill.pipelines.train.distil import distil as make
     from gristmill.pipelines.train.examples import examples_of_table
@@ -244,7 +259,9 @@ def distil(
         held_out = examples_of_table(test, text, label, None, by, examples.kind == "scale", examples.labels)
     taught = (calibration, unlabelled, prior, correct, calibrate_by, balance, student)
     options = Options(ngram, buckets, seed, *taught)  # type: ignore[arg-type]
-    return make(examples, out, _reporter(reporter), options, held_out)
+    report = make(examples, out, _reporter(reporter), options, held_out)
+    leave_model_report(report, out, _reporter(reporter))
+    return report
 
 
 def loop(
@@ -301,6 +318,7 @@ def loop(
         RecipeError: The task, the recipe or an option is wrong, or there are too few texts.
         GaveUp: Texts are left without an answer; the next call asks about them.
     """
+    from gristmill.pipelines.html.model_reports import leave_loop_report, leave_model_report
     from gristmill.pipelines.label.run import origin_of, scan_some
     from gristmill.pipelines.label.task import load_task
     from gristmill.pipelines.storage.locations import absolute
@@ -324,7 +342,11 @@ def loop(
     with closing(open_engine(engine, workers)) as opened:
         documents = scan_some(source, opened, _reporter(reporter))
         origin = origin_of(source, place)
-        return run_loop(loaded, place, documents, out, options, opened, _reporter(reporter), confirm, origin)
+        result = run_loop(loaded, place, documents, out, options, opened, _reporter(reporter), confirm, origin)
+    leave_loop_report(result.rounds, out, sampler, _reporter(reporter))
+    if result.student is not None:
+        leave_model_report(result.student, out, _reporter(reporter))
+    return result
 
 
 def audit_labels(
@@ -580,32 +602,45 @@ def report(
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> str:
-    """Make the report of a run, one HTML page, with examples of texts and the versions before it; return its URL.
+    """Make the report of a run, a labelling task or a model, one HTML page; return its URL.
+
+    That of a run has examples of texts, and the versions before it.
 
     Args:
-        about: The name or number of a run, the name of a dataset (of the version that readers take), or a recipe or the
-            path of its YAML file (of its dataset, in its store); by default the newest run of the store.
+        about: The name or number of a run; the name of a dataset (of the version that readers take); a recipe or the
+            path of its YAML file (of its dataset, in its store); the path of a task's YAML file; or that of a model
+            that `distil`, `loop` or `train` made. By default it is the newest run of the store.
         store: The store's folder or URL.
-        examples: Documents of each kind that are shown for each rule.
-        out: Where it is written; by default beside the run, in the store.
+        examples: Documents of each kind that are shown for each rule or answer.
+        out: Where it is written; by default beside the run, in the task's folder of the store, or beside the model.
         workers: Number of shards that are looked at at the same time; by default the number of cores.
         reporter: See `run`.
 
     Raises:
-        RecipeError: There is no such run.
+        RecipeError: There is no such run, or the store has no labels of the task.
         StoreLocked: Another run holds the store; `out` writes nothing into it.
         GristmillError: A file of the store is not what was written.
     """
-    from gristmill.pipelines.html.reports import make_report
     from gristmill.pipelines.storage.locations import absolute
 
     place, wanted = absolute(os.fspath(store), "."), about
+    to = None if out is None else os.fspath(out)
     if about is not None and (isinstance(about, LoadedRecipe) or os.fspath(about).endswith((".yaml", ".yml"))):
+        if not isinstance(about, LoadedRecipe) and (task := _task_of(os.fspath(about))) is not None:
+            from gristmill.pipelines.html.task_reports import make_task_report
+
+            return make_task_report(task, place, examples, to)
         loaded = _loaded(about)
         place, wanted = loaded.store, loaded.recipe.name
     name = None if wanted is None else os.fspath(wanted)  # type: ignore[arg-type]
+    if name is not None and name.endswith(".bin"):
+        from gristmill.pipelines.html.model_reports import make_model_report
+
+        return make_model_report(name, to)
+    from gristmill.pipelines.html.reports import make_report
+
     with closing(open_engine("local", workers)) as engine:
-        return make_report(place, name, examples, engine, _reporter(reporter), None if out is None else os.fspath(out))
+        return make_report(place, name, examples, engine, _reporter(reporter), to)
 
 
 def thresholds(
@@ -786,11 +821,18 @@ def _source(store: str, dataset: str | None, paths: Sequence[str], text: str, id
     return source_of(files.join(store, FOLDER, dataset), dataset, text, id, sample, (columns.SOURCE,))
 
 
-def _leave_report(context: Context) -> RunResult:
+def _task_of(path: str) -> LoadedTask | None:
+    """Return the task of a YAML file; None where it is a recipe, or nothing that is either."""
+    from gristmill.pipelines.label.task import is_task, load_task
+
+    return load_task(path, asks=False) if is_task(path) else None
+
+
+def _leave_report(context: Context, kept: dict[str, RunPage] | None = None) -> RunResult:
     """Write the report of a run; what it takes is loaded only where there is something to report."""
     from gristmill.pipelines.html.reports import leave_report
 
-    return leave_report(context)
+    return leave_report(context, kept)
 
 
 def _loaded(recipe: Recipe) -> LoadedRecipe:

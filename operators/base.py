@@ -292,6 +292,14 @@ class Rule(Operator):
         """Return what reports call the clauses of `when`, parted by OR, in their order; by default their SQL."""
         return None
 
+    def told(self) -> dict[str, Any]:
+        """Return what reports tell of a rule with `when` besides its counts: limits that its expression does not show.
+
+        `limits`: `by`, a column, `minimum` and `maximum`, by column and by value of `by`. `cut`: `column`, `at` and
+        `wish`, of a rule that drops what is below.
+        """
+        return {}
+
     def limits(self) -> tuple[Limit, ...]:
         """Return the limits of columns that can be set one by one, with `with_limit`."""
         return ()

@@ -75,6 +75,10 @@ class CutByWish(Rule):
         """Return what reports call the comparison: the wish, whose cut is in the decisions."""
         return (f"{self.column} < cut for {self.wish}",)
 
+    def told(self) -> dict[str, Any]:
+        """Return the cut, which stands in the report on the student; nothing where it is not looked up."""
+        return {} if self.at is None else {"cut": {"column": self.column, "at": self.at, "wish": self.wish}}
+
     def reads(self) -> set[str]:
         """Return the column of the score."""
         return {self.column}

@@ -70,6 +70,10 @@ class Thresholds(Rule):
         """Return the columns that have limits, and the one that says which."""
         return {self.by, *self.minimum, *self.maximum}
 
+    def told(self) -> dict[str, Any]:
+        """Return the limits, which may stand in a file that is another one later."""
+        return {"limits": {"by": self.by, "minimum": self.minimum, "maximum": self.maximum}}
+
     def meant_for(self) -> tuple[str, tuple[str, ...]]:
         """Return the column `by`, and its values that have limits."""
         return self.by, tuple(dict.fromkeys(value for *_, limits in self._sides() for value in limits))

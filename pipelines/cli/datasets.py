@@ -133,6 +133,9 @@ def datasets_diff(
         typer.Argument(metavar="B", help="The other; by default the one that readers take.", show_default=False),
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Documents to show that came, and that went.")] = 3,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write a page on it there, with histograms.")
+    ] = None,
     store: Store = "./store",
     as_json: AsJson = False,
     debug: Debug = False,
@@ -140,10 +143,15 @@ def datasets_diff(
     """Compare two versions: which documents came and went and why, by source, and how the measures moved."""
     with errors(debug):
         from gristmill.pipelines.report.console.versions import show_comparison
-        from gristmill.pipelines.versions.compare import compare
+        from gristmill.pipelines.versions.compare import EXCERPT, PAGE_EXCERPT, compare
 
-        found = compare(store, dataset, first, second, examples)
-        print_result(as_json, found.to_json(), lambda: show_comparison(found.to_json(), out))
+        found = compare(store, dataset, first, second, examples, EXCERPT if html is None else PAGE_EXCERPT)
+        told = {**found.to_json(), "html": html}
+        if html is not None:
+            from gristmill.pipelines.html.comparison_page import write_comparison
+
+            write_comparison(found, html)
+        print_result(as_json, told, lambda: show_comparison(told, out))
 
 
 @datasets_app.command("publish")

@@ -1,4 +1,4 @@
-"""`gristmill report`: the page on a run."""
+"""`gristmill report`: the page on a run, a labelling task or a model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def report(
     about: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|DATASET|RECIPE]",
-            help="A run by name or number, a dataset or the recipe of one; by default the newest run.",
+            metavar="[RUN|DATASET|RECIPE|TASK|MODEL]",
+            help="A run by name or number, a dataset, or the file of a recipe, a task or a model; else the newest run.",
             show_default=False,
         ),
     ] = None,
     store: Store = "./store",
-    examples: Annotated[int, typer.Option(min=0, help="Documents of each kind that are shown for each rule.")] = 3,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Documents of each kind that are shown for each rule or answer.")
+    ] = 3,
     to: Annotated[
-        str | None, typer.Option("--out", metavar="FILE", help="Write it there; else beside the run, in the store.")
+        str | None, typer.Option("--out", metavar="FILE", help="Write it there; else beside what it is about.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     workers: Workers = None,
@@ -42,7 +44,7 @@ def report(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make the report of a run, one HTML page: losses, histograms, duplicates, examples, quarantine, versions, cost."""
+    """Make the report of a run, a task or a model, one HTML page: losses, histograms, examples, agreement, versions."""
     with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
         from gristmill.pipelines.html.browser import show

@@ -71,6 +71,8 @@ def quality(
     """Train a fastText classifier that tells positive documents from negative ones, and report how well it does."""
     with errors(debug):
         from gristmill.operators.errors import RecipeError
+        from gristmill.pipelines.html.model_reports import leave_model_report, page_of
+        from gristmill.pipelines.progress.reporter import Reporter
         from gristmill.pipelines.report.console.training import show_training
         from gristmill.pipelines.train.quality import train_quality
 
@@ -90,7 +92,8 @@ def quality(
             taught = Taught(task, open_stored(absolute(store, "."), task.fingerprint), good or (), input_ or ())
             sides = ([taught.positive], [taught.negative])
             report = train_quality(*sides, model, read=taught.read, **options)  # type: ignore[arg-type]
-        print_result(as_json, report.as_json(), lambda: show_training(report, out))
+        leave_model_report(report.as_json(), model, Reporter(quiet=True))
+        print_result(as_json, report.as_json(), lambda: show_training(report, page_of(model), out))
 
 
 def distil(
@@ -141,6 +144,7 @@ def distil(
     """Make a student of labels: a fast, calibrated classifier, tested on texts that it has not seen."""
     with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
+        from gristmill.pipelines.html.model_reports import page_of
         from gristmill.pipelines.report.console.training import show_distilled
 
         report = api.distil(
@@ -169,7 +173,7 @@ def distil(
             seed=seed,
             reporter=reporter,
         )
-        print_result(as_json, report, lambda: show_distilled(report, out))
+        print_result(as_json, report, lambda: show_distilled(report, page_of(model), out))
 
 
 def loop(
@@ -206,6 +210,7 @@ def loop(
     """Label, make a student, choose by it what to label next, and again; beside it as many texts at random."""
     with errors(debug), reporting(quiet, progress) as reporter:
         from gristmill import api
+        from gristmill.pipelines.html.model_reports import page_of
         from gristmill.pipelines.report.console.training import show_loop
 
         result = api.loop(
@@ -230,4 +235,4 @@ def loop(
             reporter=reporter,
             confirm=confirmation(yes),
         )
-        print_result(as_json, result.to_json(), lambda: show_loop(result, model, sampler, out))
+        print_result(as_json, result.to_json(), lambda: show_loop(result, model, sampler, page_of(model), out))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class MeasureCut:
     sign: str  #: documents go whose value is on this side: <, <=, > or >=
     limit: float
     written: str  #: the limit as the recipe has it
+    group: tuple[str, str] | None = None  #: the column and the value whose documents have this limit; None: all have it
 
     @property
     def drops_below(self) -> bool:
@@ -35,8 +36,8 @@ class MeasureCut:
 def cuts_of(recipe: Mapping[str, Any], funnel: Funnel) -> list[MeasureCut]:
     """Return the limits of the rules of a recipe as a run recorded it, each once, in the order of the rules.
 
-    A quantile is the number that it came to. Rules whose limits are not known here are left out: those of packages that
-    are not installed, and those with other limits for each language.
+    A quantile is the number that it came to, a cut the one that was looked up; limits of each language are as the run
+    had them. Rules of packages that are not installed are left out.
     """
     try:
         rules: Sequence[Rule] = recorded_operators(recipe, "decide", "the record of the run")
@@ -49,7 +50,19 @@ def cuts_of(recipe: Mapping[str, Any], funnel: Funnel) -> list[MeasureCut]:
         for limit in dict.fromkeys(rule.limits()):
             if (number := _number(limit.value, limit.column, quantiles)) is not None:
                 cuts.append(MeasureCut(name, limit.column, limit.sign, number, limit.value))
+        cuts += _told(name, {**rule.told(), **details.get(name, {})})
     return cuts
+
+
+def _told(rule: str, told: Mapping[str, Any]) -> Iterator[MeasureCut]:
+    """Yield the limits that a rule tells of by itself (`Rule.told`)."""
+    if cut := told.get("cut"):
+        yield MeasureCut(rule, cut["column"], "<", float(cut["at"]), f"the cut for {cut['wish']}")
+    limits = told.get("limits", {})
+    for sign, side in (("<", "minimum"), (">", "maximum")):
+        for column, by_value in limits.get(side, {}).items():
+            for value, limit in by_value.items():
+                yield MeasureCut(rule, column, sign, float(limit), f"{side} of {value}", (limits["by"], value))
 
 
 def _number(written: str, column: str, quantiles: Mapping[str, Any]) -> float | None:

@@ -10,7 +10,7 @@ import duckdb
 
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError
-from gristmill.pipelines.config.quoting import sql_name
+from gristmill.pipelines.config.quoting import sql_name, sql_text
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.html.cuts import MeasureCut
 from gristmill.pipelines.html.svg import figure
@@ -78,11 +78,28 @@ def _shards_to_read(stands: Standing) -> list[int]:
 
 def _near_kept(cuts: Sequence[MeasureCut], n: int, elsewhere: str) -> str:
     """Return the SELECT of the kept documents that are nearest to one of some limits, in proportion to the limit."""
-    distances = [f"abs({sql_name(cut.column)}::DOUBLE - {cut.limit!r}) / {max(abs(cut.limit), 1e-9)!r}" for cut in cuts]
+    distances = [
+        f"abs({sql_name(column)}::DOUBLE - {limit}) / greatest(abs({limit}), 1e-9)"
+        for column, limit in _limits_in_sql(cuts)
+    ]
     return f"""
         SELECT address FROM documents JOIN decisions USING (address) WHERE kept AND {elsewhere} = 0
         ORDER BY least({", ".join(distances)}) NULLS LAST, address LIMIT {int(n)}
     """
+
+
+def _limits_in_sql(cuts: Sequence[MeasureCut]) -> list[tuple[str, str]]:
+    """Return columns with their limits as SQL; those of groups of documents are one expression."""
+    limits, of_groups = [], defaultdict[tuple[str, str, str], list[str]](list)
+    for cut in cuts:
+        if cut.group is None:
+            limits.append((cut.column, repr(cut.limit)))
+        else:
+            case = f"WHEN {sql_text(cut.group[1])} THEN {cut.limit!r}"
+            of_groups[cut.column, cut.sign, cut.group[0]].append(case)
+    for (column, _, by), cases in of_groups.items():
+        limits.append((column, f"(CASE {sql_name(by)} {' '.join(cases)} END)"))
+    return limits
 
 
 def _documents(

@@ -9,14 +9,15 @@ from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.html.cuts import cuts_of
 from gristmill.pipelines.html.examples import EXCERPT, examples_of
+from gristmill.pipelines.html.nights import history_values
 from gristmill.pipelines.html.run_report import ReportExtras
-from gristmill.pipelines.html.svg import horizontal_bar, line_chart
+from gristmill.pipelines.html.svg import horizontal_bar
 from gristmill.pipelines.report.clusters import clusters
 from gristmill.pipelines.store.datasets import Dataset
 from gristmill.pipelines.store.run_records import RunRecords, Standing
 from gristmill.pipelines.store.runs import Run
 from gristmill.pipelines.store.shown import shown_version
-from gristmill.pipelines.versions.facts import versions_of
+from gristmill.pipelines.versions.history import history
 from gristmill.pipelines.versions.profile import drifts, profile
 
 #: The largest clusters, and the newest versions, that are shown.
@@ -30,14 +31,8 @@ def gathered(records: RunRecords, run: Run, examples: int) -> ReportExtras:
     funnel = Funnel.from_json(run.record["result"]["funnel"])
     shown = examples_of(Standing(run, run.shards()), funnel, cuts_of(run.record["recipe"], funnel), examples)
     found, unreadable = _clusters(run, funnel)
-    versions = _versions(records, run)
     since, drift = _drift(records, run)
-    chart = None
-    if len(versions) > 1:
-        points = [(version["version"].split("-")[0], version["documents"]) for version in versions]
-        told = f"Documents by version, from {points[0][1]:,} to {points[-1][1]:,}"
-        chart = line_chart(points, told)
-    return ReportExtras(shown, found, versions, chart, drift, since, unreadable)
+    return ReportExtras(shown, found, _history(records, run), drift, since, unreadable)
 
 
 def _clusters(run: Run, funnel: Funnel) -> tuple[Sequence[Mapping[str, Any]], str]:
@@ -55,19 +50,13 @@ def _clusters(run: Run, funnel: Funnel) -> tuple[Sequence[Mapping[str, Any]], st
     return found, ""
 
 
-def _versions(records: RunRecords, run: Run) -> list[dict[str, Any]]:
-    """Return the versions of a run's dataset up to its own, oldest first."""
+def _history(records: RunRecords, run: Run) -> dict[str, Any] | None:
+    """Return the versions of a run's dataset up to its own; None where its version is gone."""
     try:
-        facts = versions_of(records, run.record["name"])
-    except RecipeError:  # its version is gone
-        return []
-    found = []
-    for version in facts:
-        if version.version > run.record["version"]:
-            break
-        marks = [*(["current"] if version.current else []), *version.tags, *(["held back"] if version.held else [])]
-        found.append({**version.to_json(), "marks": ", ".join(marks)})
-    return found[-SHOWN_VERSIONS:]
+        found = history(records, run.record["name"], run.record["version"], SHOWN_VERSIONS)
+    except RecipeError:
+        return None
+    return history_values(found, run.index is not None) if found else None
 
 
 def _drift(records: RunRecords, run: Run) -> tuple[str, list[dict[str, Any]]]:

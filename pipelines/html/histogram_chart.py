@@ -110,8 +110,12 @@ def histogram_chart(bars: HistogramBars, cuts: Sequence[MeasureCut], label: str)
         at = x.at(tick)
         anchor = "start" if at < _LEFT + 6 else "end" if at > _WIDTH - _RIGHT - 12 else "middle"
         drawn.append(element("text", figure(tick), x=at, y=_HEIGHT - 7, text_anchor=anchor))
-    for cut in cuts:
-        if bars.edges[0] <= cut.limit <= bars.edges[-1]:
+    shown = [cut for cut in cuts if bars.edges[0] <= cut.limit <= bars.edges[-1]]
+    for limit, named in _of_groups(shown).items():
+        title = element("title", f"{figure(limit)}: {named}")
+        drawn.append(element("line", [title], x1=x.at(limit), x2=x.at(limit), y1=_TOP, y2=y.start, class_="group-cut"))
+    for cut in shown:
+        if cut.group is None:
             drawn += _cut(cut, x)
     return element("svg", drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="chart", role="img", aria_label=label)
 
@@ -149,6 +153,15 @@ def _bar(bars: HistogramBars, i: int, x: ChartAxis, y: ChartAxis, cut_off: bool)
     return drawn
 
 
+def _of_groups(cuts: Sequence[MeasureCut]) -> dict[float, str]:
+    """Return the limits of groups, each with the first of those that have it."""
+    found: dict[float, list[str]] = {}
+    for cut in cuts:
+        if cut.group is not None:
+            found.setdefault(cut.limit, []).append(f"{cut.rule} drops {cut.sign} where {' '.join(cut.group)}")
+    return {limit: "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "") for limit, names in found.items()}
+
+
 def _cut(cut: MeasureCut, x: ChartAxis) -> list[Markup]:
     """Return a dashed line at a limit, with an arrow to the side that goes."""
     at, side = x.at(cut.limit), -1 if cut.drops_below else 1
@@ -169,7 +182,7 @@ def extent(bars: HistogramBars, i: int) -> str:
     return f"{figure(low)} to {figure(high)}"
 
 
-def small_histogram(bars: HistogramBars, label: str) -> Markup:
+def small_histogram(bars: HistogramBars, label: str, limits: Sequence[float] = ()) -> Markup:
     """Return a histogram of one line of text's height, as high as its highest bar: what is kept, and what went."""
     width, height = 150, 30
     x = ChartAxis(float(bars.edges[0]), float(bars.edges[-1]), 0, width, bars.log)
@@ -180,4 +193,7 @@ def small_histogram(bars: HistogramBars, label: str) -> Markup:
         for i, count in enumerate(counts.tolist()):
             steps.append(f"H{x.at(float(bars.edges[i])):.1f}V{height * (1 - min(1.0, count / top)):.1f}")
         areas.append(element("path", d="".join([*steps, f"H{width}V{height}z"]), class_=name))
+    for limit in limits:
+        if bars.edges[0] <= limit <= bars.edges[-1]:
+            areas.append(element("line", x1=x.at(limit), x2=x.at(limit), y1=0, y2=height, class_="cut"))
     return element("svg", areas, viewBox=f"0 0 {width} {height}", class_="small", role="img", aria_label=label)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import did_you_mean
 from gristmill.pipelines.engine.base import Engine
-from gristmill.pipelines.html.run_report import report_url, run_report
+from gristmill.pipelines.html.leaving import left
+from gristmill.pipelines.html.run_report import RunPage, report_url, run_page
 from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.storage import files
@@ -17,24 +19,44 @@ from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import RECORD, Run, is_numbered, read_run
 from gristmill.pipelines.store.shown import shown_version
 
+if TYPE_CHECKING:
+    from gristmill.pipelines.versions.refresh import NightResult
 
-def leave_report(context: Context) -> RunResult:
+
+#: What the pages of runs are made of, by run: kept while one call goes on, to be shown again with what came after it.
+Kept = dict[str, RunPage]
+
+
+def leave_report(context: Context, kept: Kept | None = None) -> RunResult:
     """Write the report of the run that has just finished and holds the lock; return its result, with the page in it.
 
-    No run fails for its report: where it cannot be made, the reporter says why.
+    Runs that completed the labels of earlier ones get pages as well. What the pages are made of goes into `kept`. No
+    run fails for its report: where it cannot be made, the reporter says why.
     """
-    assert context.result is not None
-    try:
-        run = read_run(context.store, context.result.run)
-        assert run is not None
+    result = context.result
+    assert result is not None
+    own = None if result.cached else read_run(context.store, result.run)
+    url = None
+    for run in [*context.completing, *([] if own is None else [own])]:
         context.records.add(run)  # who asks for it next need not read it
-        url = report_url(run)
-        files.write_bytes(url, run_report(run, context.engine))
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        context.reporter.warn(f"! the report could not be made: {why}. `gristmill report` tries again")
-        return context.result
-    return replace(context.result, report=url)
+
+        def make(run: Run = run) -> bytes:
+            page = run_page(run, context.engine)
+            if kept is not None:
+                kept[run.name] = page
+            return page.shown()
+
+        url = left(report_url(run), make, context.reporter, f"gristmill report {run.name}")
+    return replace(result, report=url)
+
+
+def leave_night(done: NightResult, kept: Kept, store: str, reporter: Reporter) -> None:
+    """Write the report of a night's run again, with what the night came to: versions, guards, sources."""
+    page = kept.get(done.run.run)
+    if page is not None and done.changed:
+        with writer_lock(store, reporter.say):
+            if files.exists(files.join(page.run.url, RECORD)):
+                left(report_url(page.run), page.shown, reporter, f"gristmill report {page.run.name}")
 
 
 def make_report(
@@ -50,7 +72,7 @@ def make_report(
 
     records = RunRecords(store)
     run = find_run(records, wanted)
-    content = run_report(run, engine, gathered(records, run, examples))
+    content = run_page(run, engine).shown(gathered(records, run, examples))
     if out is not None:
         files.write_bytes(out, content)
         return out

@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import yaml
-from markupsafe import Markup
 
 from gristmill.operators import columns
 from gristmill.operators.rules.select import TOKENS
@@ -22,12 +21,14 @@ from gristmill.pipelines.html import page
 from gristmill.pipelines.html.cuts import MeasureCut, cuts_of
 from gristmill.pipelines.html.histogram_chart import bars_of, extent, histogram_chart, small_histogram
 from gristmill.pipelines.html.loss_matrix import loss_matrices
+from gristmill.pipelines.html.nights import night_values
 from gristmill.pipelines.html.spreads import GroupName, Spread, Spreads, correlations, spreads
 from gristmill.pipelines.html.svg import figure, horizontal_bar
 from gristmill.pipelines.report.funnel import remarks, warnings
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.run_records import Standing
 from gristmill.pipelines.store.runs import Run
+from gristmill.pipelines.versions.account import night_of
 
 #: The page of a run, in its folder.
 REPORT = "report.html"
@@ -45,8 +46,7 @@ class ReportExtras:
 
     examples: Sequence[Mapping[str, Any]] = ()  #: documents of each rule, with their texts
     clusters: Sequence[Mapping[str, Any]] = ()  #: the largest, with word diffs
-    versions: Sequence[Mapping[str, Any]] = ()  #: of the dataset up to this run's, oldest first
-    versions_chart: Markup | None = None
+    history: Mapping[str, Any] | None = None  #: the dataset over its versions: `history_values`
     drift: Sequence[Mapping[str, Any]] = ()  #: of each measure of what is kept, the largest first
     drift_since: str = ""  #: the version that the drift is from
     unreadable: str = ""  #: why texts of clusters could not be read
@@ -57,8 +57,31 @@ def report_url(run: Run) -> str:
     return files.join(run.url, REPORT)
 
 
+@dataclass(frozen=True)
+class RunPage:
+    """The page of a run, whose measures were looked at."""
+
+    run: Run
+    values: Mapping[str, Any]  #: of the template
+
+    def shown(self, extras: ReportExtras | None = None) -> bytes:
+        """Return the page as the account of the run's night, if there is one, and the extras make it."""
+        night = night_of(self.run)
+        return page.render(
+            "run.html",
+            **self.values,
+            extras=extras or ReportExtras(),
+            night=None if night is None else night_values(night),
+        )
+
+
 def run_report(run: Run, engine: Engine, extras: ReportExtras | None = None) -> bytes:
     """Return the page of a finished run. Raises StoreDamaged where a file that it tells of is not what was written."""
+    return run_page(run, engine).shown(extras)
+
+
+def run_page(run: Run, engine: Engine) -> RunPage:
+    """Return the page of a finished run, to be shown. Raises as `run_report` does."""
     result = run.record["result"]
     funnel = Funnel.from_json(result["funnel"])
     cuts = cuts_of(run.record["recipe"], funnel)
@@ -67,28 +90,27 @@ def run_report(run: Run, engine: Engine, extras: ReportExtras | None = None) -> 
     found = spreads(stands, funnel, [*detailed], engine)
     rejects = files.read_table(files.join(run.url, "rejects.parquet"))
     shown = [_measure(name, spread, found, cuts) for name, spread in found.measures.items()]
-    return page.render(
-        "run.html",
-        run=run,
-        result=result,
-        date=run.record.get("date"),
-        funnel=funnel,
-        steps=_steps(funnel),
-        warnings=[*_warnings(funnel), *result.get("unreadable", ())],
-        matrices=loss_matrices(funnel),
-        found=found,
-        lengths=[measure for measure in shown if measure["name"] in LENGTHS],
-        measures=sorted(
+    values = {
+        "run": run,
+        "result": result,
+        "date": run.record.get("date"),
+        "funnel": funnel,
+        "steps": _steps(funnel),
+        "warnings": [*_warnings(funnel), *result.get("unreadable", ())],
+        "matrices": loss_matrices(funnel),
+        "found": found,
+        "lengths": [measure for measure in shown if measure["name"] in LENGTHS],
+        "measures": sorted(
             (measure for measure in shown if measure["name"] not in LENGTHS), key=lambda measure: not measure["cuts"]
         ),
-        related=_related(found.sample),
-        duplicates=[_duplicates(rule.name, rule.details) for rule in funnel.rules if "clusters" in rule.details],
-        copies=[(rule.name, rule.details) for rule in funnel.rules if rule.details.get("largest_groups")],
-        quarantine=_quarantine(rejects),
-        steps_of_time=_times(result["processor_seconds"]),
-        recipe=yaml.safe_dump(run.record["recipe"], sort_keys=False, allow_unicode=True),
-        extras=extras or ReportExtras(),
-    )
+        "related": _related(found.sample),
+        "duplicates": [_duplicates(rule.name, rule.details) for rule in funnel.rules if "clusters" in rule.details],
+        "copies": [(rule.name, rule.details) for rule in funnel.rules if rule.details.get("largest_groups")],
+        "quarantine": _quarantine(rejects),
+        "steps_of_time": _times(result["processor_seconds"]),
+        "recipe": yaml.safe_dump(run.record["recipe"], sort_keys=False, allow_unicode=True),
+    }
+    return RunPage(run, values)
 
 
 def _steps(funnel: Funnel) -> list[dict[str, Any]]:
@@ -134,7 +156,8 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
     measure: dict[str, Any] = {
         "name": name,
         "cuts": own,
-        "limits": _limits(own),
+        "limits": _limits([cut for cut in own if cut.group is None]),
+        "group_limits": _group_limits(own),
         "before": before,
         "after": after,
         "missing": spread.before.missing,
@@ -149,7 +172,8 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
     medians = (
         f"median {figure(spread.before.quantile(0.5))} before the rules, {figure(spread.after.quantile(0.5))} after"
     )
-    limits = "".join(f"; {cut.rule} drops {cut.sign} {figure(cut.limit)}" for cut in own)
+    limits = "".join(f"; {cut.rule} drops {cut.sign} {figure(cut.limit)}" for cut in own if cut.group is None)
+    limits += "".join(f"; {each['told']}" for each in measure["group_limits"])
     measure["chart"] = histogram_chart(bars, own, f"Histogram of {name}: {medians}{limits}")
     measure["log"] = bars.log
     measure["bars"] = [
@@ -160,7 +184,11 @@ def _measure(name: str, spread: Spread, found: Spreads, cuts: Sequence[MeasureCu
         if name in of_group and sum(1 for column, _ in found.groups if column == group[0]) > 1:
             own_spread = of_group[name]
             grouped.append(group[0])
-            chart = small_histogram(bars.of(own_spread), f"Histogram of {name} where {_group_name(group)}")
+            at = [cut.limit for cut in own if cut.group in (None, group)]
+            told = (
+                f"Histogram of {name} where {_group_name(group)}{''.join(f', limit {figure(limit)}' for limit in at)}"
+            )
+            chart = small_histogram(bars.of(own_spread), told, at)
             measure["groups"].append(
                 {
                     "name": _group_name(group),
@@ -181,6 +209,21 @@ def _limits(cuts: Sequence[MeasureCut]) -> list[tuple[str, str]]:
         told = cut.written if cut.written.replace(".", "").isdigit() else f"{figure(cut.limit)}, which is {cut.written}"
         rules.setdefault(f"{cut.sign} {told}", []).append(cut.rule)
     return [(limit, ", ".join(dict.fromkeys(names))) for limit, names in rules.items()]
+
+
+def _group_limits(cuts: Sequence[MeasureCut]) -> list[dict[str, Any]]:
+    """Return the limits that are not the same for all documents, of each rule and side, those of the values by name."""
+    found: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
+    for cut in cuts:
+        if cut.group is not None:
+            found.setdefault((cut.rule, cut.sign, cut.group[0]), []).append((cut.group[1], cut.limit))
+    told = []
+    for (rule, sign, by), rows in found.items():
+        low, high = (figure(end([limit for _, limit in rows])) for end in (min, max))
+        extent = low if low == high else f"{low} to {high}"
+        words = f"{rule} drops {sign} {extent}, by {by}"
+        told.append({"rule": rule, "sign": sign, "by": by, "extent": extent, "rows": sorted(rows), "told": words})
+    return told
 
 
 def _group_name(group: GroupName) -> str:

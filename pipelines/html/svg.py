@@ -101,8 +101,13 @@ def horizontal_bar(shares: Sequence[tuple[float, str]], label: str) -> Markup:
     return element("svg", [track, *parts], class_="bar", role="img", aria_label=label)
 
 
-def line_chart(points: Sequence[tuple[str, float]], label: str, width: int = 640, height: int = 200) -> Markup:
-    """Return a line through values that are evenly spaced, each with its name at the axis where there is room."""
+def line_chart(
+    points: Sequence[tuple[str, float]], label: str, width: int = 640, height: int = 200, share: bool = False
+) -> Markup:
+    """Return a line through values that are evenly spaced, each with its name at the axis where there is room.
+
+    Values are whole numbers, or shares of 1.
+    """
     left, right, top, bottom = 56, 16, 12, 28
     y = ChartAxis(0, max(1.0, *(value for _, value in points)), height - bottom, top)
     step = (width - left - right) / max(1, len(points) - 1)
@@ -111,7 +116,7 @@ def line_chart(points: Sequence[tuple[str, float]], label: str, width: int = 640
     drawn.append(element("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in places), class_="line"))
     every = max(1, math.ceil(len(points) / 6))
     for i, ((name, value), (a, b)) in enumerate(zip(points, places, strict=True)):
-        title = element("title", f"{name}: {value:,.0f}")
+        title = element("title", f"{name}: {value:.1%}" if share else f"{name}: {value:,.0f}")
         drawn.append(element("circle", [title], cx=a, cy=b, r=3.5, class_="point"))
         if i % every == 0:
             anchor = "start" if i == 0 else "end" if i == len(points) - 1 else "middle"

@@ -78,6 +78,7 @@ class LabelResult:
     before: Amount = NOTHING  #: spent by all earlier runs
     spent: Amount = NOTHING  #: spent by all runs, this one included
     seconds: float = 0.0
+    report: str | None = None  #: URL of the page on the task, where `gristmill label` has left one
 
     @property
     def complete(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from gristmill.operators.errors import RecipeError
@@ -104,6 +106,17 @@ def load_task(url: str, asks: bool = True) -> LoadedTask:
     asks: whether annotators are to be asked. If not, their variables, such as keys, need not be set.
     """
     return read_task(read_text(url, "task", USAGE), url, folder_of(url), asks)
+
+
+def is_task(url: str) -> bool:
+    """Return whether a YAML file has an instruction, as tasks do and recipes do not; whoever loads it checks the rest.
+
+    Raises RecipeError where there is no such file.
+    """
+    value = None
+    with contextlib.suppress(yaml.YAMLError):
+        value = yaml.safe_load(read_text(url, "recipe or task", "name its YAML file"))
+    return isinstance(value, dict) and "instruction" in value
 
 
 def read_task(text: str, file: str, base: str, asks: bool = True) -> LoadedTask:

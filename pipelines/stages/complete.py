@@ -61,14 +61,14 @@ def complete_earlier(context: Context) -> Context:
             context = context.with_waiting(_waiting(run))
         else:
             try:
-                completing, labels = _complete(context, run, shards)
+                made, labels = _complete(context, run, shards)
             except ShardError as error:
                 context.reporter.warn(f"! the run {run.name} left texts without an answer that wait: {error}")
                 context = context.with_waiting(_waiting(run))
                 continue
             reached |= {result.task for result in labels if result.reached is not None}
-            came = context.completes or completing is not None
-            context = replace(context, completed=[*context.completed, *labels], completes=came)
+            completing = [*context.completing, *([] if made is None else [made])]
+            context = replace(context, completed=[*context.completed, *labels], completing=completing)
     return context
 
 

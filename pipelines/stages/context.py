@@ -24,6 +24,7 @@ from gristmill.pipelines.stages.result_html import result_html
 from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
 from gristmill.pipelines.store.registry import Shard
 from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.runs import Run
 
 if TYPE_CHECKING:
     from gristmill.pipelines.stages.withdraw import WithdrawnShard
@@ -99,7 +100,7 @@ class Context:
     started: float = field(default_factory=time.monotonic)
     seconds: Counter[str] = field(default_factory=Counter)  #: processor seconds by step
     completed: Sequence[LabelResult] = ()  #: results of tasks that earlier runs left unanswered
-    completes: bool = False  #: whether answers to those came
+    completing: Sequence[Run] = ()  #: runs that were recorded with the answers that came to those
     waiting: Mapping[str, Amount] = field(default_factory=dict)  #: by task: what nights left that was not asked again
     measured: Measured | None = None
     rejects: pa.Table | None = None  #: the quarantine
@@ -110,6 +111,11 @@ class Context:
     duplicate_ids: Mapping[str, Any] = field(default_factory=dict)
     labels: Sequence[LabelResult] = ()
     result: RunResult | None = None  #: the run has come to its end
+
+    @property
+    def completes(self) -> bool:
+        """Return whether answers came to what earlier runs left."""
+        return bool(self.completing)
 
     @property
     def plan(self) -> Plan:

@@ -76,8 +76,8 @@ def run(
     `confirm` is shown what labelling tasks are about to ask, and says whether they go on; without their answers the
     dataset is written with what is known. Without `publish` readers stay with the version that they have.
     `night` is the date that the version is of, by default today's (UTC). `records` are those of the store's runs, where
-    some were read already. `finish` gets the context of a run that decided something, once it is recorded and while the
-    store is locked, and returns the result.
+    some were read already. `finish` gets the context of a run that decided something, or completed the labels of an
+    earlier one, once it is recorded and while the store is locked, and returns the result.
 
     Raises GristmillError; what was finished before the error stays in the store.
     """
@@ -96,7 +96,7 @@ def run(
         )
         assert context.result is not None
         result, labels = context.result, [*context.completed, *context.result.labels]
-        if finish is not None and not result.cached:
+        if finish is not None and (context.completes or not result.cached):
             result = finish(context)
         for labelled in labels:
             context = context.with_waiting({labelled.task: labelled.waiting})

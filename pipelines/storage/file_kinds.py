@@ -58,6 +58,7 @@ KINDS = (
     ),
     _kind("extracted texts", r"extracts/[^/]+/\d{8}(\.rejects)?\.parquet", _AGAIN, derived=True),
     _kind("report of a run", r"runs/[^/]+/report\.html", "`gristmill report RUN` makes it again", derived=True),
+    _kind("account of a night", r"runs/[^/]+/night\.json", "Remove it: nothing but its report reads it", derived=True),
     _kind("record of a run", r"runs/[^/]+/run\.json", _DECIDE),
     _kind("decisions of a run", r"runs/[^/]+/((decisions|columns/\d+|labels/\d+)/)?[^/]+\.parquet", _DECIDE),
     _kind("state of a run", r"runs/[^/]+/[^/]+\.json", _DECIDE),
@@ -84,6 +85,7 @@ KINDS = (
         r"index/[^/]+/(index\.json|generations/.+\.(parquet|json))",
         f"{_BACKUP}: it holds what earlier runs kept, which no run decides again",
     ),
+    _kind("report of a task", r"labels/[^/]+/report\.html", "`gristmill report TASK` makes it again", derived=True),
     _kind("labels", r"labels/[^/]+/[^/]+\.(parquet|jsonl|json)", _LABELS),
     _kind(
         "state of a loop",

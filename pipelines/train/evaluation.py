@@ -73,7 +73,7 @@ def evaluate(
         "brier_before": brier_score(before, targets),
         "log_loss": log_loss(shares, targets, exclusive),
         "log_loss_before": log_loss(before, targets, exclusive),
-        "reliability": _reliability(*_certainty(shares, targets, exclusive)),
+        "reliability": reliability_rows(*_certainty(shares, targets, exclusive)),
     }
     return result
 
@@ -152,7 +152,7 @@ def _precision(values: Floats, targets: Floats) -> float | None:
     return None if sides is None else average_precision(*sides)
 
 
-def _reliability(confidence: Floats, right: Floats) -> list[dict[str, float]]:
+def reliability_rows(confidence: Floats, right: Floats) -> list[dict[str, float]]:
     """Return for each bin that holds something how sure answers are, and how often they are right."""
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     rows = []

@@ -3,7 +3,7 @@
 OUT.loop/loop.json            what the loop was begun with
 OUT.loop/round-01.parquet     what a round chose: content ids, for which part, what the student said before
 OUT.loop/round-01.json        its figures, when its labels were learnt from
-OUT.loop/rounds.md, .svg      the table and the plot
+OUT.loop/rounds.md, .svg      the table and the plot; rounds.html is the page on both
 """
 
 from __future__ import annotations
@@ -63,6 +63,13 @@ class LoopState:
         with contextlib.suppress(FileNotFoundError):
             return files.read_record(self._path(number, "json"))
         return None
+
+    def all_figures(self) -> list[dict[str, Any]]:
+        """Return what came of all rounds that have ended, in their order."""
+        found: list[dict[str, Any]] = []
+        while (figures := self.figures(len(found) + 1)) is not None:
+            found.append(figures)
+        return found
 
     def write_figures(self, number: int, figures: Mapping[str, Any]) -> None:
         """Keep what came of a round."""

@@ -24,6 +24,7 @@ from gristmill.operators.fasttext.classifier import Classifier
 from gristmill.operators.kernels.fasttext import END_OF_LINE, LABEL_PREFIX
 from gristmill.pipelines.sources.read import read_documents
 from gristmill.pipelines.storage import files
+from gristmill.pipelines.train.evaluation import reliability_rows
 from gristmill.pipelines.train.fasttext import TrainingArguments, train_model
 from gristmill.pipelines.train.report import (
     Mistake,
@@ -214,6 +215,7 @@ def _report(out: str, model: Path, arguments: TrainingArguments, good: Side, bad
         for example, probability in zip(side.test, scores[-1].tolist(), strict=True):
             excerpt = " ".join(example.line[: 4 * EXCERPT].decode(errors="ignore").split())[:EXCERPT]
             candidates.append(Mistake(example.id, side.label, round(probability, 6), excerpt))
+    is_good = np.repeat([1.0, 0.0], [len(of_side) for of_side in scores])
     return TrainReport(
         model=out,
         arguments=asdict(arguments),
@@ -224,4 +226,5 @@ def _report(out: str, model: Path, arguments: TrainingArguments, good: Side, bad
         length_auc=roc_auc(*(np.array([len(example.line) for example in side.test]) for side in (good, bad))),
         thresholds=threshold_rows(*scores),
         mistakes=confident_mistakes(candidates, good.label),
+        reliability=tuple(reliability_rows(np.concatenate(scores), is_good)),
     )

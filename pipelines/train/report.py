@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,6 +61,7 @@ class TrainReport:
     length_auc: float  #: chance that a positive is longer than a negative: 0.5 where length tells nothing
     thresholds: tuple[ThresholdRow, ...]
     mistakes: tuple[Mistake, ...]  #: the most confident ones, negatives first
+    reliability: tuple[Mapping[str, float], ...] = ()  #: `confidence`, share `right`, `n`: of probabilities in bins
     asked_rate: float | None = None  #: the learning rate that was asked for, where fastText did not learn with it
 
     def as_json(self) -> dict[str, Any]:

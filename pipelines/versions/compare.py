@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -16,13 +16,15 @@ import yaml
 
 from gristmill.operators.errors import GristmillError
 from gristmill.pipelines.config.wording import excerpt
+from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.query import connect_versions, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.run_records import RunRecords, Standing
+from gristmill.pipelines.versions.example_texts import held_texts
 from gristmill.pipelines.versions.profile import Drift, Profile, drifts, profile
 
-EXCERPT = 160  # characters
+EXCERPT, PAGE_EXCERPT = 160, 600  # characters, of a text on the console and on a page
 #: The kept documents of each version, the n-th of a text apart from the others; and those of one side alone.
 _PREPARE = """
     CREATE TEMP TABLE {side}kept AS
@@ -64,17 +66,24 @@ class Comparison:
     measures: Sequence[Drift]  #: the largest PSI first
     recipe: Sequence[str]  #: lines of the recipe that differ, as `diff` shows them
     examples: Mapping[str, Sequence[Mapping[str, Any]]]  #: some that came and went, with the beginning of their texts
+    profiles: tuple[Profile, ...] = field(repr=False, default=())  #: of both versions; `to_json` leaves them out
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        values = asdict(replace(self, profiles=()))
+        del values["profiles"]
+        return values
 
 
-def compare(store: str, name: str, first: str, second: str | None = None, examples: int = 3) -> Comparison:
+def compare(
+    store: str, name: str, first: str, second: str | None = None, examples: int = 3, characters: int = EXCERPT
+) -> Comparison:
     """Compare two versions of a dataset, named by themselves or by tags; the second by default the one readers take.
 
-    Nothing is read but decisions and measures, and the texts of the examples. Raises RecipeError where there is no such
-    version, or the records of the runs that made it are gone.
+    Nothing is read but decisions and measures, and the texts of the examples, of which so many `characters` are told: a
+    text whose file is gone, as that of a withdrawn document, is the one that the version holds (`held`).
+
+    Raises RecipeError where there is no such version, or the records of the runs that made it are gone.
     """
     dataset = Dataset(store, name)
     versions = dataset.find(first), dataset.find(second)
@@ -97,9 +106,10 @@ def compare(store: str, name: str, first: str, second: str | None = None, exampl
         drifts(profiles[0], profiles[1]),
         _recipe_lines(*versions),
         {
-            "came": _examples(connection, "b_", standing[1], examples),
-            "went": _examples(connection, "a_", standing[0], examples),
+            "came": _examples(connection, "b_", standing[1], versions[1], examples, characters),
+            "went": _examples(connection, "a_", standing[0], versions[0], examples, characters),
         },
+        tuple(profiles),
     )
 
 
@@ -132,7 +142,12 @@ def _sources(connection: duckdb.DuckDBPyConnection, profiles: Sequence[Profile])
 
 
 def _examples(
-    connection: duckdb.DuckDBPyConnection, side: str, standing: Sequence[Standing], n: int
+    connection: duckdb.DuckDBPyConnection,
+    side: str,
+    standing: Sequence[Standing],
+    version: Version,
+    n: int,
+    characters: int,
 ) -> list[dict[str, Any]]:
     """Return some documents of one side alone, spread over the reasons, chosen by hashes of their texts."""
     sql = f"""
@@ -140,16 +155,32 @@ def _examples(
             SELECT *, row_number() OVER (PARTITION BY reason ORDER BY hash(content_id), address) AS turn
             FROM {side}alone
         )
-        SELECT address, id, source, tokens, reason FROM ranked ORDER BY turn, reason LIMIT ?
+        SELECT address, content_id, id, source, tokens, reason FROM ranked ORDER BY turn, reason LIMIT ?
     """
     found: list[dict[str, Any]] = rows(connection, sql, n).to_pylist()
+    lost = []
     for document in found:
         try:
             texts = stored_texts(standing, [document["address"]], connection, f"{side}documents")
-            document["excerpt"] = excerpt(texts[document["address"]], EXCERPT)
+            document["excerpt"] = excerpt(texts[document["address"]], characters)
         except (GristmillError, OSError) as error:  # its file is gone or another one since
-            document["excerpt"], document["unreadable"] = None, str(error)
+            document["excerpt"], document["unreadable"] = None, _unreadable(document, version, error)
+            lost.append(document)
+    held = held_texts(version, lost)
+    for document in lost:
+        if (text := held.get(document["address"])) is not None:
+            document |= {"excerpt": excerpt(text, characters), "held": True}
+            del document["unreadable"]
+    for document in found:
+        del document["content_id"]
     return found
+
+
+def _unreadable(document: Mapping[str, Any], version: Version, error: Exception) -> str:
+    """Return why the text of an example is not told."""
+    if document["reason"] == WITHDRAWN:
+        return f"it was withdrawn, and the files of {version.name} do not hold its text"
+    return str(error)
 
 
 def _recipe_lines(before: Version, after: Version) -> list[str]:

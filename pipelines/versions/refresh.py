@@ -23,11 +23,12 @@ from gristmill.pipelines.recipe.recipe import LoadedRecipe
 from gristmill.pipelines.recipe.refresh import Refresh
 from gristmill.pipelines.stages.context import Context, RunResult
 from gristmill.pipelines.stages.run import run
-from gristmill.pipelines.storage.files import is_local, local_path
+from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset, Version
 from gristmill.pipelines.store.lock import writer_lock
 from gristmill.pipelines.store.run_records import RunRecords
 from gristmill.pipelines.store.runs import Run
+from gristmill.pipelines.versions.account import write_account
 from gristmill.pipelines.versions.guards import Checked, check, unpublished_runs
 from gristmill.pipelines.versions.profile import kept_by_source
 from gristmill.pipelines.versions.publishing import ready
@@ -136,6 +137,7 @@ def _publish(
             return _untold(dataset.marks.untold, done)
         told = {field: value for field, value in done.to_json().items() if field not in ("run", "collected")}
         dataset.mark(replace(dataset.marks, untold=told))  # before readers move: a night ended now is told all the same
+        write_account(loaded.store, result.run, told)
         if held is None:
             dataset.publish(version)
         elif checked:
@@ -190,7 +192,7 @@ def _call(
 ) -> None:
     """Run the commands of a hook, one after the other, in the recipe's folder. Raises FatalError where one fails."""
     content = json.dumps(told, ensure_ascii=False, default=str)
-    folder = local_path(loaded.base) if is_local(loaded.base) else None
+    folder = files.local_path(loaded.base) if files.is_local(loaded.base) else None
     for i, command in enumerate(commands):
         reporter.say(f"  {when:<8} {command}")
         done = subprocess.run(

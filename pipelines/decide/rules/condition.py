@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -40,11 +40,12 @@ def expression_of(rule: Any) -> str:
 
 @dataclass(frozen=True)
 class ResolvedCondition:
-    """A condition whose quantiles are numbers; `meant_for` is the rule's (`Rule.meant_for`)."""
+    """A condition whose quantiles are numbers; `meant_for` and `told` are what the rule's methods return."""
 
     condition: Condition
     limits: Mapping[Quantile, pa.Scalar]
     meant_for: tuple[str, tuple[str, ...]] | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reads(self) -> Sequence[str]:
@@ -76,7 +77,7 @@ class ResolvedCondition:
         counts: Counter[str] = Counter()
         for i, clause in enumerate(self.condition.clauses):
             counts[clause] += tally[i]
-        details: dict[str, Any] = {"conditions": dict(counts)}
+        details: dict[str, Any] = {"conditions": dict(counts), **self.told}
         if self.limits:
             details["quantiles"] = {quantile.name: _json(value) for quantile, value in self.limits.items()}
         if self.meant_for is not None:
@@ -91,7 +92,9 @@ def local_condition(rule: Rule, schema: pa.Schema) -> ResolvedCondition | None:
     That is where it needs to know of no other document, and its results are not far larger than its columns.
     """
     condition = _compiled(rule, schema)
-    return None if condition.quantiles or condition.grows else ResolvedCondition(condition, {}, rule.meant_for())
+    if condition.quantiles or condition.grows:
+        return None
+    return ResolvedCondition(condition, {}, rule.meant_for(), rule.told())
 
 
 def _compiled(rule: Rule, schema: pa.Schema) -> Condition:
@@ -117,14 +120,15 @@ def _is_local(rule: Rule, schema: pa.Schema) -> bool:
 def _resolve(rule: Rule, corpus: Corpus) -> Resolved:
     condition = _compiled(rule, corpus.schema)
     if not condition.quantiles:
-        return ResolvedCondition(condition, {}, rule.meant_for())
+        return ResolvedCondition(condition, {}, rule.meant_for(), rule.told())
     # The k-th value in order is the first with which the count of values exceeds k - 1.
     budgets = [lambda n, quantile=quantile: quantile.rank(n) - 1 for quantile in condition.quantiles]
     source = partial(_quantile_keys, condition.quantiles)
     results = find_crossings(corpus.engine, corpus.survivors, source, budgets)
     types = (corpus.schema.field(quantile.column).type for quantile in condition.quantiles)
     values = (_value(result, type) for result, type in zip(results, types, strict=True))
-    return ResolvedCondition(condition, dict(zip(condition.quantiles, values, strict=True)), rule.meant_for())
+    limits = dict(zip(condition.quantiles, values, strict=True))
+    return ResolvedCondition(condition, limits, rule.meant_for(), rule.told())
 
 
 CONDITION = Executor(_check, _resolve, _is_local)

@@ -127,18 +127,20 @@ class LabelStore:
 
         `spent` is what all runs have spent. Only the folder's writer may call this.
         """
-        inventory = list_folder(self.url).inventory
-        nights = [] if inventory is None else [*inventory.nights]
+        nights = self._nights_begun()
         if not nights or nights[-1].night != night.isoformat():
             begun = NightBegun(night.isoformat(), spent)
             note(self.url, nights=[begun])
             nights.append(begun)
-        own = NOTHING
-        for begun, after in pairwise([*nights, NightBegun("", spent)]):
-            if begun.night == night.isoformat():  # less was spent than before where damaged answers were let go
-                documents, input_tokens, output_tokens, cost = after.before.less(begun.before)
-                own = own.plus(Amount(max(0, documents), max(0, input_tokens), max(0, output_tokens), max(0.0, cost)))
-        return own
+        return _spent_by_night(nights, spent)[night.isoformat()]
+
+    def nights(self, spent: Amount) -> dict[str, Amount]:
+        """Return what the runs of each night have spent, oldest night (ISO 8601) first; `spent` is what all have."""
+        return _spent_by_night(self._nights_begun(), spent)
+
+    def _nights_begun(self) -> list[NightBegun]:
+        inventory = list_folder(self.url).inventory
+        return [] if inventory is None else [*inventory.nights]
 
     def outstanding(self) -> Outstanding:
         """Return what runs that were killed, or go on, have reserved and not settled."""
@@ -216,6 +218,17 @@ class LabelStore:
             except FileNotFoundError:
                 continue
         raise FatalError(f"{self.url} changes faster than it can be read; try again when the run that writes is over")
+
+
+def _spent_by_night(nights: Sequence[NightBegun], spent: Amount) -> dict[str, Amount]:
+    """Return what was spent in each night; one may have begun several times."""
+    found: dict[str, Amount] = {}
+    for begun, after in pairwise([*nights, NightBegun("", spent)]):
+        # less was spent than before where damaged answers were let go
+        documents, input_tokens, output_tokens, cost = after.before.less(begun.before)
+        own = Amount(max(0, documents), max(0, input_tokens), max(0, output_tokens), max(0.0, cost))
+        found[begun.night] = found.get(begun.night, NOTHING).plus(own)
+    return found
 
 
 def _documents(rows: pa.Table) -> int:

@@ -70,6 +70,8 @@ def show_label_result(result: LabelResult, console: Console) -> None:
             console.print(line, style=style, markup=False)
     now, total = _amount(result.spent.less(result.before)), _amount(result.spent)
     console.print(f"spent    {now} in {result.seconds:.1f} s; by all runs {total}", style="dim")
+    if result.report is not None:
+        console.print(f"report   {result.report}", style="dim", markup=False)
     if result.reached is not None:
         whose = "night" if result.reached.startswith(NIGHT) else "budget"
         rest = f"stored; {_NEXT_NIGHT}" if whose == "night" else "stored; raise it and run again to go on"

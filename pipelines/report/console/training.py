@@ -23,8 +23,8 @@ from gristmill.pipelines.train.student_report import curve_rows, cut_rows, sente
 _MOST_SUSPECTED, _EXCERPT = 10, 300
 
 
-def show_training(report: TrainReport, console: Console) -> None:
-    """Print the report on a classifier."""
+def show_training(report: TrainReport, page: str | None, console: Console) -> None:
+    """Print the report on a classifier; `page` is the one on it, where there is one."""
     plain: dict[str, Any] = {"box": None, "pad_edge": False, "title_justify": "left"}
     sides = Table("label", "learnt", "held out", "duplicates", "empty", title="Documents", **plain)
     for side in (report.positive, report.negative):
@@ -40,10 +40,12 @@ def show_training(report: TrainReport, console: Console) -> None:
         mistakes.append(literal(f"      {mistake.excerpt}", "dim", no_wrap=True, overflow="ellipsis"))
     warnings = [literal(f"! {warning}", "yellow") for warning in report.warnings()]
     console.print(Group(sides, summary(report), *warnings, curve, *mistakes))
+    if page is not None:
+        console.print(f"  the page {page} has more", style="dim")
 
 
-def show_distilled(report: Mapping[str, Any], console: Console) -> None:
-    """Print what the student is worth, where to cut, and what is to be doubted."""
+def show_distilled(report: Mapping[str, Any], page: str | None, console: Console) -> None:
+    """Print what the student is worth, where to cut, and what is to be doubted; `page` is the one on it."""
     labels = ", ".join(f"{label} {share:.1%}" for label, share in report["shares"].items())
     console.print(f"{report['model']}: {labels}", style="bold")
     for sentence in sentences(report):
@@ -55,11 +57,11 @@ def show_distilled(report: Mapping[str, Any], console: Console) -> None:
     console.print(_table(("grouping", "stratum", "texts", "positive", "AUC", "rank correlation"),
                          stratum_rows(report["strata"]), left=2))  # fmt: skip
     console.print(_table(("examples", "right", "log loss"), curve_rows(report["learning_curve"]), left=0))
-    console.print(f"  the page {report['model']}.report.md has more", style="dim")
+    console.print(f"  the page {page or report['model'] + '.report.md'} has more", style="dim")
 
 
-def show_loop(result: LoopResult, model: str, sampler: str, console: Console) -> None:
-    """Print what came of the rounds of a loop, and of the student."""
+def show_loop(result: LoopResult, model: str, sampler: str, page: str | None, console: Console) -> None:
+    """Print what came of the rounds of a loop, and of the student; `page` is the one on it."""
     for sentence in sentences_of_loop(result.rounds, sampler):
         console.print(sentence, style="bold")
     if result.rounds:
@@ -69,8 +71,8 @@ def show_loop(result: LoopResult, model: str, sampler: str, console: Console) ->
     if result.student is None:
         console.print("ended before the next round; the same command goes on from here")
         return
-    console.print(f"  the rounds are in {model}.loop/rounds.md, with a plot beside it", style="dim")
-    show_distilled(result.student, console)
+    console.print(f"  the rounds are in {model}.loop: rounds.html, and rounds.md with a plot", style="dim")
+    show_distilled(result.student, page, console)
 
 
 def show_audit(suspected: pa.Table, report: Mapping[str, Any], file: str | None, console: Console) -> None:

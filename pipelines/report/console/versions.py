@@ -17,7 +17,7 @@ from gristmill.pipelines.report.console.funnel import show_funnel
 from gristmill.pipelines.report.console.run import show_held, show_packed, show_result
 from gristmill.pipelines.stages.context import RunResult
 
-SHOWN = 10  # measures of a comparison
+SHOWN, EXCERPT = 10, 160  # measures of a comparison, characters of its examples
 
 
 def _table(left: Sequence[str], right: Sequence[str]) -> Table:
@@ -110,7 +110,10 @@ def show_comparison(found: Mapping[str, Any], console: Console) -> None:
             console.print(
                 f"{what} {in_one_line(document['id'])} ({in_one_line(document['source'])})", style=style, markup=False
             )
-            console.print(f"  {in_one_line(document['excerpt'] or document['unreadable'])}", style="dim", markup=False)
+            text = document["unreadable"] if document["excerpt"] is None else document["excerpt"][:EXCERPT]
+            console.print(f"  {in_one_line(text)}", style="dim", markup=False)
+    if found["html"] is not None:
+        console.print(f"the page is in {found['html']}", markup=False)
 
 
 def _extent(moves: Mapping[str, Any]) -> str:

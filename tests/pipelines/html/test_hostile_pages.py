@@ -1,19 +1,30 @@
-"""Documents, ids, sources, labels and rules are shown as what they are: none becomes a part of the page."""
+"""Documents, ids, sources, labels, annotators and rules are shown as what they are: none becomes a part of a page."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 import gristmill
+from gristmill import api
+from gristmill.pipelines.cli.main import app
 from gristmill.pipelines.config.quoting import printable
+from gristmill.pipelines.html.comparison_page import comparison_page
+from gristmill.pipelines.versions.compare import compare
 from tests.pipelines.html.corpus import parsed, write_corpus
 from tests.pipelines.html.hostile import HOSTILE
+from tests.pipelines.html.labelled import labelled
+from tests.pipelines.label.tasks import TOPICS, topical
+from tests.pipelines.train.topics import examples, table
+from tests.support import write_jsonl
 
 pytestmark = pytest.mark.xdist_group("reports")  # one store for all
 # fmt: off
@@ -21,7 +32,7 @@ TAGS = {
     "html", "head", "meta", "title", "style", "body", "a", "header", "p", "h1", "code", "time", "nav", "ul", "li",
     "main", "section", "dl", "div", "dt", "dd", "small", "h2", "h3", "span", "table", "caption", "thead", "tbody", "tr",
     "th", "td", "details", "summary", "figure", "figcaption", "article", "pre", "svg", "rect", "line", "path", "circle",
-    "polyline", "text", "ins", "del",
+    "polyline", "text", "ins", "del", "strong",
 }
 ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "href", "id", "aria-label", "aria-labelledby",
@@ -94,3 +105,78 @@ def test_the_policy_allows_the_pages_own_style_alone(page: bytes) -> None:
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     assert "url(" not in style[1]
     assert "@import" not in style[1]
+
+
+#: The kinds of pages besides that of a run.
+KINDS = ("task", "model", "comparison", "nights")
+
+
+def hostile_page(kind: str, folder: Path) -> Path:
+    """A page of a kind, of texts, ids, sources, labels and names that have run scripts elsewhere."""
+    out = folder / f"{kind}.html"
+    if kind == "task":
+        documents = [
+            {**row, "id": HOSTILE[i % 200], "source": HOSTILE[i % 25], "text": f"{row['text']} {HOSTILE[i]}"}
+            for i, row in enumerate(topical(200))
+        ]
+        labels = dict(zip(HOSTILE[40:42], TOPICS, strict=True))
+        answers = {"answer": {"choice": labels}, "instruction": HOSTILE[43]}
+        _, store = labelled(folder, documents, reply=HOSTILE[44], **answers)
+        given = [{"id": row["id"], "text": row["text"], "answer": HOSTILE[40]} for row in documents[:20]]
+        write_jsonl(folder / "people.jsonl", given)
+        imported = ["labels", "import", str(folder / "task.yaml"), str(folder / "people.jsonl"), "--store", store]
+        done = CliRunner().invoke(app, [*imported, "--annotator", HOSTILE[45]])
+        assert done.exit_code == 0, done.output
+        return Path(gristmill.report(folder / "task.yaml", store, examples=100, out=out))
+    if kind == "model":
+        made = examples(240, source=lambda topic, draw: HOSTILE[draw.randrange(2)])
+        names = dict(zip(("sport", "law", "food"), HOSTILE[50:53], strict=True))
+        made = [{**row, "label": names[row["label"]]} for row in made]
+        api.distil(str(folder / "m.bin"), table=table(folder / "t.parquet", made), by=["source"])
+        return Path(f"{folder / 'm.bin'}.report.html")
+    if kind == "comparison":
+        recipe = hostile_recipe(folder)
+        gristmill.run(recipe)
+        (folder / "data" / "hostile.jsonl").unlink()
+        write_jsonl(
+            folder / "data" / "hostile.jsonl", [{"id": t, "text": t, "lang": t, "score": 9} for t in HOSTILE[80:]]
+        )
+        gristmill.run(gristmill.load_recipe(recipe, ["decide.0.when=bytes < 110"]))
+        out.write_bytes(comparison_page(compare(str(folder / "store"), "web", "1", "2", 100, 600)))
+        return out
+    decide: list[Any] = [{"drop": {"when": "bytes < 90", "name": HOSTILE[30]}}]
+    decide.append({"fuzzy_dedup": {"threshold": 0.5, "index": {"name": "web"}}})
+    recipe = write_corpus(folder, decide=decide, texts=HOSTILE)
+    value = yaml.safe_load(recipe.read_text())
+    recipe.write_text(
+        yaml.safe_dump({**value, "refresh": {"guards": {"documents": {"max": 1.01}}}}, allow_unicode=True)
+    )
+    for night in range(2):
+        write_jsonl(folder / "data" / f"a-{night + 4}.jsonl", [{**row, "score": 9} for row in topical(20, seed=night)])
+        gristmill.refresh(recipe, date(2026, 11, 1 + night))
+    return Path(gristmill.report("2", folder / "store", out=out))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+    return request.param, hostile_page(request.param, tmp_path_factory.mktemp(request.param)).read_bytes()
+
+
+def test_no_page_takes_anything_from_outside_for_a_part_of_it(other: tuple[str, bytes]) -> None:
+    kind, content = other
+    tree = parsed(content)
+    assert elements(tree) <= TAGS
+    assert {name.lower() for element in tree.iter() for name in element.attrib} <= ATTRIBUTES
+    assert [comment for comment in tree.iter() if not isinstance(comment.tag, str)] == []
+    assert len(tree.xpath("//main")) == len(tree.xpath("//style")) == len(tree.xpath("/html/head/title")) == 1
+    assert all(link.startswith("#") for link in tree.xpath("//@href"))
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", content.decode())
+    shown = {
+        "task": [*HOSTILE[40:42], *HOSTILE[43:46], HOSTILE[10]],
+        "model": [*HOSTILE[50:53], HOSTILE[0]],
+        "comparison": [HOSTILE[0], f"dropped by {HOSTILE[30]} now"],
+        "nights": [HOSTILE[0], HOSTILE[30]],
+    }[kind]
+    text = " ".join(tree.text_content().split())
+    for value in shown:
+        assert " ".join(printable(value.expandtabs(4)).split()) in text

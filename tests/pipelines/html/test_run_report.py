@@ -236,7 +236,10 @@ def test_a_report_that_cannot_be_made_fails_no_run(tmp_path: Path, capsys: pytes
     done = execute(write_corpus(tmp_path), finish=leave_report, faults={"_of_shard": lambda function: fail})
     assert done.report is None
     assert done.funnel.kept == 120
-    assert "! the report could not be made: no room at all. `gristmill report` tries again" in capsys.readouterr().err
+    assert (
+        f"! the report could not be made: no room at all. `gristmill report {done.run}` tries again"
+        in capsys.readouterr().err
+    )
     assert Path(gristmill.report(store=str(tmp_path / "store"), examples=0)).is_file()
 
 

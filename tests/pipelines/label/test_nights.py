@@ -135,6 +135,19 @@ def test_labels_of_an_old_night_reach_readers_and_the_newest_stays(recipe: Path,
     assert sum(row.get("topic_answer") is not None for row in all_nights(recipe)) == 40
 
 
+def test_a_run_that_only_completes_labels_leaves_a_page(recipe: Path, server: Server) -> None:
+    first = go(recipe)
+    with_ceiling(recipe.parent, server, None)
+    done = api.run(recipe, reporter=QUIET)
+    assert done.report is not None
+    page = Path(done.report).read_text()
+    assert f"completes the labels of <code>{first.run}</code>" in page
+    assert Path(done.report).parent.name == RunRecords(str(recipe.parent / "store")).newest("night").name != first.run
+    assert api.run(recipe, reporter=QUIET).report is None
+    assert Path(api.report("night", recipe.parent / "store")) == Path(done.report)
+    assert "completes labels" in Path(done.report).read_text(), "among the versions"
+
+
 def test_without_new_answers_nothing_is_written(recipe: Path, server: Server) -> None:
     first = go(recipe)
     asked = server.stats().requests

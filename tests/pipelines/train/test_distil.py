@@ -38,7 +38,7 @@ from tests.pipelines.train.topics import TOPICS, examples, table, text_on
 from tests.support import write_jsonl
 
 MakeRecipe = Callable[..., Path]
-SUFFIXES = ("", ".report.json", ".report.md", ".examples.parquet", CALIBRATION)
+SUFFIXES = ("", ".report.html", ".report.json", ".report.md", ".examples.parquet", CALIBRATION)
 
 
 @pytest.fixture(scope="module")

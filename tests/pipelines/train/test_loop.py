@@ -422,3 +422,8 @@ def test_the_function_takes_files(tmp_path: Path) -> None:
     )
     assert len(result.rounds) == 2
     assert result.to_json()["student"]["labels"] == [*TOPICS]
+    pages = [tmp_path / "m.bin.report.html", tmp_path / "m.bin.loop" / "rounds.html"]
+    left = [page.read_bytes() for page in pages]
+    assert b"by the sampler" in left[1]
+    api.report(tmp_path / "m.bin")
+    assert [page.read_bytes() for page in pages] == left

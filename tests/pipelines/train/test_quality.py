@@ -222,11 +222,12 @@ def test_the_report_can_be_shown(corpus, tmp_path):
     corpus["bad"][9]["text"] += "\n[red]markup[/nothing]"
     report = train_quality(["good"], ["bad"], str(tmp_path / "m.bin"), read=reader(corpus), **SMALL)
     console = Console(width=160, record=True, file=io.StringIO())
-    show_training(report, console)
+    show_training(report, "m.bin.report.html", console)
     shown = console.export_text()
     assert f"AUC {report.auc:.4f}" in shown
     assert "Most confident mistakes" in shown
     assert report.mistakes[0].id in shown
+    assert "the page m.bin.report.html has more" in shown
 
 
 @pytest.mark.parametrize(("repeats", "says"), [((1, 1), ""), ((4, 1), "longer"), ((1, 4), "shorter")])
@@ -237,7 +238,7 @@ def test_a_report_says_where_length_alone_tells_the_kinds_apart(corpus, tmp_path
     out = tmp_path / "m.bin"
     report = train_quality(["good"], ["bad"], str(out), read=reader(corpus), **SMALL)
     console = Console(width=300, record=True, file=io.StringIO())
-    show_training(report, console)
+    show_training(report, None, console)
     shown, page = console.export_text(), Path(f"{out}.report.md").read_text()
     expected = f"length alone tells the two kinds apart: a positive document is {says} than a negative one 100%"
     for text in (shown, page, " ".join(report.as_json()["warnings"])):
