@@ -42,9 +42,17 @@ def held_texts(version: Version, documents: Sequence[Mapping[str, Any]]) -> dict
 
 
 def _rows(url: str, ids: set[str]) -> pa.Table:
-    """Return id and text of some documents of a file; none where it lacks a column."""
-    with files.open_table(url) as file:
-        schema = pq.read_schema(file)
-    if not {ID, TEXT} <= {*schema.names}:
-        return pa.table({ID: pa.array([], pa.string()), TEXT: pa.array([], pa.string())})
-    return files.read_table(url, [ID, TEXT], pc.field(ID).isin(sorted(ids)))
+    """Return id and text of some documents of a file, none where it lacks a column; other texts are not read."""
+    none = pa.table({ID: pa.array([], pa.string()), TEXT: pa.array([], pa.string())})
+    found = [none]
+    with files.open_table(url) as opened:
+        file = pq.ParquetFile(opened)
+        if not {ID, TEXT} <= {*file.schema_arrow.names}:
+            return none
+        wanted = pa.array(sorted(ids), pa.string())
+        for group in range(file.num_row_groups):
+            here = pc.is_in(file.read_row_group(group, [ID], use_threads=False)[ID], wanted)
+            if pc.any(here).as_py():
+                rows = file.read_row_group(group, [ID, TEXT], use_threads=False).filter(here)
+                found.append(rows.select([ID, TEXT]).cast(none.schema))
+    return pa.concat_tables(found)
