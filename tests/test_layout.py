@@ -35,6 +35,7 @@ LAYERS = (
     "report",  # what a store holds and what a run did, for people
     "versions",  # datasets over nights: published, compared, refreshed, collected
     "html",  # reports for a browser
+    "ui",  # a store in a browser, live
     "start",  # a first look at data, a first recipe, checks of a machine
     "jobs",  # recipes as jobs of a Ray cluster
     "cli",  # commands

@@ -47,6 +47,7 @@ from gristmill.pipelines.cli.report import report
 from gristmill.pipelines.cli.start import doctor, init
 from gristmill.pipelines.cli.submit import submit
 from gristmill.pipelines.cli.train import distil, loop, train_app
+from gristmill.pipelines.cli.ui import ui
 from gristmill.pipelines.cli.what_if import sweep, what_if
 from gristmill.pipelines.engine.signals import end_in_order
 from gristmill.pipelines.progress.spans import command_span
@@ -75,6 +76,7 @@ app.command()(what_if)
 app.command()(sweep)
 app.command()(mix)
 app.command()(report)
+app.command()(ui)
 
 
 def _print_version(asked: bool) -> None:

@@ -12,34 +12,37 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
 from gristmill.pipelines.config.quoting import printable
 from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.html.svg import figure
 
-_PACKAGE = "gristmill.pipelines.html"
+#: Package of the templates of reports.
+PACKAGE = "gristmill.pipelines.html"
 
 
 def render(template: str, **values: Any) -> bytes:
     """Return a page (UTF-8): the same bytes for the same values."""
-    style = _style()
+    style = report_style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    text = _environment().get_template(template).render(style=Markup(style), policy=policy, **values)
+    text = environment(PACKAGE).get_template(template).render(style=Markup(style), policy=policy, **values)
     return text.encode("utf-8", "replace")
 
 
 @cache
-def _style() -> str:
-    return resources.files(_PACKAGE).joinpath("templates", "style.css").read_text("utf-8")
+def report_style() -> str:
+    """Return the style sheet of reports."""
+    return resources.files(PACKAGE).joinpath("templates", "style.css").read_text("utf-8")
 
 
 @cache
-def _environment() -> Environment:
+def environment(*packages: str) -> Environment:
+    """Return what fills the templates of some packages, all values escaped; the first that has a template gives it."""
     environment = Environment(
-        loader=PackageLoader(_PACKAGE),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         finalize=_visible,

@@ -40,6 +40,7 @@ EXTRAS = {
     "plot": "curves as PNG",
     "cluster": "runs submitted to a Ray cluster",
     "otel": "OpenTelemetry spans of commands and stages",
+    "ui": "`gristmill ui`, a store in a browser",
     "datasketch": "index export for online look-ups",
 }
 #: Bytes below which a check warns, and below which a run is likely to fail.

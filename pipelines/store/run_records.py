@@ -57,6 +57,13 @@ class RunRecords:
         self._read = {name: run for name, run in self._read.items() if run is not None and name in self.names}
         self._shards = {name: rows for name, rows in self._shards.items() if name in self._read}
 
+    def renewed(self) -> RunRecords:
+        """Return the records of the runs that there are now, with what these have read; these stay as they are."""
+        records = RunRecords(self.store)
+        records._read, records._shards = dict(self._read), dict(self._shards)
+        records.look_again()
+        return records
+
     def add(self, run: Run) -> None:
         """Take in a run that has just been finished: the newest."""
         self._names = [*(name for name in self.names if name != run.name), run.name]

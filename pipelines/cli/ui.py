@@ -1,0 +1,34 @@
+"""`gristmill ui`: a store in a browser."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gristmill.pipelines.cli.common import Debug, Store, errors, out
+from gristmill.pipelines.engine.signals import Ended
+
+
+def ui(
+    store: Store = "./store",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="A port of this machine; 0 takes any free one.")] = 8765,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Show it in the browser.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Show a store in a browser, live and read-only: runs, search, explain, clusters, quarantine, labels."""
+    with errors(debug):
+        import webbrowser
+
+        from gristmill.pipelines.storage.locations import absolute
+        from gristmill.pipelines.ui.serve import serve
+
+        def ready(url: str) -> None:
+            out.print(f"{url} shows {store}, for this machine alone; Ctrl-C ends it", markup=False)
+            if open_:
+                webbrowser.open(url)
+
+        try:
+            serve(absolute(store, "."), port, ready)
+        except Ended:  # the way to end it
+            out.print("ended")

@@ -1,0 +1,37 @@
+"""The server of the UI: on this machine alone, until Ctrl-C."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from gristmill.operators.errors import RecipeError
+
+#: The address that is listened at: nobody else's machine reaches it.
+HOST = "127.0.0.1"
+
+
+def serve(store: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve the pages of a store until a signal ends it; `ready` gets their URL once the port is open.
+
+    With port 0 it is any free one. Raises RecipeError where the extra `ui` is not installed, or the port is taken.
+    """
+    try:
+        import uvicorn
+
+        from gristmill.pipelines.ui.app import make_app
+    except ImportError as error:
+        raise RecipeError(f"{error.name} is not installed, which the UI needs: pip install 'gristmill[ui]'") from None
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+    except OSError as error:
+        listening.close()
+        raise RecipeError(
+            f"port {port} of {HOST}: {error.strerror}; another one by --port, any free one by 0"
+        ) from None
+    config = uvicorn.Config(make_app(store), log_level="warning", access_log=False, server_header=False, lifespan="off")
+    listening.listen()
+    ready(f"http://{HOST}:{listening.getsockname()[1]}/")
+    uvicorn.Server(config).run([listening])

@@ -1,0 +1,2 @@
+// Keys: every page works without this script.
+"use strict";
