@@ -66,13 +66,16 @@ class RunPage:
 
     def shown(self, extras: ReportExtras | None = None) -> bytes:
         """Return the page as the account of the run's night, if there is one, and the extras make it."""
+        return page.render("run.html", **self.all_values(extras))
+
+    def all_values(self, extras: ReportExtras | None = None) -> dict[str, Any]:
+        """Return what the templates `run_nav.html` and `run_sections.html` show."""
         night = night_of(self.run)
-        return page.render(
-            "run.html",
+        return {
             **self.values,
-            extras=extras or ReportExtras(),
-            night=None if night is None else night_values(night),
-        )
+            "extras": extras or ReportExtras(),
+            "night": None if night is None else night_values(night),
+        }
 
 
 def run_report(run: Run, engine: Engine, extras: ReportExtras | None = None) -> bytes:

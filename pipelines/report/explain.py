@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -15,19 +16,17 @@ from gristmill.pipelines.label.columns import STATE, WAITS, column_of
 from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
+from gristmill.pipelines.report.views import decided_shards
 from gristmill.pipelines.stages.label import FOLDER as LABELS
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.measures import in_file
-from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.run_records import RunRecords, Standing
 from gristmill.pipelines.store.shown import Asked, Shown, in_order, shown_versions, told
 
 #: Characters of a text that are shown.
 EXCERPT = 300
-_CLUSTERS = """
-    SELECT c.* EXCLUDE (dataset, address), d.id AS survivor_id, d.id IS NULL AS earlier
-    FROM clusters c LEFT JOIN documents d ON d.address = c.survivor WHERE c.dataset = ? AND c.address = ?
-"""
+_CLUSTERS = "SELECT * EXCLUDE (dataset, address) FROM clusters WHERE dataset = ? AND address = ?"
 
 
 def explain(
@@ -52,49 +51,127 @@ def explain(
     """
     shown = shown_versions(RunRecords(store), asked or {})
     tell(told(shown))
-    by_dataset = {of.dataset: of for of in shown}
-    connection = connect(store, in_order(shown))
-
-    def ask(sql: str, *values: object) -> list[dict[str, Any]]:
-        records: list[dict[str, Any]] = rows(connection, sql, *values).to_pylist()
-        return records
-
-    documents = ask("SELECT * FROM documents WHERE id = ? ORDER BY address", wanted)
-    if not documents and len(wanted) == 32:
-        documents = ask("SELECT * FROM documents WHERE content_id = ? ORDER BY address", wanted.lower())
-    if not documents and wanted.isdecimal():
-        documents = ask("SELECT * FROM documents WHERE address = ?", int(wanted))
-    for document in documents:
-        ordinal, document["row"] = divmod(document["address"], 1 << columns.ROW_BITS)
-        (shard,) = ask("SELECT file, files, ends, rows_before FROM _shards WHERE ordinal = ?", ordinal)
-        if shard["files"] is None:
-            document["file"] = shard["file"]
-            document["row"] += shard["rows_before"]
-        else:
-            position, document["row"] = in_file(shard["ends"], document["row"])
-            document["file"] = shard["files"][position]
-        document["fates"] = ask("SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", document["address"])
-        for fate in document["fates"]:
-            fate["version"] = by_dataset[fate["dataset"]].version
-            fate["clusters"] = ask(_CLUSTERS, fate["dataset"], document["address"])
-            fate["waits_for"] = _awaited(by_dataset[fate["dataset"]], document["address"])
-            if fate["survivor"] is not None:
-                own = ask("SELECT id FROM documents WHERE address = ?", fate["survivor"])
-                fate["survivor_id"] = own[0]["id"] if own else id_of(store, fate["survivor"])
-            for cluster in fate["clusters"]:
-                if cluster["earlier"]:
-                    cluster["survivor_id"] = id_of(store, cluster["survivor"])
-        _add_excerpts(by_dataset, document, connection)
-        _add_removed_lines(by_dataset, document, connection)
-        if student is not None or score is not None:
-            _add_score(by_dataset, document, connection, student, label, score)
-    quarantined = ask("SELECT * FROM rejects WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
-    if not documents and not quarantined:
+    standing = in_order(shown)
+    documents = []
+    for address in located(store, standing, wanted):
+        if (document := document_at(store, shown, address)) is not None:
+            add_texts(store, shown, document, student, label, score)
+            documents.append(document)
+    rejects = quarantined(store, standing, wanted)
+    if not documents and not rejects:
         raise RecipeError(
             f"no document of this store has the id, content id or address {wanted}; {told(shown)}. "
             '`gristmill query "SELECT id FROM documents LIMIT 10"` shows some ids'
         )
-    return documents + [{"quarantined": reject} for reject in quarantined]
+    return documents + [{"quarantined": reject} for reject in rejects]
+
+
+def located(store: str, standing: Sequence[Standing], wanted: str) -> list[int]:
+    """Return the addresses of the documents of some runs with this id, else content id, else address.
+
+    Ids and content ids are looked for in all files that hold them, and in no others.
+    """
+    asked = [(columns.ID, wanted)] + ([(columns.CONTENT_ID, wanted.lower())] if len(wanted) == 32 else [])
+    for column, value in asked:
+        connection = connect(store, _with_column(standing, column), ("documents",))
+        found = rows(connection, f"SELECT address FROM documents WHERE {column} = ? ORDER BY address", value)
+        if len(found):
+            return [int(address) for address in found["address"].to_pylist()]
+    return [int(wanted)] if wanted.isdecimal() and int(wanted) < 2**64 else []
+
+
+def _with_column(standing: Sequence[Standing], column: str) -> list[Standing]:
+    """Return runs whose shards have one column alone."""
+    narrowed = []
+    for stands in standing:
+        parts = [[(url, (column,)) for url, names in row["parts"] if column in names] for row in stands.shards]
+        shards = [{**row, "parts": held} for row, held in zip(stands.shards, parts, strict=True) if held]
+        narrowed.append(replace(stands, shards=shards))
+    return narrowed
+
+
+def document_at(store: str, shown: Sequence[Shown], address: int) -> dict[str, Any] | None:
+    """Return what is known of the document at an address, its texts apart; None where no document has it.
+
+    Nothing is read but the files of its shard, and of the shards of those kept in its place: see `explain`. Raises
+    StoreDamaged where one of them is not what was written.
+    """
+    standing, by_dataset = in_order(shown), {of.dataset: of for of in shown}
+    shards = decided_shards(standing)
+    ordinal, row = divmod(address, 1 << columns.ROW_BITS)
+    if ordinal not in shards:
+        return None
+    own = connect(store, [stands.only({ordinal}) for stands in standing], ("documents", "decisions", "clusters"))
+    found = rows(own, "SELECT * FROM documents WHERE address = ?", address).to_pylist()
+    if not found:
+        return None
+    document: dict[str, Any] = {**found[0], **_place(shards[ordinal], row)}
+    document["fates"] = rows(own, "SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", address).to_pylist()
+    for fate in document["fates"]:
+        fate["version"] = by_dataset[fate["dataset"]].version
+        fate["clusters"] = rows(own, _CLUSTERS, fate["dataset"], address).to_pylist()
+        fate["waits_for"] = _awaited(by_dataset[fate["dataset"]], address)
+    referring = [of for fate in document["fates"] for of in (fate, *fate["clusters"]) if of["survivor"] is not None]
+    ids = ids_of(store, standing, {of["survivor"] for of in referring})
+    for of in referring:
+        known = ids.get(of["survivor"])
+        of["survivor_id"] = id_of(store, of["survivor"]) if known is None else known
+        of["earlier"] = known is None
+    for fate in document["fates"]:
+        fate.pop("earlier", None)
+    return document
+
+
+def _place(shard: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """Return file and row of a row of a shard."""
+    if shard.get("files") is None:
+        return {"row": row + shard["rows_before"], "file": shard["file"]}
+    position, row = in_file(shard["ends"], row)
+    return {"row": row, "file": shard["files"][position]}
+
+
+def ids_of(store: str, standing: Sequence[Standing], addresses: Collection[int]) -> dict[int, str]:
+    """Return the ids of those of some addresses at which the runs have documents."""
+    ordinals = {address >> columns.ROW_BITS for address in addresses}
+    near = [stands.only(ordinals) for stands in _with_column(standing, columns.ID)]
+    if not any(stands.shards for stands in near):
+        return {}
+    sql = "SELECT address, id FROM documents WHERE address IN (SELECT unnest(?))"
+    found = rows(connect(store, near, ("documents",)), sql, sorted(addresses)).to_pylist()
+    return {row["address"]: row["id"] for row in found}
+
+
+def add_texts(
+    store: str,
+    shown: Sequence[Shown],
+    document: dict[str, Any],
+    student: str | None = None,
+    label: str | None = None,
+    score: str | None = None,
+) -> None:
+    """Add to a document (`document_at`) what takes reading its text again: see `explain`."""
+    by_dataset = {of.dataset: of for of in shown}
+    clusters = [cluster for fate in document["fates"] for cluster in fate["clusters"]]
+    near = {document["address"], *(cluster["survivor"] for cluster in clusters)}
+    ordinals = {address >> columns.ROW_BITS for address in near}
+    connection = connect(store, [stands.only(ordinals) for stands in in_order(shown)], ("documents",))
+    _add_excerpts(by_dataset, document, connection)
+    _add_removed_lines(by_dataset, document, connection)
+    if student is not None or score is not None:
+        _add_score(by_dataset, document, connection, student, label, score)
+
+
+def text_at(store: str, shown: Sequence[Shown], address: int) -> str:
+    """Return the text of the document at an address as it was read. Raises as `stored_texts` does."""
+    near = [stands.only({address >> columns.ROW_BITS}) for stands in in_order(shown)]
+    return stored_texts(near, [address], connect(store, near, ("documents",)))[address]
+
+
+def quarantined(store: str, standing: Sequence[Standing], wanted: str) -> list[dict[str, Any]]:
+    """Return the records in quarantine with this id, or at this place."""
+    sql = "SELECT * FROM quarantine WHERE id = ? OR concat(file, ':', line) = ?"
+    records: list[dict[str, Any]] = rows(connect(store, standing, ("quarantine",)), sql, wanted, wanted).to_pylist()
+    return records
 
 
 def _awaited(shown: Shown, address: int) -> list[str]:

@@ -42,13 +42,14 @@ _IDS = re.compile(r"(?i)\bid\b|\bsurvivor_id\b|\*|\b(describe|summarize|show|piv
 _COUNT = re.compile(r"(?i)\bcount\s*\(\s*\*\s*\)")
 
 
-def connect(store: str, standing: Sequence[Standing]) -> duckdb.DuckDBPyConnection:
+def connect(store: str, standing: Sequence[Standing], named: Sequence[str] | None = None) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the views of what some runs decided, for the program's own statements.
 
-    Raises StoreDamaged where a file that these views read is not what was written.
+    With `named` it has those views alone, and no file of the others is checked. Raises StoreDamaged where a file that
+    its views read is not what was written.
     """
     views = decided_views(standing)
-    return _connected(store, views, views, unsafe=True)
+    return _connected(store, views, views if named is None else named, unsafe=True)
 
 
 def connect_versions(store: str, versions: Mapping[str, Sequence[Standing]]) -> duckdb.DuckDBPyConnection:

@@ -110,7 +110,7 @@ def version_views(standing: Sequence[Standing], prefix: str) -> dict[str, View]:
 
 def _decided(standing: Sequence[Standing], ids: Sequence[str], prefix: str = "") -> dict[str, View]:
     """Return the views of documents and decisions of some runs."""
-    shards = _shards(standing)
+    shards = decided_shards(standing)
     measured = [url for shard in shards.values() for url, _ in shard["parts"]]
     decided = [stands.run.decisions(row["ordinal"]) for stands in standing for row in stands.shards]
     return {
@@ -161,10 +161,6 @@ def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[
         {
             "ordinal": pa.array(list(shards), pa.uint64()),
             "source": pa.array([s["source"] for s in shards.values()], pa.string()),
-            "file": pa.array([s["file"] for s in shards.values()], pa.string()),
-            "files": pa.array([s.get("files") for s in shards.values()], pa.list_(pa.string())),
-            "ends": pa.array([s.get("ends") for s in shards.values()], pa.list_(pa.uint64())),
-            "rows_before": pa.array([s["rows_before"] for s in shards.values()], pa.uint64()),
         }
     )
     connection.register(f"_{prefix}shards", table)
@@ -175,7 +171,7 @@ def _documents(connection: duckdb.DuckDBPyConnection, shards: Mapping[int, dict[
     connection.execute(f"CREATE VIEW {prefix}documents AS " + " UNION ALL BY NAME ".join(selects))
 
 
-def _shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
+def decided_shards(standing: Sequence[Standing]) -> dict[int, dict[str, Any]]:
     """Return the shards of some runs, each with all columns that any run has; the first run's where several have one.
 
     `rows_before` is the number of rows of its file that come before a shard, where files are read in parts.

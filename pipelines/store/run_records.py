@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gristmill.operators.errors import RecipeError
@@ -29,6 +29,10 @@ class Standing:
     def decided(self) -> list[dict[str, Any]]:
         """Return the shards that the rules decided: all but those whose documents were withdrawn."""
         return [row for row in self.shards if row.get("withdrawn") is None]
+
+    def only(self, ordinals: Collection[int]) -> Standing:
+        """Return the run with some of its shards."""
+        return replace(self, shards=[row for row in self.shards if row["ordinal"] in ordinals])
 
 
 class RunRecords:

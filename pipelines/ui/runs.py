@@ -1,4 +1,4 @@
-"""Runs of the store, newest first."""
+"""Runs of the store: the list of them, newest first, and one with all that its report shows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from starlette.routing import Route
 
 from gristmill.operators.errors import StoreDamaged
 from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.engine.local import LocalEngine
+from gristmill.pipelines.html.reports import find_run
+from gristmill.pipelines.html.run_report import RunPage, run_page
 from gristmill.pipelines.store.run_records import RunRecords
-from gristmill.pipelines.ui.site import Site, SiteSection, whole
+from gristmill.pipelines.ui.site import Kept, Site, SiteSection, whole
 
 #: Runs on a page.
 SHOWN = 50
+#: Runs whose charts are kept in memory: a finished run never changes.
+KEPT = 16
 
 
 def section(site: Site) -> SiteSection:
     """Return the section of runs."""
+
+    def page_of(name: str) -> RunPage:
+        return run_page(find_run(site.records(), name), LocalEngine())
+
+    kept = Kept(page_of, KEPT)
 
     def show_runs(request: Request) -> Response:
         records = site.records()
@@ -27,7 +37,11 @@ def section(site: Site) -> SiteSection:
         shown = [_row(records, name) for name in names[(page - 1) * SHOWN : page * SHOWN]]
         return site.page(request, "runs.html", runs=shown, page=page, total=len(names), shown=SHOWN)
 
-    return SiteSection("Runs", "/", [Route("/", show_runs)])
+    def show_run(request: Request) -> Response:
+        run = find_run(site.records(), request.path_params["run"])
+        return site.page(request, "one_run.html", **kept.get(run.name).all_values())
+
+    return SiteSection("Runs", "/", [Route("/", show_runs), Route("/runs/{run}", show_run)])
 
 
 def _row(records: RunRecords, name: str) -> dict[str, Any]:
