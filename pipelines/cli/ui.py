@@ -30,5 +30,6 @@ def ui(
 
         try:
             serve(absolute(store, "."), port, ready)
-        except Ended:  # the way to end it
+        except Ended as ended:  # the way to end it
             out.print("ended")
+            raise typer.Exit(ended.exit_code) from None

@@ -9,12 +9,13 @@ from typing import Any
 
 import duckdb
 
+from gristmill.operators import columns
 from gristmill.operators.errors import RecipeError
 from gristmill.pipelines.config.wording import plural
 from gristmill.pipelines.report.query import connect, rows
 from gristmill.pipelines.report.stored_texts import stored_texts
 from gristmill.pipelines.store.fuzzy_index import id_of
-from gristmill.pipelines.store.run_records import RunRecords
+from gristmill.pipelines.store.run_records import RunRecords, Standing
 from gristmill.pipelines.store.shown import shown_version
 
 #: The number of documents of a cluster that are shown with their survivors: the least similar ones.
@@ -49,7 +50,7 @@ def clusters(
     tell(str(shown))
     if not any("clusters" in rule["details"] for rule in shown.standing[0].run.record["result"]["funnel"]["rules"]):
         raise RecipeError(f"{name} {shown.version} was decided without fuzzy_dedup, which makes clusters")
-    connection = connect(store, shown.standing)
+    connection = connect(store, shown.standing, ("documents", "clusters"))
     result = list(_chosen(connection, name, largest, sample, id))
     if not result and id is not None:
         raise RecipeError(f"no document {id} is in a cluster of {name}; `gristmill explain` tells of any")
@@ -57,14 +58,23 @@ def clusters(
     for member in (m for of_cluster in members for m in of_cluster if m["earlier"]):
         member["survivor_id"] = id_of(store, member["survivor"])
     compared = [m for of_cluster in members for m in of_cluster if not m["earlier"]]
-    addresses = {address for m in compared for address in (m["address"], m["survivor"])}
-    texts = stored_texts(shown.standing, addresses, connection)
-    for cluster, compared_members in zip(result, members, strict=True):
-        for member in compared_members:
-            if not member["earlier"]:
-                member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
-        cluster["members"] = compared_members
+    ordinals = {m[name] >> columns.ROW_BITS for m in compared for name in ("address", "survivor")}
+    compare_members(store, [stands.only(ordinals) for stands in shown.standing], compared)
+    for cluster, of_cluster in zip(result, members, strict=True):
+        cluster["members"] = of_cluster
     return result
+
+
+def compare_members(store: str, standing: Sequence[Standing], members: Sequence[dict[str, Any]]) -> None:
+    """Add `diff` to members of clusters: a word diff of each one's text and that of its survivor, both read again.
+
+    `standing` has the shards of them all, and may have no others. Raises as `stored_texts` does.
+    """
+    addresses = {address for member in members for address in (member["address"], member["survivor"])}
+    if addresses:
+        texts = stored_texts(standing, addresses, connect(store, standing, ("documents",)))
+        for member in members:
+            member["diff"] = word_diff(texts[member["survivor"]], texts[member["address"]])
 
 
 def _chosen(

@@ -11,18 +11,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import yaml
 
 from gristmill.operators.columns import CONTENT_ID
 from gristmill.operators.errors import RecipeError
 from gristmill.operators.label.contract import ABSTAINS
 from gristmill.pipelines.config.quoting import sql_text
+from gristmill.pipelines.label.aggregate import aggregate
 from gristmill.pipelines.label.export import connected
 from gristmill.pipelines.label.store import LabelStore, fingerprints, is_scale, open_stored
+from gristmill.pipelines.label.task import read_task
+from gristmill.pipelines.label.votes import votes_of_task
 from gristmill.pipelines.report import query as queries
 
 TASK_COLUMNS = pa.schema([("task", pa.string()), ("fingerprint", pa.string()), ("written", pa.string())])
@@ -73,6 +77,15 @@ def _info(found: LabelStore) -> dict[str, Any]:
         "annotators": annotators,
         "spent": spent,
     }
+
+
+def aggregated(store: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report of `labels aggregate` on a task as a store has it written: agreement, quality of annotators.
+
+    Raises RecipeError where its answers are no labels, or the store has none.
+    """
+    loaded = read_task(yaml.safe_dump(dict(task), sort_keys=False), "task.json", store, asks=False)
+    return aggregate(votes_of_task(loaded, store))[1]
 
 
 def query(store: str, sql: str, unsafe: bool = False) -> pa.Table:

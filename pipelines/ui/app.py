@@ -17,11 +17,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.html.page import report_style
-from gristmill.pipelines.ui import explain, runs, search
+from gristmill.pipelines.ui import clusters, explain, labels, quarantine, runs, search
 from gristmill.pipelines.ui.site import SectionMaker, Site
 
 #: The sections in the order of the navigation.
-SECTIONS: Sequence[SectionMaker] = (runs.section, search.section, explain.section)
+SECTIONS: Sequence[SectionMaker] = (
+    runs.section,
+    search.section,
+    explain.section,
+    clusters.section,
+    quarantine.section,
+    labels.section,
+)
 #: Names by which a browser on this machine calls it. With any other a page of somebody else could read the store: its
 #: name may lead to this machine (DNS rebinding).
 HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")

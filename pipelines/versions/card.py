@@ -22,11 +22,9 @@ from gristmill.operators.errors import GristmillError, RecipeError, StoreDamaged
 from gristmill.operators.table import of_kind
 from gristmill.pipelines.config.wording import in_units, plural
 from gristmill.pipelines.decide.funnel import Funnel
-from gristmill.pipelines.label.aggregate import aggregate
 from gristmill.pipelines.label.store import LabelStore
-from gristmill.pipelines.label.task import read_task
-from gristmill.pipelines.label.votes import votes_of_task
 from gristmill.pipelines.report.funnel import remarks
+from gristmill.pipelines.report.labels import aggregated
 from gristmill.pipelines.report.losses import loss_rows
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.datasets import Dataset, Version
@@ -211,9 +209,7 @@ def _labels(store: str, fingerprint: str) -> str:
     lines = [f"Instruction: {_cell(task['instruction'])}", f"Answers: `{_in_yaml(task['answer'])}`"]
     lines.append(f"Annotators: {', '.join(_annotator(annotator) for annotator in task['annotators'])}")
     try:
-        loaded = read_task(yaml.safe_dump(task, sort_keys=False), "task.json", store, asks=False)
-        _, report = aggregate(votes_of_task(loaded, store))
-        agreement = report["agreement"]
+        agreement = aggregated(store, task)["agreement"]
         if agreement.get("alpha") is not None:
             lines.append(f"Krippendorff's alpha of all annotators: {agreement['alpha']:.2f}")
         else:
