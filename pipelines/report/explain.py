@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,13 @@ from gristmill.pipelines.config.wording import excerpt
 from gristmill.pipelines.label.columns import STATE, WAITS, column_of
 from gristmill.pipelines.recipe.recipe import WITHDRAWN
 from gristmill.pipelines.report.query import connect, rows
+from gristmill.pipelines.report.stored_rows import (
+    cluster_rows,
+    decision_rows,
+    document_ids,
+    document_row,
+    rejected_rows,
+)
 from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
 from gristmill.pipelines.report.views import decided_shards
 from gristmill.pipelines.stages.label import FOLDER as LABELS
@@ -26,7 +33,6 @@ from gristmill.pipelines.store.shown import Asked, Shown, in_order, shown_versio
 
 #: Characters of a text that are shown.
 EXCERPT = 300
-_CLUSTERS = "SELECT * EXCLUDE (dataset, address) FROM clusters WHERE dataset = ? AND address = ?"
 
 
 def explain(
@@ -57,7 +63,7 @@ def explain(
         if (document := document_at(store, shown, address)) is not None:
             add_texts(store, shown, document, student, label, score)
             documents.append(document)
-    rejects = quarantined(store, standing, wanted)
+    rejects = rejected_rows(store, standing, wanted)
     if not documents and not rejects:
         raise RecipeError(
             f"no document of this store has the id, content id or address {wanted}; {told(shown)}. "
@@ -99,26 +105,22 @@ def document_at(store: str, shown: Sequence[Shown], address: int) -> dict[str, A
     standing, by_dataset = in_order(shown), {of.dataset: of for of in shown}
     shards = decided_shards(standing)
     ordinal, row = divmod(address, 1 << columns.ROW_BITS)
-    if ordinal not in shards:
+    if ordinal not in shards or (measured := document_row(store, shards[ordinal], row)) is None:
         return None
-    own = connect(store, [stands.only({ordinal}) for stands in standing], ("documents", "decisions", "clusters"))
-    found = rows(own, "SELECT * FROM documents WHERE address = ?", address).to_pylist()
-    if not found:
-        return None
-    document: dict[str, Any] = {**found[0], **_place(shards[ordinal], row)}
-    document["fates"] = rows(own, "SELECT * EXCLUDE (address) FROM decisions WHERE address = ?", address).to_pylist()
+    source = shards[ordinal]["source"]
+    document: dict[str, Any] = {"address": address, "source": source, **measured, **_place(shards[ordinal], row)}
+    document["fates"] = decision_rows(store, standing, address)
     for fate in document["fates"]:
         fate["version"] = by_dataset[fate["dataset"]].version
-        fate["clusters"] = rows(own, _CLUSTERS, fate["dataset"], address).to_pylist()
+        fate["clusters"] = cluster_rows(store, standing, address, fate["dataset"])
         fate["waits_for"] = _awaited(by_dataset[fate["dataset"]], address)
     referring = [of for fate in document["fates"] for of in (fate, *fate["clusters"]) if of["survivor"] is not None]
-    ids = ids_of(store, standing, {of["survivor"] for of in referring})
+    ids = document_ids(store, shards, {of["survivor"] for of in referring})
     for of in referring:
         known = ids.get(of["survivor"])
         of["survivor_id"] = id_of(store, of["survivor"]) if known is None else known
-        of["earlier"] = known is None
-    for fate in document["fates"]:
-        fate.pop("earlier", None)
+    for cluster in (cluster for fate in document["fates"] for cluster in fate["clusters"]):
+        cluster["earlier"] = cluster["survivor"] not in ids
     return document
 
 
@@ -128,17 +130,6 @@ def _place(shard: Mapping[str, Any], row: int) -> dict[str, Any]:
         return {"row": row + shard["rows_before"], "file": shard["file"]}
     position, row = in_file(shard["ends"], row)
     return {"row": row, "file": shard["files"][position]}
-
-
-def ids_of(store: str, standing: Sequence[Standing], addresses: Collection[int]) -> dict[int, str]:
-    """Return the ids of those of some addresses at which the runs have documents."""
-    ordinals = {address >> columns.ROW_BITS for address in addresses}
-    near = [stands.only(ordinals) for stands in _with_column(standing, columns.ID)]
-    if not any(stands.shards for stands in near):
-        return {}
-    sql = "SELECT address, id FROM documents WHERE address IN (SELECT unnest(?))"
-    found = rows(connect(store, near, ("documents",)), sql, sorted(addresses)).to_pylist()
-    return {row["address"]: row["id"] for row in found}
 
 
 def add_texts(
@@ -165,13 +156,6 @@ def text_at(store: str, shown: Sequence[Shown], address: int) -> str:
     """Return the text of the document at an address as it was read. Raises as `stored_texts` does."""
     near = [stands.only({address >> columns.ROW_BITS}) for stands in in_order(shown)]
     return stored_texts(near, [address], connect(store, near, ("documents",)))[address]
-
-
-def quarantined(store: str, standing: Sequence[Standing], wanted: str) -> list[dict[str, Any]]:
-    """Return the records in quarantine with this id, or at this place."""
-    sql = "SELECT * FROM quarantine WHERE id = ? OR concat(file, ':', line) = ?"
-    records: list[dict[str, Any]] = rows(connect(store, standing, ("quarantine",)), sql, wanted, wanted).to_pylist()
-    return records
 
 
 def _awaited(shown: Shown, address: int) -> list[str]:

@@ -75,9 +75,9 @@ def decided_views(standing: Sequence[Standing], ids: Sequence[str] = ()) -> dict
     rejected = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
     return {
         **_decided(standing, ids),
-        "clusters": View(lambda c: _clusters(c, standing), lambda: _check(cluster_urls)),
+        "clusters": View(lambda c: _clusters(c, standing), lambda: check_files(cluster_urls)),
         "losses": View(lambda c: c.register("losses", loss_rows(standing)), lambda: None),
-        "quarantine": View(lambda c: _quarantine(c, rejected), lambda: _check(rejected)),
+        "quarantine": View(lambda c: _quarantine(c, rejected), lambda: check_files(rejected)),
         "rejects": View(lambda c: c.execute("CREATE VIEW rejects AS FROM quarantine"), lambda: None, ("quarantine",)),
     }
 
@@ -114,10 +114,10 @@ def _decided(standing: Sequence[Standing], ids: Sequence[str], prefix: str = "")
     measured = [url for shard in shards.values() for url, _ in shard["parts"]]
     decided = [stands.run.decisions(row["ordinal"]) for stands in standing for row in stands.shards]
     return {
-        f"{prefix}documents": View(lambda c: _documents(c, shards, prefix), lambda: _check(measured)),
+        f"{prefix}documents": View(lambda c: _documents(c, shards, prefix), lambda: check_files(measured)),
         f"{prefix}decisions": View(
             lambda c: _decisions(c, standing, ids, prefix),
-            lambda: _check(decided),
+            lambda: check_files(decided),
             (f"{prefix}documents",) if ids else (),
         ),
     }
@@ -144,13 +144,16 @@ def _dataset(records: RunRecords, dataset_name: str, wanted: str | None, only_ne
     return View(make, check)
 
 
-def _check(urls: Sequence[str]) -> None:
+def check_files(urls: Sequence[str]) -> None:
     """Raise StoreDamaged for the first of some Parquet files that is not what was written."""
 
     def check(url: str) -> None:
         with files.open_table(url) as file:
             pq.read_metadata(file)  # a file without a seal may be no table at all
 
+    if len(urls) == 1:
+        check(urls[0])
+        return
     with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
         for _ in pool.map(check, urls):
             pass

@@ -12,7 +12,8 @@ from starlette.routing import Route
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError
 from gristmill.pipelines.report.clusters import SHOWN_MEMBERS, compare_members
-from gristmill.pipelines.report.explain import ids_of
+from gristmill.pipelines.report.stored_rows import document_ids
+from gristmill.pipelines.report.views import decided_shards
 from gristmill.pipelines.store.fuzzy_index import id_of
 from gristmill.pipelines.store.shown import Shown
 from gristmill.pipelines.ui.site import Site, SiteSection, text, whole
@@ -73,7 +74,7 @@ def _makes_clusters(of: Shown) -> bool:
 def _add_ids(store: str, of: Shown, members: list[dict[str, Any]]) -> None:
     """Add the ids of members of a cluster and of their survivors, and whether the survivor is of an earlier night."""
     addresses = {member[name] for member in members for name in ("address", "survivor")}
-    ids = ids_of(store, of.standing, addresses)
+    ids = document_ids(store, decided_shards(of.standing), addresses)
     for member in members:
         member["id"] = ids.get(member["address"], str(member["address"]))
         member["earlier"] = member["survivor"] not in ids

@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from gristmill.operators import columns
 from gristmill.operators.errors import GristmillError, RecipeError
-from gristmill.pipelines.report.explain import add_texts, document_at, quarantined, sentence, text_at
+from gristmill.pipelines.report.explain import add_texts, document_at, sentence, text_at
+from gristmill.pipelines.report.stored_rows import rejected_rows
 from gristmill.pipelines.stages.quarantine import where
 from gristmill.pipelines.store.shown import in_order, told
 from gristmill.pipelines.ui.cache import Job
@@ -51,7 +52,7 @@ def section(site: Site) -> SiteSection:
             return site.page(request, "explain.html", wanted="", documents=[], rejects=[], job=None)
         shown = site.shown()
         documents = [known for address in addresses if (known := document_at(site.store, shown, address)) is not None]
-        rejects = quarantined(site.store, in_order(shown), wanted) if wanted else []
+        rejects = rejected_rows(site.store, in_order(shown), wanted) if wanted else []
         if not documents and not rejects and job is None:
             named = f"the id, content id or address {wanted}" if wanted else f"the address {addresses[0]}"
             raise RecipeError(f"no document of this store has {named}; {told(shown)}")

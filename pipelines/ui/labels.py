@@ -75,13 +75,16 @@ def _ids(store: LabelStore) -> dict[bytes, str]:
 
 
 def _spread(counts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the answers of each annotator, those that all gave most often first, each with a bar of its share."""
+    """Return the answers of each annotator, each with a bar of its share: by number, else the most frequent first."""
     valid = [row for row in counts if row["answer"] is not None]
     of_annotator, of_answer = Counter[str](), Counter[str]()
     for row in valid:
         of_annotator[row["annotator"]] += row[f"{CONTENT_ID}_count"]
         of_answer[row["answer"]] += row[f"{CONTENT_ID}_count"]
-    order = {answer: i for i, (answer, _) in enumerate(of_answer.most_common(SHOWN_ANSWERS))}
+    most = [answer for answer, _ in of_answer.most_common(SHOWN_ANSWERS)]
+    if all(answer.lstrip("-").isdecimal() for answer in most):
+        most.sort(key=int)
+    order = {answer: i for i, answer in enumerate(most)}
     shown = [row for row in valid if row["answer"] in order]
     found = []
     for row in sorted(shown, key=lambda row: (row["annotator"], order[row["answer"]])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -64,36 +65,43 @@ def _in_texts(texts: VersionTexts | None, asked: str, page: int) -> dict[str, An
     if texts is None:
         return {"texts": None, "hits": [], "more": False}
     hits = texts.index.search(asked, (page - 1) * SHOWN, SHOWN + 1) if asked else []
-    words = [word for piece, excluded in pieces(asked) if not excluded for word in piece]
+    wanted = [words for words, excluded in pieces(asked) if not excluded]
     return {
         "texts": texts,
         "documents": sum(file.rows for file in texts.listed),
         "indexed": texts.index.documents(texts.listed),
-        "hits": [(hit, *marked(hit, words)) for hit in hits[:SHOWN]],
+        "hits": [(hit, *marked(hit, wanted)) for hit in hits[:SHOWN]],
         "more": len(hits) > SHOWN and page < LAST_PAGE,
     }
 
 
-def marked(hit: Hit, words: list[str]) -> tuple[list[tuple[str, bool]], bool]:
-    """Return the part of a hit's beginning where words are first found, in pieces, those that are words marked.
+def marked(hit: Hit, wanted: Sequence[Sequence[str]]) -> tuple[list[tuple[str, bool]], bool]:
+    """Return the part of a hit's beginning where the longest phrase is, in pieces, those that are wanted marked.
 
-    The second value says whether any is there; they may be further on in the text.
+    The second value says whether any of the words and phrases is there; they may be further on in the text.
     """
     beginning = " ".join(hit.beginning.split())
-    if not words:
-        return [(beginning[:EXCERPT], False)], False
-    one_of = "|".join(re.escape(word) for word in sorted({*words}, key=len, reverse=True))
-    # characters of scripts without spaces are words wherever they stand
-    pattern = re.compile(rf"(?<![^\W_])(?:{one_of})(?![^\W_])" if one_of.isascii() else one_of, re.IGNORECASE)
-    first = pattern.search(beginning)
+    patterns = [_pattern(words) for words in sorted(wanted, key=len, reverse=True)]
+    first = next((match for match in (pattern.search(beginning) for pattern in patterns) if match), None)
     start = max(0, first.start() - EXCERPT // 3) if first else 0
     part = beginning[start : start + EXCERPT]
+    found = sorted(match.span() for pattern in patterns for match in pattern.finditer(part))
     shown: list[tuple[str, bool]] = [("… ", False)] if start else []
     at = 0
-    for match in pattern.finditer(part):
-        shown += [(part[at : match.start()], False), (match[0], True)]
-        at = match.end()
-    return [*shown, (part[at:] + (" …" if start + EXCERPT < len(beginning) else ""), False)], first is not None
+    for begin, end in found:
+        if begin >= at:
+            shown += [(part[at:begin], False), (part[begin:end], True)]
+            at = end
+    more = " …" if start + EXCERPT < len(beginning) else ""
+    return [*shown, (part[at:] + more, False)], first is not None
+
+
+def _pattern(words: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern of a word or phrase; what is no letter and no digit may stand between its words."""
+    phrase = r"[\W_]*".join(map(re.escape, words))
+    # characters of scripts without spaces are words wherever they stand
+    bounded = rf"(?<![^\W_]){phrase}(?![^\W_])" if all(len(word) > 1 or word.isascii() for word in words) else phrase
+    return re.compile(bounded, re.IGNORECASE)
 
 
 def _row(url: str, row: int) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Site:
         text = (
             environment(*_TEMPLATES)
             .get_template(template)
-            .render(sections=self.sections, here=request.url.path, store=self.store, **values)
+            .render(sections=self.sections, current=self._current(request), store=self.store, **values)
         )
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
