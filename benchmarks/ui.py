@@ -28,7 +28,7 @@ import yaml
 import gristmill
 from gristmill.pipelines.progress.reporter import Reporter
 
-SHARD, WORDS, VOCABULARY, USERS = 100_000, 40, 200_000, 10
+SHARD, VOCABULARY, USERS = 100_000, 200_000, 10
 #: One of so many documents is a near copy of the one before it.
 COPIES = 20
 
@@ -43,14 +43,14 @@ def word(place: int) -> str:
             return letters
 
 
-def write_recipe(folder: Path, documents: int) -> Path:
-    """A recipe over Parquet files of 100,000 documents of 40 words, which are as frequent as in texts (Zipf's law)."""
+def write_recipe(folder: Path, documents: int, words_of_each: int, near_copies: bool) -> Path:
+    """A recipe over Parquet files of 100,000 documents, their words as frequent as in texts (Zipf's law)."""
     draw = np.random.default_rng(0)
     words = np.array([word(i) for i in range(VOCABULARY)])
     for shard, first in enumerate(range(0, documents, SHARD)):
         n = min(SHARD, documents - first)
-        places = np.minimum(draw.zipf(1.2, (n, WORDS)) - 1, VOCABULARY - 1)
-        places[1::COPIES, : WORDS - 2] = places[: n - 1 : COPIES, : WORDS - 2][: len(places[1::COPIES])]
+        places = np.minimum(draw.zipf(1.2, (n, words_of_each)) - 1, VOCABULARY - 1)
+        places[1::COPIES, :-2] = places[: n - 1 : COPIES, :-2][: len(places[1::COPIES])]
         ids = [f"https://example.org/{first + i:09d}/{draw.integers(1 << 30):x}" for i in range(n)]
         texts = [" ".join(row) for row in words[places]]
         table = {"id": ids, "text": texts, "score": draw.beta(2, 3, n), "lang": draw.choice(["en", "de", "fr"], n)}
@@ -64,7 +64,11 @@ def write_recipe(folder: Path, documents: int) -> Path:
             {"name": name, "path": f"{name}-*.parquet", "metadata": metadata}
             for name in "abcd"[: -(-documents // SHARD)]
         ],
-        "decide": [{"drop": "score < 0.15"}, "exact_dedup", {"fuzzy_dedup": {"threshold": 0.7}}],
+        "decide": [
+            {"drop": "score < 0.15"},
+            "exact_dedup",
+            *([{"fuzzy_dedup": {"threshold": 0.7}}] if near_copies else []),
+        ],
         "write": {"columns": ["id", "text", "source"]},
     }
     path = folder / "recipe.yaml"
@@ -111,7 +115,7 @@ def pages(ids: list[str], clusters: list[str], run: str) -> dict[str, Callable[[
         "search, beginning of an id": lambda chosen: "/search?" + urlencode({"q": chosen.choice(ids)[:28]}),
         "explain": lambda chosen: "/explain?" + urlencode({"id": chosen.choice(ids)}),
         "clusters": lambda chosen: f"/clusters?page={chosen.randint(1, 20)}",
-        "a cluster": lambda chosen: chosen.choice(clusters),
+        **({"a cluster": lambda chosen: chosen.choice(clusters)} if clusters else {}),
         "quarantine": lambda chosen: "/quarantine",
         "list of runs": lambda chosen: "/",
         "a run": lambda chosen: f"/runs/{run}",
@@ -120,8 +124,20 @@ def pages(ids: list[str], clusters: list[str], run: str) -> dict[str, Callable[[
 
 def served(store: Path, cache: Path) -> Iterator[int]:
     """The port of a server of the store, until the generator is closed."""
-    command = [sys.executable, "-m", "gristmill", "ui", "--store", str(store), "--port", "0", "--no-open"]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONUNBUFFERED": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "gristmill",
+        "ui",
+        "--store",
+        str(store),
+        "--port",
+        "0",
+        "--no-open",
+        "--cache",
+        str(cache),
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
@@ -142,6 +158,8 @@ def main() -> None:
     """Print seconds of each kind of page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--words", type=int, default=40, help="of each document")
+    parser.add_argument("--clusters", action=argparse.BooleanOptionalAction, default=True, help="look for near copies")
     parser.add_argument("--requests", type=int, default=100, help="of each kind")
     parser.add_argument("--folder", type=Path, help="where the store is made, and left")
     asked = parser.parse_args()
@@ -150,7 +168,8 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         if not (folder / "store").exists():
             begun = time.perf_counter()
-            gristmill.run(write_recipe(folder, asked.documents), reporter=Reporter(quiet=True))
+            recipe = write_recipe(folder, asked.documents, asked.words, asked.clusters)
+            gristmill.run(recipe, reporter=Reporter(quiet=True))
             print(f"{asked.documents:,} documents, run in {time.perf_counter() - begun:.0f} s (made before it)")
         for port in served(folder / "store", folder / "cache"):
             measure(port, folder, asked.requests)

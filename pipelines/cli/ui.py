@@ -13,6 +13,14 @@ from gristmill.pipelines.engine.signals import Ended
 def ui(
     store: Store = "./store",
     port: Annotated[int, typer.Option(min=0, max=65535, help="A port of this machine; 0 takes any free one.")] = 8765,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the indexes of the search lie, about half as large as the texts; else in the user's cache.",
+            show_default=False,
+        ),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Show it in the browser.")] = True,
     debug: Debug = False,
 ) -> None:
@@ -29,7 +37,7 @@ def ui(
                 webbrowser.open(url)
 
         try:
-            serve(absolute(store, "."), port, ready)
+            serve(absolute(store, "."), port, cache, ready)
         except Ended as ended:  # the way to end it
             out.print("ended")
             raise typer.Exit(ended.exit_code) from None

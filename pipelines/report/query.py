@@ -101,7 +101,7 @@ def _connected(store: str, views: Mapping[str, View], named: Iterable[str], unsa
     for name, view in views.items():
         if name in view_names:
             view.check()
-            with _damage_told():
+            with damage_told():
                 view.make(connection)
     if not unsafe:
         confine(connection, store)
@@ -172,12 +172,13 @@ def rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> pa
 
     Raises FatalError where files that it reads are damaged (what has no seal is checked nowhere else).
     """
-    with _damage_told():
+    with damage_told():
         return _rows(connection, sql, *values)
 
 
 @contextlib.contextmanager
-def _damage_told() -> Iterator[None]:
+def damage_told() -> Iterator[None]:
+    """Turn errors of DuckDB into FatalError: what has no seal is checked nowhere else."""
     try:
         yield
     except duckdb.Error as error:

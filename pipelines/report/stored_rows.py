@@ -15,7 +15,7 @@ import duckdb
 from gristmill.operators import columns
 from gristmill.pipelines.config.quoting import in_glob, sql_name, sql_text
 from gristmill.pipelines.decide import given_file
-from gristmill.pipelines.report.query import rows
+from gristmill.pipelines.report.query import damage_told
 from gristmill.pipelines.report.views import HASHES, check_files, place
 from gristmill.pipelines.storage import files
 from gristmill.pipelines.store.run_records import Standing
@@ -28,7 +28,7 @@ def document_row(store: str, shard: Mapping[str, Any], row: int) -> dict[str, An
     document: dict[str, Any] = {}
     for url, names in shard["parts"]:
         shown = ", ".join(_shown(name) for name in names if name != columns.ROW)
-        found = _asked(store, [url], f"SELECT {shown} FROM {{}} WHERE row = ?", row) if shown else []
+        found = rows_of_files(store, [url], f"SELECT {shown} FROM {{}} WHERE row = ?", row) if shown else []
         if shown and not found:
             return None
         document |= found[0] if found else {}
@@ -40,7 +40,7 @@ def decision_rows(store: str, standing: Sequence[Standing], address: int) -> lis
     found = []
     for stands in _deciding(standing, address):
         url = stands.run.decisions(address >> columns.ROW_BITS)
-        for row in _asked(store, [url], "SELECT * EXCLUDE (address) FROM {} WHERE address = ?", address):
+        for row in rows_of_files(store, [url], "SELECT * EXCLUDE (address) FROM {} WHERE address = ?", address):
             found.append({"dataset": stands.dataset, **row})
     return found
 
@@ -58,7 +58,7 @@ def cluster_rows(store: str, standing: Sequence[Standing], address: int, dataset
                 shown = ", ".join(f"{name} AS {what}" for what, name in named.items())
                 sql = f"SELECT {shown} FROM {{}} WHERE row = ? AND {named['cluster']} IS NOT NULL"
                 url = given_file(stands.run.url, i, ordinal)
-                found += [{"rule": rule["name"], **known} for known in _asked(store, [url], sql, row)]
+                found += [{"rule": rule["name"], **known} for known in rows_of_files(store, [url], sql, row)]
     return found
 
 
@@ -71,15 +71,21 @@ def document_ids(store: str, shards: Mapping[int, Mapping[str, Any]], addresses:
     for ordinal in by_shard.keys() & shards.keys():
         url = next(url for url, names in shards[ordinal]["parts"] if columns.ID in names)
         sql = "SELECT row, id FROM {} WHERE row IN (SELECT unnest(?))"
-        for found in _asked(store, [url], sql, by_shard[ordinal]):
+        for found in rows_of_files(store, [url], sql, by_shard[ordinal]):
             ids[columns.address(ordinal, found["row"])] = found["id"]
     return ids
 
 
 def rejected_rows(store: str, standing: Sequence[Standing], wanted: str) -> list[dict[str, Any]]:
     """Return the records in quarantine with this id, or at this place (`file:line`)."""
-    urls = [files.join(stands.run.url, "rejects.parquet") for stands in standing]
-    return _asked(store, urls, "SELECT * FROM {} WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted)
+    return rows_of_files(
+        store, reject_files(standing), "SELECT * FROM {} WHERE id = ? OR concat(file, ':', line) = ?", wanted, wanted
+    )
+
+
+def reject_files(standing: Sequence[Standing]) -> list[str]:
+    """Return the files of the quarantine of some runs."""
+    return [files.join(stands.run.url, "rejects.parquet") for stands in standing]
 
 
 def _deciding(standing: Sequence[Standing], address: int) -> list[Standing]:
@@ -92,23 +98,26 @@ def _shown(name: str) -> str:
     return f"lower(hex({sql_name(name)})) AS {sql_name(name)}" if name in HASHES else sql_name(name)
 
 
-def _asked(store: str, urls: Sequence[str], sql: str, *values: object) -> list[dict[str, Any]]:
-    """Return the rows of a statement about files that are as they were written, `{}` in it standing for them.
+def rows_of_files(store: str, urls: Sequence[str], sql: str, *values: object) -> list[dict[str, Any]]:
+    """Return the rows of one of the program's own statements about Parquet files, for which `{}` stands in it.
 
-    Raises StoreDamaged where one is not.
+    Raises StoreDamaged where one is not what was written.
     """
     check_files(urls)
     places = ", ".join(sql_text(in_glob(place(url))) for url in urls)
     cursor = _instance(store).cursor()  # each thread has its own
     table = f"read_parquet([{places}], union_by_name = {len(urls) > 1})"
-    found: list[dict[str, Any]] = rows(cursor, sql.format(table), *values).to_pylist()
-    return found
+    with damage_told():
+        rows = cursor.execute(sql.format(table), [*values]).fetchall()
+    names = [name for name, *_ in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 @cache
 def _instance(store: str) -> duckdb.DuckDBPyConnection:
     """Return DuckDB, which takes longer to start than to read a row."""
     connection = duckdb.connect()
+    connection.execute("SET parquet_metadata_cache = true")
     if not files.is_local(store):
         connection.register_filesystem(files.filesystem(store)[0])
     return connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -42,12 +43,14 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _READING = ("GET", "HEAD")
+#: Bytes of an address, as long as those of a search in any script.
+_LONGEST = 12_000
 _TITLES = {400: "Not understood", 404: "Not found", 405: "Not possible", 500: "It went wrong"}
 
 
-def make_app(store: str, sections: Sequence[SectionMaker] = SECTIONS) -> Starlette:
-    """Return the application for a store."""
-    site = Site(store)
+def make_app(store: str, cache: Path, sections: Sequence[SectionMaker] = SECTIONS) -> Starlette:
+    """Return the application for a store, whose indexes lie in a folder `cache`."""
+    site = Site(store, cache)
     site.sections = [make(site) for make in sections]
 
     def refused(request: Request, error: Exception) -> Response:
@@ -116,6 +119,9 @@ class Guard:
             await send(message)
 
         request = Request(scope)
+        if len(scope["raw_path"]) + len(scope["query_string"]) > _LONGEST:
+            await PlainTextResponse("the address is too long", 414)(scope, receive, send_with_headers)
+            return
         if request.method not in _READING and not _is_own(request):
             refusal = PlainTextResponse("this was not sent by a page of this application", 403)
             await refusal(scope, receive, send_with_headers)

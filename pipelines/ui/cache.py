@@ -1,7 +1,7 @@
 """The cache of the UI: indexes of what a store holds, made when a page first needs them, by threads beside the pages.
 
-They lie in the user's cache folder (XDG_CACHE_HOME, else ~/.cache), never in the store, which may be read-only. All of
-it can be removed at any time: it is made again.
+They lie in the user's cache folder or where `--cache` says, never in the store, which may be read-only. All of it can
+be removed at any time: it is made again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,20 +23,26 @@ from gristmill.pipelines.store.registry import FOLDER as REGISTRY
 Advance = Callable[[int, int], None]
 #: Seconds after which work that failed is tried again.
 _AGAIN = 30.0
+#: Seconds that a page waits for a job to end.
+_WAIT = 0.3
 #: Part of the name of a folder, raised when what lies in it is made otherwise.
 _FORMAT = 1
 
 
-def cache_folder(store: str) -> Path:
+def usual_cache() -> Path:
+    """Return the folder of all indexes of a user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gristmill", "ui")
+
+
+def cache_folder(cache: Path, store: str) -> Path:
     """Return the folder of the indexes of a store, made if need be, for its owner alone.
 
     Ordinals of shards are never given twice in a store, but a store that is made anew at the same place is another one:
     the folder goes by the state of the first file of its registry, too. Raises OSError where it cannot be written.
     """
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     registry = files.states(files.join(store, REGISTRY))
     name = digest_of([_FORMAT, store, *sorted(registry.items())[:1]])[:16]
-    folder = Path(caches, "gristmill", "ui", name)
+    folder = cache / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
@@ -49,6 +55,11 @@ class Job:
     total: int = 0
     error: str = ""  #: why it failed
     ended: float | None = None  #: the moment (`time.monotonic`)
+
+    @property
+    def done_well(self) -> bool:
+        """Return whether it has ended without an error."""
+        return self.ended is not None and not self.error
 
     @property
     def share(self) -> float:
@@ -64,7 +75,7 @@ class Jobs:
         self._lock = threading.Lock()
 
     def begin(self, name: str, lock: Path, work: Callable[[Advance], None]) -> Job:
-        """Return the job of this name; one that has ended begins anew, after a failure only when some time has passed.
+        """Return the job of this name as it is now; one that has ended begins anew, after a failure some time later.
 
         `lock` is a file that keeps other processes from the same work.
         """
@@ -73,10 +84,12 @@ class Jobs:
             going = job is not None and job.ended is None
             failed = job is not None and job.ended is not None and job.error
             if job is not None and (going or (failed and time.monotonic() - (job.ended or 0) < _AGAIN)):
-                return job
+                return replace(job)
             job = self._jobs[name] = Job()
-        threading.Thread(target=_run, args=(job, lock, work), name=f"gristmill-{name}", daemon=True).start()
-        return job
+        thread = threading.Thread(target=_run, args=(job, lock, work), name=f"gristmill-{name}", daemon=True)
+        thread.start()
+        thread.join(_WAIT)  # little is done at once
+        return replace(job)
 
 
 def _run(job: Job, lock: Path, work: Callable[[Advance], None]) -> None:

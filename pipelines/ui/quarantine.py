@@ -6,17 +6,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gristmill.pipelines.report.query import connect, rows
+from gristmill.pipelines.report.stored_rows import reject_files, rows_of_files
 from gristmill.pipelines.stages.quarantine import where
 from gristmill.pipelines.ui.site import Site, SiteSection, text, whole
 
 #: Records on a page.
 SHOWN = 50
-_COUNTS = (
-    "SELECT source, reason, count(*) AS records FROM quarantine GROUP BY ALL ORDER BY records DESC, source, reason"
-)
+_COUNTS = "SELECT source, reason, count(*) AS records FROM {} GROUP BY ALL ORDER BY records DESC, source, reason"
 _RECORDS = """
-    SELECT * FROM quarantine WHERE (? = '' OR source = ?) AND (? = '' OR reason = ?)
+    SELECT * FROM {} WHERE (? = '' OR source = ?) AND (? = '' OR reason = ?)
     ORDER BY source, file, file_row, line LIMIT ? OFFSET ?
 """
 
@@ -27,10 +25,10 @@ def section(site: Site) -> SiteSection:
     def show_quarantine(request: Request) -> Response:
         page, source, reason = whole(request, "page", 1, 1, 1_000_000), text(request, "source"), text(request, "reason")
         shown, of = site.shown(), site.shown_of(request)
-        connection = connect(site.store, of.standing, ("quarantine",))
-        counts = rows(connection, _COUNTS).to_pylist()
+        urls = reject_files(of.standing)
+        counts = rows_of_files(site.store, urls, _COUNTS)
         asked = (source, source, reason, reason)
-        found = rows(connection, _RECORDS, *asked, SHOWN, (page - 1) * SHOWN).to_pylist()
+        found = rows_of_files(site.store, urls, _RECORDS, *asked, SHOWN, (page - 1) * SHOWN)
         total = sum(c["records"] for c in counts if source in ("", c["source"]) and reason in ("", c["reason"]))
         return site.page(
             request,

@@ -14,7 +14,7 @@ from gristmill.pipelines.engine.local import LocalEngine
 from gristmill.pipelines.html.reports import find_run
 from gristmill.pipelines.html.run_report import RunPage, run_page
 from gristmill.pipelines.store.run_records import RunRecords
-from gristmill.pipelines.ui.site import Kept, Site, SiteSection, whole
+from gristmill.pipelines.ui.site import MadeOnce, Site, SiteSection, whole
 
 #: Runs on a page.
 SHOWN = 50
@@ -28,7 +28,7 @@ def section(site: Site) -> SiteSection:
     def page_of(name: str) -> RunPage:
         return run_page(find_run(site.records(), name), LocalEngine())
 
-    kept = Kept(page_of, KEPT)
+    kept = MadeOnce(page_of, KEPT)
 
     def show_runs(request: Request) -> Response:
         records = site.records()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from gristmill.operators.errors import RecipeError
 
@@ -11,15 +12,17 @@ from gristmill.operators.errors import RecipeError
 HOST = "127.0.0.1"
 
 
-def serve(store: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(store: str, port: int, cache: str | None, ready: Callable[[str], None]) -> None:
     """Serve the pages of a store until a signal ends it; `ready` gets their URL once the port is open.
 
-    With port 0 it is any free one. Raises RecipeError where the extra `ui` is not installed, or the port is taken.
+    With port 0 it is any free one. Indexes lie in `cache`, by default in the user's cache folder. Raises RecipeError
+    where the extra `ui` is not installed, or the port is taken.
     """
     try:
         import uvicorn
 
         from gristmill.pipelines.ui.app import make_app
+        from gristmill.pipelines.ui.cache import usual_cache
     except ImportError as error:
         raise RecipeError(f"{error.name} is not installed, which the UI needs: pip install 'gristmill[ui]'") from None
     listening = socket.socket()
@@ -31,7 +34,8 @@ def serve(store: str, port: int, ready: Callable[[str], None]) -> None:
         raise RecipeError(
             f"port {port} of {HOST}: {error.strerror}; another one by --port, any free one by 0"
         ) from None
-    config = uvicorn.Config(make_app(store), log_level="warning", access_log=False, server_header=False, lifespan="off")
+    app = make_app(store, usual_cache() if cache is None else Path(cache).expanduser().absolute())
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
     listening.listen()
     ready(f"http://{HOST}:{listening.getsockname()[1]}/")
     uvicorn.Server(config).run([listening])

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -40,9 +41,9 @@ class SiteSection:
 class Site:
     """Store behind the pages, and the template around them."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, cache: Path) -> None:
         self.store = store
-        self.indexes = Indexes(store)
+        self.indexes = Indexes(store, cache)
         self.sections: Sequence[SiteSection] = ()
         self._records = RunRecords(store)
         self._lock, self._shown_lock = threading.Lock(), threading.Lock()
@@ -94,7 +95,7 @@ class Site:
         return next((s for s in self.sections if any(route.endpoint is handler for route in s.routes)), None)
 
 
-class Kept(Generic[Value]):
+class MadeOnce(Generic[Value]):
     """Values that never change, made once however many ask at the same time; those that were asked for last are kept.
 
     Made by `make` from a key; an error is not kept.

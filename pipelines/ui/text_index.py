@@ -51,7 +51,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class DataFile:
+class IndexedFile:
     """File of texts of a version, as the manifest lists it."""
 
     path: str  #: from the dataset's folder
@@ -84,15 +84,15 @@ class TextIndex:
         self._index.config_reader("manual")
         self._index.reload()
 
-    def lacks(self, listed: Sequence[DataFile]) -> bool:
+    def lacks(self, listed: Sequence[IndexedFile]) -> bool:
         """Return whether it is of other files than those of a version."""
         return {path: known["digest"] for path, known in self._state.items()} != {f.path: f.digest for f in listed}
 
-    def documents(self, listed: Sequence[DataFile]) -> int:
+    def documents(self, listed: Sequence[IndexedFile]) -> int:
         """Return how many documents of a version it has."""
         return sum(file.rows for file in listed if self._state.get(file.path, {}).get("digest") == file.digest)
 
-    def update(self, listed: Sequence[DataFile], advance: Advance) -> None:
+    def update(self, listed: Sequence[IndexedFile], advance: Advance) -> None:
         """Make it one of the files of a version: take in those that are missing, one by one, and leave out all others.
 
         What is searched meanwhile is what it has so far. Raises StoreDamaged where a file is not what was written.
@@ -106,12 +106,14 @@ class TextIndex:
         total, done = sum(file.rows for file in listed), sum(known["rows"] for known in stays.values())
         number = max((known["number"] for known in self._state.values()), default=-1)
         for path in sorted(self._state.keys() - stays.keys()):
-            writer.delete_documents_by_term("file", self._state[path]["number"])
+            writer.delete_documents_by_query(self._of_file(self._state[path]["number"]))
         for file in listed:
             if file.path in stays:
                 continue
             number += 1
-            writer.delete_documents_by_term("file", number)  # of a process that was ended before it wrote the state
+            writer.delete_documents_by_query(
+                self._of_file(number)
+            )  # of a process that was ended before it wrote the state
             advance(done, total)
             for rows in _documents(file, number):
                 for document in rows:
@@ -125,6 +127,10 @@ class TextIndex:
         self._save(stays)
         writer.wait_merging_threads()
         self._index.reload()
+
+    def _of_file(self, number: int) -> Any:
+        """Return the query of the documents of a file."""
+        return tantivy.Query.term_query(self._index.schema, "file", number)
 
     def _save(self, state: dict[str, dict[str, Any]]) -> None:
         files.write_bytes(str(self._folder / _STATE), json.dumps(state).encode())
@@ -178,7 +184,7 @@ def pieces(asked: str) -> list[tuple[list[str], bool]]:
     return found
 
 
-def _documents(file: DataFile, number: int) -> Any:
+def _documents(file: IndexedFile, number: int) -> Any:
     """Yield the documents of a file for the index, some at a time."""
     with files.open_table(file.url) as opened:
         parquet = pq.ParquetFile(opened)
