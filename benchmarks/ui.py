@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=40, help="of each document")
     parser.add_argument("--clusters", action=argparse.BooleanOptionalAction, default=True, help="look for near copies")
     parser.add_argument("--requests", type=int, default=100, help="of each kind")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds that each of the ten looks at a page")
     parser.add_argument("--folder", type=Path, help="where the store is made, and left")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -172,10 +173,10 @@ def main() -> None:
             gristmill.run(recipe, reporter=Reporter(quiet=True))
             print(f"{asked.documents:,} documents, run in {time.perf_counter() - begun:.0f} s (made before it)")
         for port in served(folder / "store", folder / "cache"):
-            measure(port, folder, asked.requests)
+            measure(port, folder, asked.requests, asked.pause)
 
 
-def measure(port: int, folder: Path, requests: int) -> None:
+def measure(port: int, folder: Path, requests: int, pause: float) -> None:
     """Print seconds until indexes are made, then of each kind of page, first by one user, then by ten at once."""
     page, run = 'class="working"><progress', get(port, "/")[2]
     name = re.search(r"/runs/([0-9a-f-]+)", run)
@@ -199,11 +200,17 @@ def measure(port: int, folder: Path, requests: int) -> None:
             assert page not in content, path
             taken.append(seconds)
         print(f"{kind:28} {figures(taken)}")
-    print(f"{USERS} users at once, all kinds:")
+    print(f"{USERS} users at once, all kinds, each asks again {pause:g} s after a page is there:")
     todo = [(kind, draw(chosen)) for kind, draw in kinds.items() for _ in range(requests)]
     chosen.shuffle(todo)
+
+    def looked_at(path: str) -> tuple[float, int, str]:
+        answer = get(port, path)
+        time.sleep(pause)
+        return answer
+
     with ThreadPoolExecutor(USERS) as users:
-        answers = [*users.map(lambda each: get(port, each[1]), todo)]
+        answers = [*users.map(lambda each: looked_at(each[1]), todo)]
     for kind in kinds:
         taken = [answer[0] for answer, (of, _) in zip(answers, todo, strict=True) if of == kind]
         print(f"{kind:28} {figures(taken)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +27,6 @@ MARKS = """
             .filter(mark => mark.getBoundingClientRect().height > 0).length,
     ])
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium: that of playwright, or the one of the machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'gristmill[browser]'")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            opened = playwright.chromium.launch(
-                executable_path=shutil.which("chromium") or shutil.which("chromium-browser"), args=["--no-sandbox"]
-            )
-        except sync_api.Error as error:
-            pytest.skip(f"no Chromium starts here: {error.message.splitlines()[0]}")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module", params=["plain", "hostile", "classifier", "loop", *KINDS])
