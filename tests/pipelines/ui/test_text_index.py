@@ -44,6 +44,16 @@ def brute(texts: dict[str, str], wanted: list[str], without: list[str] = ()) -> 
     }
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[TextIndex, dict[str, str]]:
+    """An index of two files, and their texts by id."""
+    folder = tmp_path_factory.mktemp("indexed")
+    parts = {f"{name}.parquet": drawn(seed, 300) for seed, name in enumerate("ab")}
+    index = TextIndex(folder / "index")
+    index.update([written(folder, name, texts) for name, texts in parts.items()], lambda *_: None)
+    return index, {f"{name}-{i}": text or "" for name, of in parts.items() for i, text in enumerate(of)}
+
+
 @pytest.mark.parametrize(
     ("asked", "wanted", "without"),
     [
@@ -61,12 +71,9 @@ def brute(texts: dict[str, str], wanted: list[str], without: list[str] = ()) -> 
     ],
 )
 def test_it_finds_what_reading_all_texts_finds(
-    tmp_path: Path, asked: str, wanted: list[str], without: list[str]
+    indexed: tuple[TextIndex, dict[str, str]], asked: str, wanted: list[str], without: list[str]
 ) -> None:
-    parts = {f"{name}.parquet": drawn(seed, 300) for seed, name in enumerate("ab")}
-    index = TextIndex(tmp_path / "index")
-    index.update([written(tmp_path, name, texts) for name, texts in parts.items()], lambda done, total: None)
-    texts = {f"{name}-{i}": text or "" for name, of in parts.items() for i, text in enumerate(of)}
+    index, texts = indexed
     assert found(index, asked) == brute(texts, wanted, without)
 
 
