@@ -17,7 +17,7 @@ def ui(
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where the indexes of the search lie, about half as large as the texts; else in the user's cache.",
+            help="Where the indexes of the search lie; else in the user's cache.",
             show_default=False,
         ),
     ] = None,

@@ -84,6 +84,7 @@ def marked(hit: Hit, wanted: Sequence[Sequence[str]]) -> tuple[list[tuple[str, b
     patterns = [_pattern(words) for words in sorted(wanted, key=len, reverse=True)]
     first = next((match for match in (pattern.search(beginning) for pattern in patterns) if match), None)
     start = max(0, first.start() - EXCERPT // 3) if first else 0
+    start = beginning.find(" ", start, first.start()) + 1 or start if start and first else start  # at a word
     part = beginning[start : start + EXCERPT]
     found = sorted(match.span() for pattern in patterns for match in pattern.finditer(part))
     shown: list[tuple[str, bool]] = [("… ", False)] if start else []
