@@ -14,9 +14,10 @@ from gristmill.operators import columns
 from gristmill.operators.errors import FatalError, GristmillError, RecipeError
 from gristmill.operators.rules.select import TOKENS
 from gristmill.pipelines.config.wording import excerpt, plural
-from gristmill.pipelines.decide.comparison import Changed, Move, Variant, compare
+from gristmill.pipelines.decide.comparison import Variant, compare
 from gristmill.pipelines.decide.driver import COUNTED, Means
 from gristmill.pipelines.decide.funnel import Funnel, build_funnel
+from gristmill.pipelines.decide.last_pass import Changed, Move
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.warm_up import compile_missing
 from gristmill.pipelines.planning.plan import Plan

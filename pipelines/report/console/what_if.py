@@ -12,9 +12,9 @@ from rich.table import Table
 from gristmill.operators.columns import SOURCE
 from gristmill.pipelines.config.quoting import in_one_line
 from gristmill.pipelines.config.wording import in_units, plural
-from gristmill.pipelines.decide.comparison import Move
 from gristmill.pipelines.decide.funnel import Funnel, RuleCount
 from gristmill.pipelines.decide.groups import GroupLoss
+from gristmill.pipelines.decide.last_pass import Move
 from gristmill.pipelines.decide.losses import name_of
 from gristmill.pipelines.report.explain import sentence
 from gristmill.pipelines.report.what_if import WhatIf
