@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gristmill.operators.base import Rule
 from gristmill.operators.errors import GristmillError, ShardError
@@ -22,7 +24,7 @@ from gristmill.pipelines.decide.held_block import blocks_of
 from gristmill.pipelines.decide.held_chain import HeldChain
 from gristmill.pipelines.decide.last_pass import BothDecided, ComparedSide, compare_sides
 from gristmill.pipelines.decide.rule_columns import with_given
-from gristmill.pipelines.decide.rules.chain import Chain
+from gristmill.pipelines.decide.rules.chain import PASSED, Chain, first_clauses
 from gristmill.pipelines.decide.rules.condition import CONDITION, local_condition
 from gristmill.pipelines.decide.shards import ShardColumns
 from gristmill.pipelines.engine.base import Engine, Result
@@ -93,6 +95,13 @@ class HeldRules:
             self._chains[first] = self._held(first, last, on_progress)
         self._stages[self._end] = apply_rules(rules, applied, self._end, self._below("end"))
         on_progress(1.0)
+
+    def kept(self, i: int) -> tuple[ShardColumns, NDArray[np.bool_]]:
+        """Return the columns of a shard, those that the rules gave among them, and which of its documents are kept."""
+        shard = self._stages[self._end].survivors.shards[i]
+        kept, chain = shard.kept(), Variant(self.rules, self._shards).chain
+        kept[kept] = first_clauses([chain], shard.read(sorted(chain.reads)))[0] == PASSED
+        return shard.shard, kept
 
     def moved(self, rules: Sequence[Rule]) -> tuple[int, BothDecided | None]:
         """Return the outcomes of both lists up to the last condition that follows the first rule that differs.
