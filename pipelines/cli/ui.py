@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gristmill.pipelines.cli.common import Debug, Store, errors, out
 from gristmill.pipelines.engine.signals import Ended
+
+if TYPE_CHECKING:
+    from gristmill.pipelines.ui.site import SectionMaker
 
 
 def ui(
@@ -22,6 +25,10 @@ def ui(
         ),
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Show it in the browser.")] = True,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="RECIPE", help="A recipe of this store, whose limits get sliders."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Show a store in a browser, live and read-only: runs, search, explain, clusters, quarantine, labels."""
@@ -31,13 +38,23 @@ def ui(
         from gristmill.pipelines.storage.locations import absolute
         from gristmill.pipelines.ui.serve import serve
 
-        def ready(url: str) -> None:
-            out.print(f"{url} shows {store}, for this machine alone; Ctrl-C ends it", markup=False)
+        url = absolute(store, ".")
+
+        def more() -> list[SectionMaker]:
+            from gristmill.pipelines.ui.held_recipe import check_recipe
+            from gristmill.pipelines.ui.what_if import what_if_section
+
+            if recipe is not None:
+                check_recipe(recipe, url)
+            return [what_if_section(recipe)]
+
+        def ready(address: str) -> None:
+            out.print(f"{address} shows {store}, for this machine alone; Ctrl-C ends it", markup=False)
             if open_:
-                webbrowser.open(url)
+                webbrowser.open(address)
 
         try:
-            serve(absolute(store, "."), port, cache, ready)
+            serve(url, port, cache, ready, more)
         except Ended as ended:  # the way to end it
             out.print("ended")
             raise typer.Exit(ended.exit_code) from None

@@ -50,7 +50,7 @@ MOST_ANSWERS, MOST_COLUMNS = 64, 900_000_000
 
 
 @dataclass
-class Moved:
+class MovedDocuments:
     """Counts of documents whose first clause changes; clauses are numbered, the last number stands for none."""
 
     counts: NDArray[np.int64]  #: documents, bytes, tokens (clauses + 1, clauses + 1, 3), by clause before and after
@@ -155,7 +155,7 @@ class HeldChain:
         bits = np.packbits(true)
         return bits & block.judged[test.rule] if test.rule in block.judged else bits
 
-    def _moved(self, step: LastPass, asked: _Asked) -> Moved:
+    def _moved(self, step: LastPass, asked: _Asked) -> MovedDocuments:
         """Return what moves in a block where some clauses are true for others than before."""
         block, none = asked.block, len(self._tests)
         first, true = block.first, {k: unpacked(bits, len(block.first)) for k, bits in asked.fired.items()}
@@ -182,12 +182,12 @@ class HeldChain:
         places: NDArray[np.int64],
         was: NDArray[np.int64],
         now: NDArray[np.int64],
-    ) -> Moved:
+    ) -> MovedDocuments:
         """Count documents at some places (m), by their first clauses (m) before and after."""
         block, n = asked.block, len(self._tests) + 1
         sizes = [size[places].astype(np.float64) for size in block.sizes]  # whole: their sums are exact below 2**53
         sums = [np.bincount(was * n + now, weights, n * n) for weights in (None, *sizes)]
-        moved = Moved(np.stack(sums, axis=-1).astype(np.int64).reshape(n, n, 3))
+        moved = MovedDocuments(np.stack(sums, axis=-1).astype(np.int64).reshape(n, n, 3))
         position = np.append(np.repeat(np.arange(len(self._first_of) - 1), np.diff(self._first_of)), KEPT)
         position[:-1] += len(self.side.rules) - len(self.side.chain.rules)
         code = step.code([position[was], position[now]])
@@ -218,7 +218,7 @@ class HeldChain:
                 moved.examples[move] = [(hash, address, asked.i, place) for hash, address, place in found]
         return moved
 
-    def _after(self, step: LastPass, moved: Sequence[Moved]) -> PassOutcome:
+    def _after(self, step: LastPass, moved: Sequence[MovedDocuments]) -> PassOutcome:
         """Return the outcome of the last pass: that of the held rules twice, and what moves on the second side."""
         counts = sum((one.counts for one in moved), np.zeros((len(self._tests) + 1,) * 2 + (3,), np.int64))
         more = counts.sum(axis=0) - counts.sum(axis=1)  # documents, bytes, tokens of each clause, and of none

@@ -1,4 +1,4 @@
-"""What-if in a process that lives on: the documents of a recipe are held, and a moved limit is answered at once."""
+"""Answers to what-if in a process that lives on: documents of a recipe are held, a moved limit is told at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from gristmill.pipelines.progress.reporter import Reporter
 from gristmill.pipelines.recipe.recipe import LoadedRecipe
 from gristmill.pipelines.report.stored_measures import stored_measures
 from gristmill.pipelines.report.what_if import StoredTexts, WhatIf, check_measured, read_columns, store_remarks, told
-from gristmill.pipelines.versions.histograms import Histogram
 
 #: A number as a slider gives it: no expression, whatever a rule would make of one.
 _NUMBER = re.compile(r"-?[0-9]{1,17}(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?")
@@ -161,17 +160,14 @@ class LiveWhatIf:
             compared = self._prepared.compared(rules, examples, folder, stop or threading.Event())
         return self._told(changes, compared, len(rules))
 
-    def spread(self, column: str, most: int) -> tuple[Histogram, Histogram]:
-        """Return histograms of a column among some documents, and among those of them that the recipe keeps.
+    def sampled(self, column: str, most: int) -> Iterator[tuple[pa.ChunkedArray, pa.BooleanArray]]:
+        """Yield values (n) of a column, and a mask (n) of the documents that the recipe keeps, of some shards.
 
-        They are those of shards that are evenly spread over the sources, about `most` documents.
+        The shards are evenly spread over the sources and have about `most` documents.
         """
-        before, after = Histogram.of(pa.array([], pa.float64())), Histogram.of(pa.array([], pa.float64()))
         for i in self._some(most):
             shard, kept = self._prepared.kept(i)
-            values = shard.read([column])[column]
-            before, after = before + Histogram.of(values), after + Histogram.of(values.filter(pa.array(kept)))
-        return before, after
+            yield shard.read([column])[column], pa.array(kept)
 
     @property
     def _prepared(self) -> HeldRules:
