@@ -32,9 +32,7 @@ def ui(
     ] = None,
     review: Annotated[
         str | None,
-        typer.Option(
-            "--review", metavar="TASK", help="A labelling task that --annotator answers."
-        ),
+        typer.Option("--review", metavar="TASK", help="A labelling task that --annotator answers."),
     ] = None,
     annotator: Annotated[
         str | None, typer.Option("--annotator", metavar="NAME", help="Who reviews; answers are stored as theirs.")

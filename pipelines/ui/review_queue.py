@@ -114,9 +114,9 @@ class ReviewQueue:
         return tuple(json.loads(place.mine)) if isinstance(self.loaded.task.answer, Multi) else (place.mine,)
 
     def next(self, queue: str, after: bytes | None = None, pending: bytes | None = None) -> bytes | None:
-        """Return the key of the next item without an answer of a person, or else without one of the reviewer.
+        """Return the key of the next item without an answer of the reviewer: one with fewest answers of other people.
 
-        It is the next one after a key, in a circle; `pending` is one whose answer is on its way.
+        Of several it is the next one after a key, in a circle; `pending` is one whose answer is on its way.
         """
         self._read_answers()
         keys = [*self._items[queue]]
@@ -126,7 +126,7 @@ class ReviewQueue:
             for key in keys[start:] + keys[:start]
             if key != pending and self.annotator not in self._answers.get(key, {})
         ]
-        return next((key for key in mine if not self._by_people.get(key)), mine[0] if mine else None)
+        return min(mine, key=lambda key: len(self._by_people.get(key, ())), default=None)
 
     def write(self, key: bytes, answer: Any) -> str:
         """Store an answer of the reviewer durably and return it as it is stored; one that was given before is replaced.
