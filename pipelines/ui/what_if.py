@@ -35,6 +35,8 @@ EXAMPLES = 3
 SHOWN_GROUPS = 10
 #: Seconds between two looks whether anybody waits for an answer yet.
 _LOOK = 0.2
+#: Seconds after which a slider is taken to rest: texts are read then, and rules decided that look at all documents.
+_REST = 0.3
 
 
 def what_if_section(recipe: str | None) -> SectionMaker:
@@ -120,6 +122,9 @@ class _Pages:
             if live.changes(numbers)[1]:
                 first = await asyncio.to_thread(live.first_answer, numbers)
                 yield b'{"pending": true}\n' if first is None else self._line(live, first, numbers, whole=False)
+            await asyncio.sleep(_REST)
+            if await request.is_disconnected():
+                return
             whole = asyncio.ensure_future(asyncio.to_thread(live.answer, numbers, EXAMPLES, stop))
             while not (await asyncio.wait({whole}, timeout=_LOOK))[0]:
                 if await request.is_disconnected():
