@@ -39,7 +39,10 @@ def ui(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Show a store in a browser, live and read-only: runs, search, explain, clusters, quarantine, labels."""
+    """Show a store in a browser, live: runs, search, explain, clusters, quarantine, labels; sliders, and a review.
+
+    All of it is read-only but for the answers of a review, which is off unless --review names a task.
+    """
     with errors(debug):
         import webbrowser
 

@@ -49,7 +49,7 @@ def served(store: Path, *sections: SectionMaker) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        app = make_app(str(store), [*SECTIONS, *sections])
+        app = make_app(str(store), store.parent / "cache", [*SECTIONS, *sections])
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()

@@ -50,7 +50,7 @@ class Review:
     def __init__(self, folder: Path, task: LoadedTask, annotator: str) -> None:
         self.store, self.access = str(folder / "store"), ReviewAccess()
         self.queue = ReviewQueue(task, self.store, annotator)
-        self.app = make_app(self.store, [review_section(self.queue, self.access)])
+        self.app = make_app(self.store, folder / "cache", [review_section(self.queue, self.access)])
         assert self.queue.ready.wait(60)
 
     def client(self, opened: bool = True) -> TestClient:

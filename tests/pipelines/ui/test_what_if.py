@@ -32,7 +32,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(recipe: Path) -> TestClient:
     """The page of a recipe whose documents are held."""
-    app = make_app(str(recipe.parent / "store"), [what_if_section(str(recipe))])
+    app = make_app(str(recipe.parent / "store"), recipe.parent / "cache", [what_if_section(str(recipe))])
     client = TestClient(app, base_url=HOST, raise_server_exceptions=False)
     assert "Documents held" in client.get("/what-if").text
     until = time.monotonic() + 120
@@ -122,7 +122,7 @@ def test_it_is_read_again_when_a_page_of_its_own_asks(client: TestClient) -> Non
 
 def test_without_a_recipe_the_page_says_how(recipe: Path) -> None:
     store = str(recipe.parent / "store")
-    client = TestClient(make_app(store, [what_if_section(None)]), base_url=HOST)
+    client = TestClient(make_app(store, recipe.parent / "cache", [what_if_section(None)]), base_url=HOST)
     assert f"gristmill ui --store {store} --recipe" in client.get("/what-if").text
     assert client.get("/what-if/answer").status_code == 409
     with pytest.raises(RecipeError, match="add --store"):
@@ -132,7 +132,9 @@ def test_without_a_recipe_the_page_says_how(recipe: Path) -> None:
 def test_what_keeps_a_recipe_from_being_held_is_told(recipe: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(recipe.read_text().replace("data/docs.jsonl", str(recipe.parent / "data" / "docs.jsonl")))
-    client = TestClient(make_app(str(tmp_path / "store"), [what_if_section(str(other))]), base_url=HOST)
+    client = TestClient(
+        make_app(str(tmp_path / "store"), tmp_path / "cache", [what_if_section(str(other))]), base_url=HOST
+    )
     until = time.monotonic() + 60
     while "cannot be held" not in (page := client.get("/what-if").text):
         assert time.monotonic() < until
