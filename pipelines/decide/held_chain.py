@@ -158,22 +158,27 @@ class HeldChain:
     def _moved(self, step: LastPass, asked: _Asked) -> MovedDocuments:
         """Return what moves in a block where some clauses are true for others than before."""
         block, none = asked.block, len(self._tests)
-        first, true = block.first, {k: unpacked(bits, len(block.first)) for k, bits in asked.fired.items()}
-        earliest = np.full(len(first), none, np.uint16)  # of the changed clauses that are true
-        lost = np.zeros(len(first), np.bool_)  # the first clause has changed and is not true any more
+        n, first = len(block.first), block.first
+        differs = np.zeros((n + 7) // 8, np.uint8)
+        for k, bits in asked.fired.items():
+            differs |= bits ^ block.true[k]
+        places = np.flatnonzero(unpacked(differs, n))  # no other document can have another first clause
+        was, true = first[places], {k: unpacked(bits, n)[places] for k, bits in asked.fired.items()}
+        earliest = np.full(len(places), none, np.uint16)  # of the changed clauses that are true
+        lost = np.zeros(len(places), np.bool_)  # the first clause has changed and is not true any more
         for k in sorted(true, reverse=True):
             earliest[true[k]] = k
-            lost |= (first == k) & ~true[k]
-        now = np.minimum(np.where(lost, np.uint16(none), first), earliest)
-        places = np.flatnonzero(lost)
-        if len(places):
-            was, then = first[places], now[places]
-            for k in range(none - 1, int(was.min()), -1):
+            lost |= (was == k) & ~true[k]
+        now = np.minimum(np.where(lost, np.uint16(none), was), earliest)
+        losing = np.flatnonzero(lost)
+        if len(losing):
+            before, then = was[losing], now[losing]
+            for k in range(none - 1, int(before.min()), -1):
                 if k not in true:
-                    then[unpacked(block.true[k], len(first))[places] & (was < k) & (k < then)] = k
-            now[places] = then
-        places = np.flatnonzero(now != first)
-        return self._counted(step, asked, places, first[places].astype(np.int64), now[places].astype(np.int64))
+                    then[unpacked(block.true[k], n)[places[losing]] & (before < k) & (k < then)] = k
+            now[losing] = then
+        moved = now != was
+        return self._counted(step, asked, places[moved], was[moved].astype(np.int64), now[moved].astype(np.int64))
 
     def _counted(
         self,
