@@ -29,6 +29,8 @@ class Tuning:
     exchange_group: int = 512  #: senders that the second step merges, at most
     exchange_bytes: int = 1 << 30  #: bytes of blocks that are merged at once, about; twice as much is held
     exchanged_tokens: int = 1 << 24  #: tokens that a write task holds before it hands them on to be packed
+    #: documents that a held chain asks about by one query, where there are so many: queries over few cost as much
+    held_rows: int = 500_000
     merged_rows: int = 1 << 22  #: answers that are merged at once; a file of half as many is left as it is
 
 

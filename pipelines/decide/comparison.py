@@ -6,28 +6,16 @@ applied once; the conditions that they end with are computed in the last pass, b
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
-from gristmill.operators import columns
 from gristmill.operators.base import Rule
-from gristmill.operators.rules.select import TOKENS
-from gristmill.pipelines.decide.driver import COUNTED, Applied, Count, Means, apply_rules, rule_count
-from gristmill.pipelines.decide.executors import given_columns, named_rules, rule_names
-from gristmill.pipelines.decide.funnel import Decided, ShardKept
-from gristmill.pipelines.decide.groups import KEPT, GroupTally, count_groups
+from gristmill.pipelines.decide.driver import Applied, Means, apply_rules
+from gristmill.pipelines.decide.executors import given_columns, named_rules
+from gristmill.pipelines.decide.last_pass import BothDecided, ComparedSide, compare_sides
 from gristmill.pipelines.decide.rule_columns import with_given
-from gristmill.pipelines.decide.rules.chain import Chain, chain_of, first_clauses
-from gristmill.pipelines.decide.shards import ShardColumns, SurvivingShard
-from gristmill.pipelines.engine.base import run_all
+from gristmill.pipelines.decide.rules.chain import Chain, chain_of
+from gristmill.pipelines.decide.shards import ShardColumns
 from gristmill.pipelines.storage import files
 
 
@@ -42,36 +30,6 @@ class Variant:
     def chain(self) -> Chain:
         """Return the conditions that the rules end with."""
         return chain_of(self.rules, with_given(self.shards[0].schema, given_columns(self.rules))[-1])
-
-
-@dataclass(frozen=True)
-class Move:
-    """Documents whose fate differs, by the rules that drop them before and after; None where they are kept."""
-
-    before: str | None
-    after: str | None
-    documents: int
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A document that comes, or one that goes, and the reason for which the other list of rules drops it."""
-
-    address: int
-    came: bool
-    rule: str
-    reason: Mapping[str, Any]  #: LOSSES
-
-
-@dataclass(frozen=True)
-class BothDecided:
-    """The outcomes of two lists of rules, and the documents that they differ in."""
-
-    before: Decided
-    after: Decided
-    moves: Sequence[Move]
-    changed: Sequence[Changed]  #: some documents that come, then some that go
 
 
 def compare(
@@ -92,7 +50,7 @@ def compare(
     variants, same = (before, after), before.shards == after.shards
     chains = [variant.chain for variant in variants]
     ends = [len(variant.rules) - len(chain.rules) for variant, chain in zip(variants, chains, strict=True)]
-    common = min(max(ends), _common(before.rules, after.rules)) if same else 0
+    common = min(max(ends), common_rules(before.rules, after.rules)) if same else 0
     start = Applied.none(before.shards)
     if same:
         start = apply_rules(before.rules, start, common, _below(means, "both"))
@@ -100,18 +58,11 @@ def compare(
     for variant, chain, end, name in zip(variants, chains, ends, ("before", "after"), strict=True):
         begun = start if same else Applied.none(variant.shards)
         done = apply_rules(variant.rules, begun, max(end, common), _below(means, name))
-        sides.append(_Side(variant.rules, done, Chain(chain.rules[len(done.funnel) - end :])))
-    step = _LastPass([side.chain for side in sides], [len(side.rules) for side in sides], by, examples)
-    total = _Outcome([[Count() for _ in side.chain.rules] for side in sides])
-    pairs = list(zip(*(side.applied.survivors.shards for side in sides), strict=True))
-    for outcome in run_all(means.engine, partial(_compare_shard, step), pairs):
-        total.add(outcome, examples)
-        on_progress()
-    decided = [side.decided(total.counts[i], total.kept[i], step.tally_of(i, total)) for i, side in enumerate(sides)]
-    return BothDecided(decided[0], decided[1], _moves(sides, step, total), _changed(sides, step, total))
+        sides.append(ComparedSide(variant.rules, done, Chain(chain.rules[len(done.funnel) - end :])))
+    return compare_sides(sides, by, examples, means.engine, on_progress)
 
 
-def _common(before: Sequence[Rule], after: Sequence[Rule]) -> int:
+def common_rules(before: Sequence[Rule], after: Sequence[Rule]) -> int:
     """Return how many rules two lists both begin with."""
     pairs = list(zip(named_rules(before), named_rules(after), strict=False))
     return next((i for i, (one, other) in enumerate(pairs) if one != other), len(pairs))
@@ -120,222 +71,3 @@ def _common(before: Sequence[Rule], after: Sequence[Rule]) -> int:
 def _below(means: Means, name: str) -> Means:
     """Return the same means with folders of their own."""
     return replace(means, scratch=files.join(means.scratch, name), run=files.join(means.run, name))
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One of the two lists of rules, of which all but a chain are applied."""
-
-    rules: Sequence[Rule]
-    applied: Applied
-    chain: Chain
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the rules."""
-        return rule_names(self.rules)
-
-    def decided(self, counts: Sequence[Count], kept: Sequence[ShardKept], groups: GroupTally) -> Decided:
-        """Return the outcome of all rules, from what the last pass counted."""
-        funnel = [*self.applied.funnel]
-        for rule, count in zip(self.chain.rules, counts, strict=True):
-            i = len(funnel)
-            funnel.append(rule_count(self.names[i], self.rules[i], rule, count))
-        documents = sum(shard.shard.rows for shard in self.applied.survivors.shards)
-        in_order = sorted(kept, key=lambda shard: shard.ordinal)
-        return Decided(documents, tuple(funnel), in_order, groups.losses(self.names), sorted(groups.crowded))
-
-
-@dataclass(frozen=True)
-class _LastPass:
-    """The pass over all shards that computes the chains, and compares. Pairs are of before and after."""
-
-    chains: Sequence[Chain]
-    rules: Sequence[int]  #: how many there are in all
-    by: Sequence[str]
-    examples: int
-
-    def code(self, positions: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        """Return a number (n) for each pair of positions (n) of the rules that drop a document; KEPT for KEPT twice."""
-        return (positions[0] + 1) * (self.rules[1] + 1) + positions[1]
-
-    def positions(self, code: int) -> tuple[int, int]:
-        """Return the positions that a number stands for."""
-        before, after = divmod(code + 1, self.rules[1] + 1)
-        return before - 1, after - 1
-
-    def tally_of(self, side: int, outcome: _Outcome) -> GroupTally:
-        """Return the documents and tokens of groups by the rules of one side."""
-        moves = outcome.moves
-        tally = GroupTally(values=moves.values, crowded=moves.crowded)
-        for (column, value, code), n in moves.documents.items():
-            position = self.positions(code)[side]
-            tally.documents[column, value, position] += n
-            tally.tokens[column, value, position] += moves.tokens[column, value, code]
-        return tally
-
-
-@dataclass(frozen=True)
-class _Example:
-    """A document that comes or goes: its drop, or the columns by which a rule of the chain drops it."""
-
-    hash: int
-    address: int
-    drop: dict[str, Any] | None
-    document: pa.Table
-
-
-@dataclass
-class _Outcome:
-    """The outcome of the last pass on some shards. Adds up in any order."""
-
-    counts: Sequence[Sequence[Count]]  #: of the rules of the chains
-    kept: tuple[list[ShardKept], ...] = field(default_factory=lambda: ([], []))
-    moves: GroupTally = field(default_factory=GroupTally)
-    examples: dict[int, list[_Example]] = field(default_factory=dict)  #: by the code of the move, in order of hashes
-
-    def add(self, other: _Outcome, examples: int) -> None:
-        """Add the outcome on other shards, with up to so many examples of each move."""
-        self.counts = [
-            [one + another for one, another in zip(mine, theirs, strict=True)]
-            for mine, theirs in zip(self.counts, other.counts, strict=True)
-        ]
-        for mine, theirs in zip(self.kept, other.kept, strict=True):
-            mine.extend(theirs)
-        self.moves.add(other.moves)
-        for code, found in other.examples.items():
-            self.examples[code] = sorted([*self.examples.get(code, []), *found], key=lambda e: e.hash)[:examples]
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """The rules of one side on one shard."""
-
-    shard: SurvivingShard
-    chain: Chain
-    rules: int
-    documents: pa.Table  #: all of the shard
-    left: pa.Table  #: those that the chain was shown
-    clauses: NDArray[np.int64]  #: of these
-
-    def positions(self) -> NDArray[np.int64]:
-        """Return the position (n) of the rule that drops each document, or KEPT."""
-        chained = self.chain.positions(self.clauses, self.rules - len(self.chain.rules))
-        if self.shard.drops is None:
-            return chained
-        drops = self.shard.dropped()
-        positions = np.full(self.documents.num_rows, KEPT)
-        positions[self.shard.kept()] = chained
-        positions[np.asarray(drops["row"])] = np.asarray(drops["rule"])
-        return positions
-
-    def counts(self, sums: NDArray[np.int64]) -> tuple[ShardKept, list[Count]]:
-        """Return the counts of what is kept, and of the rules of the chain.
-
-        `sums` (rules + 1, 3) are documents, bytes and tokens: kept, then dropped by each rule.
-        """
-        seen, counts = self.left.num_rows, []
-        chained = sums[len(sums) - len(self.chain.rules) :].tolist()
-        for (n, bytes, tokens), tally in zip(chained, self.chain.tallies(self.clauses, self.left), strict=True):
-            counts.append(Count(seen, n, bytes, tokens, tally))
-            seen -= n
-        return ShardKept(self.shard.ordinal, *sums[0].tolist()), counts
-
-    def examples(self, rows: NDArray[np.int64]) -> Iterator[_Example]:
-        """Yield some of the documents that the rules drop, given by their rows in the shard."""
-        addresses, drops = np.asarray(self.documents[columns.ADDRESS])[rows], self.shard.dropped()
-        known = self.documents.select(sorted({*self.chain.reads, columns.ADDRESS})).take(pa.array(rows))
-        places = np.asarray(drops["row"])
-        for i, (row, hash) in enumerate(zip(rows.tolist(), address_hashes(addresses).tolist(), strict=True)):
-            drop = drops.filter(pa.array(places == row)).to_pylist()
-            yield _Example(hash, int(addresses[i]), drop[0] if drop else None, known.slice(i, 1))
-
-
-def _compare_shard(step: _LastPass, pair: tuple[SurvivingShard, SurvivingShard]) -> _Outcome:
-    """Apply the last pass to one shard."""
-    judged = _judge(step, pair)
-    documents, positions = judged[0].documents, [side.positions() for side in judged]
-    code, shape = step.code(positions), (step.rules[0] + 1, step.rules[1] + 1)
-    codes = shape[0] * shape[1]
-    # whole numbers: their sums are exact below 2**53
-    weights = [None, *(np.asarray(pc.fill_null(documents[name], 0)).astype(np.float64) for name in COUNTED)]
-    sums = np.stack([np.bincount(code + 1, w, codes).astype(np.int64).reshape(shape) for w in weights], axis=-1)
-    counted = [side.counts(sums.sum(axis=1 - i)) for i, side in enumerate(judged)]
-    moves = count_groups(documents, documents[TOKENS], step.by, code, codes - 1)
-    outcome = _Outcome([counts for _, counts in counted], tuple([kept] for kept, _ in counted), moves)
-    changed = np.flatnonzero((positions[0] == KEPT) != (positions[1] == KEPT)) if step.examples else np.zeros(0, int)
-    hashes = address_hashes(np.asarray(documents[columns.ADDRESS])[changed])
-    for move in np.unique(code[changed]).tolist():
-        those = code[changed] == move
-        rows = changed[those][np.argsort(hashes[those])[: step.examples]]
-        outcome.examples[move] = [*judged[_side_of(step, move)].examples(rows)]
-    return outcome
-
-
-def _judge(step: _LastPass, pair: tuple[SurvivingShard, SurvivingShard]) -> list[_Judged]:
-    """Compute the chains on the documents of a shard that are left on each side."""
-    same = pair[0].shard == pair[1].shard
-    reads = [{*COUNTED, *step.by, *step.chains[0].reads}, step.chains[1].reads]
-    documents = SurvivingShard(pair[0].shard).read(sorted(reads[0] | reads[1] if same else reads[0]))
-    tables = [documents, documents if same else SurvivingShard(pair[1].shard).read(sorted(reads[1]))]
-    if pair[0] == pair[1]:
-        left = [_left(pair[0], documents)] * 2
-        clauses = first_clauses(step.chains, left[0])
-    else:
-        left = [_left(shard, table) for shard, table in zip(pair, tables, strict=True)]
-        clauses = [first_clauses([chain], table)[0] for chain, table in zip(step.chains, left, strict=True)]
-    parts = zip(pair, step.chains, step.rules, tables, left, clauses, strict=True)
-    return [_Judged(*part) for part in parts]
-
-
-def _left(shard: SurvivingShard, documents: pa.Table) -> pa.Table:
-    return documents if shard.drops is None else documents.filter(pa.array(shard.kept()))
-
-
-def address_hashes(addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return hashes (n) of addresses (n): the finalizer of SplitMix64 (Steele, Lea and Flood 2014), one to one."""
-    mixed = addresses + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-def _side_of(step: _LastPass, move: int) -> int:
-    """Return the side that drops the documents of a move that come or go: 0 for those that come."""
-    return 0 if step.positions(move)[0] != KEPT else 1
-
-
-def _moves(sides: Sequence[_Side], step: _LastPass, outcome: _Outcome) -> list[Move]:
-    """Return the moves, in the order of the rules."""
-    sums: dict[int, Counter[str]] = {}
-    for what, tally in (("documents", outcome.moves.documents), ("tokens", outcome.moves.tokens)):
-        for (column, _, code), n in tally.items():
-            if column == columns.SOURCE:
-                sums.setdefault(code, Counter())[what] += n
-    names = [(*side.names, None) for side in sides]  # the last for KEPT
-    moves = []
-    for code in sorted(sums):
-        before, after = (names[i][position] for i, position in enumerate(step.positions(code)))
-        if before != after:
-            moves.append(Move(before, after, sums[code]["documents"], sums[code]["tokens"]))
-    return moves
-
-
-def _changed(sides: Sequence[_Side], step: _LastPass, outcome: _Outcome) -> list[Changed]:
-    """Return documents that come, then documents that go: of each move the first, then of each the second, ..."""
-    changed = []
-    for i, side in enumerate(sides):
-        ranking = [
-            (nth, code, example)
-            for code, examples in sorted(outcome.examples.items())
-            if _side_of(step, code) == i
-            for nth, example in enumerate(examples)
-        ]
-        for _, code, example in sorted(ranking, key=lambda entry: entry[:2])[: step.examples]:
-            position = step.positions(code)[i]
-            drop = example.drop
-            if drop is None:
-                rule = side.chain.rules[position - len(side.applied.funnel)]
-                (drop,) = rule.judge(0, example.document).losses.to_pylist()
-            changed.append(Changed(example.address, i == 0, side.names[position], drop))
-    return changed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -15,16 +16,25 @@ from gristmill.pipelines.decide.funnel import Funnel
 from gristmill.pipelines.html.cuts import MeasureCut
 from gristmill.pipelines.html.svg import figure
 from gristmill.pipelines.report.query import connect_versions, rows
-from gristmill.pipelines.report.stored_texts import stored_texts
+from gristmill.pipelines.report.stored_texts import stored_texts, transformed_texts
 from gristmill.pipelines.store.run_records import Standing
 
 #: Characters of a text that are shown.
 EXCERPT = 600
 #: Shards that examples are taken from: their files are read again, whole.
 SHARDS_READ = 8
+_NEAR = ("dropped, nearest to the limit", "kept, nearest to a limit")
 _DROPPED = (
     'SELECT address, rule, condition, value, "limit", survivor FROM decisions WHERE address IN (SELECT unnest(?))'
 )
+
+
+def shortened_texts(
+    standing: Sequence[Standing], addresses: Sequence[int], connection: duckdb.DuckDBPyConnection
+) -> dict[int, str]:
+    """Return the beginnings of texts, by address."""
+    texts = stored_texts(standing, addresses, connection)
+    return {address: shortened(text) for address, text in texts.items()}
 
 
 def examples_of(stands: Standing, funnel: Funnel, cuts: Sequence[MeasureCut], n: int) -> list[dict[str, Any]]:
@@ -44,6 +54,36 @@ def examples_of(stands: Standing, funnel: Funnel, cuts: Sequence[MeasureCut], n:
     return groups
 
 
+@dataclass(frozen=True)
+class NearLimit:
+    """A document of a run whose value is near a limit of a rule, on one of its sides."""
+
+    rule: str
+    title: str  #: the side: dropped or kept
+    id: str | None
+    source: str
+    why: str  #: value and limit, of a dropped one
+    text: str  #: as the transforms leave it
+
+
+def near_limits(stands: Standing, funnel: Funnel, cuts: Sequence[MeasureCut], n: int) -> Iterator[NearLimit]:
+    """Yield up to n documents of each rule and side that `examples_of` shows as nearest to a limit, with whole texts.
+
+    Those whose texts cannot be read again are left out.
+    """
+    connection = connect_versions(stands.run.store, {"": [stands]})
+    groups = list(_groups(connection, funnel, cuts, n, _shards_to_read(stands)))
+    near = [group for group in groups if group["title"] in _NEAR]
+    addresses = {address for group in near for address in group["addresses"]}
+    documents = _documents(connection, stands, addresses, transformed_texts)
+    for group in near:
+        for address in group["addresses"]:
+            found = documents[address]
+            if found["excerpt"] is not None:
+                own = (found["id"], found["source"], found["why"], found["excerpt"])
+                yield NearLimit(group["rule"], group["title"], *own)
+
+
 def _groups(
     connection: duckdb.DuckDBPyConnection, funnel: Funnel, cuts: Sequence[MeasureCut], n: int, read: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
@@ -60,11 +100,11 @@ def _groups(
         if rule.name in found:
             row = found[rule.name]
             yield {"rule": rule.name, "title": "dropped, by chance", "addresses": row["chance"]}
-            yield {"rule": rule.name, "title": "dropped, nearest to the limit", "addresses": row["near"] or []}
+            yield {"rule": rule.name, "title": _NEAR[0], "addresses": row["near"] or []}
         if own := [cut for cut in cuts if cut.rule == rule.name]:
             kept = rows(connection, _near_kept(own, n, elsewhere)).to_pylist()
             addresses = [row["address"] for row in kept]
-            yield {"rule": rule.name, "title": "kept, nearest to a limit", "addresses": addresses}
+            yield {"rule": rule.name, "title": _NEAR[1], "addresses": addresses}
     if None in found:
         yield {"rule": "kept", "title": "after all rules, by chance", "addresses": found[None]["chance"]}
 
@@ -103,7 +143,10 @@ def _limits_in_sql(cuts: Sequence[MeasureCut]) -> list[tuple[str, str]]:
 
 
 def _documents(
-    connection: duckdb.DuckDBPyConnection, stands: Standing, addresses: set[int]
+    connection: duckdb.DuckDBPyConnection,
+    stands: Standing,
+    addresses: set[int],
+    texts_of: Callable[..., Mapping[int, str]] = shortened_texts,
 ) -> dict[int, dict[str, Any]]:
     """Return what is shown of documents, by address."""
     wanted = sorted(addresses)
@@ -119,9 +162,9 @@ def _documents(
         by_shard[address >> columns.ROW_BITS].append(address)
     for of_shard in by_shard.values():
         try:
-            texts = stored_texts([stands], of_shard, connection)
+            texts = texts_of([stands], of_shard, connection)
             for address in of_shard:
-                documents[address]["excerpt"] = shortened(texts[address])
+                documents[address]["excerpt"] = texts[address]
         except (GristmillError, OSError) as error:  # the file is gone or another one since
             for address in of_shard:
                 documents[address] |= {"excerpt": None, "unreadable": str(error)}

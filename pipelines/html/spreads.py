@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.operators import columns
-from gristmill.pipelines.decide.comparison import address_hashes
 from gristmill.pipelines.decide.funnel import Funnel
+from gristmill.pipelines.decide.last_pass import address_hashes
 from gristmill.pipelines.engine.base import Engine, run_in_order
 from gristmill.pipelines.shard_tasks.reread import kept_rows
 from gristmill.pipelines.storage import files

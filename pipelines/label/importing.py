@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -64,11 +64,24 @@ def import_labels(
     Raises RecipeError with the first mistakes (unknown ids, answers that are none of this task, records that disagree);
     then nothing is imported.
     """
+    return import_records(store, answer, read_records(path, ANSWER), path, annotator, run, mapping)
+
+
+def import_records(
+    store: LabelStore,
+    answer: AnswerFormat,
+    found: Iterable[tuple[str, Mapping[str, Any]]],
+    origin: str,
+    annotator: str,
+    run: str | None = None,
+    mapping: str | None = None,
+) -> Imported:
+    """Store the labels of records as `import_labels` does; each comes with its place, and all from `origin`."""
     resolve = _Resolver(store, mapping)
     mistakes: list[str] = []
     labels: list[_Label] = []
     records = 0
-    for place, record in read_records(path, ANSWER):
+    for place, record in found:
         records += 1
         try:
             labels += [_Label(place, key, id, *_said(record, answer)) for key, id in resolve(record)]
@@ -78,10 +91,10 @@ def import_labels(
     if mistakes:
         shown = "\n".join(mistakes[:_SHOWN])
         more = f"\n... and {len(mistakes) - _SHOWN:,} more" if len(mistakes) > _SHOWN else ""
-        raise RecipeError(f"nothing was imported from {path}: {plural(len(mistakes), 'mistake')}\n{shown}{more}")
+        raise RecipeError(f"nothing was imported from {origin}: {plural(len(mistakes), 'mistake')}\n{shown}{more}")
     if not unique_labels:
         raise RecipeError(
-            f"{path} holds no labels; give a file of records with an answer and an id, content_id or text"
+            f"{origin} holds no labels; give a file of records with an answer and an id, content_id or text"
         )
     with store.open_run(run) as writer:
         named = [(label.key, label.id, f"import: {annotator}") for label in unique_labels if label.id is not None]

@@ -86,10 +86,21 @@ def removed_lines(
 
 def transformed_text(standing: Sequence[Standing], address: int, connection: duckdb.DuckDBPyConnection) -> str:
     """Return the text of a document as the transforms of a dataset leave it. Raises as `removed_lines` does."""
-    texts = pa.array([stored_texts(standing, [address], connection)[address]], pa.large_string())
-    for transform in _transforms(standing, address):
+    return transformed_texts(standing, [address], connection)[address]
+
+
+def transformed_texts(
+    standing: Sequence[Standing], addresses: Sequence[int], connection: duckdb.DuckDBPyConnection
+) -> dict[int, str]:
+    """Return texts of documents that one run decided, by address, as its transforms leave them: see `transformed_text`.
+
+    Raises as `removed_lines` does.
+    """
+    found = stored_texts(standing, addresses, connection)
+    texts = pa.array(found.values(), pa.large_string())
+    for transform in _transforms(standing, addresses[0]):
         texts = _applied(transform, texts)
-    return str(texts[0].as_py())
+    return dict(zip(found, texts.to_pylist(), strict=True))
 
 
 def student_of_column(standing: Sequence[Standing], address: int, column: str) -> tuple[str, str | None]:

@@ -14,9 +14,10 @@ from gristmill.operators import columns
 from gristmill.operators.errors import FatalError, GristmillError, RecipeError
 from gristmill.operators.rules.select import TOKENS
 from gristmill.pipelines.config.wording import excerpt, plural
-from gristmill.pipelines.decide.comparison import Changed, Move, Variant, compare
+from gristmill.pipelines.decide.comparison import Variant, compare
 from gristmill.pipelines.decide.driver import COUNTED, Means
 from gristmill.pipelines.decide.funnel import Funnel, build_funnel
+from gristmill.pipelines.decide.last_pass import BothDecided, Changed, Move
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.warm_up import compile_missing
 from gristmill.pipelines.planning.plan import Plan
@@ -27,7 +28,7 @@ from gristmill.pipelines.report.stored_measures import StoredMeasures, stored_me
 from gristmill.pipelines.report.stored_texts import check_extracted
 from gristmill.pipelines.shard_tasks.reread import KNOWN, Texts, read_texts
 from gristmill.pipelines.stages.decide import check_source_losses
-from gristmill.pipelines.store.measures import ShardMeasures
+from gristmill.pipelines.store.measures import ShardCounts, ShardMeasures
 from gristmill.pipelines.store.registry import Shard
 
 #: Characters of a text that are shown.
@@ -97,22 +98,39 @@ def what_if(loaded: LoadedRecipe, changes: Sequence[str], examples: int, engine:
         with reporter.stage("decide", len(both)) as stage:
             compared = compare(variants[0], variants[1], before.by, examples, means, stage.advance)
     counts = [count for count in stored[0].counts if count.ordinal in both]
+    remarks = store_remarks(states[0], len(states[0].specs) - len(both))
+    by_ordinal = {m.ordinal: m for m in places[0]}
+    return told((before, after), changes, compared, counts, shards, by_ordinal, remarks)
+
+
+def told(
+    plans: tuple[Plan, Plan],
+    changes: Sequence[str],
+    compared: BothDecided,
+    counts: Sequence[ShardCounts],
+    shards: Mapping[int, Shard],
+    measures: Mapping[int, ShardMeasures],
+    remarks: Sequence[str],
+) -> WhatIf:
+    """Return the answer that two compared lists of rules come to; the texts of its examples are read again.
+
+    Raises FatalError where the counts do not add up.
+    """
     funnels = [
         build_funnel(counts, decided, plan.tokens_are_estimated)
-        for decided, plan in ((compared.before, before), (compared.after, after))
+        for decided, plan in zip((compared.before, compared.after), plans, strict=True)
     ]
     for funnel in funnels:
         funnel.check()
-    shown = _examples(compared.changed, shards, {m.ordinal: m for m in places[0]})
-    remarks = [*store_remarks(states[0], len(states[0].specs) - len(both)), *_refusal(after, funnels[1])]
+    shown = _examples(compared.changed, shards, measures)
     return WhatIf(
-        recipe=before.loaded.recipe.name,
+        recipe=plans[0].loaded.recipe.name,
         changes=tuple(changes),
         before=funnels[0],
         after=funnels[1],
         moves=tuple(compared.moves),
         examples=tuple(shown),
-        remarks=tuple(remarks),
+        remarks=(*remarks, *_refusal(plans[1], funnels[1])),
     )
 
 

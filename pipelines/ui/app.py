@@ -132,4 +132,6 @@ class Guard:
 def _is_own(request: Request) -> bool:
     """Return whether a browser says that a page of this application sent a request."""
     origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if request.url.hostname not in HOSTS:
+        return False
     return request.headers.get("origin") == origin and request.headers.get("sec-fetch-site") in (None, "same-origin")

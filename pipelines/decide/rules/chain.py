@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gristmill.operators.base import Rule
 from gristmill.operators.expressions.condition import not_computed
 from gristmill.operators.expressions.sandbox import tables
+from gristmill.operators.expressions.syntax import column_nodes, parse
 from gristmill.pipelines.decide.contract import Tally
 from gristmill.pipelines.decide.executors import executor_for
 from gristmill.pipelines.decide.rules.condition import CONDITION, NOT_JUDGED, ResolvedCondition, local_condition
@@ -25,6 +27,19 @@ from gristmill.pipelines.decide.rules.condition import CONDITION, NOT_JUDGED, Re
 PASSED = -1
 #: What the query calls the mask of the documents that a rule is meant for.
 _MEANT = "gristmill_meant_for_"
+
+
+@dataclass(frozen=True)
+class ClauseTest:
+    """The test of one clause of a chain by itself, whatever the clauses before it say."""
+
+    rule: int  #: position of its rule in the chain
+    sql: str  #: over a table `documents`
+
+    @property
+    def reads(self) -> list[str]:
+        """Return the columns that it reads."""
+        return sorted({node["column_names"][-1] for node in column_nodes(parse(self.sql))})
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,11 @@ class Chain:
             tallies.append(tally)
             first = last
         return tallies
+
+    @property
+    def tests(self) -> list[ClauseTest]:
+        """Return the test of each clause of all rules, in order."""
+        return [ClauseTest(i, test) for i, rule in enumerate(self.rules) for test in rule.condition.tests]
 
     def _sql(self, masks: dict[str, pa.Array], documents: pa.Table) -> str:
         """Return the expression of the first clause; `masks` are given those that it reads."""
@@ -104,3 +124,17 @@ def first_clauses(chains: Sequence[Chain], documents: pa.Table) -> list[NDArray[
         texts = dict.fromkeys(rule.condition.text for chain in chains for rule in chain.rules)
         raise not_computed(" or ".join(texts), error) from error
     return [np.asarray(column) for column in clauses.columns]
+
+
+def true_rows(tests: Sequence[str], documents: pa.Table) -> list[NDArray[np.bool_]]:
+    """Return for each clause (`ClauseTest.sql`) the documents (n) that it is true for; where it is null it is not.
+
+    Raises ShardError where one cannot be computed on a value, though a clause before it might have taken the document.
+    """
+    selected = ", ".join(f"({test})::UTINYINT AS t{i}" for i, test in enumerate(tests))
+    try:
+        with tables({"documents": documents}) as connection:
+            fired = connection.sql(f"SELECT {selected} FROM documents").to_arrow_table()
+    except duckdb.Error as error:
+        raise not_computed(" or ".join(dict.fromkeys(tests)), error) from error
+    return [np.asarray(pc.fill_null(column, 0)).astype(np.bool_) for column in fired.columns]

@@ -11,18 +11,15 @@ from rich.table import Table
 
 from gristmill.operators.columns import SOURCE
 from gristmill.pipelines.config.quoting import in_one_line
-from gristmill.pipelines.config.wording import in_units, plural
-from gristmill.pipelines.decide.comparison import Move
+from gristmill.pipelines.config.wording import in_units
 from gristmill.pipelines.decide.funnel import Funnel, RuleCount
-from gristmill.pipelines.decide.groups import GroupLoss
 from gristmill.pipelines.decide.losses import name_of
 from gristmill.pipelines.report.explain import sentence
 from gristmill.pipelines.report.what_if import WhatIf
+from gristmill.pipelines.report.what_if_told import groups_of, move_sentences
 
 #: Groups of a column that are shown, those whose kept documents change most.
 SHOWN_GROUPS = 10
-#: Moves from one rule to another that are shown.
-SHOWN_MOVES = 10
 
 
 def show_what_if(result: WhatIf, console: Console) -> None:
@@ -40,7 +37,7 @@ def show_what_if(result: WhatIf, console: Console) -> None:
         rows.add(f"- {in_one_line(name)}", _dropped(before.get(name)), _dropped(after.get(name)))
     rows.add("kept", _kept(result.before), _kept(result.after), "bold green")
     left_out = 0
-    for column, groups in groupby(_groups(result), key=lambda row: row[0].column):
+    for column, groups in groupby(groups_of(result), key=lambda row: row[0].column):
         changed = [row for row in groups if column == SOURCE or row[1] != row[2]]
         for group, of_before, of_after in changed[:SHOWN_GROUPS]:
             rows.add(f"  {in_one_line(name_of(group))}", of_before, of_after)
@@ -76,39 +73,9 @@ def _kept(funnel: Funnel) -> tuple[int, int]:
     return funnel.kept, funnel.kept_tokens
 
 
-def _groups(result: WhatIf) -> list[tuple[GroupLoss, tuple[int, int], tuple[int, int]]]:
-    """Return what is kept of each group before and after: sources first, of each column the largest changes first."""
-    after = {(group.column, group.value): group for group in result.after.groups}
-    rows = [(g, _left(g, result.before), _left(after[g.column, g.value], result.after)) for g in result.before.groups]
-    order = list(dict.fromkeys(group.column for group in result.before.groups))
-    rows.sort(key=lambda row: (order.index(row[0].column), -abs(row[2][0] - row[1][0])))
-    return rows
-
-
-def _left(group: GroupLoss, funnel: Funnel) -> tuple[int, int]:
-    documents, tokens = group.lost(rule.name for rule in funnel.rules)
-    return group.documents - documents, group.tokens - tokens
-
-
 def _show_moves(result: WhatIf, console: Console) -> None:
-    if not result.moves:
-        console.print("nothing would come or go")
-        return
-    about = "~" if result.before.estimated else ""
-    for what, (documents, tokens), side in (("come", result.came, "before"), ("go", result.went, "after")):
-        moves = [move for move in result.moves if None in (move.before, move.after) and getattr(move, side) is not None]
-        by = [f"{move.documents:,} that {getattr(move, side)} drops" for move in _largest(moves)]
-        when = " now" if what == "come" else " then"
-        told = f"{plural(documents, 'document')} ({about}{in_units(tokens)} tokens) would {what}: {', '.join(by)}{when}"
-        console.print(told if documents else f"no document would {what}", style="bold", markup=False)
-    elsewhere = [move for move in result.moves if None not in (move.before, move.after)]
-    for move in _largest(elsewhere):
-        told = f"{plural(move.documents, 'document')} dropped by {move.before} would be dropped by {move.after}"
-        console.print(told, style="dim", markup=False)
-
-
-def _largest(moves: list[Move]) -> list[Move]:
-    return sorted(moves, key=lambda move: -move.documents)[:SHOWN_MOVES]
+    for told, style in move_sentences(result):
+        console.print(told, style=style, markup=False)
 
 
 def _show_example(example: Mapping[str, Any], console: Console) -> None:

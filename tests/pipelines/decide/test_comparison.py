@@ -17,8 +17,9 @@ from gristmill.operators.rules.drop import Drop
 from gristmill.operators.rules.exact_dedup import ExactDedup
 from gristmill.operators.rules.select import Select
 from gristmill.pipelines.decide import Decided, decide
-from gristmill.pipelines.decide.comparison import BothDecided, Variant, compare
+from gristmill.pipelines.decide.comparison import Variant, compare
 from gristmill.pipelines.decide.driver import Means
+from gristmill.pipelines.decide.last_pass import BothDecided
 from gristmill.pipelines.engine.base import Engine
 from gristmill.pipelines.engine.local import LocalEngine
 from tests.pipelines.decide.fakes import MemoryShard, ShufflingEngine, documents, split
