@@ -22,7 +22,13 @@ from gristmill.pipelines.report.stored_rows import (
     document_row,
     rejected_rows,
 )
-from gristmill.pipelines.report.stored_texts import removed_lines, stored_texts, student_of_column, transformed_text
+from gristmill.pipelines.report.stored_texts import (
+    columns_of_students,
+    removed_lines,
+    stored_texts,
+    student_of_column,
+    transformed_text,
+)
 from gristmill.pipelines.report.views import decided_shards
 from gristmill.pipelines.stages.label import FOLDER as LABELS
 from gristmill.pipelines.storage import files
@@ -209,15 +215,28 @@ def _add_score(
     label: str | None,
     score: str | None,
 ) -> None:
-    """Add why a student gives the document's text its score, as the transforms of its newest dataset leave it."""
+    """Add why a student gives the document's text its score, as the transforms of a dataset leave it.
+
+    That is the newest of those that have the document, or of those whose run measured the score.
+    """
     from gristmill.pipelines.train.explained_scores import explained_score
 
-    standing, address = shown[document["fates"][0]["dataset"]].standing, document["address"]
+    fate = document["fates"][0]
     if student is None:
-        student, of_column = student_of_column(standing, address, str(score))
+        fate, student, of_column = _student(shown, document, str(score))
         label = label or of_column
-    text = transformed_text(standing, address, connection)
-    document["fates"][0]["student"] = explained_score(student, text, label, document)
+    text = transformed_text(shown[fate["dataset"]].standing, document["address"], connection)
+    fate["student"] = explained_score(student, text, label, document)
+
+
+def _student(
+    shown: Mapping[str, Shown], document: Mapping[str, Any], score: str
+) -> tuple[dict[str, Any], str, str | None]:
+    """Return the first fate of a document whose run measured a score, the student that did, and its label."""
+    fates = {fate["dataset"]: fate for fate in document["fates"]}
+    measuring = [name for name in fates if score in columns_of_students(shown[name].standing, document["address"])]
+    dataset = next(iter(measuring or fates))
+    return fates[dataset], *student_of_column(shown[dataset].standing, document["address"], score)
 
 
 def sentence(fate: Mapping[str, Any]) -> str:

@@ -103,14 +103,20 @@ def transformed_texts(
     return dict(zip(found, texts.to_pylist(), strict=True))
 
 
+def columns_of_students(standing: Sequence[Standing], address: int) -> dict[str, tuple[int, Distilled]]:
+    """Return the columns of a document that students measured, each with its place among the measures."""
+    run, _ = _places(standing)[address >> columns.ROW_BITS]
+    measures = recorded_operators(run.record["recipe"], "measure", f"run {run.name}")
+    return {measure.column: (i, measure) for i, measure in enumerate(measures) if isinstance(measure, Distilled)}
+
+
 def student_of_column(standing: Sequence[Standing], address: int, column: str) -> tuple[str, str | None]:
     """Return the path or URL of the student that a column of a document is measured by, and the label asked for.
 
     Raises RecipeError where none is, or it is no longer the one that was measured by.
     """
     run, _ = _places(standing)[address >> columns.ROW_BITS]
-    measures = recorded_operators(run.record["recipe"], "measure", f"run {run.name}")
-    by = {measure.column: (i, measure) for i, measure in enumerate(measures) if isinstance(measure, Distilled)}
+    by = columns_of_students(standing, address)
     if column not in by:
         raise RecipeError(f"no student measured {column} of {run.record['name']}{did_you_mean(column, by)}")
     i, measure = by[column]
