@@ -54,8 +54,9 @@ class ThresholdRule(Rule):
     def with_limit(self, limit: Limit, value: str) -> ThresholdRule:
         """Return the rule with another threshold. Raises RecipeError where it takes no such number."""
         option = next(name for name, *rest in self._thresholds() if tuple(rest[:2]) == (limit.column, limit.sign))
+        given = self.model_dump(exclude_unset=True)  # a default goes by its own name: 3, where a number given is 3.0
         try:
-            return type(self).model_validate({**self.model_dump(), option: value})
+            return type(self).model_validate({**given, option: value})
         except ValidationError as error:
             raise RecipeError(f"{option}: {error.errors()[0]['msg']}, not {value}") from None
 

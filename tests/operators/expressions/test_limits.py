@@ -43,5 +43,6 @@ def test_thresholds_are_options() -> None:
     words = [limit for limit in rule.limits() if limit.column == "gopher_words"]
     assert words == [Limit("gopher_words", ">", "100000")]
     assert rule.with_limit(words[0], "70") == GopherRules(min_words=None, max_words=70)
+    assert rule.with_limit(words[0], "70").when() == GopherRules(min_words=None, max_words=70).when(), "the same names"
     with pytest.raises(RecipeError, match=r"max_words: .*, not 70\.5"):
         rule.with_limit(words[0], "70.5")
