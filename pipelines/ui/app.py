@@ -43,6 +43,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _READING = ("GET", "HEAD")
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 #: Bytes of an address, as long as those of a search in any script.
 _LONGEST = 12_000
 _TITLES = {400: "Not understood", 404: "Not found", 405: "Not possible", 500: "It went wrong"}
@@ -88,13 +89,12 @@ def _static(request: Request) -> Response:
 
 @cache
 def _statics() -> dict[str, tuple[str, str]]:
-    """Return type and content of the files of the UI itself, by name."""
-    own = resources.files("gristmill.pipelines.ui").joinpath("static")
-    return {
-        "style.css": ("text/css", report_style() + own.joinpath("style.css").read_text("utf-8")),
-        "icon.svg": ("image/svg+xml", own.joinpath("icon.svg").read_text("utf-8")),
-        "script.js": ("text/javascript", own.joinpath("script.js").read_text("utf-8")),
-    }
+    """Return type and content of the files of the UI itself, by name; the style of all pages begins with reports'."""
+    found = {}
+    for file in resources.files("gristmill.pipelines.ui").joinpath("static").iterdir():
+        shared = report_style() if file.name == "style.css" else ""
+        found[file.name] = _KINDS[Path(file.name).suffix], shared + file.read_text("utf-8")
+    return found
 
 
 class Guard:

@@ -100,15 +100,14 @@ class HeldRecipe:
         self._state = HeldState(share)
 
     def _sliders(self, live: LiveWhatIf) -> list[LimitSlider]:
-        columns = [each.limit.column for each in live.limits if not each.is_quantile]
         numbers: dict[str, list[float]] = {}
         for each in live.limits:
             if not each.is_quantile:
                 numbers.setdefault(each.limit.column, []).append(float(each.number))
         bars: dict[str, HistogramBars | None] = {}
-        for i, column in enumerate(dict.fromkeys(columns)):
-            bars[column] = bars_of(_spread(live, column), numbers[column])
-            self._tell(_HOLDING + (1 - _HOLDING) * (i + 1) / len(numbers))
+        for i, (column, limits) in enumerate(numbers.items(), 1):
+            bars[column] = bars_of(_spread(live, column), limits)
+            self._tell(_HOLDING + (1 - _HOLDING) * i / len(numbers))
         return [_slider(each, bars.get(each.limit.column)) for each in live.limits]
 
 

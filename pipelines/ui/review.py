@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gristmill.operators.errors import GristmillError, RecipeError, StoreLocked
-from gristmill.pipelines.ui.own_files import own_file
 from gristmill.pipelines.ui.review_queue import QUEUES, ReviewQueue, answer_keys, answer_kind
 from gristmill.pipelines.ui.site import SectionMaker, Site, SiteSection
 
@@ -67,8 +66,6 @@ def review_section(queue: ReviewQueue, access: ReviewAccess) -> SectionMaker:
             Route(f"{PATH}/item", pages.show),
             Route(f"{PATH}/ready", pages.ready),
             Route(f"{PATH}/answer", pages.answer, methods=["POST"]),
-            own_file(f"{PATH}/script.js", "review.js", "text/javascript"),
-            own_file(f"{PATH}/style.css", "review.css", "text/css"),
         ]
         return SiteSection("Review", PATH, routes)
 

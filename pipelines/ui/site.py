@@ -82,12 +82,12 @@ class Site:
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page: a template that extends `site.html`, filled with values."""
-        text = (
-            environment(*_TEMPLATES)
-            .get_template(template)
-            .render(sections=self.sections, current=self._current(request), store=self.store, **values)
-        )
-        return HTMLResponse(text.encode("utf-8", "replace"), status)
+        around = {"sections": self.sections, "current": self._current(request), "store": self.store}
+        return HTMLResponse(self.filled(template, **around, **values), status)
+
+    def filled(self, template: str, **values: Any) -> bytes:
+        """Return a template, which may be a part of a page, filled with values (UTF-8)."""
+        return environment(*_TEMPLATES).get_template(template).render(**values).encode("utf-8", "replace")
 
     def _current(self, request: Request) -> SiteSection | None:
         """Return the section that answers a request."""

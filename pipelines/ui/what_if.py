@@ -19,13 +19,11 @@ from gristmill.operators.errors import GristmillError, RecipeError
 from gristmill.pipelines.decide.executors import rule_names
 from gristmill.pipelines.decide.held_rules import Superseded
 from gristmill.pipelines.decide.losses import name_of
-from gristmill.pipelines.html.page import environment
 from gristmill.pipelines.report.explain import sentence
 from gristmill.pipelines.report.live_what_if import LiveAnswer, LiveWhatIf
 from gristmill.pipelines.report.what_if import WhatIf
 from gristmill.pipelines.report.what_if_told import groups_of, move_sentences
 from gristmill.pipelines.ui.held_recipe import HeldRecipe
-from gristmill.pipelines.ui.own_files import TEMPLATES, own_file
 from gristmill.pipelines.ui.site import SectionMaker, Site, SiteSection
 
 PATH = "/what-if"
@@ -50,8 +48,6 @@ def what_if_section(recipe: str | None) -> SectionMaker:
             Route(f"{PATH}/answer", pages.answer),
             Route(f"{PATH}/progress", pages.progress),
             Route(f"{PATH}/again", pages.again, methods=["POST"]),
-            own_file(f"{PATH}/script.js", "what_if.js", "text/javascript"),
-            own_file(f"{PATH}/style.css", "what_if.css", "text/css"),
         ]
         return SiteSection("What if", PATH, routes)
 
@@ -138,8 +134,7 @@ class _Pages:
             stop.set()
 
     def _line(self, live: LiveWhatIf, answer: LiveAnswer, numbers: Mapping[int, str], whole: bool) -> bytes:
-        template = environment(*TEMPLATES).get_template("what_if_answer.html")
-        html = template.render(**_shown(live, answer, numbers)).encode("utf-8", "replace").decode()
+        html = self._site.filled("what_if_answer.html", **_shown(live, answer, numbers)).decode()
         told = {"html": html, "complete": answer.complete, "whole": whole, "kept": answer.told.after.kept}
         return json.dumps(told).encode() + b"\n"
 
@@ -166,7 +161,7 @@ def _shown(live: LiveWhatIf, answer: LiveAnswer, numbers: Mapping[int, str]) -> 
     """Return the values of the template of an answer."""
     told = answer.told
     names = [rule.name for rule in told.before.rules]
-    pending = [] if answer.complete else _rule_names(live)[answer.rules :]
+    pending = [] if answer.complete else rule_names(live.plan.rules)[answer.rules :]
     examples = [{**example, "why": sentence(example)} for example in told.examples]
     return {
         "told": told,
@@ -178,10 +173,6 @@ def _shown(live: LiveWhatIf, answer: LiveAnswer, numbers: Mapping[int, str]) -> 
         "examples": examples,
         "command": live.command(numbers) if told.changes else "",
     }
-
-
-def _rule_names(live: LiveWhatIf) -> list[str]:
-    return rule_names(live.plan.rules)
 
 
 def _rows(told: WhatIf) -> list[tuple[str, str, tuple[int, int], tuple[int, int]]]:

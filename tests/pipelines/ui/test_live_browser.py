@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 import time
@@ -26,21 +25,6 @@ from tests.pipelines.ui.reviewed import write_corpus, write_task
 
 pytestmark = pytest.mark.browser
 KEPT = "document.querySelector('#answer tr.sum').cells[2].textContent"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium: that of playwright, or the one of the machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'gristmill[browser]'")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            opened = playwright.chromium.launch(
-                executable_path=shutil.which("chromium") or shutil.which("chromium-browser"), args=["--no-sandbox"]
-            )
-        except sync_api.Error as error:
-            pytest.skip(f"no Chromium starts here: {error.message.splitlines()[0]}")
-        yield opened
-        opened.close()
 
 
 @contextmanager
